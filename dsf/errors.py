@@ -1,0 +1,63 @@
+"""Typed errors: each derives from `DSFError` and from the builtin a caller would expect.
+
+A message is a diagnosis: what was given, what is required, the likely cause, what to do.
+"""
+
+
+class DSFError(Exception):
+    """Base class of every error raised on purpose by `dsf`."""
+
+
+class ShapeError(DSFError, ValueError):
+    """An array has the wrong number of axes or the wrong sizes."""
+
+
+class DTypeError(DSFError, TypeError):
+    """An array has a dtype that the mechanism cannot compute with."""
+
+
+class DomainError(DSFError, ValueError):
+    """A value lies outside the declared domain (a gate outside (0, 1), a zero normaliser, ...)."""
+
+
+class NonFiniteError(DSFError, ValueError):
+    """An input that must be finite holds NaN or infinity."""
+
+
+class OverflowingScanError(DSFError, OverflowError):
+    """A state left the finite range of its dtype although every input was finite."""
+
+
+class TooLargeError(DSFError, MemoryError):
+    """A dense object would exceed the byte limit."""
+
+
+class TimeVaryingError(DSFError, ValueError):
+    """A time-invariant object was asked of a system whose coefficients vary."""
+
+
+class NotLinearError(DSFError, TypeError):
+    """A linear system was asked of a mechanism whose step is not affine in its state."""
+
+
+class IllConditionedError(DSFError, ArithmeticError):
+    """A diagonalisation or inversion would lose more than half of the digits."""
+
+
+class CertificateError(DSFError, AssertionError):
+    """A certificate does not follow from its witnesses."""
+
+
+class UnknownNameError(DSFError, KeyError):
+    """A name is not in the registry."""
+
+    def __str__(self) -> str:  # KeyError would print the repr of the message
+        return str(self.args[0])
+
+
+class MissingExtraError(DSFError, ImportError):
+    """An optional library is needed and not installed."""
+
+
+class NotContractive(UserWarning):
+    """A transition has an eigenvalue outside [-1, 1]: states may grow without bound."""
