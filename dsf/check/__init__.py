@@ -1,0 +1,31 @@
+"""Independent checkers: each recomputes a claim from the witnesses of a certificate alone.
+
+Nothing here imports a finder (`realize`, `nesting`, `separations`, `compare`).  A checker takes the
+certificate and raises `CertificateError` if the claim, the bounds or the strength do not follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+from dsf.certificate import Certificate
+from dsf.errors import CertificateError
+
+# kind of certificate -> (module in dsf.check, function)
+CHECKERS: dict[str, tuple[str, str]] = {
+    "hankel-lower": ("realization", "hankel_lower"),
+    "realization": ("realization", "realization"),
+}
+
+
+def check(certificate: Certificate) -> bool:
+    """Recompute the claim of `certificate`; True, or `CertificateError` saying what failed."""
+    if certificate.kind not in CHECKERS:
+        raise CertificateError(
+            f"check: no checker for kind {certificate.kind!r}; known: {', '.join(sorted(CHECKERS))}"
+        )
+    module, name = CHECKERS[certificate.kind]
+    checker: Callable[[Certificate], None] = getattr(import_module(f"dsf.check.{module}"), name)
+    checker(certificate)
+    return True
