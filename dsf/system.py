@@ -1,0 +1,498 @@
+"""The linear time-varying system that every mechanism becomes once its input is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from dsf import ops
+from dsf.errors import OverflowingScanError, ShapeError, TooLargeError
+from dsf.ops import Array
+from dsf.transition import Coefficient, Dense, Transition, at, dense, each, window
+
+BLOCK = 64  # steps whose coefficients exist at the same time; also how often overflow is looked for
+
+
+@dataclass(frozen=True, eq=False)
+class Element:
+    """The affine map S -> A S + b of a stretch of steps; `then` composes two of them.
+
+    These pairs form the monoid of parallel scans: (A2, b2) after (A1, b1) is (A2 A1, A2 b1 + b2).
+    """
+
+    A: Transition
+    b: Array
+
+    def then(self, later: Element) -> Element:
+        """This stretch followed by a later one."""
+        return Element(later.A @ self.A, later.A.apply(self.b) + later.b)
+
+
+@dataclass(frozen=True, eq=False)
+class LTV:
+    """A linear time-varying system with a matrix state S [n p].
+
+        S_t = A_t S_{t-1} + B_t X_t        B [... L n m]   X [... L m p]
+        Y_t = C_t S_t     + D_t X_t        C [... L r n]   D [... L r m]    Y [... L r p]
+
+    `read="before"` replaces C_t S_t by C_t S_{t-1} (the convention of realization theory, and of
+    RWKV).  Every axis left of the matrix axes, time included, broadcasts: size 1 means shared or
+    constant.  The p columns of the state are p copies of one system, so vec(S) is the h of the
+    dynamical-systems framework (Sieber et al. 2024, eq. (1)) with the factor I_p left out.
+
+    >>> from dsf.transition import Diag
+    >>> ltv = LTV(Diag(a=np.full((1, 1), 0.5)), np.ones((1, 1, 1)), np.ones((1, 1, 1)), steps=3)
+    >>> ltv.kernel()
+    array([[1.  , 0.  , 0.  ],
+           [0.5 , 1.  , 0.  ],
+           [0.25, 0.5 , 1.  ]])
+    """
+
+    A: Transition
+    B: Coefficient
+    C: Coefficient
+    D: Coefficient | None = None
+    read: Literal["after", "before"] = "after"
+    steps: int | None = None  # the length; needed only where all coefficients are constant
+
+    # ---------------------------------------------------------------- shapes
+    @property
+    def length(self) -> int:
+        """L, or 1 for a constant system without a stated length."""
+        if self.steps is not None:
+            return self.steps
+        return _common(self._lengths())
+
+    @property
+    def constant(self) -> bool:
+        """Whether no coefficient has a time axis longer than 1."""
+        return all(size == 1 for size in self._lengths())
+
+    def _lengths(self) -> list[int]:
+        found = self.A.lengths()
+        for x in (self.B, self.C, self.D):
+            if x is not None:
+                found += [f.shape[-3] for f in getattr(x, "factors", (x,)) if f.ndim >= 3]
+        return found
+
+    @property
+    def n(self) -> int:
+        """State size (rows of S)."""
+        return self.B.shape[-2]
+
+    @property
+    def m(self) -> int:
+        """Inputs per step and column."""
+        return self.B.shape[-1]
+
+    @property
+    def r(self) -> int:
+        """Outputs per step and column."""
+        return self.C.shape[-2]
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """Batch and head axes, left of time."""
+        shapes = [
+            x.shape[:-3] for x in (self.B, self.C, self.D) if x is not None and len(x.shape) > 2
+        ]
+        for f in self.A.arrays():
+            shapes.append(tuple(f.shape[: -2 if self._is_vector(f) else -3]))
+        return tuple(np.broadcast_shapes(*map(tuple, shapes)))
+
+    def _is_vector(self, f: Array) -> bool:
+        from dsf.transition import Diag, LowRank
+
+        d = self.A.diag if isinstance(self.A, LowRank) else self.A
+        return isinstance(d, Diag) and any(f is g for g in d.arrays())
+
+    def map(self, f: Callable[[Array], Array]) -> LTV:
+        """f applied to every array: another dtype, device or world."""
+        D = None if self.D is None else each(self.D, f)
+        return replace(self, A=self.A.map(f), B=each(self.B, f), C=each(self.C, f), D=D)
+
+    def window(self, start: int, stop: int) -> LTV:
+        """The steps start .. stop-1."""
+        rows = slice(start, stop)
+        D = None if self.D is None else window(self.D, rows, -3)
+        steps = len(range(self.length)[rows])
+        return LTV(
+            self.A.window(rows), window(self.B, rows, -3), window(self.C, rows, -3), D,
+            self.read, steps,
+        )  # fmt: skip
+
+    def arrays(self) -> list[Array]:
+        """All coefficient arrays."""
+        found = self.A.arrays()
+        for x in (self.B, self.C, self.D):
+            if x is not None:
+                found += list(getattr(x, "factors", (x,)))
+        return found
+
+    # ------------------------------------------------------------ evaluation
+    def step(self, t: int, S: Array, x: Array) -> tuple[Array, Array]:
+        """One step: (y_t [... r p], S_t [... n p]) from S_{t-1} and x_t [... m p]."""
+        A, B, C = self.A.at(t), at(self.B, t, -3), at(self.C, t, -3)
+        new = A.apply(S) + B @ x
+        y = C @ (new if self.read == "after" else S)
+        if self.D is not None:
+            y = y + at(self.D, t, -3) @ x
+        return y, new
+
+    def scan(self, X: Array, S: Array | None = None) -> tuple[Array, Array]:
+        """The recurrence, step by step: Y [... L r p] and the last state [... n p].
+
+        Coefficients are evaluated `BLOCK` steps at a time, so memory beyond Y is O(BLOCK).
+        Raises OverflowingScanError with the first bad step if the state leaves the finite range
+        while every coefficient and input is finite; NaN and infinity in the input propagate.
+        """
+        L = self._check_input(X)
+        X = self._promote(X)
+        S = self._state(X) if S is None else self._promote(S)
+        out = []
+        for start in range(0, L, BLOCK):
+            stop = min(start + BLOCK, L)
+            part = self.window(start, stop)._dense_parts()
+            x, S0 = X[..., start:stop, :, :], S
+            with np.errstate(over="ignore", invalid="ignore"):
+                for t in range(stop - start):
+                    y, S = part.step(t, S, x[..., t, :, :])
+                    out.append(ops.expand(y, -3))
+            part._check_overflow(x, S0, S, start, L)
+        if not out:
+            return ops.zeros((*self._out_batch(X), 0, self.r, X.shape[-1]), X), S
+        return ops.cat(out, -3), S
+
+    def chunk(self, X: Array, size: int, S: Array | None = None) -> tuple[Array, Array]:
+        """The same map in chunks: inside a chunk by its kernel, between chunks by the state.
+
+            Y = M X + R S_in,   R_i = C_i A_i ... A_first
+
+        Decays enter as products over a segment only, never as quotients of cumulative products.
+        """
+        if size < 1:
+            raise ShapeError(f"LTV.chunk: size must be at least 1; got {size}")
+        L = self._check_input(X)
+        X = self._promote(X)
+        S = self._state(X) if S is None else self._promote(S)
+        out = [ops.zeros((*self._out_batch(X), 0, self.r, X.shape[-1]), X)]
+        for start in range(0, L, size):
+            stop = min(start + size, L)
+            part = self.window(start, stop)
+            M, R = part._rows()
+            x = X[..., start:stop, :, :]
+            flat = x.reshape(*x.shape[:-3], (stop - start) * self.m, x.shape[-1])
+            y = M @ flat + R @ S
+            out.append(y.reshape(*y.shape[:-2], stop - start, self.r, x.shape[-1]))
+            element = part.element(0, stop - start, x)
+            S = element.A.apply(S) + element.b
+        return ops.cat(out, -3), S
+
+    def kernel(self) -> Array:
+        """The token-mixing operator from products of transitions: [... L L], or [... L r L m].
+
+        M_ij = C_i A_i ... A_{j+1} B_j  (i > j),   M_ii = C_i B_i + D_i       (read after)
+        M_ij = C_i A_{i-1} ... A_{j+1} B_j,        M_ii = D_i                 (read before)
+        """
+        L = self.length
+        M = self._rows()[0]
+        if self.m == 1 and self.r == 1:
+            return M
+        return M.reshape(*M.shape[:-2], L, self.r, L, self.m)
+
+    def _rows(self) -> tuple[Array, Array]:
+        """The kernel as a matrix [... L r, L m] and the map of the incoming state [... L r, n].
+
+        Row vectors C_i A_i ... are carried from the right to the left, all rows at once, so this
+        shares no step with `scan`.
+        """
+        L, r, n = self.length, self.r, self.n
+        like = self._like()
+        lead = self.batch
+        C = ops.broadcast_to(self._promote(dense(self.C)), (*lead, L, r, n))
+        D = None if self.D is None else self._promote(dense(self.D))
+        R = ops.zeros((*lead, 0, n), like)
+        blocks = []
+        for j in range(L - 1, -1, -1):
+            B, c = self._promote(at(self.B, j, -3)), C[..., j, :, :]
+            if self.read == "after":
+                R = ops.cat([c, R], -2)
+            column = R @ B
+            if self.read == "before":
+                column = ops.cat([ops.zeros((*column.shape[:-2], r, self.m), like), column], -2)
+                R = R if not R.shape[-2] else self.A.at(j).right(R)
+                R = ops.cat([c, R], -2)
+            else:
+                R = self.A.at(j).right(R)
+            if D is not None:
+                d = at(D, j, -3)
+                column = ops.cat([column[..., :r, :] + d, column[..., r:, :]], -2)
+            above = ops.zeros((*column.shape[:-2], j * r, self.m), like)
+            blocks.append(ops.cat([above, column], -2))
+        if not blocks:
+            return ops.zeros((*lead, 0, 0), like), ops.zeros((*lead, 0, n), like)
+        return ops.cat(blocks[::-1], -1), R
+
+    def element(self, start: int, stop: int, X: Array | None = None) -> Element:
+        """The composed pair of the steps start .. stop-1.
+
+        With inputs X [... stop-start m p], b is [... n p]; without, b is the reachability map
+        [... n (stop-start) m] from the stacked inputs to the state.
+        """
+        if not start < stop:
+            raise ShapeError(f"LTV.element: needs start < stop; got {start}, {stop}")
+        pair = None
+        for k, t in enumerate(range(start, stop)):
+            B = self._promote(at(self.B, t, -3))
+            if X is None:
+                pieces = [ops.zeros_like(B)] * (stop - start)
+                pieces[k] = B
+                b = ops.cat(pieces, -1)
+            else:
+                b = B @ self._promote(X[..., k, :, :])
+            one = Element(self.A.at(t), b)
+            pair = one if pair is None else pair.then(one)
+        assert pair is not None
+        return pair
+
+    # ------------------------------------------------------------- analysis
+    def dense(self, limit: int = 1 << 30) -> LTV:
+        """The same system with every coefficient written out, A as [... L n n].
+
+        Raises TooLargeError, naming the size, if the arrays would exceed `limit` bytes.
+        """
+        L, n, lead = self.length, self.n, self.batch
+        count = int(np.prod(lead, dtype=object)) if lead else 1
+        size = 8 * count * L * (n * n + n * self.m + self.r * n)
+        if size > limit:
+            raise TooLargeError(
+                f"LTV.dense: L = {L}, n = {n}, batch {lead} need {size:,} bytes "
+                f"({size / 2**30:.1f} GiB); the limit is {limit:,}. Use scan, chunk or window, "
+                "or raise limit=."
+            )
+        eye = ops.eye(n, self._like())
+        A = self.A.apply(eye) if L else ops.zeros((*lead, 0, n, n), eye)
+        D = None if self.D is None else dense(self.D)
+        return LTV(Dense(A), dense(self.B), dense(self.C), D, self.read, self.steps)
+
+    def hankel(self, k: int) -> Array:
+        """H_k = M[k:, :k] as a matrix [... (L-k) r, k m]: how the past acts on the future."""
+        if not 0 <= k <= self.length:
+            raise ShapeError(f"LTV.hankel: cut k must be in 0..{self.length}; got {k}")
+        return self._rows()[0][..., k * self.r :, : k * self.m]
+
+    def hankel_singular_values(self, k: int | None = None) -> Any:
+        """Singular values of H_k, or the list of them for the cuts k = 1 .. L-1.
+
+        They do not depend on the choice of state coordinates (`gauge`), eigenvalues do.
+        """
+        if k is not None:
+            return np.linalg.svd(self.hankel(k), compute_uv=False)
+        M = self._rows()[0]
+        return [
+            np.linalg.svd(M[..., j * self.r :, : j * self.m], compute_uv=False)
+            for j in range(1, self.length)
+        ]
+
+    def gauge(self, T: Array) -> LTV:
+        """Another choice of state coordinates, T_t [... L n n] or one T [n n], invertible.
+
+        (A, B, C, D)_t -> (T_t A_t T_{t-1}^{-1}, T_t B_t, C_t T_t^{-1}, D_t) leaves the kernel as it
+        is (T_{-1} := T_0: the state starts at zero).  Raises ShapeError on wrong sizes.
+        """
+        if T.shape[-2:] != (self.n, self.n):
+            raise ShapeError(f"LTV.gauge: T must be [... n n] with n = {self.n}; got {T.shape}")
+        T = T if T.ndim > 2 else T[None]
+        before = ops.cat([T[..., :1, :, :], T[..., :-1, :, :]], -3) if T.shape[-3] > 1 else T
+        inverse = np.linalg.inv(T) if not ops.is_torch(T) else T.inverse()
+        back = np.linalg.inv(before) if not ops.is_torch(T) else before.inverse()
+        full = self.dense()
+        reading = inverse if self.read == "after" else back
+        return LTV(
+            Dense(T @ full.A.dense() @ back), T @ full.B, full.C @ reading, full.D,
+            self.read, self.length,
+        )  # fmt: skip
+
+    def eigenvalues(self) -> Array:
+        """Eigenvalues of A_t [... L n].  They depend on the state coordinates: see `gauge`."""
+        from dsf.transition import Diag, Shift
+
+        if isinstance(self.A, Diag):
+            a = self.A.values()
+            return np.broadcast_to(a, (*a.shape[:-2], self.length, self.n))
+        if isinstance(self.A, Shift):
+            return np.zeros((self.length, self.n))
+        A = self.dense().A.dense()
+        return np.linalg.eigvals(np.broadcast_to(A, (*A.shape[:-3], self.length, self.n, self.n)))
+
+    def growth(self) -> Array:
+        """log |A_t ... A_0|_2 for every t [... L]; rescaled on the way, so it cannot overflow."""
+        P = self.A.at(0).apply(ops.eye(self.n, self._like())) if self.length else None
+        scale: Any = 0.0
+        out = []
+        for t in range(self.length):
+            P = P if t == 0 else self.A.at(t).apply(P)
+            size = np.linalg.norm(P, 2, axis=(-2, -1), keepdims=True)
+            safe = np.where(size > 0, size, 1)
+            P, scale = P / safe, scale + np.log(safe[..., 0, 0])
+            with np.errstate(divide="ignore"):
+                out.append(np.where(size[..., 0, 0] > 0, scale, -np.inf))
+        return np.stack(out, -1) if out else np.zeros((*self.batch, 0))
+
+    def coarsen(self, s: int) -> LTV:
+        """s steps as one, reading the last: m becomes s m, a rank-1 transition becomes rank s.
+
+        Inputs are regrouped as X.reshape(..., L/s, s m, p).  Needs read="after" and s dividing L.
+        """
+        if s == 1:
+            return self
+        if self.read != "after" or self.length % s:
+            raise ShapeError(
+                f"LTV.coarsen: needs read='after' and s = {s} dividing L = {self.length}; "
+                f"got read={self.read!r}"
+            )
+        first = [slice(k, None, s) for k in range(s)]
+        A = self.A.window(first[0])
+        B = dense(window(self.B, first[0], -3))
+        for rows in first[1:]:
+            A_k = self.A.window(rows)
+            A, B = A_k @ A, ops.cat([A_k.apply(B), dense(window(self.B, rows, -3))], -1)
+        C, D = window(self.C, first[-1], -3), None
+        if self.D is not None:
+            d = dense(window(self.D, first[-1], -3))
+            D = ops.cat([ops.zeros_like(d)] * (s - 1) + [d], -1)
+        return LTV(A, B, C, D, "after", self.length // s)
+
+    # -------------------------------------------------------------- algebra
+    def __add__(self, other: LTV) -> LTV:
+        """Two systems side by side on the same input; their outputs add."""
+        _check_joinable("sum", self, other, self.m == other.m and self.r == other.r)
+        a, b = self.dense(), other.dense()
+        zero = ops.zeros((1, a.n, b.n), a._like())
+        return LTV(
+            Dense(_block(a.A.dense(), zero, ops.mT(zero), b.A.dense())),
+            ops.cat([a.B, b.B], -2), ops.cat([a.C, b.C], -1), _plus(a.D, b.D),
+            self.read, self.length,
+        )  # fmt: skip
+
+    def then(self, other: LTV) -> LTV:
+        """A chain: the output of this system is the input of `other` (r here = m there)."""
+        _check_joinable("chain", self, other, self.r == other.m)
+        a, b = self.dense(), other.dense()
+        D1 = a.D if a.D is not None else ops.zeros((1, a.r, a.m), a._like())
+        D2 = b.D if b.D is not None else ops.zeros((1, b.r, b.m), b._like())
+        A1, A2 = a.A.dense(), b.A.dense()
+        if self.read == "after":  # y1 = C1 (A1 S1 + B1 x) + D1 x
+            past, now = a.C @ A1, a.C @ a.B + D1
+        else:
+            past, now = a.C, D1
+        C, D = ops.cat([D2 @ a.C, b.C], -1), D2 @ D1
+        zero = ops.zeros((1, a.n, b.n), a._like())
+        A = _block(A1, zero, b.B @ past, A2)
+        return LTV(Dense(A), ops.cat([a.B, b.B @ now], -2), C, D, self.read, self.length)
+
+    # -------------------------------------------------------------- helpers
+    def _like(self) -> Array:
+        """A 0-d array in the world and the common dtype of all coefficients."""
+        arrays = self.arrays()
+        for f in arrays:
+            if ops.is_torch(f):
+                import torch
+
+                kind = f.dtype
+                for g in arrays:
+                    kind = torch.promote_types(kind, g.dtype)
+                return torch.zeros((), dtype=kind, device=f.device)
+        for f in arrays:
+            if np.asarray(f).dtype == object and f.size and ops.world(f) != "float":
+                return ops.const(0, f)
+        return np.zeros((), dtype=np.result_type(*[np.asarray(f).dtype for f in arrays]))
+
+    def _promote(self, x: Array) -> Array:
+        """x in the common dtype (torch refuses to multiply a real by a complex matrix)."""
+        if ops.is_torch(x):
+            import torch
+
+            like = self._like()
+            return x.to(torch.promote_types(x.dtype, like.dtype))
+        return x
+
+    def _dense_parts(self) -> LTV:
+        """Products multiplied out and dtypes promoted: what one block of `scan` works on."""
+        promote = self._promote
+        D = None if self.D is None else promote(dense(self.D))
+        A = self.A._rows(lambda x, axis: dense(x))
+        return LTV(A, promote(dense(self.B)), promote(dense(self.C)), D, self.read, self.steps)
+
+    def _state(self, X: Array) -> Array:
+        like = X[..., :0].sum() if ops.is_torch(X) else X
+        return ops.zeros((*self._out_batch(X), self.n, X.shape[-1]), like)
+
+    def _out_batch(self, X: Array) -> tuple[int, ...]:
+        return tuple(np.broadcast_shapes(tuple(X.shape[:-3]), self.batch))
+
+    def _check_input(self, X: Array) -> int:
+        L = X.shape[-3] if X.ndim >= 3 else -1
+        if X.ndim < 3 or X.shape[-2] != self.m or (L != self.length and not self.constant):
+            raise ShapeError(
+                f"LTV.scan: X must be [... L m p] with L = {self.length}, m = {self.m}; "
+                f"got {tuple(X.shape)}. Likely cause: another sequence's input, or swapped axes."
+            )
+        return L
+
+    def _check_overflow(self, X: Array, S0: Array, S: Array, start: int, L: int) -> None:
+        if not ops.is_float(S) or bool(_finite(S)):
+            return
+        with np.errstate(over="ignore", invalid="ignore"):
+            if not (bool(_finite(X)) and bool(_finite(S0))):
+                return
+            if any(bool(_nan_or_plus_inf(f)) for f in self.arrays()):
+                return
+            for t in range(X.shape[-3]):
+                _, S0 = self.step(t, S0, X[..., t, :, :])
+                if not bool(_finite(S0)):
+                    break
+        raise OverflowingScanError(
+            f"LTV.scan: the state left the range of {S.dtype} at step {start + t} of {L}, "
+            "although every input is finite. Likely cause: transitions above 1 in norm, or huge "
+            "inputs. "
+            "Use gates in (0, 1], rescale the input, or ask ltv.growth() first."
+        )
+
+
+def _finite(x: Array) -> Any:
+    return x.isfinite().all() if ops.is_torch(x) else np.isfinite(x).all()
+
+
+def _nan_or_plus_inf(x: Array) -> Any:
+    """Log-decays of -inf are exact zeros and stay allowed."""
+    if ops.is_torch(x):
+        return (x.isnan() | (x.isinf() & (x.real > 0))).any()
+    return (np.isnan(x) | (np.isinf(x) & (np.real(x) > 0))).any()
+
+
+def _common(sizes: list[int]) -> int:
+    longer = {s for s in sizes if s != 1}
+    if len(longer) > 1:
+        raise ShapeError(f"LTV: coefficients have different lengths {sorted(longer)}")
+    return longer.pop() if longer else 1
+
+
+def _plus(a: Any, b: Any) -> Any:
+    return a if b is None else b if a is None else a + b
+
+
+def _block(a: Array, b: Array, c: Array, d: Array) -> Array:
+    return ops.cat([ops.cat([a, b], -1), ops.cat([c, d], -1)], -2)
+
+
+def _check_joinable(what: str, a: LTV, b: LTV, sizes_fit: bool) -> None:
+    if not sizes_fit or a.read != b.read or a.length != b.length:
+        raise ShapeError(
+            f"LTV {what}: the systems do not fit: (r, m, L, read) = ({a.r}, {a.m}, {a.length}, "
+            f"{a.read!r}) and ({b.r}, {b.m}, {b.length}, {b.read!r}). Both must have the same "
+            "length and reading convention; coarsen or convert one of them."
+        )
