@@ -1,0 +1,52 @@
+# Two commands: `make figures` and `make test`.  Each sets up .venv by itself, once.
+# On a fresh machine they need Python 3.11 or newer, make, and a package index that pip can reach.
+
+PROFILE ?= default
+WORKERS ?= 2
+PY      := .venv/bin/python -P
+READY   := .venv/.ready
+TREE    := .mypy_cache/tree
+ROOMS   := solvers kernels theory_tests figures
+export MPLBACKEND = Agg
+
+.DELETE_ON_ERROR:
+.PHONY: figures test check slow lint types clean
+
+figures: $(READY)
+	@$(PY) -m dsf.figures --profile $(PROFILE)
+
+test: $(READY) lint types
+	$(PY) -m pytest -n $(WORKERS) -q
+
+# Under a minute: what to run before every commit.  Exit code 5 of pytest means "nothing collected".
+check: $(READY) lint types
+	$(PY) -m pytest -m smoke -q || [ $$? -eq 5 ]
+
+slow: $(READY)
+	$(PY) -m pytest -m slow -q
+
+lint: $(READY)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+# The rooms under their import names, as links, because mypy does not read the package mapping.
+types: $(READY)
+	@mkdir -p $(TREE)/dsf && find $(TREE)/dsf -xtype l -delete
+	@ln -sfn $(addprefix $(CURDIR)/,$(wildcard dsf/*) $(ROOMS)) $(TREE)/dsf/
+	cd $(TREE) && $(CURDIR)/$(PY) -m mypy --config-file $(CURDIR)/pyproject.toml \
+	    --cache-dir $(CURDIR)/.mypy_cache -p dsf
+
+# torch comes first: it is the largest wheel and decides which numpy fits.
+$(READY): pyproject.toml constraints.txt
+	@for python in python3 python3.11 python3.12 python3.13; do \
+	    $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+	    python=; \
+	done; \
+	[ -n "$$python" ] || { echo "make: Python 3.11 or newer is needed and was not found." >&2; exit 1; }; \
+	[ -x .venv/bin/python ] || $$python -m venv .venv
+	.venv/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt torch==2.13.0
+	.venv/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,interop]'
+	@touch $@
+
+clean:
+	rm -rf figures/build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

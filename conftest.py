@@ -1,0 +1,48 @@
+"""Settings of every test run: one thread, Hypothesis profiles, real names for the rooms."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Before anything imports numpy: the number of threads changes the last bits of a matrix product.
+for _variable in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "NUMEXPR"):
+    os.environ.setdefault(f"{_variable}_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+ROOT = Path(__file__).parent
+ROOMS = ("solvers", "kernels", "theory_tests", "figures")
+
+_common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("dev", max_examples=25, **_common)
+settings.register_profile("ci", max_examples=100, derandomize=True, print_blob=True, **_common)
+settings.register_profile("nightly", max_examples=1000, print_blob=True, **_common)
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")
+)
+
+
+class RoomModule(pytest.Module):
+    """A test file inside a room, imported under its real name: theory_tests/x.py is
+    dsf.theory_tests.x.  Under the name of its path every class in it would exist twice."""
+
+    def _getobj(self):
+        parts = self.path.relative_to(ROOT).with_suffix("").parts
+        return importlib.import_module(".".join(("dsf", *parts)))
+
+
+def _in_room(path: Path) -> bool:
+    return path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[:1] in {(r,) for r in ROOMS}
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent):
+    return RoomModule.from_parent(parent, path=module_path) if _in_room(module_path) else None
+
+
+def pytest_collect_directory(path: Path, parent):
+    # As a package, pytest would import its __init__.py under the name of its path.
+    return pytest.Dir.from_parent(parent, path=path) if _in_room(path) else None
