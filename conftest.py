@@ -31,8 +31,8 @@ class RoomModule(pytest.Module):
     dsf.theory_tests.x.  Under the name of its path every class in it would exist twice."""
 
     def _getobj(self):
-        parts = self.path.relative_to(ROOT).with_suffix("").parts
-        return importlib.import_module(".".join(("dsf", *parts)))
+        parts = ["dsf", *self.path.relative_to(ROOT).with_suffix("").parts]
+        return importlib.import_module(".".join(parts).removesuffix(".__init__"))
 
 
 def _in_room(path: Path) -> bool:
