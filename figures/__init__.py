@@ -1,1 +1,46 @@
-"""figures."""
+"""Figures: one file per figure, in a folder per paper.  `make figures` builds them all.
+
+A figure is a module `figures/<paper>/<name>.py` (no leading underscore) that defines
+
+    TITLE       a short sentence                                                    (literal string)
+    PAPER       what the paper says, with its source                                (literal string)
+    DIFFERS     what differs from the paper; "" if nothing                          (literal string)
+    ORDER       place in the gallery, a number                                     (literal number)
+    SEED        optional: the root of its random streams                          (literal integer)
+    PARAMETERS  {"smoke": {...}, "default": {...}, "paper": {...}}: what each profile computes
+    compute(profile) -> Table       the numbers; rows as dicts, or Table(rows), or sweep(...)
+    draw(table) -> Figure           the picture, from the table alone
+    measured(table) -> (text, verdict)   one sentence with the numbers, and one of `VERDICTS`
+
+and it imports matplotlib only inside `draw`.  The runner calls `compute`, writes the table as CSV,
+reads it back, and hands what it read to `draw` and `measured`: the CSV holds everything that is
+shown.  `draw` runs inside `dsf.style()`; it makes its figure with `plt.subplots` or `Figure` and
+returns it.  Cells are int, float, bool, str or None.
+
+    from dsf.figures import Table, sweep
+
+    PARAMETERS = {"smoke": {"lengths": [8]}, "default": {"lengths": [8, 64, 512]}}
+
+    def one(length, seed):                              # a dict, or a list of dicts
+        return {"gap": ...}
+
+    def compute(profile):
+        grid = [{"length": L, "seed": 0} for L in PARAMETERS[profile]["lengths"]]
+        return sweep(one, grid)                         # rows {"length", "seed", "gap"}
+
+`sweep` keeps each finished point on disk, so that a run that was killed resumes where it stopped.
+Everything that varies has to be in the grid: it is the key under which a point is kept.
+
+For each figure the runner writes figures/build/<profile>/<paper>/<name>.csv, .png, .svg and, last,
+.json: the verdict, the provenance, and the checksums of the other three.  A figure is up to date
+when this record is intact and was made by the same sources (the figure, `figures/_*.py`, and all of
+`dsf`, `dsf.solvers`, `dsf.kernels`), the same profile and the same library versions.  Each figure is
+computed in a process of its own with one thread.
+"""
+
+from dsf.figures._sweep import sweep
+from dsf.figures._table import Table
+
+VERDICTS = ("agrees", "agrees in part", "does not hold", "no number in the paper")
+
+__all__ = ["VERDICTS", "Table", "sweep"]
