@@ -33,9 +33,9 @@ Everything that varies has to be in the grid: it is the key under which a point 
 
 For each figure the runner writes figures/build/<profile>/<paper>/<name>.csv, .png, .svg and, last,
 .json: the verdict, the provenance, and the checksums of the other three.  A figure is up to date
-when this record is intact and was made by the same sources (the figure, `figures/_*.py`, and all of
-`dsf`, `dsf.solvers`, `dsf.kernels`), the same profile and the same library versions.  Each figure is
-computed in a process of its own with one thread.
+when this record is intact and was made by the same sources (the figure, `figures/_*.py`, and all
+of `dsf`, `dsf.solvers`, `dsf.kernels`), the same profile and the same library versions.  Each
+figure is computed in a process of its own, with one thread.
 """
 
 from dsf.figures._sweep import sweep

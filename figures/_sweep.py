@@ -31,15 +31,16 @@ def sweep(
 ) -> Table:
     """The rows `task(**point)` for every point of the grid, in the order of the grid.
 
-    `task` returns a dict or a list of dicts; the point's own entries are put in front of each.  Under
-    the runner every finished point is one file with a checksum: after a kill only the points that
-    are missing or damaged are computed again.  A point is known by the name of `task` and its
-    entries, so whatever varies belongs into the grid.
+    `task` returns a dict or a list of dicts; the point's own entries are put in front of each.
+    Under the runner every finished point is one file with a checksum: after a kill only the points
+    that are missing or damaged are computed again.  A point is known by the name of `task` and its
+    entries, so whatever varies belongs into the grid.  Raises ValueError if an entry is not a cell
+    of a `Table`.
 
     >>> sweep(lambda n, s: {"sum": n + s}, [{"n": 1, "s": 2}, {"n": 3, "s": 4}])
     [{'n': 1, 's': 2, 'sum': 3}, {'n': 3, 's': 4, 'sum': 7}]
     """
-    points = [dict(p) for p in grid]
+    points = [Table([p])[0] for p in grid]
     folder = _folder.get()
     rows: list[Mapping[str, Any]] = []
     for done, point in enumerate(points, 1):
@@ -49,7 +50,7 @@ def sweep(
     return Table(rows)
 
 
-def _one(task: Callable[..., Any], point: dict[str, Any], folder: Path | None) -> Table:
+def _one(task: Callable[..., Any], point: Mapping[str, Any], folder: Path | None) -> Table:
     if folder is None:
         return _compute(task, point)
     key = json.dumps([task.__module__, task.__qualname__, point], sort_keys=True)
@@ -61,7 +62,7 @@ def _one(task: Callable[..., Any], point: dict[str, Any], folder: Path | None) -
     return Table(record["rows"])
 
 
-def _compute(task: Callable[..., Any], point: dict[str, Any]) -> Table:
+def _compute(task: Callable[..., Any], point: Mapping[str, Any]) -> Table:
     result = task(**point)
     results = [result] if isinstance(result, Mapping) else result
     return Table({**point, **row} for row in results)

@@ -16,7 +16,8 @@ _INTEGER = re.compile(r"[+-]?\d+")
 class Table(list[dict[str, Cell]]):
     """Rows of a figure, as dicts with the same keys; what a row leaves out is None.
 
-    >>> t = Table([{"mechanism": "gla", "lag": 1, "influence": 0.5}, {"mechanism": "s4d", "lag": 1}])
+    >>> t = Table([{"mechanism": "gla", "lag": 1, "influence": 0.5},
+    ...            {"mechanism": "s4d", "lag": 1}])
     >>> t.columns
     ['mechanism', 'lag', 'influence']
     >>> t.column("influence")
@@ -30,8 +31,8 @@ class Table(list[dict[str, Cell]]):
     >>> Table.from_csv(t.to_csv()) == t
     True
 
-    Raises ValueError for a cell that CSV cannot give back: a complex number, an array, a string that
-    reads as a number.
+    Raises ValueError for a cell that CSV cannot give back: a complex number, an array, a string
+    that reads as a number.
     """
 
     def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
