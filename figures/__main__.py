@@ -1,0 +1,5 @@
+import sys
+
+from dsf.figures._runner import main
+
+sys.exit(main())

@@ -1,0 +1,201 @@
+"""Builds what is not up to date, each figure in a process of its own, and reports."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dsf.errors import UnknownNameError
+from dsf.figures._catalogue import Figure, catalogue, select
+from dsf.figures._gallery import gallery
+from dsf.figures._progress import Progress
+
+PROFILES = ("smoke", "default", "paper")
+ATTEMPTS = 3  # a process that is killed from outside is started again; its points are kept
+
+# One thread: the number of threads changes the last bits of a sum.  No clock in the bytes.
+ENVIRONMENT = {
+    **{f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "NUMBA")},
+    "VECLIB_MAXIMUM_THREADS": "1",
+    "MPLBACKEND": "Agg",
+    "PYTHONHASHSEED": "0",
+    "PYTHONUNBUFFERED": "1",
+    "SOURCE_DATE_EPOCH": "0",
+}
+
+
+@dataclass
+class Job:
+    """A figure being built."""
+
+    figure: Figure
+    log: Path
+    attempts: int = 0
+    started: float = 0.0
+    process: subprocess.Popen[bytes] = field(init=False, repr=False)
+
+    def start(self, package: str, profile: str, folder: Path) -> None:
+        self.attempts += 1
+        self.started = time.monotonic()
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-P", "-m", "dsf.figures._build"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, package, self.figure.name, profile, str(folder)],
+                env={**os.environ, **ENVIRONMENT},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def last_line(self) -> str:
+        lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+
+def run(
+    names: list[str],
+    profile: str = "default",
+    out: Path = Path("figures/build"),
+    package: str = "dsf.figures",
+    jobs: int | None = None,
+    timeout: float = 3600.0,
+) -> int:
+    """Build the named figures (all for none), write the gallery, print the report.
+
+    Returns 0, or 1 if a figure could not be built.  A verdict "does not hold" is a result, not a
+    failure.  Raises UnknownNameError for a name that is no figure.
+    """
+    out = out.resolve()
+    folder = out / profile
+    every = catalogue(package)
+    chosen = select(every, names)
+    states = {f.name: f.state(folder, profile) for f in chosen}
+    todo = [f for f in chosen if states[f.name] != "current"]
+    for figure in todo:
+        if states[figure.name] == "damaged":
+            print(f"{figure.name}: a file was altered since it was written; computing it again")
+    with Progress(len(todo)) as progress:
+        failures = _build_all(todo, package, profile, folder, jobs, timeout, progress)
+    page = gallery(every, folder, profile, failures)
+    _report(chosen, folder, failures)
+    print(f"gallery: {os.path.relpath(page)}")
+    return 1 if failures else 0
+
+
+def _build_all(
+    todo: list[Figure],
+    package: str,
+    profile: str,
+    folder: Path,
+    jobs: int | None,
+    timeout: float,
+    progress: Progress,
+) -> dict[str, str]:
+    """Build the figures, some at a time; the names of those that failed, with the reason."""
+    waiting = [Job(f, f.file(folder, ".log")) for f in todo]
+    for job in waiting:
+        job.log.unlink(missing_ok=True)
+    running: list[Job] = []
+    failures: dict[str, str] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < (jobs or os.cpu_count() or 1):
+                job = waiting.pop(0)
+                job.start(package, profile, folder)
+                running.append(job)
+                progress.started(job)
+            time.sleep(0.1)
+            progress.tick(running)
+            for job in running[:]:
+                code = job.process.poll()
+                if code is None and job.seconds() < timeout:
+                    continue
+                running.remove(job)
+                if code is None:
+                    _stop([job])
+                    problem = f"timeout after {timeout:g} s"
+                elif code < 0 and job.attempts < ATTEMPTS:
+                    progress.note(f"{job.figure.name}: ended by signal {-code}; started again")
+                    waiting.append(job)
+                    continue
+                else:
+                    problem = _problem(job, code)
+                if problem:
+                    failures[job.figure.name] = problem
+                else:
+                    job.log.unlink(missing_ok=True)
+                progress.ended(job, problem)
+    finally:
+        _stop(running)
+    return failures
+
+
+def _problem(job: Job, code: int) -> str:
+    if code == 0:
+        return ""
+    if code < 0:
+        return f"ended by signal {-code}, {job.attempts} times"
+    return job.last_line() or f"exit code {code}"
+
+
+def _stop(jobs: list[Job]) -> None:
+    for job in jobs:
+        job.process.kill()
+    for job in jobs:
+        job.process.wait()
+
+
+def _report(figures: list[Figure], folder: Path, failures: dict[str, str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_lines=True)
+    for column in ("figure", "the paper says", "measured", "verdict"):
+        table.add_column(column, overflow="fold")
+    table.add_column("s", justify="right")
+    for figure in figures:
+        record = figure.record(folder)
+        if figure.name in failures or record is None:
+            reason = failures.get(figure.name, "not computed")
+            table.add_row(figure.name, figure.literals()["PAPER"], reason, "FAILED", "")
+        else:
+            seconds = f"{record['run']['seconds']:.1f}"
+            row = (figure.name, record["paper"], record["measured"], record["verdict"], seconds)
+            table.add_row(*row)
+    # Not a terminal: a fixed width, so that a log reads the same everywhere.
+    width = None if sys.stdout.isatty() else 120
+    Console(highlight=False, markup=False, width=width).print(table)
+    for name, reason in failures.items():
+        print(f"{name}: FAILED: {reason} (full text: {folder / name}.log)", file=sys.stderr)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line of `python -m dsf.figures`."""
+    parser = argparse.ArgumentParser(prog="python -m dsf.figures", description=run.__doc__)
+    parser.add_argument("names", nargs="*", help="<paper>/<name>, <name> or <paper>; default: all")
+    parser.add_argument("--profile", choices=PROFILES, default="default")
+    parser.add_argument("--out", type=Path, default=Path("figures/build"))
+    parser.add_argument("--package", default="dsf.figures", help="where the figures are")
+    parser.add_argument("--jobs", type=int, help="figures at a time; default: number of cores")
+    parser.add_argument("--timeout", type=float, default=3600.0, help="seconds for one figure")
+    arguments = parser.parse_args(argv)
+    # A polite kill ends like Ctrl-C: the processes of the figures are stopped too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return run(**vars(arguments))
+    except UnknownNameError as e:
+        print(f"{parser.prog}: {e}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; what is finished is kept, the same command resumes", file=sys.stderr)
+        return 130
