@@ -128,7 +128,11 @@ def encode(x: Any) -> Any:
     if isinstance(x, np.ndarray):
         if x.dtype == object:
             return {"objects": [str(e) for e in x.ravel()], "shape": list(x.shape)}
-        return {"array": x.dtype.str, "shape": list(x.shape), "hex": np.ascontiguousarray(x).tobytes().hex()}
+        return {
+            "array": x.dtype.str,
+            "shape": list(x.shape),
+            "hex": np.ascontiguousarray(x).tobytes().hex(),
+        }
     if isinstance(x, (bool, np.bool_)):
         return bool(x)
     if isinstance(x, (int, np.integer)):

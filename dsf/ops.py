@@ -256,14 +256,17 @@ def asum(x: Array, axis: int = -1, keepdims: bool = True) -> Array:
     return np.asarray(np.sum(x, axis=axis, keepdims=keepdims), dtype=np.asarray(x).dtype)
 
 
-def softmax(x: Array) -> Array:
-    """Softmax along the last axis; rows without a finite logit (fully masked) give zeros.
+def softmax(x: Array, mask: np.ndarray | None = None) -> Array:
+    """Softmax along the last axis over the entries where `mask` is True (None: all of them).
 
-    In the float worlds the row maximum is subtracted first; in the others nothing can overflow.
-    Raises DomainError where a logit is +inf: the limit is not unique.
+    A row without an allowed finite logit gives zeros.  In the float worlds the row maximum is
+    subtracted first; in the others nothing can overflow.  Raises DomainError where an allowed
+    logit is +inf: the limit is not unique.
     """
     w = world(x)
     if w == "torch":
+        if mask is not None:
+            x = x.masked_fill(~_torch().as_tensor(mask, device=x.device), -float("inf"))
         top = x.amax(-1, keepdim=True) if x.shape[-1] else x.sum(-1, keepdim=True)
         _refuse_infinite(bool((top == float("inf")).any()))
         e = (x - top.detach().masked_fill(top == -float("inf"), 0)).exp()
@@ -271,12 +274,16 @@ def softmax(x: Array) -> Array:
         return e / total.masked_fill(total == 0, 1)
     if w == "float":
         x = np.asarray(x)
-        top = x.max(-1, keepdims=True) if x.shape[-1] else x.sum(-1, keepdims=True)
+        if mask is not None:
+            x = np.where(mask, x, np.array(-np.inf, dtype=x.dtype))
+        top = x.max(-1, keepdims=True, initial=-np.inf)
         _refuse_infinite(bool(np.any(top == np.inf)))
-        e = np.exp(x - np.where(top == -np.inf, 0, top))
+        e = np.exp(x - np.where(top == -np.inf, 0, top).astype(x.dtype))
         total = e.sum(-1, keepdims=True)
-        return e / np.where(total == 0, 1, total)
+        return e / np.where(total == 0, 1, total).astype(x.dtype)
     e = exp(x)
+    if mask is not None:
+        e = _elementwise(lambda value, seen: value if seen else value - value, e, mask)
     return e / asum(e)
 
 
@@ -310,6 +317,14 @@ def _ball_root(e: Any) -> Any:
     """Square root of the non-negative part of a ball (a norm may touch zero)."""
     low = e.lower()
     return (low.sqrt() if low > 0 else low * 0).union(e.upper().sqrt())
+
+
+def normalise(x: Array) -> Array:
+    """x / |x| along the last axis; the zero vector stays zero (float worlds)."""
+    size = l2norm(x)
+    if is_torch(x):
+        return x / size.masked_fill(size == 0, 1)
+    return x / (np.where(size == 0, 1, size).astype(size.dtype) if is_float(x) else size)
 
 
 def cat(xs: Sequence[Array], axis: int = -1) -> Array:

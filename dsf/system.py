@@ -444,16 +444,16 @@ class LTV:
         return L
 
     def _check_overflow(self, X: Array, S0: Array, S: Array, start: int, L: int) -> None:
-        if not ops.is_float(S) or bool(_finite(S)):
+        if not ops.is_float(S) or bool(all_finite(S)):
             return
         with np.errstate(over="ignore", invalid="ignore"):
-            if not (bool(_finite(X)) and bool(_finite(S0))):
+            if not (bool(all_finite(X)) and bool(all_finite(S0))):
                 return
             if any(bool(_nan_or_plus_inf(f)) for f in self.arrays()):
                 return
             for t in range(X.shape[-3]):
                 _, S0 = self.step(t, S0, X[..., t, :, :])
-                if not bool(_finite(S0)):
+                if not bool(all_finite(S0)):
                     break
         raise OverflowingScanError(
             f"LTV.scan: the state left the range of {S.dtype} at step {start + t} of {L}, "
@@ -463,7 +463,8 @@ class LTV:
         )
 
 
-def _finite(x: Array) -> Any:
+def all_finite(x: Array) -> Any:
+    """Whether every entry of a float array is finite."""
     return x.isfinite().all() if ops.is_torch(x) else np.isfinite(x).all()
 
 

@@ -1,0 +1,404 @@
+"""Mechanisms: what turns an input sequence into a linear time-varying system, written once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from dsf import ops
+from dsf.errors import (
+    DomainError,
+    DTypeError,
+    NotLinearError,
+    OverflowingScanError,
+    ShapeError,
+)
+from dsf.ops import Array
+from dsf.system import LTV, all_finite
+from dsf.tokens import Field, Tokens
+from dsf.transition import Coefficient, Prod, Shift
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Claims about a mechanism; the contract suite checks each of them by sampling.
+
+    structure   of the transition: scalar, diagonal, low rank, dense, shift, nonlinear
+    contraction |A_t|_2 <= 1 for all tokens in their domains
+    normalised  constant values give that constant as output
+    order_aware the output depends on the order of the earlier tokens
+    state       real numbers kept per sequence, a formula in H, d, n, p, L ("H*n*p")
+    flops       multiplications and additions per token for the recurrence, same letters
+    source      bibliography key of the paper, with the equation where known
+    """
+
+    structure: str
+    contraction: bool
+    state: str
+    flops: str
+    source: str
+    normalised: bool = False
+    order_aware: bool = True
+    causal: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What `run` hands on: the recurrent state S, the tail of token rows, and the time t."""
+
+    S: Any = None
+    tail: Tokens | None = None
+    t: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Mechanism:
+    """Base class.  A mechanism's fields are parameter arrays and static options; its equations are
+
+        tokens(u) -> Tokens           pointwise in time: projections, gates, feature maps
+        system(tok) -> LTV, X         the recurrence and what drives it      } exactly
+        rows(tok, L) -> M, X          attention weights of the last L rows   } one of
+        step(S, tok) -> o, S          a nonlinear step                       } these three
+        readout(o, tok) -> o          static output map (default: division by `normaliser`, if any)
+
+    `system` never reads the parameter arrays: constants are token fields with time axis 1, so that
+    statements "for all tokens" are about this code.  With lookback = w, `system` receives w extra
+    earlier rows (zeros at the start), `rows` those that exist (None: all of them).
+    """
+
+    spec: ClassVar[Mapping[str, str]] = {}
+    facts: ClassVar[Facts]
+    lookback: ClassVar[int | None] = 0
+    heads: ClassVar[bool] = True  # whether coefficients carry a head (or channel) axis
+    complex_ok: ClassVar[bool] = False
+
+    # ----------------------------------------------------- written by authors
+    def tokens(self, u: Array) -> Tokens:
+        raise NotImplementedError
+
+    def system(self, tok: Tokens) -> tuple[LTV, Array]:
+        raise NotImplementedError
+
+    def readout(self, o: Array, tok: Tokens) -> Array:
+        """Output map on o [... L r p]; by default o without its last column over the normaliser."""
+        eta = self.normaliser(o, tok)
+        return o if eta is None else o[..., :-1] / _nonzero(eta, type(self).__name__)
+
+    def normaliser(self, o: Array, tok: Tokens) -> Array | None:
+        """eta [... L 1 1] from the output of the appended value 1, or None."""
+        return None
+
+    @property
+    def micro(self) -> int:
+        """Micro-steps per token, of which the last is read."""
+        return 1
+
+    @classmethod
+    def init(
+        cls, rng: np.random.Generator, d: int, n: int, p: int, heads: int, **options: Any
+    ) -> Any:
+        raise NotImplementedError
+
+    def check(self, tok: Tokens) -> None:
+        """Warn about tokens that compute but are probably not meant (float worlds only)."""
+
+    # ------------------------------------------------------- sizes and worlds
+    @cached_property
+    def token_fields(self) -> dict[str, Field]:
+        """The parsed token spec."""
+        return {name: Field.parse(text) for name, text in self.spec.items()}
+
+    def parameters(self) -> dict[str, Array]:
+        """The parameter arrays by name."""
+        named = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {k: v for k, v in named.items() if isinstance(v, np.ndarray) or ops.is_torch(v)}
+
+    def options(self) -> dict[str, Any]:
+        """The static options by name."""
+        arrays = self.parameters()
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in arrays}
+
+    def map(self, f: Callable[[Array], Array]) -> Any:
+        """f applied to every parameter: symbols, balls, torch, float32, another device."""
+        return replace(self, **{k: f(v) for k, v in self.parameters().items()})
+
+    @property
+    def d(self) -> int:
+        """Model width: the axis of u that the projections read."""
+        return self.parameters()["Wq"].shape[-2]
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """d, H and the sizes of the token axes, read off the arrays."""
+        tok = self.tokens(ops.zeros((1, self.d), next(iter(self.parameters().values()))))
+        found = {"d": self.d, "H": 1, "s": self.micro}
+        for name, field in self.token_fields.items():
+            if not hasattr(tok, name):
+                continue
+            shape = getattr(tok, name).shape
+            axes = ("H", *field.axes) if self.heads and len(field.axes) == 2 else field.axes
+            for letter, size in zip(reversed(axes), reversed(shape), strict=False):
+                if letter not in ("L", "sL", "1") and (size != 1 or letter not in found):
+                    found[letter] = size
+        return found
+
+    # ------------------------------------------------------------- evaluation
+    def __call__(self, u: Array) -> Array:
+        """The output sequence y [... L H p] with heads concatenated, for u [... L d]."""
+        return self.run(u)[0]
+
+    def run(self, u: Array, state: State | None = None) -> tuple[Array, State]:
+        """(y, state): continue a sequence; run(whole) = run(part), state, run(rest) at any cut."""
+        mech, u = self._enter(u)
+        with np.errstate(over="ignore", invalid="ignore"):
+            tok = mech.tokens(u)
+            if ops.is_float(u):
+                mech.check(tok)
+            o, new = mech.advance(tok, state or State())
+        y = mech._merge(o)
+        if ops.is_float(y) and not bool(all_finite(y)):
+            mech._explain_overflow(u, y, state)
+        return y, new
+
+    def advance(self, tok: Tokens, state: State) -> tuple[Array, State]:
+        """Outputs o [... L r p] (heads apart) and the new state, from tokens instead of inputs."""
+        tok = self._with_position(tok, state.t)
+        L = self._length(tok)
+        full = self._with_tail(tok, state.tail)
+        T = self._length(full)
+        keep = T if self.lookback is None else min(self.lookback, T)
+        tail = full.rows(T - keep, T, self.token_fields, self.micro) if keep else None
+        S = state.S
+        if self._has("step"):
+            outputs = []
+            for t in range(L):
+                o, S = self.step(S, tok.rows(t, t + 1, self.token_fields))  # type: ignore[attr-defined]
+                outputs.append(o)
+            o = ops.cat(outputs, -3) if outputs else self.no_output(tok)  # type: ignore[attr-defined]
+        elif self._has("rows"):
+            M, X = self.rows(full, L)  # type: ignore[attr-defined]
+            o = ops.expand(_mix(M, X, self.support(L, T)), -2)  # type: ignore[attr-defined]
+        else:
+            ltv, X = self.system(full)
+            o, S = ltv.scan(X, S)
+            if self.micro > 1:
+                o = o[..., self.micro - 1 :: self.micro, :, :]
+        return self.readout(o, tok), State(S, tail, state.t + L)
+
+    def ltv(self, u: Array) -> LTV:
+        """The linear system that this input produces: y = kernel . values before output gates.
+
+        A normaliser is moved into C, micro-steps are one step with several inputs, the growing
+        cache of attention is a shift register.  Raises NotLinearError for a nonlinear step.
+        """
+        return self.frozen(u)[0]
+
+    def frozen(self, u: Array) -> tuple[LTV, Array]:
+        """`ltv(u)` and the values X [... L m p] that drive it."""
+        mech, u = self._enter(u)
+        tok = mech._with_position(mech.tokens(u), 0)
+        if mech._has("step"):
+            raise NotLinearError(
+                f"{type(self).__name__}.ltv: the step is not affine in the state, so no input "
+                "turns it into a linear system. Use dsf.linearise(mech, u) for the Jacobians along "
+                "a trajectory."
+            )
+        L = u.shape[-2]
+        if mech._has("rows"):
+            M, X = mech.rows(tok, L)  # type: ignore[attr-defined]
+            n = L if mech.lookback is None else min(mech.lookback + 1, L)
+            return _shift_register(M, n), ops.expand(X, -2)
+        ltv, X = mech.system(mech._with_tail(tok, None))
+        o, _ = ltv.scan(X)
+        eta = mech.normaliser(o, tok)
+        if eta is not None:
+            inverse = 1 / _nonzero(eta, type(self).__name__)
+            D = None if ltv.D is None else Prod((inverse, *_factors(ltv.D)))
+            ltv = replace(ltv, C=Prod((inverse, *_factors(ltv.C))), D=D)
+            X = X[..., :-1]
+        ltv = replace(ltv, steps=L * mech.micro)
+        if mech.micro > 1:
+            ltv = ltv.coarsen(mech.micro)
+            X = X.reshape(*X.shape[:-3], L, mech.micro * X.shape[-2], X.shape[-1])
+        return ltv, X
+
+    def kernel(self, u: Array) -> Array:
+        """The token-mixing matrix [... H L L], or [... L r L m]: real part of ltv(u).kernel()."""
+        M = self.ltv(u).kernel()
+        return ops.real(M) if _is_complex(M) else M
+
+    def to_torch(self) -> Any:
+        """The mechanism as a `torch.nn.Module` with its parameters registered."""
+        from dsf.module import Module
+
+        return Module(self)
+
+    # ---------------------------------------------------------------- helpers
+    def _has(self, method: str) -> bool:
+        return hasattr(type(self), method)
+
+    def _enter(self, u: Array) -> tuple[Any, Array]:
+        """The border: dtype and shape of u, and the mechanism in the world of u."""
+        name = type(self).__name__
+        mech = self
+        if ops.is_torch(u):
+            import torch
+
+            if not any(ops.is_torch(x) for x in self.parameters().values()):
+                mech = self.map(lambda x: torch.as_tensor(x, dtype=_torch_dtype(x, u)))
+            bad = u.dtype == torch.bool or (u.is_complex() and not self.complex_ok)
+            if not bad and not (u.is_floating_point() or u.is_complex()):
+                u = u.to(torch.float64)
+        else:
+            u = np.asarray(u)
+            bad = u.dtype.kind not in "iufcO" or (u.dtype.kind == "c" and not self.complex_ok)
+            if u.dtype == object and ops.world(u) == "float":
+                bad = bad or not _all_numbers(u)
+                u = u if bad else u.astype(np.float64)
+            u = u.astype(np.float64) if u.dtype.kind in "iu" else u
+            if u.dtype == np.float16:
+                u = u.astype(np.float32)
+            u = np.ascontiguousarray(u) if u.ndim else u
+        if bad:
+            raise DTypeError(
+                f"{name}: `u` must hold real floating-point numbers; got dtype {u.dtype}. "
+                "Likely cause: a mask, text or complex data passed as input. Convert explicitly, "
+                "e.g. u.real or u.astype(float)."
+            )
+        if u.ndim < 2 or u.shape[-1] != self.d:
+            raise ShapeError(
+                f"{name}: `u` must be [... L d] with d = {self.d} (from the parameters); "
+                f"got {tuple(u.shape)}. Likely cause: swapped axes [d L], or a missing length axis."
+            )
+        return mech, u
+
+    def _explain_overflow(self, u: Array, y: Array, state: State | None) -> None:
+        """Non-finite output of finite input is an overflow; NaN and infinity in u propagate."""
+        held = [] if state is None else [state.S, *[x for _, x in (state.tail or Tokens()).items()]]
+        if not all(bool(all_finite(x)) for x in [u, *[h for h in held if h is not None]]):
+            return
+        finite = y.isfinite() if ops.is_torch(y) else np.isfinite(y)
+        bad = np.asarray(finite.reshape(-1, *y.shape[-2:]).all(0).all(-1))
+        raise OverflowingScanError(
+            f"{type(self).__name__}: the output left the range of {y.dtype} at token "
+            f"{int(np.argmin(bad))} of {y.shape[-2]}, although the input is finite. Likely cause: "
+            "input too large for the products or exponentials of this mechanism; rescale it or use "
+            "a wider dtype."
+        )
+
+    def _length(self, tok: Tokens) -> int:
+        """Number of tokens (rows of the per-token fields)."""
+        for name, field in self.token_fields.items():
+            if field.axes[-2] == "L" and hasattr(tok, name):
+                return getattr(tok, name).shape[-2]
+        raise ShapeError(f"{type(self).__name__}: the token spec has no per-token field")
+
+    def _with_tail(self, tok: Tokens, tail: Tokens | None) -> Tokens:
+        if tail is None and self.lookback and not self._has("rows"):
+            blank = tok.rows(0, 1, self.token_fields) if self._length(tok) else None
+            tail = Tokens(
+                **{
+                    k: ops.zeros((*v.shape[:-2], self.lookback, v.shape[-1]), v)
+                    if self.token_fields[k].per_token
+                    else v
+                    for k, v in (blank or tok).items()
+                }
+            )
+        return tok if tail is None else tok.after(tail, self.token_fields)
+
+    def _with_position(self, tok: Tokens, t: int) -> Tokens:
+        if "pos" not in self.token_fields or "pos" in tok.names:
+            return tok
+        like = next(v for k, v in tok.items() if self.token_fields[k].per_token)
+        rows = [ops.const(t + i, like).reshape(1, 1) for i in range(self._length(tok))]
+        return tok.replace(pos=ops.cat(rows, -2) if rows else ops.zeros((0, 1), like))
+
+    def _merge(self, o: Array) -> Array:
+        """[... H L r p] -> [... L H r p] with the last three joined (no head axis: [... L r p])."""
+        if self.heads:
+            o = ops.moveaxis(o, -4, -3)
+            return o.reshape(*o.shape[:-3], o.shape[-3] * o.shape[-2] * o.shape[-1])
+        return o.reshape(*o.shape[:-2], o.shape[-2] * o.shape[-1])
+
+    def __repr__(self) -> str:
+        shown = [f"{k}=[{' '.join(map(str, v.shape))}]" for k, v in self.parameters().items()]
+        shown += [f"{k}={v!r}" for k, v in self.options().items()]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def split_heads(u: Array) -> Array:
+    """[... L d] -> [... 1 L d], ready to be multiplied by [H d n]."""
+    return ops.expand(u, -3)
+
+
+def channels(x: Array) -> Array:
+    """[... L D] -> [... D L 1]: channels as heads."""
+    return ops.col(ops.mT(x))
+
+
+def causal_support(L: int, T: int, width: int | None = None) -> np.ndarray:
+    """Which of T keys the last L queries may see [L T]: the past, or the last `width` of it."""
+    lag = np.arange(T - L, T)[:, None] - np.arange(T)[None, :]
+    return (lag >= 0) if width is None else (lag >= 0) & (lag < width)
+
+
+def _mix(M: Array, X: Array, support: np.ndarray) -> Array:
+    """M X using only the supported entries, so that a NaN cannot reach rows that do not see it."""
+    if not ops.is_float(X) or bool((X.isfinite() if ops.is_torch(X) else np.isfinite(X)).all()):
+        return M @ X
+    out = [
+        M[..., i : i + 1, np.flatnonzero(seen)] @ X[..., np.flatnonzero(seen), :]
+        for i, seen in enumerate(support)
+    ]
+    return ops.cat(out, -2)
+
+
+def _shift_register(M: Array, n: int) -> LTV:
+    """Lower triangular weights M [... L L] as a first-in first-out register of n values."""
+    L = M.shape[-1]
+    index = np.arange(L)[:, None] - np.arange(n)[None, :]  # row i reads values i, i-1, ...
+    padded = ops.cat([M, ops.zeros((L, 1), M)], -1)
+    pieces = [padded[..., i : i + 1, np.where(index[i] < 0, L, index[i])] for i in range(L)]
+    C = ops.cat(pieces, -2) if pieces else ops.zeros((*M.shape[:-2], 0, n), M)
+    first = ops.cat([ops.ones((1, 1), M), ops.zeros((n - 1, 1), M)], -2) if n else M[..., :0, :0]
+    B = ops.expand(first, 0) if n else ops.zeros((1, 0, 1), M)
+    return LTV(Shift(n, like=M), B, ops.row(C), steps=L)
+
+
+def _factors(x: Coefficient) -> tuple[Array, ...]:
+    return x.factors if isinstance(x, Prod) else (x,)
+
+
+def _nonzero(eta: Array, name: str) -> Array:
+    if ops.is_float(eta) and bool((eta == 0).any()):
+        raise DomainError(
+            f"{name}: the normaliser is exactly 0 at some token, so the output is undefined. "
+            "Likely cause: zero keys, or features without a positive lower bound. Use positive "
+            "features (elu+1, exp) or drop the normaliser."
+        )
+    return eta
+
+
+def _is_complex(x: Array) -> bool:
+    if ops.is_torch(x):
+        return bool(x.is_complex())
+    if x.dtype != object:
+        return x.dtype.kind == "c"
+    return ops.world(x) == "ball" and any(type(e).__name__ == "acb" for e in x.flat)
+
+
+def _torch_dtype(x: Any, u: Any) -> Any:
+    import torch
+
+    real = u.dtype if u.is_floating_point() else torch.float64
+    return real if np.asarray(x).dtype.kind != "c" else torch.promote_types(real, torch.complex64)
+
+
+def _all_numbers(u: np.ndarray) -> bool:
+    from numbers import Real
+
+    return all(isinstance(e, Real) and not isinstance(e, bool) for e in u.flat)
