@@ -22,6 +22,19 @@ from dsf.system import LTV, all_finite
 from dsf.tokens import Field, Tokens
 from dsf.transition import Coefficient, Prod, Shift
 
+# regions of the complex plane that a set of eigenvalues may be claimed to lie in
+REGIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "any": lambda z: np.ones(z.shape, dtype=bool),
+    "0": lambda z: z == 0,
+    "1": lambda z: z == 1,
+    "(0, 1)": lambda z: (z.imag == 0) & (z.real > 0) & (z.real < 1),
+    "(0, 1]": lambda z: (abs(z.imag) < 1e-12) & (z.real > 0) & (z.real < 1 + 1e-12),
+    "(-1, 1)": lambda z: (abs(z.imag) < 1e-12) & (abs(z.real) < 1),
+    "(-1, 1]": lambda z: (abs(z.imag) < 1e-12) & (z.real > -1) & (z.real < 1 + 1e-12),
+    "disc": lambda z: abs(z) < 1,
+    "closed disc": lambda z: abs(z) < 1 + 1e-12,
+}
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -34,6 +47,7 @@ class Facts:
     state       real numbers kept per sequence, a formula in H, d, n, p, L ("H*n*p")
     flops       multiplications and additions per token for the recurrence, same letters
     source      bibliography key of the paper, with the equation where known
+    eigenvalues of A_t for all tokens in their domains: a name in `REGIONS`
     """
 
     structure: str
@@ -44,6 +58,7 @@ class Facts:
     normalised: bool = False
     order_aware: bool = True
     causal: bool = True
+    eigenvalues: str = "any"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +86,7 @@ class Mechanism:
     """
 
     spec: ClassVar[Mapping[str, str]] = {}
+    equations: ClassVar[tuple[str, str]]  # state update and output, for printouts
     facts: ClassVar[Facts]
     lookback: ClassVar[int | None] = 0
     heads: ClassVar[bool] = True  # whether coefficients carry a head (or channel) axis

@@ -39,6 +39,8 @@ class DeltaNet(Mechanism):
     reach: int = 1
     unit_keys: bool = True
 
+    equations = ("(I - b_t k_t k_t') S_{t-1} + b_t k_t v_t'", "S_t' q_t")
+
     @property
     def spec(self) -> dict[str, str]:  # type: ignore[override]
         key = "L n unit" if self.unit_keys else "L n"
@@ -46,12 +48,14 @@ class DeltaNet(Mechanism):
 
     @property
     def facts(self) -> Facts:  # type: ignore[override]
+        region = ("(0, 1]" if self.reach == 1 else "(-1, 1]") if self.unit_keys else "any"
         return Facts(
             "low rank",
             contraction=self.unit_keys,
             state="H*n*p",
             flops="6*H*n*p",
             source="schlag2021",
+            eigenvalues=region,
         )
 
     def tokens(self, u: Array) -> Tokens:

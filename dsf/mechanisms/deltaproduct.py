@@ -39,6 +39,8 @@ class DeltaProduct(Mechanism):
     def micro(self) -> int:
         return self.steps
 
+    equations = ("prod (I - b k k') S_{t-1} + writes", "S_t' q_t")
+
     @property
     def spec(self) -> dict[str, str]:  # type: ignore[override]
         beta = f"sL 1 in (0, {self.reach})"
@@ -47,7 +49,14 @@ class DeltaProduct(Mechanism):
     @property
     def facts(self) -> Facts:  # type: ignore[override]
         flops = f"{4 * self.steps + 2}*H*n*p"
-        return Facts("low rank", contraction=True, state="H*n*p", flops=flops, source="siems2025")
+        return Facts(
+            "low rank",
+            contraction=True,
+            state="H*n*p",
+            flops=flops,
+            source="siems2025",
+            eigenvalues="closed disc",
+        )
 
     def tokens(self, u: Array) -> Tokens:
         u = split_heads(u)

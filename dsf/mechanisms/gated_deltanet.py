@@ -33,13 +33,16 @@ class GatedDeltaNet(DeltaNet):
     b: Array = None
     A_log: Array = None
 
+    equations = ("a_t (I - b_t k_t k_t') S_{t-1} + b_t k_t v_t'", "S_t' q_t")
+
     @property
     def spec(self) -> dict[str, str]:  # type: ignore[override]
         return {**super().spec, "log_a": "L 1 < 0"}
 
     @property
     def facts(self) -> Facts:  # type: ignore[override]
-        return replace(super().facts, flops="7*H*n*p", source="yang2024gated")
+        region = ("(0, 1)" if self.reach == 1 else "(-1, 1)") if self.unit_keys else "any"
+        return replace(super().facts, flops="7*H*n*p", source="yang2024gated", eigenvalues=region)
 
     def tokens(self, u: Array) -> Tokens:
         dt = ops.softplus(split_heads(u) @ self.Wdt + self.b)

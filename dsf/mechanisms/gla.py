@@ -35,8 +35,16 @@ class GLA(Mechanism):
     W2: Array
     b: Array
 
+    equations = ("diag(a_t) S_{t-1} + k_t v_t'", "S_t' q_t")
     spec = {"q": "L n", "k": "L n", "v": "L p", "log_a": "L n < 0"}
-    facts = Facts("diagonal", contraction=True, state="H*n*p", flops="5*H*n*p", source="yang2023")
+    facts = Facts(
+        "diagonal",
+        contraction=True,
+        state="H*n*p",
+        flops="5*H*n*p",
+        source="yang2023",
+        eigenvalues="(0, 1)",
+    )
 
     def tokens(self, u: Array) -> Tokens:
         u = split_heads(u)

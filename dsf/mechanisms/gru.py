@@ -37,6 +37,7 @@ class GRU(Mechanism):
     br: Array
     bh: Array
 
+    equations = ("(1 - z) h_{t-1} + z tanh(x + U (r h))", "h_t")
     spec = {
         "z": "L p",
         "r": "L p",

@@ -39,6 +39,8 @@ class LinearAttention(Mechanism):
     normalise: bool = False
     init_options: ClassVar[tuple[str, ...]] = ("features",)
 
+    equations = ("S_{t-1} + k_t v_t'", "S_t' q_t")
+
     @property
     def spec(self) -> dict[str, str]:  # type: ignore[override]
         sign = " > 0" if self.phi in POSITIVE else ""
@@ -52,6 +54,7 @@ class LinearAttention(Mechanism):
             state="H*n*(p+1)" if self.normalise else "H*n*p",
             flops="4*H*n*p",
             source="katharopoulos2020",
+            eigenvalues="1",
             normalised=self.normalise,
             order_aware=False,
         )

@@ -37,6 +37,7 @@ class LRU(Mechanism):
     c_im: Array
     skip: Array
 
+    equations = ("lambda h_{t-1} + gamma B u_t", "Re(C h_t) + D u_t")
     spec = {
         "u": "L d",
         "rate": "1 n > 0",
@@ -48,7 +49,14 @@ class LRU(Mechanism):
         "c_im": "d n",
         "skip": "1 d",
     }
-    facts = Facts("diagonal", contraction=True, state="2*n", flops="8*n*d", source="orvieto2023")
+    facts = Facts(
+        "diagonal",
+        contraction=True,
+        state="2*n",
+        flops="8*n*d",
+        source="orvieto2023",
+        eigenvalues="disc",
+    )
     heads = False
 
     @property

@@ -41,6 +41,8 @@ class S6(Mechanism):
     discretisation: str = "simplified"
     skip: bool = False
 
+    equations = ("e^{dt_t a} h_{t-1} + dt_t k_t x_t", "q_t' h_t")
+
     @property
     def spec(self) -> dict[str, str]:  # type: ignore[override]
         fields = {
@@ -52,7 +54,14 @@ class S6(Mechanism):
         }
         return {**fields, "skip": "p 1 1"} if self.skip else fields
 
-    facts = Facts("diagonal", contraction=True, state="n*p", flops="9*n*p", source="gu2023")
+    facts = Facts(
+        "diagonal",
+        contraction=True,
+        state="n*p",
+        flops="9*n*p",
+        source="gu2023",
+        eigenvalues="(0, 1)",
+    )
 
     def tokens(self, u: Array) -> Tokens:
         dt = ops.softplus(u @ self.Wr @ self.Wdt + self.b)

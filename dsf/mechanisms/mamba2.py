@@ -38,6 +38,8 @@ class SSD(Mechanism):
     D: Array
     skip: bool = False
 
+    equations = ("e^{dt_t a} S_{t-1} + dt_t k_t v_t'", "S_t' q_t")
+
     @property
     def spec(self) -> dict[str, str]:  # type: ignore[override]
         fields = {
@@ -49,7 +51,14 @@ class SSD(Mechanism):
         }
         return {**fields, "skip": "1 1"} if self.skip else fields
 
-    facts = Facts("scalar", contraction=True, state="H*n*p", flops="5*H*n*p", source="dao2024")
+    facts = Facts(
+        "scalar",
+        contraction=True,
+        state="H*n*p",
+        flops="5*H*n*p",
+        source="dao2024",
+        eigenvalues="(0, 1)",
+    )
 
     def tokens(self, u: Array) -> Tokens:
         u = split_heads(u)

@@ -48,6 +48,8 @@ class Mamba3(Mechanism):
     D: Array
     skip: bool = False
 
+    equations = ("A_t S_{t-1} + two writes (t-1 and t)", "Re(S_t' q_t)")
+
     @property
     def spec(self) -> dict[str, str]:  # type: ignore[override]
         fields = {
@@ -61,7 +63,14 @@ class Mamba3(Mechanism):
         }
         return {**fields, "skip": "1 1"} if self.skip else fields
 
-    facts = Facts("diagonal", contraction=True, state="H*n*p", flops="7*H*n*p", source="mamba3")
+    facts = Facts(
+        "diagonal",
+        contraction=True,
+        state="H*n*p",
+        flops="7*H*n*p",
+        source="mamba3",
+        eigenvalues="disc",
+    )
     lookback = 1
 
     def tokens(self, u: Array) -> Tokens:

@@ -23,7 +23,8 @@ class MLSTM(Mechanism):
         (z_t, eta_t) = S_t' q_t,    y_t = gate_t * z_t / max(|eta_t|, 1)
 
     u [L d];  q, k [H L n], v, gate [H L p], i [H L 1] = exp(.) > 0, log_f [H L 1] < 0, k scaled by
-    1/sqrt(n);  float64.  Source: Beck et al. 2024, arXiv 2405.04517, without the log-max stabiliser.
+    1/sqrt(n);  float64.  Without the log-max stabiliser.
+    Source: Beck et al. 2024, arXiv 2405.04517.
 
     >>> import dsf
     >>> dsf.mlstm.init(d=4, n=2, p=3)(np.ones((5, 4))).shape
@@ -39,6 +40,7 @@ class MLSTM(Mechanism):
     bi: Array
     bf: Array
 
+    equations = ("f_t S_{t-1} + i_t k_t (v_t, 1)'", "gate z_t / max(|eta_t|, 1)")
     spec = {
         "q": "L n",
         "k": "L n",
@@ -48,7 +50,12 @@ class MLSTM(Mechanism):
         "gate": "L p in (0, 1)",
     }
     facts = Facts(
-        "scalar", contraction=True, state="H*n*(p+1)", flops="5*H*n*p+4*H*n", source="beck2024"
+        "scalar",
+        contraction=True,
+        state="H*n*(p+1)",
+        flops="5*H*n*p+4*H*n",
+        source="beck2024",
+        eigenvalues="(0, 1)",
     )
 
     def tokens(self, u: Array) -> Tokens:

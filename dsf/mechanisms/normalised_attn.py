@@ -37,12 +37,14 @@ class NormalisedAttention(Mechanism):
     b: Array
     eta: str = "exp"
 
+    equations = ("S_{t-1} + k_t v_t'", "S_t' q_t / eta_t")
     facts = Facts(
         "scalar",
         contraction=True,
         state="H*n*p",
         flops="4*H*n*p",
         source="sieber2024",
+        eigenvalues="1",
         order_aware=False,
     )
 

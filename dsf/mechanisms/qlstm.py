@@ -39,13 +39,21 @@ class QLSTM(Mechanism):
     alpha: Array
     reversed: bool = False
 
+    equations = ("f_t h_{t-1} + g_t v_t", "o_t h_t")
     spec = {
         "v": "p L 1",
         "log_f": "p L 1 < 0",
         "g": "p L 1 in (0, 1)",
         "o": "p L 1 in (0, 1)",
     }
-    facts = Facts("scalar", contraction=True, state="p", flops="4*p", source="sieber2024")
+    facts = Facts(
+        "scalar",
+        contraction=True,
+        state="p",
+        flops="4*p",
+        source="sieber2024",
+        eigenvalues="(0, 1)",
+    )
 
     @property
     def d(self) -> int:

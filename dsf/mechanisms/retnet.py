@@ -40,6 +40,8 @@ class RetNet(Mechanism):
     theta: Array
     rotation: bool | str = False
 
+    equations = ("gamma S_{t-1} + k_t v_t'", "S_t' q_t")
+
     @property
     def spec(self) -> dict[str, str]:  # type: ignore[override]
         fields = {"q": "L n", "k": "L n", "v": "L p", "gamma": "1 1 in (0, 1)"}
@@ -52,7 +54,14 @@ class RetNet(Mechanism):
     @property
     def facts(self) -> Facts:  # type: ignore[override]
         structure = "diagonal" if self.rotation is True else "scalar"
-        return Facts(structure, True, state="H*n*p", flops="5*H*n*p", source="sun2023")
+        return Facts(
+            structure,
+            True,
+            state="H*n*p",
+            flops="5*H*n*p",
+            source="sun2023",
+            eigenvalues="disc" if self.rotation is True else "(0, 1)",
+        )
 
     def tokens(self, u: Array) -> Tokens:
         u = split_heads(u)

@@ -38,8 +38,16 @@ class RWKV6(Mechanism):
     bonus: Array
     read: str = "before"
 
+    equations = ("diag(w_t) S_{t-1} + k_t v_t'", "(S_{t-1} + bonus k_t v_t')' q_t")
     spec = {"q": "L n", "k": "L n", "v": "L p", "log_w": "L n < 0", "bonus": "1 n"}
-    facts = Facts("diagonal", contraction=True, state="H*n*p", flops="5*H*n*p", source="peng2024")
+    facts = Facts(
+        "diagonal",
+        contraction=True,
+        state="H*n*p",
+        flops="5*H*n*p",
+        source="peng2024",
+        eigenvalues="(0, 1)",
+    )
 
     def tokens(self, u: Array) -> Tokens:
         u = split_heads(u)

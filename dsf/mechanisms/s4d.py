@@ -41,6 +41,7 @@ class S4D(Mechanism):
     skip: Array
     discretisation: str = "zoh"
 
+    equations = ("Abar h_{t-1} + Bbar x_t", "Re(C h_t) + D x_t")
     spec = {
         "v": "p L 1",
         "dt": "p 1 1 > 0",
@@ -52,7 +53,14 @@ class S4D(Mechanism):
         "c_im": "p 1 n",
         "skip": "p 1 1",
     }
-    facts = Facts("diagonal", contraction=True, state="2*n*p", flops="8*n*p", source="gu2022")
+    facts = Facts(
+        "diagonal",
+        contraction=True,
+        state="2*n*p",
+        flops="8*n*p",
+        source="gu2022",
+        eigenvalues="disc",
+    )
 
     @property
     def d(self) -> int:

@@ -31,6 +31,7 @@ class Softmax(Mechanism):
     Wk: Array
     Wv: Array
 
+    equations = ("(S_{t-1}, v_t), all of them", "S_t' softmax(K_t q_t)")
     spec = {"q": "L n", "k": "L n", "v": "L p"}
     facts = Facts(
         "shift",
@@ -38,6 +39,7 @@ class Softmax(Mechanism):
         state="H*L*p",
         flops="2*H*L*(n+p)",
         source="vaswani2017",
+        eigenvalues="0",
         normalised=True,
         order_aware=False,
     )
@@ -82,6 +84,7 @@ class WindowSoftmax(Softmax):
         state="H*width*p",
         flops="2*H*width*(n+p)",
         source="beltagy2020",
+        eigenvalues="0",
         normalised=True,
     )
 
