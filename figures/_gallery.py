@@ -56,7 +56,7 @@ article {{ background: var(--paper); border: 1px solid var(--line); border-radiu
 @media (max-width: 42rem) {{ .pair {{ grid-template-columns: 1fr; }} }}
 footer {{ margin-top: 1.1rem; padding-top: .7rem; border-top: 1px solid var(--line);
   color: var(--soft); font-size: .82rem; display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; }}
-.warn {{ margin: 1rem 0 0; padding: .6rem .9rem; border-radius: 6px; background: #fdf1e7; }}
+.warn {{ margin: 1rem 0; padding: .6rem .9rem; border-radius: 6px; background: #fdf1e7; }}
 pre {{ margin: 0; white-space: pre-wrap; font-size: .85rem; }}
 </style>
 </head>
@@ -79,7 +79,7 @@ ARTICLE = """<article id="{id}">
 <div><h4>We measured</h4><p>{measured}</p></div>
 </div>
 {differs}
-<footer>{footer}</footer>
+{footer}
 </article>
 """
 
@@ -194,4 +194,4 @@ def _footer(figure: Figure, folder: Path, record: dict[str, Any]) -> str:
     facts = [f"{record['run']['seconds']} s on one thread", f"revision {revision}"]
     if record["seed"] is not None:
         facts.insert(0, f"seed {record['seed']}")
-    return links + "".join(f"<span>{escape(fact)}</span>" for fact in facts)
+    return f"<footer>{links}{''.join(f'<span>{escape(fact)}</span>' for fact in facts)}</footer>"

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -84,12 +86,22 @@ def run(
     for figure in todo:
         if states[figure.name] == "damaged":
             print(f"{figure.name}: a file was altered since it was written; computing it again")
-    with Progress(len(todo)) as progress:
+    with _polite_end(), Progress(len(todo)) as progress:
         failures = _build_all(todo, package, profile, folder, jobs, timeout, progress)
     page = gallery(every, folder, profile, failures)
     _report(chosen, folder, failures)
     print(f"gallery: {os.path.relpath(page)}")
     return 1 if failures else 0
+
+
+@contextmanager
+def _polite_end() -> Iterator[None]:
+    """SIGTERM ends like Ctrl-C, so that the processes of the figures are stopped too."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _build_all(
@@ -176,7 +188,8 @@ def _report(figures: list[Figure], folder: Path, failures: dict[str, str]) -> No
     width = None if sys.stdout.isatty() else 120
     Console(highlight=False, markup=False, width=width).print(table)
     for name, reason in failures.items():
-        print(f"{name}: FAILED: {reason} (full text: {folder / name}.log)", file=sys.stderr)
+        log = os.path.relpath(folder / f"{name}.log")
+        print(f"{name}: FAILED: {reason} (full text: {log})", file=sys.stderr)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -189,8 +202,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, help="figures at a time; default: number of cores")
     parser.add_argument("--timeout", type=float, default=3600.0, help="seconds for one figure")
     arguments = parser.parse_args(argv)
-    # A polite kill ends like Ctrl-C: the processes of the figures are stopped too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return run(**vars(arguments))
     except UnknownNameError as e:
