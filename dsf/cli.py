@@ -178,14 +178,14 @@ def _known(kind: str, name: str, names: list[str]) -> str:
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from dsf._terminal import show
 
     table = Table(*header)
     for row in rows:
         table.add_row(*row)
-    width = None if sys.stdout.isatty() else 100
-    Console(markup=False, highlight=False, width=width).print(table)
+    show(table)
 
 
 if __name__ == "__main__":

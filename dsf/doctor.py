@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import os
 import platform
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from dsf._terminal import show
 
 # distribution name -> import name, and what its absence costs
 REQUIRED = {
@@ -66,7 +67,6 @@ def report() -> int:
 
 def _print(findings: list[Finding]) -> None:
     try:
-        from rich.console import Console
         from rich.table import Table
     except ImportError:
         for f in findings:
@@ -78,8 +78,7 @@ def _print(findings: list[Finding]) -> None:
     table.add_column(overflow="fold")
     for f in findings:
         table.add_row(f.what, f.found, f.remark, style=None if f.ok else "bold red")
-    width = None if sys.stdout.isatty() else 100
-    Console(markup=False, highlight=False, width=width).print(table)
+    show(table)
 
 
 def _python() -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dsf._terminal import show
 from dsf.errors import UnknownNameError
 from dsf.figures._catalogue import Figure, catalogue, select
 from dsf.figures._gallery import gallery
@@ -168,7 +169,6 @@ def _stop(jobs: list[Job]) -> None:
 
 
 def _report(figures: list[Figure], folder: Path, failures: dict[str, str]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(show_lines=True)
@@ -184,9 +184,7 @@ def _report(figures: list[Figure], folder: Path, failures: dict[str, str]) -> No
             seconds = f"{record['run']['seconds']:.1f}"
             row = (figure.name, record["paper"], record["measured"], record["verdict"], seconds)
             table.add_row(*row)
-    # Not a terminal: a fixed width, so that a log reads the same everywhere.
-    width = None if sys.stdout.isatty() else 120
-    Console(highlight=False, markup=False, width=width).print(table)
+    show(table)
     for name, reason in failures.items():
         log = os.path.relpath(folder / f"{name}.log")
         print(f"{name}: FAILED: {reason} (full text: {log})", file=sys.stderr)
