@@ -37,8 +37,8 @@ def style() -> Iterator[None]:
 
     matplotlib's settings outside are left as they were.
 
-    >>> import dsf.style, matplotlib as mpl
-    >>> with dsf.style.style():
+    >>> import dsf, matplotlib as mpl
+    >>> with dsf.style():
     ...     mpl.rcParams["font.size"]
     8.0
     """

@@ -51,6 +51,16 @@ def test_import_is_fast():
     assert min(seconds() for _ in range(5)) < 0.8
 
 
+def test_a_function_keeps_its_name_when_its_module_is_imported():
+    code = (
+        "from importlib import import_module as get; import dsf;"
+        "from dsf.style import look; assert dsf.style().__enter__;"
+        "from dsf.family import Family; assert callable(dsf.family), dsf.family;"
+        "assert dsf.errors is get('dsf.errors') and get('dsf.style').look is look"
+    )
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
+
+
 @pytest.mark.smoke
 @pytest.mark.parametrize("room", ROOMS)
 def test_rooms_are_this_checkout(room):
