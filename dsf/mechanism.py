@@ -87,6 +87,7 @@ class Mechanism:
 
     spec: ClassVar[Mapping[str, str]] = {}
     equations: ClassVar[tuple[str, str]]  # state update and output, for printouts
+    conventions: ClassVar[tuple[str, ...]] = ()  # scalings that another library may not have
     facts: ClassVar[Facts]
     lookback: ClassVar[int | None] = 0
     heads: ClassVar[bool] = True  # whether coefficients carry a head (or channel) axis

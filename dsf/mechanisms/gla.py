@@ -36,6 +36,7 @@ class GLA(Mechanism):
     b: Array
 
     equations = ("diag(a_t) S_{t-1} + k_t v_t'", "S_t' q_t")
+    conventions = ("q / sqrt(n)", "log-gates / 16")
     spec = {"q": "L n", "k": "L n", "v": "L p", "log_a": "L n < 0"}
     facts = Facts(
         "diagonal",

@@ -38,6 +38,7 @@ class LRU(Mechanism):
     skip: Array
 
     equations = ("lambda h_{t-1} + gamma B u_t", "Re(C h_t) + D u_t")
+    conventions = ("input scaled by gamma",)
     spec = {
         "u": "L d",
         "rate": "1 n > 0",

@@ -42,6 +42,7 @@ class S6(Mechanism):
     skip: bool = False
 
     equations = ("e^{dt_t a} h_{t-1} + dt_t k_t x_t", "q_t' h_t")
+    conventions = ("channels are heads",)
 
     @property
     def spec(self) -> dict[str, str]:  # type: ignore[override]

@@ -49,6 +49,7 @@ class Mamba3(Mechanism):
     skip: bool = False
 
     equations = ("A_t S_{t-1} + two writes (t-1 and t)", "Re(S_t' q_t)")
+    conventions = ("q, k RMS-normalised", "n/2 complex pairs")
 
     @property
     def spec(self) -> dict[str, str]:  # type: ignore[override]

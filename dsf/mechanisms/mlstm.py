@@ -41,6 +41,7 @@ class MLSTM(Mechanism):
     bf: Array
 
     equations = ("f_t S_{t-1} + i_t k_t (v_t, 1)'", "gate z_t / max(|eta_t|, 1)")
+    conventions = ("k / sqrt(n)",)
     spec = {
         "q": "L n",
         "k": "L n",

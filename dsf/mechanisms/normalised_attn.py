@@ -38,6 +38,7 @@ class NormalisedAttention(Mechanism):
     eta: str = "exp"
 
     equations = ("S_{t-1} + k_t v_t'", "S_t' q_t / eta_t")
+    conventions = ("divided by eta(u_t)",)
     facts = Facts(
         "scalar",
         contraction=True,

@@ -40,6 +40,7 @@ class QLSTM(Mechanism):
     reversed: bool = False
 
     equations = ("f_t h_{t-1} + g_t v_t", "o_t h_t")
+    conventions = ("channels are heads",)
     spec = {
         "v": "p L 1",
         "log_f": "p L 1 < 0",

@@ -35,6 +35,7 @@ class RGLRU(Mechanism):
     decay: Array  # a = sigmoid(decay)
 
     equations = ("a_t h_{t-1} + sqrt(1 - a_t^2) i_t v_t", "h_t")
+    conventions = ("channels are heads",)
     spec = {"v": "p L 1", "log_a": "p L 1 < 0", "i": "p L 1 in (0, 1)"}
     facts = Facts(
         "scalar", contraction=True, state="p", flops="6*p", source="de2024", eigenvalues="(0, 1)"

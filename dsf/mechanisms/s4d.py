@@ -42,6 +42,7 @@ class S4D(Mechanism):
     discretisation: str = "zoh"
 
     equations = ("Abar h_{t-1} + Bbar x_t", "Re(C h_t) + D x_t")
+    conventions = ("channels are heads",)
     spec = {
         "v": "p L 1",
         "dt": "p 1 1 > 0",

@@ -32,6 +32,7 @@ class Softmax(Mechanism):
     Wv: Array
 
     equations = ("(S_{t-1}, v_t), all of them", "S_t' softmax(K_t q_t)")
+    conventions = ("logits / sqrt(n)",)
     spec = {"q": "L n", "k": "L n", "v": "L p"}
     facts = Facts(
         "shift",
