@@ -141,6 +141,8 @@ class Mechanism:
 
     def map(self, f: Callable[[Array], Array]) -> Any:
         """f applied to every parameter: symbols, balls, torch, float32, another device."""
+        if getattr(f, "named", False):  # dsf.symbols wants to know which parameter it names
+            return replace(self, **{k: f(v, k) for k, v in self.parameters().items()})  # type: ignore[call-arg]
         return replace(self, **{k: f(v) for k, v in self.parameters().items()})
 
     @property
