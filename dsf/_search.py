@@ -1,0 +1,319 @@
+"""The search for a system with few states: compress once, slice, prove once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dsf._apriori import TheoremBound, theorem_bounds
+from dsf._compress import Compressed, OutOfTime, compress, kernel
+from dsf._hankel import NO_CUT, Cut, best_count, best_gap, spread_cuts
+from dsf._rounding import fro, norm_estimate, norm_lower, norm_upper, ritz
+from dsf._verify import proved_error, scanned_kernel
+
+RATIO = 8.0  # compress at error / RATIO: 20 finds the same systems and takes longer
+EXACT_SIZE = 160  # up to this many rows the pass is untruncated and all theorems are evaluated
+MEMORY = 2**31  # bytes that the coefficients of one system may take
+BUDGET_SHARE = 0.7  # of the time left, for the compression pass
+
+System = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # A, B, C, D, read="before"
+
+
+@dataclass(eq=False)
+class Part:
+    """One direction of time of an operator: a causal block matrix M [L r L m] and what is known
+    of it."""
+
+    name: str  # "forward" or "backward"
+    M: np.ndarray
+    cut: Cut = NO_CUT
+    system: System | None = None  # None: the cache of all earlier inputs, which is exact
+
+    @property
+    def states(self) -> int:
+        """States of the system found."""
+        L, _, _, m = self.M.shape
+        return max(L - 1, 0) * m if self.system is None else self.system[0].shape[-1]
+
+
+@dataclass(eq=False)
+class Head:
+    """One operator M [L r L m], split into directions, with proved bounds of its norm."""
+
+    M: np.ndarray
+    radius: float
+    relative: bool
+    deadline: float
+    parts: list[Part] = field(default_factory=list)
+    norm: tuple[float, float] = (1.0, 1.0)  # low <= |M| <= high; (1, 1) if errors are absolute
+    norm_v: np.ndarray | None = None
+    error: float = 0.0
+    theorems: tuple[TheoremBound, ...] = ()
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        L, r, _, m = self.M.shape
+        rows, columns = np.arange(L * r)[:, None] // r, np.arange(L * m)[None, :] // m
+        self.parts = [Part("forward", self.M)]
+        if np.any(self.flat[np.broadcast_to(columns > rows, self.flat.shape)]):
+            self.parts.append(Part("backward", self.M[::-1, :, ::-1, :]))
+        if self.relative:
+            guess, self.norm_v = ritz(self.flat, steps=100)
+            low = norm_lower(self.flat, self.norm_v) - self.radius
+            high = norm_upper(self.flat, guess, slack=1e-6) + self.radius
+            # a checker has a rounding bound of its own: leave it room
+            self.norm = (max(low * (1 - 2.0**-36), 0.0), high * (1 + 2.0**-36))
+
+    @property
+    def flat(self) -> np.ndarray:
+        """M as a matrix [L r, L m]."""
+        L, r, _, m = self.M.shape
+        return self.M.reshape(L * r, L * m)
+
+    @property
+    def out_of_time(self) -> bool:
+        return time.monotonic() > self.deadline
+
+    def residual(self, parts: list[Part], systems: list[System | None], proved: bool) -> tuple:
+        """E = M - kernel of the systems (one per part), and a bound on the error of evaluating
+        them.
+
+        proved=False uses the fast evaluation by chunks and gives no bound (0).
+        """
+        L, r, _, m = self.M.shape
+        E, bound = self.M.copy(), 0.0
+        for part, system in zip(parts, systems, strict=True):
+            view = E if part.name == "forward" else E[::-1, :, ::-1, :]
+            if system is None:
+                for t in range(L):
+                    view[t, :, :t, :] = 0.0
+                    if part.name == "forward":
+                        view[t, :, t, :] = 0.0
+                continue
+            K, off = scanned_kernel(*system) if proved else (kernel(*system), 0.0)
+            view -= K.reshape(view.shape)
+            bound += off
+        return E.reshape(L * r, L * m), bound
+
+
+def diagonal(M: np.ndarray) -> np.ndarray:
+    """The blocks M[t, :, t, :] as [L r m]."""
+    t = np.arange(M.shape[0])
+    return np.ascontiguousarray(M[t, :, t, :])
+
+
+def count_states(head: Head, asked: float) -> None:
+    """Fill in cuts, systems and the proved error for `error = asked` (times |M| if relative)."""
+    target = asked * head.norm[0]  # what a system must reach
+    floor = asked * head.norm[1] + head.radius  # what a singular value must exceed
+    for part in head.parts:
+        part.cut = best_count(part.M, floor, spread_cuts(part.M.shape[0], 3))
+    try:
+        compressed = [_compressed(head, part, target / RATIO) for part in head.parts]
+    except OutOfTime as reason:
+        head.notes.append(f"compression stopped: {reason}")
+        for part in head.parts:
+            _refine(part, spread_cuts(part.M.shape[0], 7), floor)
+        _exact(head, target)
+        return
+    for part, c in zip(head.parts, compressed, strict=True):
+        _refine(part, _best_cuts(c.s, floor), floor)
+    ladder = _ladder([c.s.max(axis=0, initial=0.0) for c in compressed])
+    least = sum(part.cut.sigma.size for part in head.parts)
+    names = [part.name for part in head.parts]
+
+    def systems(i: int) -> list[System | None]:
+        return [
+            _strict(c, n, name) for c, n, name in zip(compressed, ladder[i], names, strict=True)
+        ]
+
+    def fits(i: int) -> bool:
+        E, _ = head.residual(head.parts, systems(i), proved=False)
+        return norm_estimate(E, above=target) + head.radius <= target
+
+    for i in _from(_first(fits, min(least, len(ladder) - 1), len(ladder) - 1, head), len(ladder)):
+        E, off = head.residual(head.parts, systems(i), proved=True)
+        error = proved_error(E, off, head.radius, target)
+        if error <= target:
+            for part, system in zip(head.parts, systems(i), strict=True):
+                part.system = system
+            head.error = error
+            break
+    else:
+        head.notes.append(
+            "the proof did not reach the error asked for: it is too close to rounding"
+        )
+        _exact(head, target)
+    head.theorems = _theorems(head, compressed, error=target)
+
+
+def best_error(head: Head, states: int) -> None:
+    """Fill in cuts, systems and the proved error for `states` states (in each direction of
+    time)."""
+    for part in head.parts:
+        part.cut = best_gap(part.M, states, spread_cuts(part.M.shape[0], 7))
+    guess = max((float(p.cut.sigma[-1]) for p in head.parts if p.cut.sigma.size), default=0.0)
+    tol = max(guess / RATIO, 1e-14 * fro(head.M))
+    compressed = []
+    for part in head.parts:
+        try:
+            c = _compressed(head, part, tol)
+        except OutOfTime as reason:
+            head.notes.append(f"compression stopped: {reason}; the system is truncated on the way")
+            c = compress(part.M, tol, rank=states)
+        compressed.append(c)
+        if c.n > states:
+            k = int(np.argmax(c.s[:, states]))
+            part.cut = max(
+                part.cut,
+                best_gap(part.M, states, [k]),
+                key=lambda x: x.sigma[-1] if x.sigma.size else 0.0,
+            )
+        part.system = _strict(c, min(states, c.n), part.name)
+    E, off = head.residual(head.parts, [p.system for p in head.parts], proved=True)
+    head.error = proved_error(E, off, head.radius)
+    head.theorems = _theorems(head, compressed, states=states)
+
+
+def _compressed(head: Head, part: Part, tol: float) -> Compressed:
+    """The pass at tolerance `tol`, exact for small operators; OutOfTime beyond the budget or
+    memory."""
+    L, r, _, m = part.M.shape
+    size = fro(part.M)
+    limit = int(np.sqrt(MEMORY / (8 * max(L, 1))))
+    left = head.deadline - time.monotonic()
+    deadline = time.monotonic() + BUDGET_SHARE * left
+    if L * max(r, m) <= EXACT_SIZE:
+        return compress(part.M, 1e-15 * size, gram=False, limit=limit)
+    # eigenvalues of a Gram matrix carry squared singular values: below 1e-7 |M| they are rounding
+    return compress(part.M, tol, gram=tol > 1e-7 * size, limit=limit, deadline=deadline)
+
+
+def _strict(c: Compressed, n: int, name: str) -> System:
+    """The slice with n states; the diagonal belongs to the forward direction."""
+    A, B, C, D = c.sliced(n)
+    return A, B, C, D if name == "forward" else np.zeros_like(D)
+
+
+def _refine(part: Part, cuts: list[int], floor: float) -> None:
+    part.cut = max(part.cut, best_count(part.M, floor, cuts), key=_strength)
+
+
+def _strength(c: Cut) -> tuple[int, float]:
+    return c.sigma.size, float(c.sigma[-1]) if c.sigma.size else 0.0
+
+
+def _best_cuts(s: np.ndarray, floor: float, count: int = 2) -> list[int]:
+    """The cuts at which the compressed singular values promise the most states."""
+    above = (s > floor).sum(axis=1)
+    n = int(above.max(initial=0))
+    if n == 0 and not s.size:
+        return []
+    # first by count, then by how close the next one comes
+    last = s[np.arange(len(s)), np.maximum(above - 1, 0)] if s.shape[1] else np.zeros(len(s))
+    following = s[:, n] if n < s.shape[1] else np.zeros(len(s))
+    picks = [int(np.lexsort((last, above))[-1]), int(np.argmax(following))]
+    return sorted({k for k in picks[:count] if 0 < k < len(s) - 1})
+
+
+def _ladder(peaks: list[np.ndarray]) -> list[tuple[int, ...]]:
+    """State counts per part, one more state at each rung, largest remaining singular value
+    first."""
+    order = sorted(((-x, j) for j, p in enumerate(peaks) for x in p), key=lambda item: item[0])
+    rungs, counts = [tuple(0 for _ in peaks)], [0] * len(peaks)
+    for _, j in order:
+        counts[j] += 1
+        rungs.append(tuple(counts))
+    return rungs
+
+
+def _first(fits, low: int, top: int, head: Head) -> int:
+    """The smallest index in low..top that fits, by galloping from `low` and bisection.
+
+    Assumes that fitting is monotone; a wrong answer costs states, never correctness.  When the
+    time is up the last index that is known to fit is returned (`top` if none is).
+    """
+    bad, good, step = low - 1, None, 1
+    i = low
+    while good is None:
+        if i >= top:
+            good = top
+        elif head.out_of_time:
+            head.notes.append("the budget ended during the search: the system could be smaller")
+            return top
+        elif fits(i):
+            good = i
+        else:
+            bad, i, step = i, i + step, 2 * step
+    while good - bad > 1 and not head.out_of_time:
+        middle = (bad + good) // 2
+        good, bad = (middle, bad) if fits(middle) else (good, middle)
+    return good
+
+
+def _from(start: int, stop: int) -> list[int]:
+    """A few next rungs, then the last one."""
+    return sorted({min(i, stop - 1) for i in (start, start + 1, start + 3, stop - 1)})
+
+
+def _theorems(
+    head: Head, compressed: list[Compressed], error: float | None = None, states: int | None = None
+) -> tuple[TheoremBound, ...]:
+    """The a-priori bounds; they need the singular values of every cut, so only where the pass is
+    exact."""
+    L, r, _, m = head.M.shape
+    found: tuple[TheoremBound, ...] = ()
+    if L * max(r, m) <= EXACT_SIZE and len(head.parts) == 1:
+        found = theorem_bounds(compressed[0].s, L, error, states)
+    most = max((min(k * m, (L - k) * r) for k in range(L + 1)), default=0)
+    exact = TheoremBound(
+        "exact minimal realization", most * len(head.parts), 0.0, "none", "vandewilde1998, ch. 3"
+    )
+    return (*found, exact) if states is None or states >= most else found
+
+
+def _exact(head: Head, target: float) -> None:
+    """Systems that reproduce M: half the length in states where memory allows, else all of the
+    past."""
+    head.error = 0.0
+    for part in head.parts:
+        part.system = (
+            switched(part.M, part.name) if part.M.size * part.M.shape[0] <= 2**27 else None
+        )
+    for attempt in range(2):
+        E, off = head.residual(head.parts, [p.system for p in head.parts], proved=True)
+        head.error = proved_error(E, off, head.radius, target)
+        if head.error <= target or attempt:
+            break
+        for part in head.parts:
+            part.system = None
+
+
+def switched(M: np.ndarray, name: str) -> System:
+    """An exact system: the state holds the past inputs first, the future outputs later.
+
+    n = min over h of max(h m, (L-h-1) r), floor(L/2) for r = m = 1.  Every product in its kernel
+    has one factor that is an entry of M and otherwise zeros and ones, so it is exact in floats.
+    """
+    L, r, _, m = M.shape
+    h = min(range(L), key=lambda i: max(i * m, (L - i - 1) * r), default=0)
+    n = max((h * m, (L - h - 1) * r), default=0) if L else 0
+    A, B, C = np.zeros((L, n, n)), np.zeros((L, n, m)), np.zeros((L, r, n))
+    for t in range(L):
+        if t < h:
+            A[t] = np.eye(n)
+            B[t, t * m : (t + 1) * m] = np.eye(m)
+        elif (rest := (L - t - 1) * r) > 0:
+            if t == h:
+                A[t, :rest, : h * m] = M[t + 1 :, :, :h, :].reshape(rest, h * m)
+            else:
+                A[t, :rest, r : rest + r] = np.eye(rest)
+            B[t, :rest] = M[t + 1 :, :, t, :].reshape(rest, m)
+        if t <= h:
+            C[t, :, : t * m] = M[t, :, :t, :].reshape(r, t * m)
+        else:
+            C[t, :, :r] = np.eye(r)
+    D = diagonal(M)
+    return A, B, C, D if name == "forward" else np.zeros_like(D)

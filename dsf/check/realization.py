@@ -1,0 +1,375 @@
+"""Checkers for state counts: lower bounds from Hankel blocks, upper bounds from a given system.
+
+Everything is recomputed from the witnesses with numpy alone.  Where the finder scans forward and
+factors E'E, this module scans backward and factors E E'; the rounding bounds are derived anew
+below.
+
+Rounding model: u = 2^-53; a sum of k products, in any order, is off by at most g(k) times the sum
+of the moduli of the products, g(k) = k u / (1 - k u); in norms ||fl(XY) - XY||_F <= g(k) ||X||_F
+||Y||_F.  Each bound is multiplied by (1 + SLACK) at the end, SLACK = 2^-40, which covers the
+rounding of the few operations on non-negative numbers that form it; underflow is covered by
+adding 2^-1000.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from dsf.certificate import Certificate, Scope, Strength
+from dsf.errors import CertificateError
+
+SLACK = 2.0**-40
+TINY = 2.0**-1000
+
+
+def g(k: int) -> float:
+    return k * 2.0**-53 / (1.0 - k * 2.0**-53)
+
+
+def size(X: np.ndarray) -> float:
+    """An upper bound of the Frobenius norm."""
+    biggest = float(np.abs(X).max(initial=0.0))
+    if biggest == 0.0:
+        return 0.0
+    scaled = X / 2.0 ** np.floor(np.log2(biggest))  # entries below 2, the largest near 1
+    return 2.0 ** float(np.floor(np.log2(biggest))) * float(np.linalg.norm(scaled)) * (
+        1.0 + g(X.size + 8) + SLACK
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------ sentences
+def states_sentence(error: float, relative: bool, radius: float, lower: int, upper: int) -> str:
+    """The claim of a two-sided count of states."""
+    return (
+        f"error {error:.6g}{' |M|' if relative else ''} in the operator 2-norm{_within(radius)}: "
+        f"{lower} states are necessary, {upper} suffice (system given)"
+    )
+
+
+def error_sentence(states: int, relative: bool, radius: float, lower: float, upper: float) -> str:
+    """The claim of a two-sided bound on the best error of a given number of states."""
+    unit = " |M|" if relative else ""
+    return (
+        f"{states} states, operator 2-norm{_within(radius)}: the error is at least "
+        f"{lower:.6g}{unit}; {upper:.6g}{unit} is reached (system given)"
+    )
+
+
+def lower_sentence(error: float, radius: float, lower: int) -> str:
+    """The claim of a lower bound on the number of states."""
+    return (
+        f"error {error:.6g} in the operator 2-norm{_within(radius)}: {lower} states are necessary"
+    )
+
+
+def gap_sentence(states: int, radius: float, lower: float) -> str:
+    """The claim of a lower bound on the error."""
+    return f"{states} states, operator 2-norm{_within(radius)}: the error is at least {lower:.6g}"
+
+
+def _within(radius: float) -> str:
+    return f", all operators within {radius:.3g} of M" if radius else ""
+
+
+# ------------------------------------------------------------------- checkers
+def hankel_lower(c: Certificate) -> None:
+    """`lower` singular values of one Hankel block exceed the error asked for."""
+    _common(c)
+    w = c.witnesses
+    error, radius = _number(w, "error"), _number(w, "radius")
+    sigma, plain = _smallest(_blocks(_get(w, "M")), w, "")
+    count = _get(w, "U").shape[1]
+    _require(c.lower == count and c.upper is None, f"the directions prove lower = {count}")
+    _require(sigma > error + radius, f"sigma_{count} >= {sigma:.6g} is all that follows")
+    _same(c, sigma=(plain, 0.0))
+    _require(c.claim == lower_sentence(error, radius, count), "the claim says something else")
+
+
+def hankel_gap(c: Certificate) -> None:
+    """The singular value number `states` + 1 of one Hankel block bounds the error from below."""
+    _common(c)
+    w = c.witnesses
+    states = int(w["states"])
+    sigma, plain = _smallest(_blocks(_get(w, "M")), w, "")
+    radius, low = _number(w, "radius"), float(c.lower or 0.0)
+    _require(_get(w, "U").shape[1] == states + 1 and c.upper is None, "needs states + 1 directions")
+    _require(low <= max(sigma - radius, 0.0) * (1 + SLACK), f"only {sigma - radius:.6g} follows")
+    _same(c, sigma=(plain, 0.0))
+    _require(c.claim == gap_sentence(states, radius, low), "the claim says something else")
+
+
+def realization(c: Certificate) -> None:
+    """Two-sided bounds: Hankel blocks from below, the given systems from above."""
+    _common(c)
+    w = c.witnesses
+    heads = [f"h{h}." for h in range(int(_get(w, "heads")))]
+    if len(heads) == 1:
+        heads = [""]
+    by_error, relative = _get(w, "question") == "states", bool(_get(w, "relative"))
+    asked, radius = _number(w, "asked"), _number(w, "radius")
+    lows, highs = [], []
+    plain, squares, extras, achieved, norms = 0.0, 0.0, 0.0, 0.0, 0.0
+    for p in heads:
+        head = _head(w, p, relative, radius)
+        plain, norms = (
+            plain + head.plain,
+            norms + (head.high / head.low - 1.0 if head.low > 0 else 0.0),
+        )
+        squares, extras = squares + head.frobenius**2, extras + head.extra
+        achieved = max(achieved, head.error)
+        if by_error:
+            floor = asked * head.high * (1 - SLACK) + radius
+            _require(
+                head.error <= asked * head.low * (1 + SLACK), "the system misses the error asked"
+            )
+            _require(min(head.sigmas) > floor, f"a singular value is {min(head.sigmas):.6g} only")
+            lows.append(sum(head.counts))
+            highs.append(sum(head.states))
+        else:
+            most = max(head.states)
+            _require(most <= asked, f"the system has {most} states; {asked:g} were asked for")
+            proved = [
+                s - radius for s, k in zip(head.sigmas, head.counts, strict=True) if k == asked + 1
+            ]
+            lows.append(_over(max(proved, default=0.0), head.high))
+            highs.append(_over(head.error, head.low))
+    low, high = max(lows, default=0), max(highs, default=0)
+    if by_error:
+        _require((c.lower, c.upper) == (low, high), f"the witnesses prove {low}, {high}")
+        text = states_sentence(asked, relative, radius, int(low), int(high))
+    else:
+        lower, upper = float(c.lower or 0.0), float(np.inf if c.upper is None else c.upper)
+        _require(lower <= max(low, 0.0) * (1 + SLACK), f"only {low:.6g} <= error follows")
+        _require(upper >= high * (1 - SLACK), f"only error <= {high:.6g} follows")
+        text = error_sentence(int(asked), relative, radius, lower, upper)
+    _same(
+        c,
+        sigma=(plain, 0.0),
+        frobenius=(float(np.sqrt(squares)), 4.0 * extras),
+        error=(achieved, 0.0),
+        norm_gap=(norms, 1e-13),
+    )
+    _require(c.claim == text, "the claim says something else")
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the witnesses of one operator prove; one entry per direction of time in each tuple."""
+
+    sigmas: tuple[float, ...]  # proved lower bound of singular value number `count`
+    counts: tuple[int, ...]
+    states: tuple[int, ...]
+    plain: float  # the same singular values in plain floats, summed
+    error: float  # proved bound on |M - kernel of the systems|
+    frobenius: float
+    extra: float  # how far the evaluated kernel may be from the exact one
+    low: float  # low <= |M| <= high
+    high: float
+
+
+def _head(w: Mapping[str, Any], p: str, relative: bool, radius: float) -> Head:
+    M = _blocks(_get(w, p + "M"))
+    low, high = _norm_bounds(M, w, p, radius) if relative else (1.0, 1.0)
+    parts = [d for d in ("forward.", "backward.") if p + d + "U" in w]
+    _require("forward." in parts, "no witnesses for the forward direction")
+    found = [_smallest(M if d == "forward." else _reversed(M), w, p + d) for d in parts]
+    E, extra = _difference(M, w, p)
+    error = _number(w, p + "error")
+    bound = (error - radius - extra - 2.0**-52 * size(E)) * (1 - SLACK)
+    _require(at_most(E, bound), f"|M - kernel of the system| <= {error:.6g} does not follow")
+    return Head(
+        tuple(sigma for sigma, _ in found),
+        tuple(int(w[p + d + "U"].shape[1]) for d in parts),
+        tuple(_states(M, w, p + d) for d in parts),
+        sum(plain for _, plain in found),
+        error,
+        float(np.linalg.norm(E)),
+        extra,
+        low,
+        high,
+    )
+
+
+# ------------------------------------------------------------------ the parts
+def _common(c: Certificate) -> None:
+    _require(c.scope is Scope.OPERATOR, "a state count is a statement about one operator")
+    _require(c.strength is not Strength.EXACT, "float bounds are not exact")
+    for name, value in c.witnesses.items():
+        if isinstance(value, np.ndarray) and not np.all(np.isfinite(value)):
+            raise CertificateError(f"realization: witness {name} is not finite")
+
+
+def _require(holds: bool, why: str) -> None:
+    if not holds:
+        raise CertificateError(f"realization: {why}")
+
+
+def _number(w: Mapping[str, Any], name: str) -> float:
+    x = float(_get(w, name))
+    _require(np.isfinite(x) and x >= 0.0, f"witness {name} must be finite and >= 0; got {x}")
+    return x
+
+
+def _get(w: Mapping[str, Any], name: str) -> Any:
+    _require(name in w, f"witness {name} is missing")
+    return w[name]
+
+
+def _same(c: Certificate, **found: tuple[float, float]) -> None:
+    """The recorded residuals are those of these witnesses, up to rounding (value, absolute
+    part)."""
+    for name, (value, off) in found.items():
+        told = float(c.residuals.get(name, np.nan))
+        close = abs(told - value) <= 1e-9 * abs(value) + off + 1e-14
+        _require(close, f"residual {name} is {value:.12g}, the certificate says {told:.12g}")
+
+
+def _over(x: float, norm: float) -> float:
+    """x / norm; an error of 0 is 0 in any unit."""
+    return 0.0 if x == 0.0 else x / norm if norm > 0 else float("inf")
+
+
+def _blocks(M: np.ndarray) -> np.ndarray:
+    return M[:, None, :, None] if M.ndim == 2 else M
+
+
+def _reversed(M: np.ndarray) -> np.ndarray:
+    return M[::-1, :, ::-1, :]
+
+
+def _states(M: np.ndarray, w: Mapping[str, Any], p: str) -> int:
+    """States of the given system; a cache keeps all earlier inputs."""
+    return int(w[p + "A"].shape[-1]) if p + "A" in w else max(M.shape[0] - 1, 0) * M.shape[3]
+
+
+def _smallest(M: np.ndarray, w: Mapping[str, Any], p: str) -> tuple[float, float]:
+    """A lower bound of sigma_c(H_k), c = number of columns of the witnesses U and V, and min
+    |diagonal|.
+    (inf, 0) for c = 0, where nothing is claimed.
+
+    For every x, ||U'HVx|| <= ||U||_2 ||HVx||, so sigma_c(U'HV) <= ||U||_2 ||V||_2 sigma_c(H).
+    With T = U'HV in exact arithmetic and T^ computed as fl(fl(U'H)V), T^ = diagonal + rest,
+    sigma_c(T) >= min |diagonal| - ||rest||_F - g(p) ||U||_F ||H||_F ||V||_2 - g(q) ||fl(U'H)||_F
+    ||V||_F.
+    """
+    U, V, k = _get(w, p + "U"), _get(w, p + "V"), int(_get(w, p + "cut"))
+    L, r, _, m = M.shape
+    count = U.shape[1]
+    if count == 0:
+        return float("inf"), 0.0
+    H = M[k:, :, :k, :].reshape((L - k) * r, k * m)
+    _require(
+        0 < k < L and U.shape == (H.shape[0], count) and V.shape == (H.shape[1], count),
+        f"cut {k} and the shapes {U.shape}, {V.shape} of its directions do not fit together",
+    )
+    for X in (U, V):
+        off = float(np.abs(X.T @ X - np.eye(count)).max())
+        _require(
+            off < 1e-9, f"the directions are not orthonormal (by {off:.1e}): were they changed?"
+        )
+    left = U.T @ H
+    T = left @ V
+    d = np.abs(np.diag(T))
+    rest = size(T - np.diag(np.diag(T)))
+    two_u, two_v = (
+        np.sqrt(1 + size(X.T @ X - np.eye(count)) + g(X.shape[0] + 2) * size(X) ** 2)
+        for X in (U, V)
+    )
+    lost = g(len(U)) * size(U) * size(H) * two_v + g(len(V)) * size(left) * size(V) + TINY
+    value = float((d.min() * (1 - SLACK) - (rest + lost) * (1 + SLACK)) / (two_u * two_v))
+    _require(value > 0.0, f"nothing follows for {count} directions at cut {k}")
+    return value * (1 - SLACK), float(d.min())
+
+
+def _norm_bounds(M: np.ndarray, w: Mapping[str, Any], p: str, radius: float) -> tuple[float, float]:
+    """low <= |M| <= high for every operator within `radius` of M, from a test vector and
+    Cholesky."""
+    F = M.reshape(M.shape[0] * M.shape[1], -1)
+    low, high, v = _number(w, p + "norm_low"), _number(w, p + "norm_high"), _get(w, p + "norm_v")
+    _require(abs(v @ v - 1.0) < 1e-9, "the test vector of |M| is not of length 1: was it changed?")
+    Fv = F @ v
+    short = np.sqrt(Fv @ Fv) * (1 - SLACK) - g(F.shape[1]) * size(F) * size(v) - TINY
+    _require(low <= short / size(v) * (1 + SLACK) - radius, f"|M| >= {low:.6g} does not follow")
+    _require(at_most(F, (high - radius) * (1 - SLACK)), f"|M| <= {high:.6g} does not follow")
+    return low, high
+
+
+def _difference(M: np.ndarray, w: Mapping[str, Any], p: str) -> tuple[np.ndarray, float]:
+    """E = fl(M - kernel) and a bound on what the evaluation of the kernel may be off by."""
+    L, r, _, m = M.shape
+    F = M.reshape(L * r, L * m)
+    rows, columns = np.arange(L * r)[:, None] // r, np.arange(L * m)[None, :] // m
+    K, extra = np.zeros_like(F), 0.0
+    if p + "forward.A" in w:
+        part, e = _kernel(w[p + "forward.A"], w[p + "forward.B"], w[p + "forward.C"])
+        K, extra = K + part, extra + e
+    else:
+        K = np.where(columns < rows, F, K)
+    K = K.reshape(M.shape)
+    D = _get(w, p + "forward.D")
+    _require(D.shape == (L, r, m), f"D must be [{L} {r} {m}]; got {list(D.shape)}")
+    K[np.arange(L), :, np.arange(L), :] = D
+    if p + "backward.A" in w:
+        part, e = _kernel(w[p + "backward.A"], w[p + "backward.B"], w[p + "backward.C"])
+        K, extra = K + _reversed(part.reshape(M.shape)), extra + e  # disjoint entries: exact
+    elif p + "backward.U" in w:
+        K = K + np.where(columns > rows, F, 0.0).reshape(M.shape)
+    return F - K.reshape(F.shape), extra
+
+
+def _kernel(A: np.ndarray, B: np.ndarray, C: np.ndarray) -> tuple[np.ndarray, float]:
+    """Column block t of the strictly causal kernel is Z_{t+1} B_t with Z_t = [C_t; Z_{t+1} A_t],
+    Z_L empty.
+
+    With z >= ||Z^||_F: an error e of Z_{t+1} becomes at most ||A_t||_2 e + g(n) ||A_t||_F z in
+    Z_t, and column block t is off by at most ||B_t||_F (e + g(n) z).
+    """
+    L, n, m = B.shape
+    r = C.shape[1]
+    _require(A.shape == (L, n, n) and C.shape == (L, r, n), "A, B, C do not fit together")
+    K = np.zeros((L * r, L * m))
+    Z = np.zeros((0, n))
+    e = squares = 0.0
+    with threadpool_limits(limits=1, user_api="blas"):  # thousands of small products
+        for t in range(L - 1, -1, -1):
+            z, b = size(Z), size(B[t])
+            K[(t + 1) * r :, t * m : (t + 1) * m] = Z @ B[t]
+            squares += (b * e + g(n) * b * z + (TINY if b * z else 0.0)) ** 2
+            f = size(A[t])
+            gain = 1 + 2.0**-30 if f > 1 and at_most(A[t], 1 + 2.0**-30) else f
+            e = gain * e + g(n) * f * z + (TINY if f * z else 0.0)
+            Z = np.vstack([C[t], Z @ A[t]])
+    return K, float(np.sqrt(squares)) * (1 + SLACK) * (1 + g(16 * L))
+
+
+def at_most(E: np.ndarray, bound: float) -> bool:
+    """True only if ||E||_2 <= bound: Cholesky of S = fl(d I - E E') shows it.
+
+    Let s >= ||E||_F.  The float Gram matrix is off by at most g(q) s^2, the diagonal of S by 2 u
+    d more. If Cholesky ends, R'R = S + W with |W_ij| <= h ||R_i|| ||R_j|| for the columns of R, h
+    = g(p + 8), and ||R_i||^2 <= S_ii/(1 - h); so ||W||_F <= h/(1 - h) tr S <= 2 h p d, and S >=
+    -2 h p d.  Therefore ||E||_2^2 <= d + 2 h p d + 4 u d + g(q) s^2.
+    """
+    if E.shape[0] > E.shape[1]:
+        E = E.T
+    p, q = E.shape
+    s = size(E)
+    if not bound >= 0.0:
+        return False
+    if s <= bound:
+        return True
+    h = g(p + 8)
+    d = (bound**2 - g(q) * s**2 * (1 + SLACK) - TINY) / (1 + 2 * h * p + 2.0**-50) * (1 - 2.0**-49)
+    if not (d > 0.0 and h * p < 0.25):
+        return False
+    S = -(E @ E.T)
+    S[np.diag_indices(p)] += d
+    try:
+        return bool(np.all(np.isfinite(np.diag(np.linalg.cholesky(S)))))
+    except np.linalg.LinAlgError:
+        return False
