@@ -108,8 +108,8 @@ class Comparison:
         return "\n".join(lines)
 
     def _difference_lines(self) -> list[str]:
-        width = (WIDTH - 17) // 2
-        lines = [f"{'':15}{self.left[:width]:{width + 2}}{self.right[:width]}".rstrip()]
+        width = (WIDTH - 19) // 2
+        lines = [f"{'':17}{self.left[:width]:{width + 2}}{self.right[:width]}".rstrip()]
         same = []
         for label, left, right in self.differences:
             if left == right:
@@ -118,10 +118,10 @@ class Comparison:
             cells = [textwrap.wrap(x, width) or [""] for x in (left, right)]
             for i in range(max(map(len, cells))):
                 l, r = (c[i] if i < len(c) else "" for c in cells)
-                lines.append(f"  {label if i == 0 else '':13}{l:{width + 2}}{r}".rstrip())
+                lines.append(f"  {label if i == 0 else '':15}{l:{width + 2}}{r}".rstrip())
         if same:
             lines += textwrap.wrap(
-                "  same         " + " | ".join(same), WIDTH, subsequent_indent=" " * 15
+                "  same           " + " | ".join(same), WIDTH, subsequent_indent=" " * 17
             )
         return lines
 
@@ -153,11 +153,13 @@ class Comparison:
     # ----------------------------------------------------------------- export
     def to_pandas(self) -> Any:
         """The table of differences as a DataFrame: one column per mechanism."""
-        from dsf.interop import pandas
+        from dsf.interop._tables import pandas
 
         labels = [row[0] for row in self.differences]
         cells = [row[1:] for row in self.differences]
-        return pandas().DataFrame(cells, index=labels, columns=[self.left, self.right])
+        return pandas("Comparison.to_pandas").DataFrame(
+            cells, index=labels, columns=[self.left, self.right]
+        )
 
     def to_latex(self) -> str:
         """The verdict and the table of differences as a LaTeX tabular."""
@@ -195,7 +197,7 @@ class Comparison:
         )
 
     def plot(self) -> Any:
-        """A figure: per mechanism its kernel, its memory against lag, eigenvalues, Hankel values."""
+        """Per mechanism: kernel, memory against lag, eigenvalues, Hankel singular values."""
         from dsf.comparison_plot import plot
 
         return plot(self)

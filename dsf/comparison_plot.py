@@ -16,9 +16,9 @@ LENGTH = 64
 def plot(comparison: Any) -> Any:
     """A matplotlib Figure with one row per mechanism.
 
-    columns: the kernel (colour scale shared), |M_ij| against the lag i - j (median, 10-90 %),
-    eigenvalues of A_t (they depend on the state coordinates), Hankel singular values at the middle
-    cut (they do not).  Families are drawn by init(d=8, n=4, p=4, seed=0) on a random input.
+    columns: the kernel (each scaled by its largest entry), |M_ij| against the lag i - j (median,
+    10-90 %), eigenvalues of A_t (they depend on the state coordinates), Hankel singular values at
+    the middle cut (they do not).  Families are drawn by init(d=8, n=4, p=4, seed=0) on a random input.
     """
     import matplotlib.pyplot as plt
 
@@ -29,7 +29,6 @@ def plot(comparison: Any) -> Any:
     names = (comparison.left, comparison.right)
     sides = [_draw(x, u) for x in (left, right)]
     kernels = [None if x is None else _magnitude(x, u) for x in sides]
-    scale = max([float(np.abs(M).max()) for M in kernels if M is not None and M.size] or [1.0])
     with style():
         fig, axes = plt.subplots(2, 4, figsize=(TEXT, 3.6))
         for axs, name, mech, M in zip(axes, names, sides, kernels, strict=True):
@@ -40,6 +39,7 @@ def plot(comparison: Any) -> Any:
                 axs[0].text(0, 0.5, f"{name}: no linear system", transform=axs[0].transAxes)
                 continue
             color = look(_base(name))["color"]
+            scale = float(np.abs(M).max()) or 1.0
             axs[0].imshow(M, cmap="RdBu_r", vmin=-scale, vmax=scale, interpolation="nearest")
             _memory(axs[1], M, color)
             _eigenvalues(axs[2], mech, u, color)

@@ -55,7 +55,7 @@ def describe(side: Family | Mechanism) -> dict[str, str]:
 
 
 def probe(side: Family | Mechanism, L: int = 4) -> LTV | None:
-    """The linear system at random tokens (a family) or random inputs (an instance); None if none."""
+    """The linear system at random tokens (family) or inputs (instance); None if there is none."""
     rng = np.random.default_rng(0)
     if isinstance(side, Mechanism):
         return None if side._has("step") else side.ltv(rng.standard_normal((L, side.d)))

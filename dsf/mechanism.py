@@ -228,7 +228,7 @@ class Mechanism:
             )
         L = u.shape[-2]
         if mech._has("rows"):
-            M, X = mech.rows(tok, L)  # type: ignore[attr-defined]
+            M, X = mech.rows(tok, L)
             n = L if mech.lookback is None else min(mech.lookback + 1, L)
             return _shift_register(M, n), ops.expand(X, -2)
         ltv, X = mech.system(mech._with_tail(tok, None))

@@ -330,11 +330,11 @@ class LTV:
 
     def growth(self) -> Array:
         """log |A_t ... A_0|_2 for every t [... L]; rescaled on the way, so it cannot overflow."""
-        P = self.A.at(0).apply(ops.eye(self.n, self._like())) if self.length else None
+        P: Any = ops.eye(self.n, self._like())
         scale: Any = 0.0
         out = []
         for t in range(self.length):
-            P = P if t == 0 else self.A.at(t).apply(P)
+            P = self.A.at(t).apply(P)
             size = np.linalg.norm(P, 2, axis=(-2, -1), keepdims=True)
             safe = np.where(size > 0, size, 1)
             P, scale = P / safe, scale + np.log(safe[..., 0, 0])

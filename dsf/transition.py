@@ -184,13 +184,16 @@ class Diag(Transition):
             raise ShapeError("Diag: give exactly one of log_a and a [... L n|1]")
 
     @property
+    def _given(self) -> Coefficient:
+        return self.a if self.log_a is None else self.log_a
+
+    @property
     def n(self) -> int:
-        return self.size or (self.a if self.log_a is None else self.log_a).shape[-1]
+        return self.size or self._given.shape[-1]
 
     @property
     def structure(self) -> str:
-        x = self.a if self.log_a is None else self.log_a
-        return "scalar" if x.shape[-1] == 1 else "diagonal"
+        return "scalar" if self._given.shape[-1] == 1 else "diagonal"
 
     def values(self) -> Array:
         """a [... n|1]."""

@@ -88,4 +88,10 @@ class DeltaNet(Mechanism):
     def init(
         cls, rng: np.random.Generator, d: int, n: int, p: int, heads: int, **options: Any
     ) -> DeltaNet:
-        return cls(*(projection(rng, heads, d, size) for size in (n, n, p, 1)), **options)
+        return cls(
+            Wq=projection(rng, heads, d, n),
+            Wk=projection(rng, heads, d, n),
+            Wv=projection(rng, heads, d, p),
+            Wb=projection(rng, heads, d, 1),
+            **options,
+        )

@@ -78,5 +78,10 @@ class DeltaProduct(Mechanism):
         cls, rng: np.random.Generator, d: int, n: int, p: int, heads: int, **options: Any
     ) -> DeltaProduct:
         s = options.get("steps", cls.steps)
-        micro = (projection(rng, s, heads, d, size) for size in (n, p, 1))
-        return cls(projection(rng, heads, d, n), *micro, **options)
+        return cls(
+            Wq=projection(rng, heads, d, n),
+            Wk=projection(rng, s, heads, d, n),
+            Wv=projection(rng, s, heads, d, p),
+            Wb=projection(rng, s, heads, d, 1),
+            **options,
+        )

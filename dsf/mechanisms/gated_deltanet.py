@@ -58,7 +58,10 @@ class GatedDeltaNet(DeltaNet):
         cls, rng: np.random.Generator, d: int, n: int, p: int, heads: int, **options: Any
     ) -> GatedDeltaNet:
         return cls(
-            *(projection(rng, heads, d, size) for size in (n, n, p, 1)),
+            Wq=projection(rng, heads, d, n),
+            Wk=projection(rng, heads, d, n),
+            Wv=projection(rng, heads, d, p),
+            Wb=projection(rng, heads, d, 1),
             Wdt=projection(rng, heads, d, 1),
             b=step_size_bias(rng, heads, 1, 1),
             A_log=np.log(rng.uniform(1, 16, (heads, 1, 1))),

@@ -81,9 +81,11 @@ class SSD(Mechanism):
         cls, rng: np.random.Generator, d: int, n: int, p: int, heads: int, **options: Any
     ) -> SSD:
         """a = -U[1, 16], dt in [1e-3, 1e-1] as published."""
-        weights = (projection(rng, heads, d, size) for size in (n, n, p, 1))
         return cls(
-            *weights,
+            Wq=projection(rng, heads, d, n),
+            Wk=projection(rng, heads, d, n),
+            Wv=projection(rng, heads, d, p),
+            Wdt=projection(rng, heads, d, 1),
             b=step_size_bias(rng, heads, 1, 1),
             A_log=np.log(rng.uniform(1, 16, (heads, 1, 1))),
             D=np.ones((heads, 1, 1)),

@@ -108,9 +108,14 @@ class Mamba3(Mechanism):
     ) -> Mamba3:
         if n % 2:
             raise ShapeError(f"Mamba3.init: the state is complex pairs, so n must be even; got {n}")
-        weights = [projection(rng, heads, d, size) for size in (n, n, p, 1, 1, 1, n // 2)]
         return cls(
-            *weights,
+            Wq=projection(rng, heads, d, n),
+            Wk=projection(rng, heads, d, n),
+            Wv=projection(rng, heads, d, p),
+            Wdt=projection(rng, heads, d, 1),
+            Wa=projection(rng, heads, d, 1),
+            Wl=projection(rng, heads, d, 1),
+            Wt=projection(rng, heads, d, n // 2),
             q_bias=np.ones((heads, 1, n)),
             k_bias=np.ones((heads, 1, n)),
             dt_bias=step_size_bias(rng, heads, 1, 1),

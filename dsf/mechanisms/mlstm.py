@@ -85,6 +85,14 @@ class MLSTM(Mechanism):
         cls, rng: np.random.Generator, d: int, n: int, p: int, heads: int, **options: Any
     ) -> MLSTM:
         """Forget bias linear in the head from 3 to 6, small input gates, as published."""
-        weights = [projection(rng, heads, d, size) for size in (n, n, p, 1, 1, p)]
-        bias = np.linspace(3.0, 6.0, heads).reshape(heads, 1, 1)
-        return cls(*weights, bi=0.1 * rng.standard_normal((heads, 1, 1)), bf=bias, **options)
+        return cls(
+            Wq=projection(rng, heads, d, n),
+            Wk=projection(rng, heads, d, n),
+            Wv=projection(rng, heads, d, p),
+            Wi=projection(rng, heads, d, 1),
+            Wf=projection(rng, heads, d, 1),
+            Wo=projection(rng, heads, d, p),
+            bi=0.1 * rng.standard_normal((heads, 1, 1)),
+            bf=np.linspace(3.0, 6.0, heads).reshape(heads, 1, 1),
+            **options,
+        )

@@ -71,5 +71,11 @@ class NormalisedAttention(Mechanism):
     def init(
         cls, rng: np.random.Generator, d: int, n: int, p: int, heads: int, **options: Any
     ) -> NormalisedAttention:
-        weights = (projection(rng, heads, d, size) for size in (n, n, p, 1))
-        return cls(*weights, np.zeros((heads, 1, 1)), **options)
+        return cls(
+            Wq=projection(rng, heads, d, n),
+            Wk=projection(rng, heads, d, n),
+            Wv=projection(rng, heads, d, p),
+            w=projection(rng, heads, d, 1),
+            b=np.zeros((heads, 1, 1)),
+            **options,
+        )

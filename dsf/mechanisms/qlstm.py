@@ -78,5 +78,14 @@ class QLSTM(Mechanism):
         cls, rng: np.random.Generator, d: int, n: int, p: int, heads: int, **options: Any
     ) -> QLSTM:
         """Gaussian weights, zero biases, alpha = 1; n is always 1."""
-        weights = (projection(rng, d, p) for _ in range(4))
-        return cls(*weights, *np.zeros((3, p)), alpha=np.ones(1), **options)
+        return cls(
+            Wv=projection(rng, d, p),
+            Wf=projection(rng, d, p),
+            Wg=projection(rng, d, p),
+            Wo=projection(rng, d, p),
+            bf=np.zeros(p),
+            bg=np.zeros(p),
+            bo=np.zeros(p),
+            alpha=np.ones(1),
+            **options,
+        )

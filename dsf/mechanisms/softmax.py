@@ -63,7 +63,12 @@ class Softmax(Mechanism):
     def init(
         cls, rng: np.random.Generator, d: int, n: int, p: int, heads: int, **options: Any
     ) -> Softmax:
-        return cls(*(projection(rng, heads, d, size) for size in (n, n, p)), **options)
+        return cls(
+            Wq=projection(rng, heads, d, n),
+            Wk=projection(rng, heads, d, n),
+            Wv=projection(rng, heads, d, p),
+            **options,
+        )
 
 
 @dataclass(frozen=True, eq=False)
