@@ -17,7 +17,7 @@ ORANGE, VERMILLION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
 # One hue per kind of recurrence; within it the line style and the marker tell them apart.
 _KINDS: dict[str, tuple[str, ...]] = {
     BLACK: ("softmax", "window_softmax"),
-    ORANGE: ("linear_attn", "normalised_attn"),
+    ORANGE: ("linear_attn", "normalised_linear_attn", "normalised_attn"),
     SKY: ("retnet", "rglru", "qlstm"),
     GREEN: ("s4d", "lru"),
     BLUE: ("mamba", "mamba2", "mamba3"),

@@ -110,3 +110,8 @@ def test_packaging_names_every_package():
 def test_doctests(name):
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     assert doctest.testmod(importlib.import_module(name), optionflags=flags).failed == 0
+
+
+def test_the_example_of_the_readme():
+    result = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
+    assert result.attempted > 5 and result.failed == 0
