@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,7 +108,7 @@ class House:
         """All that must not depend on how the figure was reached."""
         files = {s: self.file(name, s).read_bytes() for s in (".csv", ".png", ".svg")}
         record = json.loads(self.file(name, ".json").read_text())
-        del record["run"], record["sha256"]
+        del record["run"], record["sha256"], record["fingerprint"]
         return {**files, ".json": json.dumps(record).encode()}
 
     def notes(self, text: str) -> int:
@@ -208,6 +210,26 @@ def test_a_run_that_was_killed_resumes(tmp_path):
     # Computed twice: the damaged point, and the one under way when the kill came.
     assert cut.diary.read_text().count("point") <= 6 + 2
     assert not list(cut.out.rglob("*.points"))
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_at_any_time_of_the_kill(tmp_path):
+    whole, cut = House(tmp_path / "whole"), House(tmp_path / "cut")
+    for house in (whole, cut):
+        house.add("slow", "import time; time.sleep(0.1)")
+    assert whole.run()[0] == 0
+    rng = np.random.default_rng(0)
+    finished = []
+    for _ in range(20):
+        shutil.rmtree(cut.out, ignore_errors=True)
+        process = cut.start()
+        time.sleep(rng.uniform(0.1, 2.5))
+        os.killpg(process.pid, signal.SIGKILL if rng.random() < 0.5 else signal.SIGINT)
+        process.communicate()
+        finished.append(cut.file("slow", ".json").exists())
+        assert cut.run()[0] == 0
+        assert cut.results("slow") == whole.results("slow")
+    assert not all(finished)  # some kills came before the end, or this shows nothing
 
 
 def test_a_polite_kill_stops_the_figures_too(house):
