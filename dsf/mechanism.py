@@ -247,6 +247,9 @@ class Mechanism:
 
     def kernel(self, u: Array) -> Array:
         """The token-mixing matrix [... H L L], or [... L r L m]: real part of ltv(u).kernel()."""
+        if self._has("rows"):  # the weights themselves; ltv(u).kernel() rebuilds them in O(L^3)
+            mech, u = self._enter(u)
+            return mech.rows(mech.tokens(u), u.shape[-2])[0]
         M = self.ltv(u).kernel()
         return ops.real(M) if _is_complex(M) else M
 
