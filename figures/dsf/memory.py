@@ -1,0 +1,140 @@
+"""How much token j still counts for output i, against the lag i - j, for eight mechanisms."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+import dsf
+from dsf.figures import Table, sweep
+
+TITLE = "Eight mechanisms remember differently"
+PAPER = (
+    "Attention and linear attention keep the past until a normaliser scales it; S6, SSD and gated "
+    "RNNs forget through the transition (Sieber et al. 2024, discussed with the eigenvalues of "
+    "Lambda). No number is given."
+)
+DIFFERS = (
+    "The paper argues with eigenvalues, which depend on the state coordinates. Here the influence "
+    "is an entry of the kernel, |M_ij|, which does not. Parameters are drawn with the "
+    "initialisation of each paper (one head; all channels of S4D and S6; linear attention with "
+    "elu + 1 and its normaliser; RetNet without rotation); the input is Gaussian; nothing is "
+    "trained. For RetNet the decay is known: the influence falls by 31/32 per token, so it halves "
+    "in 21.8 tokens."
+)
+ORDER = 5
+SEED = 0
+PARAMETERS = {
+    "smoke": {"length": 64, "width": 8, "states": 4, "seeds": 2},
+    "default": {"length": 512, "width": 32, "states": 16, "seeds": 8},
+    "paper": {"length": 2048, "width": 64, "states": 16, "seeds": 8},
+}
+MECHANISMS = {
+    "softmax": "softmax attention",
+    "window_softmax(width=32)": "window softmax (32)",
+    "linear_attn(phi=elu+1,normalise=True)": "linear attention",
+    "retnet": "RetNet",
+    "s4d": "S4D",
+    "mamba": "S6 (Mamba)",
+    "gla": "GLA",
+    "deltanet": "DeltaNet",
+}
+QUANTILES = {"low": 0.1, "median": 0.5, "high": 0.9}
+
+
+def lags(length: int) -> list[int]:
+    """0 to 32 and then logarithmically spaced, up to half the length."""
+    last = length // 2
+    spaced = np.rint(np.geomspace(1, last, 41)).astype(int).tolist()
+    return sorted({*range(min(33, last + 1)), *spaced})
+
+
+def influence(
+    mechanism: str, length: int, width: int, states: int, seeds: int
+) -> list[dict[str, Any]]:
+    """Quantiles of |M_{i,i-lag}| over i in the second half, heads or channels, and seeds.
+
+    For every lag the outputs are the same ones, so that no quantile mixes in the length of the
+    past.  The unit is the median at lag 1.
+    """
+    rows = np.arange(length - length // 2, length)
+    found: dict[int, list[np.ndarray]] = {lag: [] for lag in lags(length)}
+    for seed in range(seeds):
+        u = np.random.default_rng(seed).standard_normal((length, width))
+        mech = dsf.family(mechanism).init(d=width, n=states, p=1, seed=seed)
+        M = np.abs(mech.kernel(u))
+        for lag, entries in found.items():
+            entries.append(M[..., rows, rows - lag].ravel())
+    unit = np.median(np.concatenate(found[1]))
+    out: list[dict[str, Any]] = []
+    for lag, parts in found.items():
+        values = np.quantile(np.concatenate(parts), list(QUANTILES.values())) / unit
+        out.append({"lag": lag, **dict(zip(QUANTILES, values, strict=True))})
+    return out
+
+
+def compute(profile: str) -> Table:
+    return sweep(influence, [{"mechanism": m, **PARAMETERS[profile]} for m in MECHANISMS])
+
+
+def half_life(rows: Table) -> float | None:
+    """The lag at which the median is half of that at lag 1, log-linear between the lags.
+
+    None if it is larger everywhere.
+    """
+    x, y = rows.column("lag")[1:], rows.column("median")[1:]
+    for i in range(1, len(x)):
+        if y[i] <= 0.5:
+            if y[i] == 0:
+                return float(x[i])
+            part = math.log(y[i - 1] / 0.5) / math.log(y[i - 1] / y[i])
+            return x[i - 1] + part * (x[i] - x[i - 1])
+    return None
+
+
+def measured(table: Table) -> tuple[str, str]:
+    found, never = [], []
+    for mechanism in table.values("mechanism"):
+        name = MECHANISMS[mechanism]
+        lag = half_life(table.where(mechanism=mechanism))
+        if lag is None:
+            never.append(name)
+        else:
+            found.append(f"{name} {lag:.3g}")
+    last = max(table.column("lag"))
+    text = (
+        f"Tokens until the median influence is half of that of the previous token: "
+        f"{', '.join(found)} (RetNet in theory: 21.8). Not within {last} tokens: "
+        f"{', '.join(never)}."
+    )
+    return text, "no number in the paper"
+
+
+def draw(table: Table) -> Any:
+    import matplotlib.pyplot as plt
+
+    from dsf.style import GREY, TEXT, color
+
+    figure, grid = plt.subplots(2, 4, figsize=(TEXT, 3.5), sharex=True, sharey=True)
+    floor = 1e-6
+    medians = {}
+    for mechanism in table.values("mechanism"):
+        rows = [r for r in table.where(mechanism=mechanism) if r["lag"]]
+        # on a logarithmic axis zero is below the frame
+        medians[mechanism] = (
+            [r["lag"] for r in rows], *([max(r[q], floor / 100) for r in rows] for q in QUANTILES)
+        )  # fmt: skip
+    for axes, (mechanism, (x, low, median, high)) in zip(grid.flat, medians.items(), strict=False):
+        for other, (x2, _, median2, _) in medians.items():
+            if other != mechanism:
+                axes.plot(x2, median2, color=GREY, linewidth=0.5, alpha=0.5)
+        hue = color(mechanism.partition("(")[0])
+        axes.fill_between(x, low, high, color=hue, alpha=0.25, linewidth=0)
+        axes.plot(x, median, color=hue, linewidth=1.8)
+        axes.set_title(MECHANISMS[mechanism])
+    grid[0, 0].set(xscale="log", yscale="log", ylim=(floor, 30))
+    figure.supxlabel("lag $i - j$ (tokens); grey: medians of the other seven", fontsize=8)
+    figure.supylabel("$|M_{ij}|$, median at lag 1 = 1", fontsize=8)
+    return figure
