@@ -96,6 +96,18 @@ sin = _unary("sin")
 cos = _unary("cos")
 
 
+def expm1(x: Array) -> Array:
+    """e^x - 1 without the cancellation near 0."""
+    w = world(x)
+    if w == "torch":
+        return _torch().expm1(x)
+    if w == "sympy":
+        return exp(x) - 1
+    if w == "ball":
+        return _elementwise(lambda e: _ball(e).expm1(), x)
+    return np.expm1(x)
+
+
 def sigmoid(x: Array) -> Array:
     """1 / (1 + e^{-x})."""
     w = world(x)

@@ -49,7 +49,7 @@ def symbolic_input(L: int, d: int, name: str = "u") -> np.ndarray:
 def balls(x: Any, radius: float = 0.0) -> np.ndarray:
     """The numbers of x as Arb balls of the given radius; 0 means exactly these floats.
 
-    Every operation afterwards encloses its exact result, at the precision `flint.ctx.prec` in bits.
+    Every operation afterwards encloses its exact result, rounded to the bits of `precision`.
     Raises DTypeError unless x holds floats, integers or complex numbers.
 
     >>> balls(np.array([0.5]))[0]
@@ -73,6 +73,19 @@ def balls(x: Any, radius: float = 0.0) -> np.ndarray:
         return flint.arb(int(e) if x.dtype.kind in "iu" else float(e)) + error
 
     return np.asarray(np.frompyfunc(ball, 1, 1)(x), dtype=object)
+
+
+def precision(bits: int) -> Any:
+    """A context in which balls are computed with that many bits (the default of Arb is 53).
+
+    >>> with precision(128):
+    ...     width = (balls(np.ones(1)) / 3)[0].rad()
+    >>> bool(width < 1e-38)
+    True
+    """
+    import flint
+
+    return flint.ctx.workprec(bits)
 
 
 def midpoints(x: np.ndarray) -> np.ndarray:

@@ -79,7 +79,7 @@ class S6(Mechanism):
         if self.discretisation == "simplified":
             B = Prod((col(tok.dt), col(tok.k)))
         elif self.discretisation == "zoh":
-            B = Prod((col((ops.exp(tok.dt * tok.a) - 1) / tok.a), col(tok.k)))
+            B = Prod((col(ops.expm1(tok.dt * tok.a) / tok.a), col(tok.k)))
         else:
             raise UnknownNameError(
                 f"S6: discretisation must be 'simplified' or 'zoh'; got {self.discretisation!r}"

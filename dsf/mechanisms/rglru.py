@@ -54,7 +54,7 @@ class RGLRU(Mechanism):
         )
 
     def system(self, tok: Tokens) -> tuple[LTV, Array]:
-        B = ops.sqrt(1 - ops.exp(2 * tok.log_a)) * tok.i
+        B = ops.sqrt(-ops.expm1(2 * tok.log_a)) * tok.i
         return LTV(Diag(log_a=tok.log_a), B=col(B), C=ops.ones((1, 1, 1), tok.v)), row(tok.v)
 
     @classmethod

@@ -80,7 +80,7 @@ class S4D(Mechanism):
     def system(self, tok: Tokens) -> tuple[LTV, Array]:
         a, b = ops.as_complex(tok.a_re, tok.a_im), ops.as_complex(tok.b_re, tok.b_im)
         if self.discretisation == "zoh":
-            A, B = Diag(log_a=tok.dt * a), (ops.exp(tok.dt * a) - 1) / a * b
+            A, B = Diag(log_a=tok.dt * a), ops.expm1(tok.dt * a) / a * b
         elif self.discretisation == "bilinear":
             half = tok.dt * a / 2
             A, B = Diag(a=(1 + half) / (1 - half)), tok.dt * b / (1 - half)
