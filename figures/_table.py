@@ -13,7 +13,7 @@ Cell = int | float | bool | str | None
 _INTEGER = re.compile(r"[+-]?\d+")
 
 
-class Table(list[dict[str, Cell]]):
+class Table(list[dict[str, Any]]):
     """Rows of a figure, as dicts with the same keys; what a row leaves out is None.
 
     >>> t = Table([{"mechanism": "gla", "lag": 1, "influence": 0.5},
