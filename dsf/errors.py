@@ -48,6 +48,10 @@ class CertificateError(DSFError, AssertionError):
     """A certificate does not follow from its witnesses."""
 
 
+class ContractError(DSFError, AssertionError):
+    """A mechanism breaks the contract: a wrong fact, an impure equation, worlds that disagree."""
+
+
 class UnknownNameError(DSFError, KeyError):
     """A name is not in the registry."""
 

@@ -16,6 +16,7 @@ from dsf.errors import (
     NotLinearError,
     OverflowingScanError,
     ShapeError,
+    UnknownNameError,
 )
 from dsf.ops import Array
 from dsf.system import LTV, all_finite
@@ -59,6 +60,31 @@ class Facts:
     order_aware: bool = True
     causal: bool = True
     eigenvalues: str = "any"
+
+
+def count(formula: str, sizes: Mapping[str, int]) -> int:
+    """The value of a formula of `Facts` at given sizes: letters, integers, + - * and brackets.
+
+    >>> count("H*n*(p+1)", {"H": 2, "n": 3, "p": 4})
+    30
+    """
+    import ast
+    import operator
+
+    signs = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
+
+    def value(node: ast.AST) -> int:
+        if isinstance(node, ast.BinOp) and type(node.op) in signs:
+            return signs[type(node.op)](value(node.left), value(node.right))
+        if isinstance(node, ast.Constant) and isinstance(node.value, int):
+            return node.value
+        if isinstance(node, ast.Name) and node.id in sizes:
+            return sizes[node.id]
+        raise UnknownNameError(
+            f"count: {formula!r} may hold integers, + - * and the letters {', '.join(sizes)}"
+        )
+
+    return value(ast.parse(formula, mode="eval").body)
 
 
 @dataclass(frozen=True, eq=False)
