@@ -17,6 +17,7 @@ CHECKERS: dict[str, tuple[str, str]] = {
     "hankel-lower": ("realization", "hankel_lower"),
     "hankel-gap": ("realization", "hankel_gap"),
     "realization": ("realization", "realization"),
+    "nesting": ("identities", "nesting"),
 }
 
 

@@ -1,0 +1,10 @@
+"""The table of edges.  This package holds maps only; `dsf.prover` proves, `dsf.check` recomputes."""
+
+from __future__ import annotations
+
+from dsf.nestings import decay
+from dsf.nestings.edge import Limit, Nesting, identity, same
+
+NESTINGS: tuple[Nesting, ...] = decay.EDGES
+
+__all__ = ["NESTINGS", "Limit", "Nesting", "identity", "same"]

@@ -1,0 +1,130 @@
+"""An edge of the lattice: one mechanism is another under a map of tokens and a map of states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from dsf.family import Family
+from dsf.ops import Array
+from dsf.tokens import Tokens
+
+if TYPE_CHECKING:
+    from dsf.certificate import Certificate, Scope
+    from dsf.prover import Proof
+
+
+def same(S: Array, tok: Tokens) -> Array:
+    """The state map of most edges."""
+    return S
+
+
+def identity(tok: Tokens) -> Tokens:
+    """The token map of families that have the same tokens."""
+    return tok
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A parameter that goes to the open end of its domain: `Limit("gamma", 1, "-")`."""
+
+    symbol: str
+    value: int
+    side: str  # "-": from below, "+": from above
+
+    def __str__(self) -> str:
+        return f"{self.symbol} -> {self.value}{self.side}"
+
+
+@dataclass(frozen=True, eq=False)
+class Nesting:
+    """`special` is `general` with tokens tau(tok) and states T(S, tok).
+
+    Write special (f, g), general (F, G), one step each.  The outputs agree at every length if
+
+        1  T(0, tok) = 0                                              initial states
+        2  F(T(s, tok_{i-1}), tau(tok_i)) = T(f(s, tok_i), tok_i)     the step commutes
+        3  G(...) = g(...) on the same step                           readouts agree
+        4  tau maps the token domain of special into that of general
+
+    for all s, tok_{i-1}, tok_i.  T need be neither invertible nor square nor linear.  With `limit`
+    the token map is tau(tok, x) and 1-3 hold as x goes to the end of its domain: an edge of the
+    closure, for each fixed length and compact set of tokens, not uniform in length.
+
+    text      the token map in words, one line
+    inverse   a map back with tau(inverse(tok)) = tok: then the families are equal
+    params    instance of special [, x] -> instance of general with tokens'(u) = tau(tokens(u))
+    sizes     the (n, p) of special at which the proof runs; sample: where it is tested on numbers
+    only      a restriction of sizes, e.g. "d = 1"; note: what a reader should know
+
+    >>> import dsf
+    >>> edge = dsf.nesting.find_path(dsf.retnet, dsf.gla)[0]
+    >>> edge.kind, edge.describe()
+    ('nested', 'retnet is gla with log_a <- log gamma')
+    """
+
+    special: Family
+    general: Family
+    tau: Callable[..., Tokens]
+    text: str
+    T: Callable[[Array, Tokens], Array] = same
+    limit: Limit | None = None
+    inverse: Callable[[Tokens], Tokens] | None = None
+    params: Callable[..., Any] | None = None
+    sizes: tuple[tuple[int, int], ...] = ((1, 1), (2, 2), (3, 2))
+    sample: tuple[int, int] = (5, 3)
+    only: str = ""
+    note: str = ""
+    reference: str = ""
+
+    @property
+    def kind(self) -> str:
+        """ "equal", "nested" or "limit"."""
+        if self.limit is not None:
+            return "limit"
+        return "nested" if self.inverse is None else "equal"
+
+    @property
+    def name(self) -> str:
+        """The edge in the table, e.g. "retnet -> gla"."""
+        return f"{self.special!r} {'=' if self.kind == 'equal' else '->'} {self.general!r}"
+
+    def describe(self) -> str:
+        """One line for a printout."""
+        verb = {"equal": "equals", "nested": "is", "limit": "is a limit of"}[self.kind]
+        end = f" as {self.limit}" if self.limit else ""
+        only = f" ({self.only})" if self.only else ""
+        return f"{self.special!r} {verb} {self.general!r}{only} with {self.text}{end}"
+
+    def claim(self) -> str:
+        """The statement of the certificate."""
+        text = self.describe()
+        if self.limit:
+            text += (
+                "; coefficients converge, so outputs do for each length, not uniformly in length"
+            )
+        return text
+
+    @cached_property
+    def _proof(self) -> Proof:
+        from dsf.prover import prove
+
+        return prove(self)
+
+    def proof(self) -> Proof:
+        """The proof of this edge, made once per process."""
+        return self._proof
+
+    def certificate(self, scope: Scope | None = None) -> Certificate:
+        """The certificate of this edge; scope MECHANISM where `params` is given.
+
+        Raises CertificateError if the edge does not prove.
+        """
+        from dsf.prover import certificate
+
+        return certificate(self, scope)
+
+    def __repr__(self) -> str:
+        return f"<Nesting {self.name}>"

@@ -1,0 +1,256 @@
+"""A zero test for the expressions that mechanisms produce: fast, and a proof where it says zero.
+
+The expression becomes a fraction of polynomials in generators that are independent as far as the
+test knows: its symbols; one positive generator for every remaining exponential e^{c m}, where sums
+in exponents are split and c is rational; one root for every b^{1/q}, with the relation r^q = b; i with
+i^2 = -1.  Cosines and sines are exponentials, real parts are (z + conj z)/2.  Zero means that the
+numerator vanishes modulo the relations: that is a proof.  Not zero is *not* a disproof.
+
+>>> import sympy
+>>> x, a = sympy.symbols("x a", real=True)
+>>> is_zero(sympy.exp(-a * sympy.log(1 + sympy.exp(x))) - (1 / (1 + sympy.exp(x))) ** a)
+True
+>>> is_zero(sympy.cos(x) ** 2 + sympy.sin(x) ** 2 - 1)
+True
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import lcm
+from typing import Any
+
+import sympy
+from sympy.polys.rings import ring
+
+Expr = Any
+Unit = Iterable[tuple[Any, ...]]  # vectors of symbols of Euclidean length 1
+
+
+def is_zero(expr: Expr, unit: Unit = ()) -> bool:
+    """Whether `expr`, with real symbols, is shown to vanish where the vectors in `unit` have length 1.
+
+    True is a proof (where no denominator of the expression vanishes); False says that none was found.
+    Raises NotImplementedError for a root or logarithm of something complex.
+    """
+    expr = sympy.sympify(expr)
+    if expr.is_Number:
+        return bool(expr == 0)
+    return not Reducer([expr], unit).numerator(expr)
+
+
+def first_nonzero(exprs: Iterable[Expr], unit: Unit = ()) -> int | None:
+    """The index of the first expression that is not shown to vanish; None if all are zero."""
+    exprs = [sympy.sympify(e) for e in exprs]
+    if not exprs:
+        return None
+    reducer = Reducer(exprs, unit)
+    for i, e in enumerate(exprs):
+        if reducer.numerator(e):
+            return i
+    return None
+
+
+class Reducer:
+    """Rewrites expressions over one set of generators and reduces numerators modulo the relations."""
+
+    def __init__(self, exprs: Iterable[Expr], unit: Unit = ()) -> None:
+        self.exponents: dict[Expr, int] = {}  # monomial m -> D: the generator stands for e^{m/D}
+        self.names: dict[Expr, Expr] = {}  # what a generator stands for -> its symbol
+        self.roots: list[tuple[Expr, int, Expr]] = []  # (symbol, q, base)
+        self.memo: dict[Expr, Expr] = {}
+        exprs = list(exprs)
+        plain = [_unfold(e) for e in exprs]
+        for e in plain:
+            self._collect(e)
+        rational = [self._rational(e) for e in plain]
+        bases = [x for symbol, _, base in self.roots for x in (symbol, base)]
+        squares = {v[-1]: 1 - sum(k * k for k in v[:-1]) for v in unit}
+        pool = [*rational, *bases, *squares, *squares.values()]
+        gens = sorted(set().union(*[e.free_symbols for e in pool]), key=str)
+        if not gens:
+            gens = [sympy.Dummy("one")]
+        self.ring, *self.gens = ring(gens, sympy.QQ)
+        self.index = {g: i for i, g in enumerate(gens)}
+        self.value = dict(zip(gens, self.gens, strict=True))
+        self.rules: list[tuple[int, int, Any]] = []  # generator index, power, what it equals
+        self.scale: dict[Expr, Any] = {}  # root symbol -> denominator of its base
+        for symbol, q, base in reversed(self.roots):
+            num, den = self._fraction(base)
+            below = self._product(den)
+            self.rules.append((self.index[symbol], q, num * below ** (q - 1)))
+            self.scale[symbol] = below
+        for symbol, square in squares.items():
+            self.rules.append((self.index[symbol], 2, self._fraction(square)[0]))
+        if _I in self.index:
+            self.rules.append((self.index[_I], 2, self.ring(-1)))
+        self.done = dict(zip(exprs, rational, strict=True))
+
+    def numerator(self, expr: Expr) -> Any:
+        """The numerator of one of the expressions, reduced; falsy if it is the zero polynomial."""
+        return self._reduce(self._fraction(self.done[expr])[0])
+
+    # --------------------------------------------------- expression -> generators
+    def _collect(self, e: Expr) -> None:
+        """Find the common denominator of the coefficients of every monomial in an exponent."""
+        for node in sympy.preorder_traversal(e):
+            if isinstance(node, sympy.exp):
+                for c, m in _terms(node.args[0]):
+                    self.exponents[m] = lcm(self.exponents.get(m, 1), int(c.q))
+
+    def _rational(self, e: Expr) -> Expr:
+        if e not in self.memo:
+            self.memo[e] = self._rewrite(e)
+        return self.memo[e]
+
+    def _rewrite(self, e: Expr) -> Expr:
+        if e.is_Symbol or e.is_Rational:
+            return e
+        if e is sympy.I:
+            return _I
+        if e.is_Add or e.is_Mul:
+            return e.func(*[self._rational(a) for a in e.args])
+        if e.is_Pow and e.exp.is_Integer:
+            return self._rational(e.base) ** e.exp
+        if e.is_Pow and e.exp.is_Rational:
+            return self._root(e.base, int(e.exp.q)) ** int(e.exp.p)
+        if isinstance(e, sympy.exp):
+            return sympy.Mul(*[self._power(c, m) for c, m in _terms(e.args[0])])
+        return self._name(e)
+
+    def _power(self, c: Any, m: Expr) -> Expr:
+        """e^{c m}: a power of b for m = log b, a phase for m = i atan2, else of a generator."""
+        if isinstance(m, sympy.log) and c.q == 1:
+            return self._rational(m.args[0]) ** int(c)
+        if isinstance(m, sympy.log):
+            return self._root(m.args[0], int(c.q)) ** int(c.p)
+        angle = m / sympy.I
+        if isinstance(angle, sympy.atan2) and c.q == 1:
+            y, x = angle.args
+            z = (x + sympy.I * y) / sympy.sqrt(x**2 + y**2)
+            return self._rational(_unfold(z)) ** int(c)
+        D = self.exponents[m]
+        return self._name(("exp", m)) ** int(c * D)
+
+    def _root(self, base: Expr, q: int) -> Expr:
+        if base.has(sympy.I):
+            raise NotImplementedError(f"zero test: root of the complex expression {base}")
+        symbol = self.names.get(("root", base, q))
+        if symbol is None:
+            inner = self._rational(base)  # first: its own roots must come before this one
+            symbol = self._name(("root", base, q))
+            self.roots.append((symbol, q, inner))
+        return symbol
+
+    def _name(self, what: Any) -> Expr:
+        if what not in self.names:
+            self.names[what] = sympy.Symbol(f"_g{len(self.names)}")
+        return self.names[what]
+
+    # --------------------------------------------------- generators -> polynomials
+    def _fraction(self, e: Expr) -> tuple[Any, dict[Any, int]]:
+        """(numerator, {factor: power} of the denominator)."""
+        if e.is_Symbol:
+            below = self.scale.get(e)
+            return self.value[e], {} if below is None or below == 1 else {below: 1}
+        if e.is_Rational:
+            return self.ring(sympy.QQ(int(e.p), int(e.q))), {}
+        if e.is_Mul:
+            num, den = self.ring(1), {}
+            for a in e.args:
+                n, d = self._fraction(a)
+                num = num * n
+                for f, k in d.items():
+                    den[f] = den.get(f, 0) + k
+            return num, den
+        if e.is_Pow:
+            n, d = self._fraction(e.base)
+            k = int(e.exp)
+            if k >= 0:
+                return n**k, {f: m * k for f, m in d.items()}
+            return self._product(d) ** -k, {f: m * -k for f, m in self._factors(n).items()}
+        parts = [self._fraction(a) for a in e.args]
+        common: dict[Any, int] = {}
+        for _, d in parts:
+            for f, k in d.items():
+                common[f] = max(common.get(f, 0), k)
+        total = self.ring(0)
+        for n, d in parts:
+            missing = {f: k - d.get(f, 0) for f, k in common.items()}
+            total = total + n * self._product(missing)
+        return total, common
+
+    def _factors(self, p: Any) -> dict[Any, int]:
+        """A polynomial as a product: monomials split into generators, anything else stays whole."""
+        if not p:
+            raise ZeroDivisionError(
+                "zero test: a denominator of the expression is identically zero"
+            )
+        if len(p) > 1:
+            return {p: 1}
+        (powers, c), *_ = p.terms()
+        found = {g: k for g, k in zip(self.gens, powers, strict=True) if k}
+        return found if c == 1 else {**found, self.ring(c): 1}
+
+    def _product(self, factors: Mapping[Any, int]) -> Any:
+        out = self.ring(1)
+        for f, k in factors.items():
+            out = out * f**k
+        return out
+
+    def _reduce(self, p: Any) -> Any:
+        """Replace g^q by what it equals, until no generator reaches the power of its rule."""
+        again = True
+        while again and p:
+            again = False
+            for i, q, equals in self.rules:
+                while any(powers[i] >= q for powers in p):
+                    again = True
+                    p = self._replace(p, i, q, equals)
+        return p
+
+    def _replace(self, p: Any, i: int, q: int, equals: Any) -> Any:
+        by_power: dict[int, Any] = {}
+        for powers, c in p.terms():
+            k, rest = divmod(powers[i], q)
+            stay = (*powers[:i], rest, *powers[i + 1 :])
+            part = by_power.setdefault(k, self.ring(0))
+            part[stay] = part.get(stay, 0) + c
+        out = self.ring(0)
+        for k, part in by_power.items():
+            out = out + part * equals**k
+        return out
+
+
+_I = sympy.Symbol("_i")
+
+
+def _unfold(e: Expr) -> Expr:
+    """Real parts, conjugates, cosines, hyperbolic and symbolic powers as sums and exponentials."""
+    if not e.args:
+        return e
+    args = [_unfold(a) for a in e.args]
+    if isinstance(e, (sympy.re, sympy.conjugate)):
+        z = args[0]
+        bar = z.xreplace({sympy.I: -sympy.I})
+        if any(n.has(sympy.I) for n in z.atoms(sympy.log, sympy.Abs, sympy.Max)):
+            raise NotImplementedError(f"zero test: conjugate of {z}")
+        return bar if isinstance(e, sympy.conjugate) else (z + bar) / 2
+    if isinstance(e, sympy.cos):
+        z = sympy.exp(sympy.I * sympy.expand(args[0]))
+        return (z + 1 / z) / 2
+    if isinstance(e, sympy.sin):
+        z = sympy.exp(sympy.I * sympy.expand(args[0]))
+        return (z - 1 / z) / (2 * sympy.I)
+    if isinstance(e, sympy.tanh):
+        z = sympy.exp(2 * args[0])
+        return (z - 1) / (z + 1)
+    if e.is_Pow and not isinstance(e, sympy.exp) and not args[1].is_Rational:
+        return sympy.exp(args[1] * sympy.expand_log(sympy.log(args[0])))
+    return e.func(*args)
+
+
+def _terms(exponent: Expr) -> list[tuple[Any, Expr]]:
+    """The summands of an exponent as (rational coefficient, rest)."""
+    total = sympy.expand(sympy.expand_log(exponent))
+    return [a.as_coeff_Mul(rational=True) for a in sympy.Add.make_args(total)]
