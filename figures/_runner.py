@@ -172,8 +172,9 @@ def _report(figures: list[Figure], folder: Path, failures: dict[str, str]) -> No
     from rich.table import Table
 
     table = Table(show_lines=True)
-    for column in ("figure", "the paper says", "measured", "verdict"):
-        table.add_column(column, overflow="fold")
+    widest = {"figure": 24, "the paper says": 60, "measured": 60, "verdict": 13}
+    for column, width in widest.items():
+        table.add_column(column, max_width=width)
     table.add_column("s", justify="right")
     for figure in figures:
         record = figure.record(folder)
@@ -184,7 +185,7 @@ def _report(figures: list[Figure], folder: Path, failures: dict[str, str]) -> No
             seconds = f"{record['run']['seconds']:.1f}"
             row = (figure.name, record["paper"], record["measured"], record["verdict"], seconds)
             table.add_row(*row)
-    show(table)
+    show(table, width=140)
     for name, reason in failures.items():
         log = os.path.relpath(folder / f"{name}.log")
         print(f"{name}: FAILED: {reason} (full text: {log})", file=sys.stderr)
