@@ -92,19 +92,20 @@ def compress(
     n = max((x.size for x in s), default=0)
     D = np.ascontiguousarray(M[np.arange(L), :, np.arange(L), :])
     return Compressed(
-        _pad(A, (L, n, n)),
-        _pad(B, (L, n, m)),
-        _pad(C, (L, r, n)),
+        pad(A, (L, n, n)),
+        pad(B, (L, n, m)),
+        pad(C, (L, r, n)),
         D,
-        _pad(s, (L + 1, n)),
+        pad(s, (L + 1, n)),
         np.array(tau),
     )
 
 
-def _pad(parts: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+def pad(parts: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """The arrays stacked into zeros of `shape`, each in the corner of its slot."""
     out = np.zeros(shape)
     for k, x in enumerate(parts):
-        out[(k, *map(slice, x.shape))] = x
+        out[k][tuple(slice(size) for size in x.shape)] = x
     return out
 
 
@@ -200,6 +201,6 @@ def kernel(
                 K[t * r : (t + 1) * r, t * m : (t + 1) * m] = D[t]
                 Phi = A[t] @ Phi
                 inner = np.hstack([A[t] @ inner, B[t]])
-            K[s * r : e * r, : s * m] = left.reshape(-1, n) @ X
+            K[s * r : e * r, : s * m] = left.reshape((e - s) * r, n) @ X
             X = np.hstack([Phi @ X, inner])
     return K

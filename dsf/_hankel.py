@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dsf._blas import one_thread
 from dsf._rounding import TINY, U, fro, gamma
 
 SMALL = 300  # below this size a full SVD is as fast as a sketch
@@ -91,21 +92,26 @@ def leading_vectors(
     A full SVD for small blocks; otherwise a randomised range finder (Halko, Martinsson and Tropp
     2011) with two power steps, doubled until it reaches far enough.
     """
-    p, q = H.shape
-    rng = np.random.default_rng(0)
     width = 48 if count is None else count + 24
-    while min(p, q) > SMALL and 3 * width < min(p, q):
-        Q = np.linalg.qr(H @ rng.standard_normal((q, width)))[0]
-        for _ in range(2):
-            Q = np.linalg.qr(H @ np.linalg.qr(H.T @ Q)[0])[0]
-        left, s, Vt = np.linalg.svd(Q.T @ H, full_matrices=False)
-        if count is not None or s[-1] < above:
-            c = int(np.count_nonzero(s > above)) if count is None else count
-            return Q @ left[:, :c], Vt[:c].T
-        width *= 2
-    left, s, Vt = np.linalg.svd(H, full_matrices=False)
+    with one_thread():
+        while min(H.shape) > SMALL and 3 * width < min(H.shape):
+            left, s, Vt = _sketch(H, width)
+            if count is not None or s[-1] < above:
+                break
+            width *= 2
+        else:
+            left, s, Vt = np.linalg.svd(H, full_matrices=False)
     c = int(np.count_nonzero(s > above)) if count is None else min(count, s.size)
     return left[:, :c], Vt[:c].T
+
+
+def _sketch(H: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """An approximate SVD: that of Q'H, Q a basis of (H H')^2 H times `width` random vectors."""
+    Q = np.linalg.qr(H @ np.random.default_rng(0).standard_normal((H.shape[1], width)))[0]
+    for _ in range(2):
+        Q = np.linalg.qr(H @ np.linalg.qr(H.T @ Q)[0])[0]
+    left, s, Vt = np.linalg.svd(Q.T @ H, full_matrices=False)
+    return Q @ left, s, Vt
 
 
 def cut(M: np.ndarray, k: int, above: float = 0.0, count: int | None = None) -> Cut:

@@ -23,6 +23,11 @@ def as_blocks(M: Any, who: str, heads: bool = True) -> np.ndarray:
             "real part of the kernel, which is the operator on real values."
         )
     X = np.ascontiguousarray(X, dtype=np.float64)
+    if not np.all(np.isfinite(X)):
+        bad = tuple(map(int, np.argwhere(~np.isfinite(X))[0]))
+        raise NonFiniteError(
+            f"{who}: M holds {X[bad]} at {bad}; a state count needs finite numbers"
+        )
     if X.ndim in (2, 3):
         X = X[..., :, None, :, None]
     wrong = X.ndim not in (4, 5) or X.shape[-4] != X.shape[-2] or (X.ndim == 5 and not heads)
@@ -31,12 +36,6 @@ def as_blocks(M: Any, who: str, heads: bool = True) -> np.ndarray:
         raise ShapeError(
             f"{who}: needs an operator on sequences of shape {accepted}; got {np.shape(M)}. "
             "Flatten further batch axes into H."
-        )
-    if not np.all(np.isfinite(X)):
-        bad = np.argwhere(~np.isfinite(X))[0]
-        raise NonFiniteError(
-            f"{who}: M holds {X[tuple(bad)]} at {tuple(map(int, bad))}; "
-            "a state count needs finite numbers"
         )
     top = float(np.abs(X).max(initial=0.0))
     if top > LARGEST or 0.0 < top < 1.0 / LARGEST:

@@ -151,7 +151,7 @@ def norm_upper(
     """
     guess = norm_estimate(E) if guess is None else guess
     size = fro(E)
-    for t in (guess * (1 + slack), at_most, guess * 1.01, guess * 1.1, guess * 2):
+    for t in (guess * (1 + slack), at_most, *(guess * x for x in (1.001, 1.01, 1.1, 2.0))):
         if guess <= t < size and norm_at_most(E, t):
             return float(t)
     return size

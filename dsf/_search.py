@@ -12,6 +12,7 @@ from dsf._compress import Compressed, OutOfTime, compress, kernel
 from dsf._hankel import NO_CUT, Cut, best_count, best_gap, spread_cuts
 from dsf._rounding import fro, norm_estimate, norm_lower, norm_upper, ritz
 from dsf._verify import proved_error, scanned_kernel
+from dsf.errors import DomainError
 
 RATIO = 8.0  # compress at error / RATIO: 20 finds the same systems and takes longer
 EXACT_SIZE = 160  # up to this many rows the pass is untruncated and all theorems are evaluated
@@ -107,6 +108,11 @@ def diagonal(M: np.ndarray) -> np.ndarray:
 def count_states(head: Head, asked: float) -> None:
     """Fill in cuts, systems and the proved error for `error = asked` (times |M| if relative)."""
     target = asked * head.norm[0]  # what a system must reach
+    if head.radius >= target and head.radius > 0.0:
+        raise DomainError(
+            f"realize: M is known to within radius = {head.radius:.3g} only, not below the "
+            f"error asked for, {target:.3g}; no system can be proved. Ask for a larger error."
+        )
     floor = asked * head.norm[1] + head.radius  # what a singular value must exceed
     for part in head.parts:
         part.cut = best_count(part.M, floor, spread_cuts(part.M.shape[0], 3))
@@ -173,7 +179,7 @@ def best_error(head: Head, states: int) -> None:
             )
         part.system = _strict(c, min(states, c.n), part.name)
     E, off = head.residual(head.parts, [p.system for p in head.parts], proved=True)
-    head.error = proved_error(E, off, head.radius)
+    head.error = proved_error(E, off, head.radius, slack=1e-5)
     head.theorems = _theorems(head, compressed, states=states)
 
 

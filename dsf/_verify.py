@@ -49,7 +49,9 @@ def scanned_kernel(
     return K, float(np.sqrt(total) * (1.0 + gamma(16 * L + 16)))
 
 
-def proved_error(E: np.ndarray, evaluated: float, radius: float, at_most: float = np.inf) -> float:
+def proved_error(
+    E: np.ndarray, evaluated: float, radius: float, at_most: float = np.inf, slack: float = 1e-3
+) -> float:
     """A proved bound on ||M - exact kernel||_2 for every operator M within `radius` of the stored
     one.
 
@@ -62,5 +64,5 @@ def proved_error(E: np.ndarray, evaluated: float, radius: float, at_most: float 
     """
     rounding = 3.0 * (evaluated + 2.0**-53 * fro(E))
     extra = (rounding + radius) * (1.0 + 2.0**-50)
-    t = norm_upper(E, at_most=at_most * (1.0 - 2.0**-30) - extra)
+    t = norm_upper(E, at_most=at_most * (1.0 - 2.0**-30) - extra, slack=slack)
     return float((t * (1.0 + 2.0**-32) + extra) * (1.0 + 2.0**-50))

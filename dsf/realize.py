@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dsf._apriori import TheoremBound
+from dsf._compress import pad
 from dsf._hankel import Cut, best_count, best_gap, block, spread_cuts
 from dsf._inputs import as_blocks
 from dsf._minimal import minimal_dims, minimal_realization
@@ -324,35 +325,35 @@ def _backward(head: Head) -> Part:
 
 
 def _ltv(parts: list[Part], batch: bool) -> LTV:
-    """One LTV for all heads: padded dense coefficients, or the cache of all inputs if any head
-    uses it."""
+    """One LTV for all heads, padded; the cache of all inputs if any head uses it."""
     L, r, _, m = parts[0].M.shape
-    if any(part.system is None for part in parts):
-        # S_t = S_{t-1} + e_t x_t, C_t = row t of M: the growing key-value cache
-        n = max(L - 1, 0) * m
-        B = np.eye(L * m)[:n].reshape(n, L, m).swapaxes(0, 1)
-        t = np.arange(L)
-        before = (t[:, None] > t[None, : L - 1])[:, None, :, None]
-        stacks = []
-        for part in parts:
-            C = np.where(before, part.M[:, :, : L - 1, :], 0.0).reshape(L, r, n)
-            D = diagonal(part.M) * (part.name == "forward")
-            stacks.append((C, D))
-        C, D = (np.stack(x) if batch else x[0] for x in zip(*stacks, strict=True))
-        return LTV(Diag(a=np.ones((1, 1))), B, C, D, read="before", steps=L)
+    systems = [part.system for part in parts if part.system is not None]
+    if len(systems) < len(parts):
+        return _cache(parts, batch)
     n = max(part.states for part in parts)
 
-    def padded(i: int, shape: tuple[int, ...]) -> np.ndarray:
-        out = np.zeros((len(parts), *shape))
-        for h, part in enumerate(parts):
-            assert part.system is not None
-            x = part.system[i]
-            out[(h, *map(slice, x.shape))] = x
+    def padded(arrays: list[np.ndarray], *shape: int) -> np.ndarray:
+        out = pad(arrays, (len(arrays), *shape))
         return out if batch else out[0]
 
-    A, B = padded(0, (L, n, n)), padded(1, (L, n, m))
-    C, D = padded(2, (L, r, n)), padded(3, (L, r, m))
-    return LTV(Dense(A), B, C, D, read="before", steps=L)
+    A, B, C, D = (list(x) for x in zip(*systems, strict=True))
+    return LTV(
+        Dense(padded(A, L, n, n)), padded(B, L, n, m), padded(C, L, r, n), padded(D, L, r, m),
+        read="before", steps=L,
+    )  # fmt: skip
+
+
+def _cache(parts: list[Part], batch: bool) -> LTV:
+    """S_t = S_{t-1} + e_t x_t, C_t = row t of M: the growing key-value cache, exact."""
+    L, r, _, m = parts[0].M.shape
+    n = max(L - 1, 0) * m
+    B = np.eye(L * m)[:n].reshape(n, L, m).swapaxes(0, 1)
+    t = np.arange(L)
+    earlier = (t[:, None] > t[None, : L - 1])[:, None, :, None]
+    C = [np.where(earlier, part.M[:, :, : L - 1, :], 0.0).reshape(L, r, n) for part in parts]
+    D = [diagonal(part.M) * (part.name == "forward") for part in parts]
+    first = (lambda x: np.stack(x)) if batch else (lambda x: x[0])
+    return LTV(Diag(a=np.ones((1, 1))), B, first(C), first(D), read="before", steps=L)
 
 
 def _radii(radius: Any, blocks: np.ndarray) -> list[float]:
