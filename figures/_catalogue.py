@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dsf._literals import literals
 from dsf.errors import UnknownNameError
 from dsf.figures._files import read_record, sha256
 from dsf.figures._provenance import fingerprint
@@ -24,12 +24,9 @@ class Figure:
 
     def literals(self) -> dict[str, Any]:
         """TITLE, PAPER, DIFFERS and ORDER, read from the source without running it."""
-        found = {"TITLE": self.name, "PAPER": "", "DIFFERS": "", "ORDER": 0}
-        for node in ast.parse(self.source.read_text()).body:
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                if (name := node.targets[0].id) in found:
-                    found[name] = ast.literal_eval(node.value)
-        return found
+        defaults = {"TITLE": self.name, "PAPER": "", "DIFFERS": "", "ORDER": 0}
+        found = literals(self.source, tuple(defaults))
+        return defaults | {name: value for name, value in found.items() if value is not None}
 
     def file(self, folder: Path, suffix: str) -> Path:
         """The file with this suffix among the results of the figure."""
@@ -78,8 +75,9 @@ def select(figures: list[Figure], names: list[str]) -> list[Figure]:
     for name in names:
         hits = [f for f in figures if name in (f.name, *f.name.split("/"))]
         if not hits:
-            known = [f.name.partition("/")[2] for f in figures] + [f.name for f in figures]
-            near = difflib.get_close_matches(name, known, n=3) or sorted(f.name for f in figures)
+            known = sorted(f.name for f in figures)
+            short = [n.partition("/")[2] for n in known]
+            near = difflib.get_close_matches(name, short, n=3) or known
             raise UnknownNameError(f"no figure {name!r}; there is {', '.join(near) or 'none'}")
         chosen += [f for f in hits if f not in chosen]
     return chosen if names else figures

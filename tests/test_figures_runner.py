@@ -262,10 +262,12 @@ def test_a_figure_that_hangs_is_a_failure(house):
 def test_a_figure_that_breaks_the_protocol_is_a_failure(house):
     house.add("unsure", more='\ndef measured(table):\n    return "", "perhaps"\n')
     house.add("partial", more="\ndel draw\n")
+    house.add("garbled", more="\ndef (\n")
     code, _, err = house.run()
     assert code == 1
     assert "verdict 'perhaps' is none of" in err
     assert "is not a figure: it lacks draw" in err
+    assert "SyntaxError" in err
 
 
 def test_names_are_checked(house):

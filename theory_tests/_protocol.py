@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dsf._literals import literals
 from dsf.certificate import Certificate
 from dsf.errors import CertificateError, ShapeError
 
@@ -41,13 +41,9 @@ def theorems() -> list[Theorem]:
     """All theorems, by name, read from their sources without running them."""
     found = []
     for file in sorted(Path(__file__).parent.glob("[!_]*.py")):
-        texts = {}
-        for node in ast.parse(file.read_text()).body:
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                if (name := node.targets[0].id) in LITERALS:
-                    texts[name] = ast.literal_eval(node.value)
+        texts = literals(file, LITERALS)
         if "statement" in texts:
-            found.append(Theorem(file.stem, *(texts.get(name, "") for name in LITERALS)))
+            found.append(Theorem(file.stem, *(texts.get(name) or "" for name in LITERALS)))
     return found
 
 
