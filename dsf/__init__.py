@@ -29,7 +29,10 @@ _LAZY = {
     **dict.fromkeys(("hankel_lower", "hankel_gap"), "dsf.realize"),
     **dict.fromkeys(("compare", "Comparison", "Verdict"), "dsf.compare"),
     **dict.fromkeys(("Nesting", "NESTINGS"), "dsf.nesting"),
-    **dict.fromkeys(("Separation", "SEPARATIONS"), "dsf.separations"),
+    **dict.fromkeys(
+        ("Separation", "SEPARATIONS", "separate", "separate_instances"), "dsf.separations"
+    ),
+    **dict.fromkeys(("AnyRecurrence", "recurrence"), "dsf.opponents"),
     **dict.fromkeys(("symbols", "balls"), "dsf.worlds"),
     **dict.fromkeys(("linearise", "inspect"), "dsf.linearise"),
     "atlas": "dsf.atlas",

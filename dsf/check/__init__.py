@@ -18,6 +18,8 @@ CHECKERS: dict[str, tuple[str, str]] = {
     "hankel-gap": ("realization", "hankel_gap"),
     "realization": ("realization", "realization"),
     "nesting": ("identities", "nesting"),
+    "separation/words": ("separation", "words"),
+    "separation/rank": ("separation", "rank"),
 }
 
 

@@ -1,0 +1,52 @@
+"""Separations: named invariants with a theorem, the families that have them, and witnesses.
+
+`separate(a, b)` proves that one family is not nested in another: never by a failed search, always
+by an invariant that every member of the one has and a small exact input of the other violates.
+"""
+
+from __future__ import annotations
+
+from dsf.certificate import Certificate
+from dsf.family import Family, family
+from dsf.opponents import AnyRecurrence
+from dsf.separations._core import Separation, Side
+from dsf.separations._invariants import COMMUTING, ORDER_BLIND, WORDS
+from dsf.separations._rank import FINITE_STATE, RankWitness, softmax_rank_witness
+
+# the most telling first
+SEPARATIONS: tuple[Separation, ...] = (
+    ORDER_BLIND,
+    FINITE_STATE,
+    COMMUTING,
+    *(s for s in WORDS if s not in (ORDER_BLIND, COMMUTING)),
+)
+
+
+def separate(a: Side | str, b: Side | str) -> tuple[Certificate, ...]:
+    """All proofs that b is not nested in a, and then that a is not nested in b.
+
+    Each claim names its direction; `witnesses["has"]` is the side with the invariant and
+    `witnesses["violates"]` the one outside of it.  Sides are families, their names, or
+    `dsf.recurrence(n)`.  Empty if no invariant tells the two apart: that proves nothing.
+
+    >>> import dsf
+    >>> [c.claim for c in separate(dsf.gla, dsf.deltanet)][0][:35]
+    'deltanet is not nested in gla: what'
+    """
+    left, right = _side(a), _side(b)
+    pairs = ((left, right), (right, left))
+    found = [s.certificate(x, y) for x, y in pairs for s in SEPARATIONS]
+    return tuple(c for c in found if c is not None)
+
+
+def _side(x: Side | str) -> Side:
+    return x if isinstance(x, (Family, AnyRecurrence)) else family(x)
+
+
+__all__ = [
+    "SEPARATIONS",
+    "RankWitness",
+    "Separation",
+    "separate",
+    "softmax_rank_witness",
+]
