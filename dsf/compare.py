@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dsf.certificate import Scope
+from dsf.certificate import Certificate, Scope, Strength
 from dsf.comparison import ORDER, Comparison, Finding, Verdict
 from dsf.differences import table
 from dsf.errors import DSFError, ShapeError, UnknownNameError
 from dsf.family import Family, family
 from dsf.mechanism import Mechanism
 from dsf.opponents import AnyRecurrence
+
+if TYPE_CHECKING:
+    from dsf.nesting import Path
 
 Side = Any  # a Family, a Mechanism, or an AnyRecurrence
 
@@ -23,6 +26,7 @@ def compare(
     b: Any,
     u: Any = None,
     *,
+    d: int | None = None,
     n: int = 8,
     p: int | None = None,
     error: float = 0.1,
@@ -37,11 +41,11 @@ def compare(
         with u [L d]             the first one's kernel on this input        scope operator
 
     a and b are families, their names, instances, or `dsf.recurrence(n)`, which stands for every
-    recurrence with n states.  With `u`, families are drawn by init(d=u.shape[-1], n=n, p=p,
-    seed=seed); the statement is then about the first one's kernel against *any* recurrence: how
-    many states an error needs, and how small the error with the second one's states can be; the
-    second one's own kernel is counted beside it.  `error` is in the operator 2-norm (divided by
-    that of the kernel if `relative`).
+    recurrence with n states.  `d` fixes the model width where an answer depends on it.  With `u`,
+    families are drawn by init(d=u.shape[-1], n=n, p=p, seed=seed); the statement is then about the
+    first one's kernel against *any* recurrence: how many states an error needs, and how small the
+    error with n states (those of `dsf.recurrence`) can be; the second one's own kernel is counted
+    beside it.  `error` is in the operator 2-norm, divided by that of the kernel if `relative`.
 
     Raises UnknownNameError, ShapeError, and the errors of the mechanisms themselves.
 
@@ -69,8 +73,8 @@ def compare(
         )
     else:
         scope = Scope.RECURRENCE
-        findings = _families(left, right, tried)
-    findings.sort(key=lambda f: ORDER.index(f.verdict))
+        findings = _families(left, right, d, tried)
+    findings.sort(key=lambda f: (f.conditional, ORDER.index(f.verdict)))
     sides = [x for x in (left, right) if not isinstance(x, AnyRecurrence)]
     differences = tuple(table(left, right)) if len(sides) == 2 else ()
     return Comparison(
@@ -108,46 +112,92 @@ def _draw(x: Side, u: Any, n: int, p: int | None, seed: int) -> Side:
 
 
 # ------------------------------------------------------------------ two families
-def _families(a: Side, b: Side, tried: list[str]) -> list[Finding]:
+def _families(a: Side, b: Side, d: int | None, tried: list[str]) -> list[Finding]:
+    from dsf.separations import SEPARATIONS, separate
+
+    proofs = list(separate(a, b))
     found: list[Finding] = []
     if isinstance(a, Family) and isinstance(b, Family):
-        found += _nestings(a, b, tried)
+        found += _nestings(a, b, d, proofs, tried)
         found += _conditions(a, b, tried)
-    found += _separations(a, b, tried, already=bool(found))
+    if proofs:
+        statement = "; ".join(c.claim for c in proofs[:2])
+        found.append(Finding(Verdict.DIFFERENT, statement, tuple(proofs)))
+    elif not found:
+        names = ", ".join(s.name for s in SEPARATIONS)
+        tried.append(f"an invariant that one has and the other violates: {names}")
     return found
 
 
-def _nestings(a: Family, b: Family, tried: list[str]) -> list[Finding]:
+def _nestings(
+    a: Family, b: Family, d: int | None, proofs: list[Certificate], tried: list[str]
+) -> list[Finding]:
+    """What the lattice says; uses up the `proofs` that make a nesting strict."""
     from dsf.nesting import find_path
 
-    forward, backward = find_path(a, b), find_path(b, a)
-    if forward is None and backward is None:
-        tried.append(f"a path of proved nestings between {a} and {b}, either way: there is none")
-        return []
-    exact = [x for x in (forward, backward) if x is not None and not x.is_limit]
-    if len(exact) == 2:
-        path = min(exact, key=len)
-        return [
-            Finding(
-                Verdict.EQUAL,
-                f"{a} and {b} are the same recurrence: {path.describe()}",
-                path.certificates(),
-                path.notes(),
-            )
-        ]
-    found = []
-    for path in exact or [x for x in (forward, backward) if x is not None]:
-        verdict = Verdict.NESTED_LIMIT if path.is_limit else Verdict.NESTED
-        relation = "is a limit of" if path.is_limit else "is a special case of"
-        found.append(
-            Finding(
-                verdict,
-                f"every {path.special} {relation} {path.general}: {path.describe()}",
-                path.certificates(),
-                path.notes(),
-            )
+    if a == b:
+        statement = f"{a} and {b} are the same class with the same options"
+        certificate = Certificate(
+            "same-family",
+            statement,
+            Scope.RECURRENCE,
+            Strength.EXACT,
+            witnesses={"left": repr(a), "right": repr(b)},
         )
+        return [Finding(Verdict.EQUAL, statement, (certificate,))]
+    pairs = [(x, y, find_path(x, y)) for x, y in ((a, b), (b, a))]
+    known = [(x, y, path) for x, y, path in pairs if path is not None]
+    if not known:
+        tried.append(f"a chain of proved nestings between {a} and {b}: none, either way")
+        return []
+    here = [k for k in known if not k[2].only or k[2].only == f"d = {d}"]
+    exact = [k for k in here if not k[2].is_limit]
+    found = []
+    if len(exact) == 2:
+        found.append(_equal([path for _, _, path in exact], a, b))
+    else:
+        found += [_nested(path, x, y, proofs) for x, y, path in exact or here]
+    elsewhere = [k for k in known if k not in here]
+    for x, y, path in elsewhere:
+        back = [p for s, g, p in known if (s, g) == (y, x) and not p.is_limit]
+        if back:
+            found.append(_equal([path, *back], a, b, conditional=True))
+        else:
+            text = f"at {path.only}, every {x} is a {y}"
+            notes = tuple(path.describe().splitlines())
+            found.append(Finding(Verdict.NESTED, text, path.certificates(), notes, True))
     return found
+
+
+def _equal(paths: list[Path], a: Family, b: Family, conditional: bool = False) -> Finding:
+    """Both directions are nested; an edge that is an equality proves both at once."""
+    both = [p for p in paths if p.kind == "equal"][:1] or paths
+    where = [p.only for p in both if p.only]
+    at = f"at {where[0]}, " if where else ""
+    return Finding(
+        Verdict.EQUAL,
+        f"{at}{a} and {b} are the same recurrence under a map of their tokens",
+        tuple(c for p in both for c in p.certificates()),
+        tuple(line for p in both for line in p.describe().splitlines()),
+        conditional,
+    )
+
+
+def _nested(path: Path, special: Family, general: Family, proofs: list[Certificate]) -> Finding:
+    strict = [c for c in proofs if c.witnesses.get("violates") == repr(general)]
+    for c in strict:
+        proofs.remove(c)
+    notes = list(path.describe().splitlines())
+    if path.is_limit:
+        verdict = Verdict.NESTED_LIMIT
+        statement = f"every {special} is a limit of {general}, for each length, not uniformly"
+        if strict:
+            notes.append(f"no parameter inside the domain reaches it: {strict[0].claim}")
+    else:
+        verdict = Verdict.NESTED
+        statement = f"every {special} is a {general}"
+        notes.append(f"strictly: {strict[0].claim}" if strict else "whether strictly: not known")
+    return Finding(verdict, statement, (*path.certificates(), *strict), tuple(notes))
 
 
 def _conditions(a: Family, b: Family, tried: list[str]) -> list[Finding]:
@@ -158,19 +208,14 @@ def _conditions(a: Family, b: Family, tried: list[str]) -> list[Finding]:
         tried.append("conditions on the gates under which they meet: none is known for this pair")
         return []
     statement = f"{a} and {b} agree exactly when " + " and ".join(met.conditions)
-    return [Finding(Verdict.EQUAL_WHEN, statement, (met.certificate,))]
-
-
-def _separations(a: Side, b: Side, tried: list[str], already: bool) -> list[Finding]:
-    from dsf.separations import SEPARATIONS, separate
-
-    certificates = separate(a, b)
-    if not certificates:
-        names = ", ".join(s.name for s in SEPARATIONS)
-        tried.append(f"invariants that one has and the other violates: {names}")
-        return []
-    statement = "; ".join(c.claim for c in certificates[:2])
-    return [Finding(Verdict.DIFFERENT, statement, tuple(certificates))]
+    return [
+        Finding(
+            Verdict.EQUAL_WHEN,
+            statement,
+            (met.certificate,),
+            conditional=not met.gates_only,
+        )
+    ]
 
 
 # ----------------------------------------------------------------- two instances

@@ -37,6 +37,9 @@ class Finding:
     statement: str
     certificates: tuple[Certificate, ...] = ()
     notes: tuple[str, ...] = ()
+    conditional: bool = (
+        False  # under conditions on more than the gates: reported, never the verdict
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,12 +68,13 @@ class Comparison:
 
     @property
     def verdict(self) -> Verdict:
-        return self.findings[0].verdict if self.findings else Verdict.UNKNOWN
+        first = self.findings[0] if self.findings else None
+        return Verdict.UNKNOWN if first is None or first.conditional else first.verdict
 
     @property
     def statement(self) -> str:
         """The first finding as a sentence."""
-        if self.findings:
+        if self.verdict is not Verdict.UNKNOWN:
             return self.findings[0].statement
         return "no verdict was reached; see what was tried"
 

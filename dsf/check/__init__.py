@@ -14,12 +14,16 @@ from dsf.errors import CertificateError
 
 # kind of certificate -> (module in dsf.check, function)
 CHECKERS: dict[str, tuple[str, str]] = {
+    "same-family": ("same", "same_family"),
     "hankel-lower": ("realization", "hankel_lower"),
     "hankel-gap": ("realization", "hankel_gap"),
     "realization": ("realization", "realization"),
     "nesting": ("identities", "nesting"),
     "separation/words": ("separation", "words"),
     "separation/rank": ("separation", "rank"),
+    "separation/sign-changes": ("separation_tails", "sign_changes"),
+    "separation/window": ("separation_tails", "window"),
+    "separation/stays": ("separation_tails", "stays"),
 }
 
 
