@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def _measure(family: Family, d: int, n: int, p: int, heads: int, L: int, seed: i
     mech, u = family.init(d, n, p, heads, seed), rng.standard_normal((L, d))
     facts, (_, end) = mech.facts, mech.run(u)
     sizes = {**mech.sizes, **{k: v for k, v in mech.options().items() if type(v) is int}, "L": L}
-    common = {
+    common: dict[str, Any] = {
         "mechanism": _name(family),
         "state_formula": facts.state,
         "memory": _numbers(end.S) + sum(map(_numbers, _kept_rows(mech, end))),
