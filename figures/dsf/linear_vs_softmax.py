@@ -1,0 +1,178 @@
+"""The best recurrence with n states against softmax attention and against exact recall."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import dsf
+from dsf.figures import Table, sweep
+from dsf.mechanisms.features import feature_map
+
+TITLE = "More states bring a recurrence closer to softmax attention; recall of K pairs needs K"
+PAPER = (
+    "Figure 1: on associative recall (MQAR) with L = 256, K = 16 and L = 512, K = 64 pairs, the "
+    "accuracy of trained linear attention rises with the state expansion n = 32 .. 256 towards "
+    "that of softmax attention (Sieber et al. 2024). Only curves are given, no numbers."
+)
+DIFFERS = (
+    "Nothing is trained and no accuracy is measured. Softmax attention is one head with frozen "
+    "Gaussian q, k (key dimension 16); the error is the operator 2-norm of the difference, "
+    "relative to that of the head. The band holds the smallest error that any recurrence with n "
+    "states can have on this sequence: a proved lower bound from Hankel singular values, and the "
+    "proved error of a constructed system. The lower bound covers every linear attention with n "
+    "features; the one shown has random features (FAVOR+; median and range over draws). The recall matrix copies each of K values to the position of its query, placed as in "
+    "MQAR; in this norm fewer than K states have error at least 1. Reading the values by argmax "
+    "needs less: an error below 1/2 in every entry."
+)
+ORDER = 3
+SEED = 0
+STATES = [1, 2, 4, 8, 15, 16, 24, 32, 48, 63, 64, 96, 128]
+PARAMETERS = {
+    "smoke": {"tasks": ["32:4"], "dim": 4, "states": [1, 2, 3, 4, 8], "draws": 2},
+    "default": {"tasks": ["256:16", "512:64"], "dim": 16, "states": STATES, "draws": 9},
+    "paper": {
+        "tasks": ["64:4", "128:8", "256:16", "512:64"],
+        "dim": 16,
+        "states": sorted({3, 7, *STATES, 192, 256}),
+        "draws": 25,
+    },
+}
+POWER = 0.01  # MQAR: slot g for a query has probability proportional to (g + 1)^(POWER - 1)
+
+
+def softmax_matrix(length: int, dim: int, seed: int) -> tuple[np.ndarray, ...]:
+    """M [L L] of a softmax head with Gaussian q, k [L dim], and these q, k over dim^(1/4)."""
+    q, k = np.random.default_rng(seed).standard_normal((2, length, dim))
+    M, _ = dsf.softmax.bare().rows(dsf.Tokens(q=q, k=k, v=k), length)  # type: ignore[attr-defined]
+    return M, q / dim**0.25, k / dim**0.25
+
+
+def recall_matrix(length: int, pairs: int, seed: int) -> np.ndarray:
+    """R [L L] of MQAR: tokens 2j, 2j+1 are key and value j; the query of pair j reads value j."""
+    rng = np.random.default_rng(seed)
+    slots = (length - 2 * pairs) // 2
+    p = (np.arange(slots) + 1.0) ** (POWER - 1)
+    queries = 2 * pairs + 2 * rng.choice(slots, pairs, replace=False, p=p / p.sum())
+    R = np.zeros((length, length))
+    R[queries, 2 * np.arange(pairs) + 1] = 1
+    return R
+
+
+def random_features(q: np.ndarray, k: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """The kernel [L L] of normalised linear attention with `count` random positive features."""
+    dim = q.shape[-1]
+    mech = dsf.linear_attn(phi="favor", features=count).init(d=dim, n=dim, p=1, seed=seed)
+    q, k = (feature_map("favor", x, omega=mech.omega) for x in (q, k))
+    kernel = mech.system(dsf.Tokens(q=q, k=k, v=k))[0].kernel()
+    return kernel / kernel.sum(-1, keepdims=True)
+
+
+def best(task: str, target: str, n: int, dim: int, seed: int) -> dict[str, Any]:
+    """Bounds of the smallest error of a recurrence with n states."""
+    length, pairs = map(int, task.split(":"))
+    if target == "softmax":
+        M = softmax_matrix(length, dim, seed)[0]
+    else:
+        M = recall_matrix(length, pairs, seed)
+    found = dsf.realize(M, states=n, relative=target == "softmax", budget=30.0)
+    return {"lower": float(found.lower), "upper": float(found.upper)}
+
+
+def features(task: str, target: str, n: int, dim: int, seed: int, draws: int) -> dict[str, Any]:
+    """The error of n random features with respect to the same head, over several draws."""
+    M, q, k = softmax_matrix(int(task.partition(":")[0]), dim, seed)
+    errors = [np.linalg.norm(M - random_features(q, k, n, s), 2) for s in range(draws)]
+    low, median, high = np.quantile(errors, (0.0, 0.5, 1.0)) / np.linalg.norm(M, 2)
+    return {"lower": low, "upper": high, "median": median}
+
+
+def compute(profile: str) -> Table:
+    p: dict[str, Any] = PARAMETERS[profile]
+    grid = [
+        {"task": task, "target": target, "n": n, "dim": p["dim"], "seed": SEED}
+        for task in p["tasks"]
+        for target in ("softmax", "recall")
+        for n in p["states"]
+        if n <= int(task.partition(":")[0]) // 2
+    ]
+    rows = sweep(best, grid)
+    points = [
+        {**g, "target": "features", "draws": p["draws"]} for g in grid if g["target"] == "softmax"
+    ]
+    rows += sweep(features, points)
+    return Table(rows)
+
+
+def measured(table: Table) -> tuple[str, str]:
+    parts, recall = [], True
+    for task in table.values("task"):
+        length, pairs = map(int, task.split(":"))
+        rows = table.where(task=task, target="softmax")
+        at = max((r for r in rows if r["n"] <= 32), key=lambda r: r["n"])
+        end = rows[-1]
+        parts.append(
+            f"L = {length}: the best recurrence with n = {at['n']} states has a relative error "
+            f"between {at['lower']:.3f} and {at['upper']:.3f}, with n = {end['n']} between "
+            f"{end['lower']:.1e} and {end['upper']:.1e}"
+        )
+        for r in table.where(task=task, target="recall"):
+            exact = r["upper"] < 1e-6 if r["n"] >= pairs else r["lower"] > 1 - 1e-9
+            recall = recall and exact
+    said = (
+        "at least 1 for every n < K, and 0 (below 1e-6 after rounding) from n = K on"
+        if recall
+        else "not what the theorem says: look at the table"
+    )
+    text = f"{'; '.join(parts)}. Error for the recall matrix: {said}."
+    return text, "no number in the paper" if recall else "does not hold"
+
+
+def draw(table: Table) -> Any:
+    import matplotlib.pyplot as plt
+
+    from dsf.figures.dsf._common import plain_log
+    from dsf.style import BLACK, ORANGE, PURPLE, TEXT
+
+    tasks = table.values("task")
+    figure, grid = plt.subplots(
+        1, len(tasks), figsize=(TEXT, 3.2), sharex=True, sharey=True, squeeze=False
+    )
+    for axes, task in zip(grid[0], tasks, strict=True):
+        length, pairs = task.split(":")
+        rows = table.where(task=task, target="features")
+        n = rows.column("n")
+        axes.fill_between(
+            n, rows.column("lower"), rows.column("upper"), color=ORANGE, alpha=0.25, linewidth=0
+        )
+        axes.plot(
+            n, rows.column("median"), color=ORANGE, marker="o",
+            label="softmax head: linear attention with n random features",
+        )  # fmt: skip
+        rows = table.where(task=task, target="softmax")
+        n, low, high = (rows.column(name) for name in ("n", "lower", "upper"))
+        axes.fill_between(n, low, high, color=BLACK, alpha=0.35, linewidth=0)
+        axes.plot(
+            n, low, color=BLACK, marker="^", linewidth=0.7,
+            label="softmax head: best recurrence with n states, lower bound",
+        )  # fmt: skip
+        axes.plot(
+            n, high, color=BLACK, marker="v", linewidth=0.7, markerfacecolor="w",
+            label="softmax head: best recurrence with n states, upper bound",
+        )  # fmt: skip
+        rows = table.where(task=task, target="recall")
+        axes.step(
+            rows.column("n"), rows.column("lower"), where="post", color=PURPLE, marker="s",
+            linestyle="--", label="recall of K pairs: best recurrence with n states, lower bound",
+        )  # fmt: skip
+        axes.set_title(f"$L = {length}$, $K = {pairs}$")
+        axes.set(xscale="log", yscale="log", xlabel="states or features $n$", ylim=(2e-3, 5))
+        plain_log(axes.xaxis, (1,))
+        plain_log(axes.yaxis, (1,))
+        axes.set_xticks([n for n in table.values("n") if n & (n - 1) == 0])
+        axes.minorticks_off()
+    grid[0, 0].set_ylabel("relative error, 2-norm")
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=1)
+    return figure
