@@ -184,20 +184,32 @@ def _equal(paths: list[Path], a: Family, b: Family, conditional: bool = False) -
 
 
 def _nested(path: Path, special: Family, general: Family, proofs: list[Certificate]) -> Finding:
-    strict = [c for c in proofs if c.witnesses.get("violates") == repr(general)]
-    for c in strict:
-        proofs.remove(c)
-    notes = list(path.describe().splitlines())
-    if path.is_limit:
-        verdict = Verdict.NESTED_LIMIT
-        statement = f"every {special} is a limit of {general}, for each length, not uniformly"
-        if strict:
-            notes.append(f"no parameter inside the domain reaches it: {strict[0].claim}")
-    else:
-        verdict = Verdict.NESTED
+    """A nesting with the proofs that it is strict, which are taken out of `proofs`."""
+    outside = _take(proofs, general)
+    notes = path.describe().splitlines()
+    if not path.is_limit:
+        notes.append(
+            f"strictly: {outside[0].claim}" if outside else "whether strictly is not known here"
+        )
         statement = f"every {special} is a {general}"
-        notes.append(f"strictly: {strict[0].claim}" if strict else "whether strictly: not known")
-    return Finding(verdict, statement, (*path.certificates(), *strict), tuple(notes))
+        return Finding(Verdict.NESTED, statement, (*path.certificates(), *outside), tuple(notes))
+    unreached = _take(proofs, special)
+    notes += [f"not reached inside the domain: {c.claim}" for c in unreached[:1]]
+    notes += [f"and not the reverse: {c.claim}" for c in outside[:1]]
+    return Finding(
+        Verdict.NESTED_LIMIT,
+        f"every {special} is a limit of {general}, for each length, not uniformly in length",
+        (*path.certificates(), *unreached, *outside),
+        tuple(notes),
+    )
+
+
+def _take(proofs: list[Certificate], violates: Family) -> list[Certificate]:
+    """Remove and return the proofs that `violates` is not nested in the other side."""
+    taken = [c for c in proofs if c.witnesses.get("violates") == repr(violates)]
+    for c in taken:
+        proofs.remove(c)
+    return taken
 
 
 def _conditions(a: Family, b: Family, tried: list[str]) -> list[Finding]:

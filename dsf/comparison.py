@@ -12,6 +12,7 @@ from typing import Any
 from dsf.certificate import Certificate, Scope
 
 WIDTH = 79
+SHOWN = 4  # certificates in a printout
 
 
 class Verdict(Enum):
@@ -81,7 +82,10 @@ class Comparison:
     @property
     def certificates(self) -> tuple[Certificate, ...]:
         """The certificates of all findings, those of the verdict first."""
-        return tuple(c for f in self.findings for c in f.certificates)
+        found: dict[str, Certificate] = {}
+        for c in (c for f in self.findings for c in f.certificates):
+            found.setdefault(c.claim, c)
+        return tuple(found.values())
 
     def check(self) -> bool:
         """Recompute every certificate; True, or CertificateError."""
@@ -90,12 +94,14 @@ class Comparison:
     # --------------------------------------------------------------- printing
     def __str__(self) -> str:
         head = f"{self.left}  against  {self.right}"
-        lines = [f"{head}{self.verdict.name:>{max(1, WIDTH - len(head))}}"]
+        room = WIDTH - len(head)
+        fits = room > len(self.verdict.name)
+        lines = [f"{head}{self.verdict.name:>{room}}"] if fits else [head, self.verdict.name]
         lines += _wrap(self.statement)
         first = self.findings[0] if self.findings else None
         lines += [line for note in (first.notes if first else ()) for line in _wrap(note, 2)]
         lines += [f"  scope: {self.scope.value} ({_SCOPES[self.scope]})", ""]
-        lines += self._difference_lines()
+        lines += self._difference_lines() if self.differences else []
         rest = self.findings[1:]
         if rest:
             lines += ["", "also"]
@@ -104,8 +110,10 @@ class Comparison:
                 lines += [line for note in f.notes for line in _wrap(note, 4)]
         if self.certificates:
             lines += ["", "certificates (recompute them with .check())"]
-            for i, c in enumerate(self.certificates):
+            for i, c in enumerate(self.certificates[:SHOWN]):
                 lines += _wrap(f"[{i}] {c.strength.value}: {c.claim}", 2, hang=6)
+            more = len(self.certificates) - SHOWN
+            lines += [f"  and {more} more in .certificates"] if more > 0 else []
         if self.tried:
             lines += ["", "tried without success"]
             lines += [line for t in self.tried for line in _wrap("- " + t, 2, hang=4)]
