@@ -16,7 +16,7 @@ from dsf.mechanism import Mechanism, State
 from dsf.nestings.edge import Limit, Nesting
 from dsf.ops import Array
 from dsf.tokens import Field, Tokens, inside
-from dsf.zero import first_nonzero
+from dsf.zero import affine_parts, first_nonzero, is_zero
 
 LENGTH = 7  # of the sequences on which edges are tested
 HONESTY = "random evaluation refutes for certain, confirms only with overwhelming probability"
@@ -64,7 +64,7 @@ class Proof:
 
 def prove(edge: Nesting) -> Proof:
     """Run the four obligations at `edge.sizes`, then the tests on numbers at `edge.sample`."""
-    start = time.perf_counter()
+    start = time.process_time()
     failures: list[str] = []
     sampled: set[str] = set()
     for n, p in edge.sizes:
@@ -81,7 +81,7 @@ def prove(edge: Nesting) -> Proof:
     if edge.limit and not open_end:
         failures.append("the limit lies inside the domain: the edge should be exact")
     domain = f"sampled for {', '.join(sorted(sampled))}" if sampled else "proved"
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     return Proof(
         edge.name, edge.sizes, tuple(failures), domain, error, gap, order, open_end,
         edge.params is not None, seconds,
@@ -92,25 +92,25 @@ def prove(edge: Nesting) -> Proof:
 def _obligations(edge: Nesting, n: int, p: int) -> tuple[list[str], set[str]]:
     """Which obligations are not shown at one size, and the fields whose domain was sampled."""
     import sympy
+    from sympy import sympify
 
     symbols = Symbols(edge.special, n, p)
     now, before = symbols.tokens("t"), symbols.tokens("s")
     x = symbols.limit(edge.limit)
     S = symbols.state()
+    groups = [_symbols_of(S), *[_symbols_of(v) for _, v in now.items()]]
     tau = (lambda tok: edge.tau(tok)) if x is None else (lambda tok: edge.tau(tok, x))
     special, general = edge.special.bare(), edge.general.bare()
 
     failures = []
     start = edge.T(symbols.state(zero=True), now)
-    if first_nonzero(np.asarray(start).flat, symbols.unit) is not None:
-        failures.append("1: the initial states do not match")
     y, s = step(special, now, State(S, _tail(special, before), 1))
     Y, R = step(general, tau(now), State(edge.T(S, before), _tail(general, tau(before)), 1))
     runs = [("", y, s, Y, R)]
-    if special.lookback or general.lookback:
-        y0, s0 = step(special, now, State())
-        Y0, R0 = step(general, tau(now), State())
-        runs.append((" (first token)", y0, s0, Y0, R0))
+    matched = first_nonzero(np.asarray(start).flat, symbols.unit) is None
+    if not matched or special.lookback or general.lookback:
+        # the first token, from the true initial states, is a case of its own
+        runs.append((" (first token)", *step(special, now, State()), *step(general, tau(now), State())))
     for which, y, s, Y, R in runs:
         target = edge.T(s, now)
         if R.shape != target.shape or Y.shape != y.shape:
@@ -119,7 +119,7 @@ def _obligations(edge: Nesting, n: int, p: int) -> tuple[list[str], set[str]]:
             )
             continue
         for what, defect in (("2: the step does not commute", R - target), ("3: readouts", Y - y)):
-            entries = list(defect.flat)
+            entries = [e for d in defect.flat for e in affine_parts(sympify(d), groups)]
             if edge.limit is not None:
                 linear = [*_symbols_of(S), *_symbols_of(now.v if "v" in now.names else now.u)]
                 entries = [c for e in entries for c in limits(e, x, edge.limit, linear)]
@@ -195,7 +195,7 @@ class Symbols:
             return None
         sign = {"negative": True} if (limit.value, limit.side) == (0, "-") else {"positive": True}
         x = sympy.Symbol(limit.symbol, **sign)
-        if limit.value == 1 and limit.side == "-":
+        if x.is_positive:  # only values near the end matter
             self.bounded[x] = 1
         return x
 
@@ -230,17 +230,37 @@ def limits(e: Any, x: Any, limit: Limit, linear: list[Any]) -> list[Any]:
     import sympy
 
     value = e.subs(x, limit.value)
-    bad = (sympy.nan, sympy.zoo, sympy.oo, -sympy.oo)
-    if not value.has(*bad):
+    if not value.has(*_singular()):
         return [value]
     used = [s for s in linear if e.has(s)]
     rest = e.subs({s: 0 for s in used})
     parts = [rest, *[sympy.diff(e, s).subs({r: 0 for r in used}) for s in used]]
-    out = []
-    for c in parts:
-        value = c.subs(x, limit.value)
-        out.append(sympy.limit(c, x, limit.value, limit.side) if value.has(*bad) else value)
-    return out
+    return [_limit(c, x, limit) for c in parts]
+
+
+def _singular() -> tuple[Any, ...]:
+    import sympy
+
+    return sympy.nan, sympy.zoo, sympy.oo, -sympy.oo
+
+
+def _limit(c: Any, x: Any, limit: Limit) -> Any:
+    """The limit of one coefficient: by substitution, or by l'Hopital's rule for 0/0."""
+    import sympy
+
+    value = c.subs(x, limit.value)
+    if not value.has(*_singular()):
+        return value
+    num, den = sympy.fraction(sympy.together(c))
+    if not c.has(sympy.Abs, sympy.Max, sympy.log, sympy.sqrt):
+        for _ in range(3):
+            top, below = num.subs(x, limit.value), den.subs(x, limit.value)
+            if not is_zero(below):
+                return top / below
+            if not is_zero(top):
+                break
+            num, den = sympy.diff(num, x), sympy.diff(den, x)
+    return sympy.limit(c, x, limit.value, limit.side)
 
 
 def _domains(edge: Nesting, symbols: Symbols, mapped: Tokens) -> tuple[list[str], set[str]]:
@@ -322,11 +342,11 @@ def _moved(x: np.ndarray, domain: str, rng: np.random.Generator) -> np.ndarray:
     if domain == "< 0":
         return x - by
     if domain.startswith("in"):
-        return x + (int(domain[-2]) / 2 - x) * by
+        return x * (1 - by)
     if domain == "unit":
         x = x + by
         return x / np.linalg.norm(x, axis=-1, keepdims=True)
-    return x + by
+    return x + by * np.maximum(np.abs(x), 1)
 
 
 def _open_end(edge: Nesting) -> str:
@@ -334,9 +354,8 @@ def _open_end(edge: Nesting) -> str:
     with np.errstate(all="ignore"):
         _, image = mapped_draw(edge, np.random.default_rng(4), LENGTH, 0.0)
     spec = edge.general.spec
-    return ", ".join(
-        f"{k} ({spec[k].domain})" for k, v in image.items() if k in spec and not inside(spec[k], v)
-    )
+    out = [k for k, v in image.items() if not (np.isfinite(v).all() and inside(spec[k], v))]
+    return ", ".join(f"{k} ({spec[k].domain})" for k in out)
 
 
 # -------------------------------------------------------------------- certificates

@@ -65,21 +65,26 @@ class Reducer:
             self._collect(e)
         rational = [self._rational(e) for e in plain]
         bases = [x for symbol, _, base in self.roots for x in (symbol, base)]
-        squares = {v[-1]: 1 - sum(k * k for k in v[:-1]) for v in unit}
+        squares = {v[-1]: sympy.Integer(1) - sum(k * k for k in v[:-1]) for v in unit}
         pool = [*rational, *bases, *squares, *squares.values()]
         gens = sorted(set().union(*[e.free_symbols for e in pool]), key=str)
         if not gens:
             gens = [sympy.Dummy("one")]
         self.ring, *self.gens = ring(gens, sympy.QQ)
+        self.one = self.ring(1)
         self.index = {g: i for i, g in enumerate(gens)}
         self.value = dict(zip(gens, self.gens, strict=True))
+        self.fractions: dict[Expr, tuple[Any, dict[Any, int]]] = {}
         self.rules: list[tuple[int, int, Any]] = []  # generator index, power, what it equals
         self.scale: dict[Expr, Any] = {}  # root symbol -> denominator of its base
-        for symbol, q, base in reversed(self.roots):
-            num, den = self._fraction(base)
-            below = self._product(den)
-            self.rules.append((self.index[symbol], q, num * below ** (q - 1)))
-            self.scale[symbol] = below
+        seen: dict[Any, Expr] = {}
+        for symbol, q, base in self.roots:  # inner roots first
+            num, factors = self._fraction(base)
+            num, below = num.cancel(self._product(factors))
+            first = seen.setdefault((num, below, q), symbol)
+            self.value[symbol], self.scale[symbol] = self.value[first], below
+            if first is symbol:
+                self.rules.append((self.index[symbol], q, num * below ** (q - 1)))
         for symbol, square in squares.items():
             self.rules.append((self.index[symbol], 2, self._fraction(square)[0]))
         if _I in self.index:
@@ -150,16 +155,21 @@ class Reducer:
     # --------------------------------------------------- generators -> polynomials
     def _fraction(self, e: Expr) -> tuple[Any, dict[Any, int]]:
         """(numerator, {factor: power} of the denominator)."""
+        if e not in self.fractions:
+            self.fractions[e] = self._divide(e)
+        return self.fractions[e]
+
+    def _divide(self, e: Expr) -> tuple[Any, dict[Any, int]]:
         if e.is_Symbol:
             below = self.scale.get(e)
             return self.value[e], {} if below is None or below == 1 else {below: 1}
         if e.is_Rational:
             return self.ring(sympy.QQ(int(e.p), int(e.q))), {}
         if e.is_Mul:
-            num, den = self.ring(1), {}
+            num, den = None, {}
             for a in e.args:
                 n, d = self._fraction(a)
-                num = num * n
+                num = n if num is None else num * n
                 for f, k in d.items():
                     den[f] = den.get(f, 0) + k
             return num, den
@@ -176,8 +186,8 @@ class Reducer:
                 common[f] = max(common.get(f, 0), k)
         total = self.ring(0)
         for n, d in parts:
-            missing = {f: k - d.get(f, 0) for f, k in common.items()}
-            total = total + n * self._product(missing)
+            missing = self._product({f: k - d.get(f, 0) for f, k in common.items()})
+            total = total + (n if missing is self.one else n * missing)
         return total, common
 
     def _factors(self, p: Any) -> dict[Any, int]:
@@ -193,10 +203,12 @@ class Reducer:
         return found if c == 1 else {**found, self.ring(c): 1}
 
     def _product(self, factors: Mapping[Any, int]) -> Any:
-        out = self.ring(1)
+        out = None
         for f, k in factors.items():
-            out = out * f**k
-        return out
+            if k:
+                power = f if k == 1 else f**k
+                out = power if out is None else out * power
+        return self.one if out is None else out
 
     def _reduce(self, p: Any) -> Any:
         """Replace g^q by what it equals, until no generator reaches the power of its rule."""
@@ -251,6 +263,55 @@ def _unfold(e: Expr) -> Expr:
 
 
 def _terms(exponent: Expr) -> list[tuple[Any, Expr]]:
-    """The summands of an exponent as (rational coefficient, rest)."""
-    total = sympy.expand(sympy.expand_log(exponent))
-    return [a.as_coeff_Mul(rational=True) for a in sympy.Add.make_args(total)]
+    """The summands of an exponent as (rational coefficient, rest); arguments of functions stay."""
+    if exponent.is_Add:
+        return [t for a in exponent.args for t in _terms(a)]
+    opened = exponent
+    if exponent.is_Mul:
+        opened = sympy.expand(exponent, deep=False)
+        if opened.is_Mul:
+            opened = opened.func(*[_open_log(a) for a in opened.args])
+            opened = sympy.expand(opened, deep=False)
+    elif isinstance(exponent, sympy.log):
+        opened = _open_log(exponent)
+    if opened.is_Add:
+        return _terms(opened)
+    return [opened.as_coeff_Mul(rational=True)]
+
+
+def _open_log(e: Expr) -> Expr:
+    return sympy.expand_log(e, deep=False) if isinstance(e, sympy.log) else e
+
+
+def affine_parts(e: Expr, groups: Iterable[Iterable[Expr]]) -> list[Expr]:
+    """Expressions that all vanish if and only if e does, e being affine in each group of symbols.
+
+    For a group in which every product holds at most one symbol, e vanishes identically if it does
+    with at most one symbol of the group left.  Groups in which e is not affine are passed over.
+    """
+    parts = [e]
+    for group in groups:
+        group = set(group)
+        split = []
+        for part in parts:
+            used = part.free_symbols & group
+            if len(used) < 2 or _degree(part, group) > 1:
+                split.append(part)
+                continue
+            zero = dict.fromkeys(used, sympy.Integer(0))
+            split.append(part.xreplace(zero))
+            split += [part.xreplace({k: v for k, v in zero.items() if k != s}) for s in used]
+        parts = [part for part in split if part != 0]
+    return parts
+
+
+def _degree(e: Expr, symbols: set[Expr]) -> float:
+    """An upper bound on the degree in the symbols, from the structure alone."""
+    if e in symbols:
+        return 1
+    if not e.args or not (e.free_symbols & symbols):
+        return 0
+    degrees = [_degree(a, symbols) for a in e.args]
+    if e.is_Add or isinstance(e, (sympy.re, sympy.conjugate)):
+        return max(degrees)
+    return sum(degrees) if e.is_Mul else float("inf")

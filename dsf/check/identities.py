@@ -93,18 +93,24 @@ def _one_step(edge: Any, rng: np.random.Generator, n: int, p: int) -> None:
 
 
 def _defect(edge: Any, before: Tokens, now: Tokens, S: np.ndarray, x: Any) -> float:
-    """An upper bound on how far the obligations 1-3 are from holding for these tokens and state."""
+    """An upper bound on how far one step is from commuting, from this state and from the start."""
     special, general = edge.special.bare(), edge.general.bare()
     image = [edge.tau(t) if x is None else edge.tau(t, x) for t in (before, now)]
     _inside(edge, image[1])
-    start = edge.T(S * 0, now)
     o, new = special.advance(now, State(S, before if special.lookback else None, 4))
     T = edge.T(S, before)
     O, New = general.advance(image[1], State(T, image[0] if general.lookback else None, 4))
-    y, Y = _flat(o), _flat(O)
-    target = np.asarray(edge.T(new.S, now))
-    _require(y.shape == Y.shape and New.S.shape == target.shape, f"{edge.name}: shapes differ")
-    return max(_size(start), _size(New.S - target), _size(Y - y))
+    later = _apart(edge, now, (o, new.S), (O, New.S))
+    (o, new), (O, New) = special.advance(now, State()), general.advance(image[1], State())
+    return max(later, _apart(edge, now, (o, new.S), (O, New.S)))
+
+
+def _apart(edge: Any, tok: Tokens, small: tuple[Any, Any], large: tuple[Any, Any]) -> float:
+    """An upper bound on the distance of outputs, and of the states under the state map."""
+    y, Y = _flat(small[0]), _flat(large[0])
+    target = np.asarray(edge.T(small[1], tok))
+    _require(y.shape == Y.shape and large[1].shape == target.shape, f"{edge.name}: shapes differ")
+    return max(_size(large[1] - target), _size(Y - y))
 
 
 def _inside(edge: Any, tok: Tokens) -> None:

@@ -44,7 +44,7 @@ class Nesting:
 
     Write special (f, g), general (F, G), one step each.  The outputs agree at every length if
 
-        1  T(0, tok) = 0                                              initial states
+        1  T(0, tok) = 0, or 2-3 hold for the first token             initial states
         2  F(T(s, tok_{i-1}), tau(tok_i)) = T(f(s, tok_i), tok_i)     the step commutes
         3  G(...) = g(...) on the same step                           readouts agree
         4  tau maps the token domain of special into that of general
