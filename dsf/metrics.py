@@ -167,7 +167,7 @@ def condition_scale(mech: Any, u: Array) -> np.ndarray:
     for e in y.reshape(-1):
         grads = torch.autograd.grad(e, leaves, retain_graph=True, allow_unused=True)
         pairs = zip(grads, leaves, strict=True)
-        rows.append(sum(float((g.abs() * p.abs()).sum()) for g, p in pairs if g is not None))
+        rows.append(sum(float((g * p.detach()).abs().sum()) for g, p in pairs if g is not None))
     return np.array(rows).reshape(tuple(y.shape))
 
 

@@ -295,7 +295,7 @@ def softmax(x: Array, mask: np.ndarray | None = None) -> Array:
         return e / np.where(total == 0, 1, total).astype(x.dtype)
     e = exp(x)
     if mask is not None:
-        e = _elementwise(lambda value, seen: value if seen else value - value, e, mask)
+        e = _elementwise(lambda value, seen: value if seen else 0 * value, e, mask)
     return e / asum(e)
 
 

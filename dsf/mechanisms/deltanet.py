@@ -78,7 +78,7 @@ class DeltaNet(Mechanism):
         lowest = 1 - tok.beta * ops.asum(tok.k * tok.k)
         if bool((lowest < -1).any()):
             warnings.warn(
-                f"{type(self).__name__}: eigenvalue 1 - beta |k|^2 = {float(lowest.min()):.6g} is "
+                f"{type(self).__name__}: eigenvalue 1 - beta |k|^2 = {lowest.min().item():.6g} is "
                 "below -1, so the state may grow. Normalise the keys or reduce beta.",
                 NotContractive,
                 stacklevel=4,

@@ -84,15 +84,18 @@ class WindowSoftmax(Softmax):
 
     width: int = 4
 
-    facts = Facts(
-        "shift",
-        contraction=True,
-        state="H*width*p",
-        flops="2*H*width*(n+p)",
-        source="beltagy2020",
-        eigenvalues="0",
-        normalised=True,
-    )
+    @property
+    def facts(self) -> Facts:  # type: ignore[override]
+        return Facts(
+            "shift",
+            contraction=True,
+            state="H*width*p",
+            flops="2*H*width*(n+p)",
+            source="beltagy2020",
+            eigenvalues="0",
+            normalised=True,
+            order_aware=self.width > 1,
+        )
 
     @property
     def lookback(self) -> int:  # type: ignore[override]
