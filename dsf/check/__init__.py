@@ -24,6 +24,10 @@ CHECKERS: dict[str, tuple[str, str]] = {
     "separation/sign-changes": ("separation_tails", "sign_changes"),
     "separation/window": ("separation_tails", "window"),
     "separation/stays": ("separation_tails", "stays"),
+    "separation/response": ("separation_response", "response"),
+    "separation/affine-step": ("separation_response", "affine_step"),
+    "separation/inputs": ("separation_instances", "inputs"),
+    "separation/instances": ("separation_instances", "instances"),
 }
 
 

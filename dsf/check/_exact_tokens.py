@@ -117,16 +117,18 @@ def even_state(family: Family) -> bool:
 
 
 # ------------------------------------------------------------------- running
-def outputs(family: Family, letters: Mapping[str, Letter], constants: Letter, word: str) -> Any:
-    """The outputs [L coordinates] on a word, in balls of the current precision."""
+def ball(x: np.ndarray) -> np.ndarray:
+    """Fractions as Arb balls of the current precision."""
     import flint
 
-    def ball(x: np.ndarray) -> np.ndarray:
-        return np.asarray(
-            np.frompyfunc(lambda e: flint.arb(flint.fmpq(e.numerator, e.denominator)), 1, 1)(x),
-            dtype=object,
-        )
+    def one(e: Fraction) -> Any:
+        return flint.arb(flint.fmpq(e.numerator, e.denominator))
 
+    return np.asarray(np.frompyfunc(one, 1, 1)(x), dtype=object)
+
+
+def outputs(family: Family, letters: Mapping[str, Letter], constants: Letter, word: str) -> Any:
+    """The outputs [L coordinates] on a word, in balls of the current precision."""
     fields = {
         k: ball(np.concatenate([letters[c][k] for c in word], axis=-2)) for k in letters[word[0]]
     }

@@ -35,8 +35,8 @@ SLACK = 1e-9
 # the end of the sentence "B is not nested in A: ..."
 SENTENCES = {
     "order-blind": "{has} does not see the order of earlier tokens, {violates} does",
-    "commuting transitions": "what a token leaves in {has} does not depend on the order of the next "
-    "two (its transitions commute), in {violates} it does",
+    "commuting transitions": "the transitions of {has} commute, so what a token leaves does not "
+    "depend on the order of the next two; in {violates} it does",
     "additive in the tokens": "{has} adds up what its tokens contribute, in {violates} two tokens "
     "multiply",
     "constants to constants": "{has} turns a constant token into a constant output (its weights sum "
@@ -126,7 +126,7 @@ def words(c: Certificate) -> None:
         reproduced(c.lower, gap)
         _sampled(has, told, expression)
     require(c.upper is None, "a gap has no upper bound here")
-    _common(c, Scope.RECURRENCE, Strength.ENCLOSED)
+    common(c, Scope.RECURRENCE, Strength.ENCLOSED)
     length = max(len(x) for x in told)
     require(c.claim == sentence(name, has, violates, length), "the claim says something else")
 
@@ -173,7 +173,7 @@ def rank(c: Certificate) -> None:
     else:
         require(opponent == repr(AnyRecurrence(sizes[0])), f"{opponent} has not {sizes} states")
     require(c.lower == sizes[-1] + 1 and c.upper is None, f"this proves {sizes[-1] + 1} states")
-    _common(c, Scope.RECURRENCE, Strength.EXACT)
+    common(c, Scope.RECURRENCE, Strength.EXACT)
     require(c.claim == rank_sentence(opponent, violates, sizes), "the claim says something else")
 
 
@@ -197,7 +197,7 @@ def _softmax_block(f: Family, keys: list[int], bases: list[int], powers: list[li
 
 
 # --------------------------------------------------------------------- common
-def _common(c: Certificate, scope: Scope, strength: Strength) -> None:
+def common(c: Certificate, scope: Scope, strength: Strength) -> None:
     require(c.scope is scope, f"the scope must be {scope.value}")
     require(c.strength is strength, f"this argument is {strength.value}, not {c.strength.value}")
 

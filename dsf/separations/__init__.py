@@ -10,15 +10,26 @@ from dsf.certificate import Certificate
 from dsf.family import Family, family
 from dsf.opponents import AnyRecurrence
 from dsf.separations._core import Separation, Side
+from dsf.separations._inputs import CHANNELS, SUPERPOSITION
+from dsf.separations._instances import separate_instances
 from dsf.separations._invariants import COMMUTING, ORDER_BLIND, WORDS
 from dsf.separations._rank import FINITE_STATE, RankWitness, softmax_rank_witness
+from dsf.separations._response import AFFINE_STEP, RESPONSE_ORDER
+from dsf.separations._tails import FORGETTING, INVERTIBLE, SIGN_CHANGES
 
 # the most telling first
 SEPARATIONS: tuple[Separation, ...] = (
     ORDER_BLIND,
     FINITE_STATE,
+    SIGN_CHANGES,
     COMMUTING,
     *(s for s in WORDS if s not in (ORDER_BLIND, COMMUTING)),
+    INVERTIBLE,
+    FORGETTING,
+    RESPONSE_ORDER,
+    SUPERPOSITION,
+    CHANNELS,
+    AFFINE_STEP,
 )
 
 
@@ -48,5 +59,6 @@ __all__ = [
     "RankWitness",
     "Separation",
     "separate",
+    "separate_instances",
     "softmax_rank_witness",
 ]

@@ -26,6 +26,7 @@ class Traits:
     constant   no coefficient depends on the tokens
     delta      A = (scalar)(I - b k k') and B proportional to k
     lossless   the scalar in front of the delta transition is 1
+    contracts  the scalar in front of the delta transition is below 1
     """
 
     affine: bool
@@ -37,6 +38,7 @@ class Traits:
     constant: bool = False
     delta: bool = False
     lossless: bool = False
+    contracts: bool = False
 
 
 @lru_cache(maxsize=None)
@@ -72,6 +74,7 @@ def _of_draw(family: Family, seed: int) -> tuple[bool, ...]:
         ltv.constant,
         delta,
         delta and bool(np.all(ltv.A.diag.values() == 1)),
+        delta and bool(np.all(ltv.A.diag.values() < 1)),
     )
 
 

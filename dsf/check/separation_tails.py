@@ -1,0 +1,166 @@
+"""Checkers about long tails: what a token leaves behind while another one is repeated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dsf.certificate import Certificate, Scope, Strength
+from dsf.check._exact_tokens import Letter, ball, draw_letters, even_state, get, outputs
+from dsf.check._exact_tokens import read_letters, require
+from dsf.check.separation import BITS, below, common, reproduced
+from dsf.family import Family, family
+from dsf.mechanism import State
+from dsf.tokens import Tokens
+
+LAGS = 39
+STEPS = 6  # repetitions for the statement that something stays
+
+
+def sign_sentence(has: Any, violates: Any, changes: int, lags: int) -> str:
+    """The claim of a separation by sign changes."""
+    return (
+        f"{violates} is not nested in {has}: what a token leaves changes its sign {changes} times in "
+        f"{lags} steps, and for ever; n states of {has} allow n-1 changes ({lags + 1} tokens)"
+    )
+
+
+def window_sentence(has: Any, violates: Any, width: int) -> str:
+    """The claim that a finite window is not a recurrence with invertible transitions."""
+    return (
+        f"{violates} is not nested in {has}: it has forgotten a token completely after {width} steps, "
+        f"the transitions of {has} are invertible"
+    )
+
+
+def stays_sentence(has: Any, violates: Any) -> str:
+    """The claim that a memory which does not fade is only a limit of fading ones."""
+    return (
+        f"{violates} is not nested in {has} itself (a limit is not excluded): it can keep what a "
+        f"token left for ever, in {has} everything fades"
+    )
+
+
+# ------------------------------------------------------------------- checkers
+def sign_changes(c: Certificate) -> None:
+    """The enclosed signs of s_1 .. s_39 change as often as told; no eigenvalue is positive."""
+    from dsf.worlds import precision
+
+    has, violates, letters, constants = _read(c)
+    with precision(BITS):
+        s = _tail(violates, letters, constants, LAGS)
+        require(not any(e.contains(0) for e in s.flat), "a sign is undecided")
+        found = max(_changes(column) for column in s.T)
+        for a in _eigenvalues(violates, letters, constants):
+            turns = not a.imag.contains(0) or a.real < 0
+            require(bool(turns), "an eigenvalue may be positive: the changes may end")
+        for n, s in _samples(has, 12):
+            require(
+                max(_changes(column) for column in s.T) <= n - 1, f"{has} changes sign more often"
+            )
+    require(c.lower == found and c.upper is None, f"the sign changes {found} times")
+    common(c, Scope.RECURRENCE, Strength.ENCLOSED)
+    require(c.claim == sign_sentence(has, violates, found, LAGS), "the claim says something else")
+
+
+def window(c: Certificate) -> None:
+    """s is not zero inside the window; outside of it the tokens are not even read."""
+    from dsf.worlds import precision
+
+    has, violates, letters, constants = _read(c)
+    mech = violates.bare()
+    require(hasattr(mech, "support") and mech.lookback is not None, f"{violates} has no window")
+    width = int(mech.lookback) + 1
+    with precision(BITS):
+        s = _tail(violates, letters, constants, width + 3)
+        reproduced(c.lower, max(below(e) for e in s[width - 2]))
+        require(all(e.contains(0) for e in s[width - 1 :].flat), "the window is longer than told")
+        for n, t in _samples(has, 8):
+            vanished = [below(e) == 0.0 for e in t[:n].flat]
+            require(not all(vanished), f"{has} forgets completely")
+    common(c, Scope.RECURRENCE, Strength.ENCLOSED)
+    require(c.claim == window_sentence(has, violates, width), "the claim says something else")
+
+
+def stays(c: Certificate) -> None:
+    """s_1 = ... = s_6 exactly, for at most two states: then s stays for ever."""
+    from dsf.worlds import precision
+
+    has, violates, letters, constants = _read(c)
+    n = max((x.shape[-1] for k, x in letters["a"].items() if k in ("q", "k")), default=1)
+    require(n + 2 <= STEPS, f"{STEPS} steps decide nothing for {n} states")
+    with precision(BITS):
+        s = _tail(violates, letters, constants, STEPS)
+        kept = [col for col in s.T if all((e - col[0]).is_zero() for e in col)]
+        require(bool(kept), "nothing stays exactly")
+        reproduced(c.lower, max(below(col[0]) for col in kept))
+        for n, t in _samples(has, 8):
+            moves = [below(x - y) > 0.0 for x, y in zip(t[1 : n + 2].flat, t[: n + 1].flat)]
+            require(any(moves), f"in {has} something stays")
+    common(c, Scope.RECURRENCE, Strength.ENCLOSED)
+    require(c.claim == stays_sentence(has, violates), "the claim says something else")
+
+
+# ------------------------------------------------------------------- the parts
+def _read(c: Certificate) -> tuple[Family, Family, dict[str, Letter], Letter]:
+    w = c.witnesses
+    violates = family(get(w, "violates"))
+    letters, constants = read_letters(violates, w)
+    require({"a", "b", "z"} <= set(letters), "the letters must be a, b and z")
+    return family(get(w, "has")), violates, letters, constants
+
+
+def _tail(f: Family, letters: dict[str, Letter], constants: Letter, lags: int) -> np.ndarray:
+    word = "z" * lags
+    a, b = (outputs(f, letters, constants, first + word) for first in "ab")
+    return (a - b)[1:]
+
+
+def _changes(column: np.ndarray) -> int:
+    signs = [1 if e > 0 else -1 for e in column if not e.contains(0)]
+    return sum(x != y for x, y in zip(signs[1:], signs[:-1], strict=True))
+
+
+def _samples(has: Family, lags: int) -> list[tuple[int, np.ndarray]]:
+    """(n, s) on random rational letters of the family that is said to have the invariant."""
+    found = []
+    skip = has.bare().lookback or 0
+    for seed in range(4):
+        n = 2 * (1 + seed % 2) if even_state(has) else 1 + seed % 3
+        letters, constants = draw_letters(has, "abz", n, np.random.default_rng(2000 + seed))
+        found.append((n, _tail(has, letters, constants, lags)[skip:]))
+    return found
+
+
+def _eigenvalues(f: Family, letters: dict[str, Letter], constants: Letter) -> list[Any]:
+    """The eigenvalues of the transition of z as balls: a diagonal, or a product of 1 x 1 matrices.
+
+    The transition is read off the state: A(z) s = (step from s) - (step from 0), column by column.
+    """
+    import flint
+
+    mech = f.bare()
+    fields = {k: ball(np.concatenate([letters["z"][k]] * 3, axis=-2)) for k in letters["z"]}
+    tok = Tokens(**fields, **{k: ball(x) for k, x in constants.items()})
+    _, start = mech.advance(tok.rows(0, 2, f.spec, mech.micro), State())
+    last = tok.rows(2, 3, f.spec, mech.micro)
+    size = start.S.shape[-2]
+
+    def step(S: np.ndarray) -> np.ndarray:
+        return np.asarray(mech.advance(last, State(S, start.tail, start.t))[1].S, dtype=object)
+
+    zero = np.full(start.S.shape, flint.arb(0), dtype=object)
+    found = []
+    for j in range(size):
+        one = zero.copy()
+        one[..., j, :] = flint.arb(1)
+        column = step(one) - step(zero)
+        for i in range(size):
+            entries = [flint.acb(e) for e in column[..., i, :].flat]
+            if i == j:
+                found += entries
+            else:
+                require(all(e.contains(0) for e in entries), "the transition is not diagonal")
+                require(all(abs(e) < 1e-50 for e in entries), "the transition is not diagonal")
+    return found
