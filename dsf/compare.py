@@ -11,7 +11,7 @@ from dsf.certificate import Certificate, Scope, Strength
 from dsf.comparison import ORDER, Comparison, Finding, Verdict
 from dsf.differences import table
 from dsf.errors import DSFError, ShapeError, UnknownNameError
-from dsf.family import Family, family
+from dsf.family import Family, family, family_of
 from dsf.mechanism import Mechanism
 from dsf.opponents import AnyRecurrence
 
@@ -234,11 +234,46 @@ def _conditions(a: Family, b: Family, tried: list[str]) -> list[Finding]:
 def _instances(a: Mechanism, b: Mechanism, tried: list[str]) -> list[Finding]:
     from dsf.separations import separate_instances
 
+    equal = _same_instance(a, b)
+    if equal is not None:
+        return [equal]
+    tried.append("equal parameters, directly or through the parameter map of a proved equality")
     certificate = separate_instances(a, b)
     if certificate is not None:
         return [Finding(Verdict.DIFFERENT, certificate.claim, (certificate,))]
     tried.append("an input on which the outputs differ by more than their enclosures: none found")
     return []
+
+
+def _same_instance(a: Mechanism, b: Mechanism) -> Finding | None:
+    """Equality of two instances: the same numbers, or those that a proved edge maps to."""
+    from dsf.nesting import NESTINGS
+
+    left, right = family_of(a), family_of(b)
+    if left == right and _same_arrays(a, b):
+        statement = f"the two {left} have the same parameters, bit by bit"
+        witnesses = {
+            "family": repr(left),
+            "left": dict(a.parameters()),
+            "right": dict(b.parameters()),
+        }
+        certificate = Certificate(
+            "same-instance", statement, Scope.INSTANCE, Strength.EXACT, witnesses=witnesses
+        )
+        return Finding(Verdict.EQUAL, statement, (certificate,))
+    for e in NESTINGS:
+        for x, y, special, general in ((a, b, left, right), (b, a, right, left)):
+            if e.params is None or e.limit is not None:
+                continue
+            if (e.special, e.general) == (special, general) and _same_arrays(e.params(x), y):
+                text = f"the parameters of {general} are those to which {special} maps"
+                return Finding(Verdict.EQUAL, text, (e.certificate(Scope.MECHANISM),))
+    return None
+
+
+def _same_arrays(a: Mechanism, b: Mechanism) -> bool:
+    p, q = a.parameters(), b.parameters()
+    return p.keys() == q.keys() and all(np.array_equal(p[k], q[k]) for k in p)
 
 
 # ------------------------------------------------------------------ on one input

@@ -137,6 +137,22 @@ def family(name: str | Family) -> Family:
     return REGISTRY[match[1]](**options) if options else REGISTRY[match[1]]
 
 
+def family_of(mech: Mechanism) -> Family:
+    """The family of an instance: its class with its options, under the registered name.
+
+    >>> import dsf
+    >>> family_of(dsf.retnet(rotation=True).init(d=2, n=2))
+    retnet(rotation=True)
+    """
+    import dsf.mechanisms  # noqa: F401  (fills the registry)
+
+    options = {k: v for k, v in mech.options().items() if v is not None}
+    named = [f for f in REGISTRY.values() if f.cls is type(mech)]
+    name = named[0].name if named else type(mech).__name__
+    plain = Family(name, type(mech)).defaults()
+    return Family(name, type(mech), {k: v for k, v in options.items() if plain.get(k) != v})
+
+
 def _literal(text: str) -> Any:
     if text in ("True", "False"):
         return text == "True"

@@ -127,6 +127,27 @@ def test_instances_that_differ_come_with_an_input() -> None:
     assert comparison.check()
 
 
+def test_instances_with_the_same_numbers_are_equal() -> None:
+    a, b = (dsf.gla.init(d=3, n=2, p=3, seed=0) for _ in range(2))
+    comparison = dsf.compare(a, b)
+    assert comparison.verdict.name == "EQUAL"
+    assert comparison.check()
+    certificate = comparison.certificates[0]
+    other = {k: v.copy() for k, v in b.parameters().items()}
+    other["Wq"][0, 0, 0] += 1e-3
+    with pytest.raises(CertificateError, match="Wq"):
+        replace(certificate, witnesses={**certificate.witnesses, "right": other}).check()
+
+
+def test_instances_equal_through_a_parameter_map() -> None:
+    a = dsf.qlstm.init(d=3, p=2, seed=0)
+    flipped = {**a.parameters(), "Wf": -a.Wf, "bf": -a.bf}
+    b = dsf.qlstm(reversed=True).cls(**flipped, reversed=True)
+    comparison = dsf.compare(a, b)
+    assert comparison.verdict.name == "EQUAL"
+    assert comparison.check()
+
+
 def test_bad_sides_are_diagnosed() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean"):
         dsf.compare("mamba4", "gla")

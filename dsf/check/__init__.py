@@ -15,6 +15,7 @@ from dsf.errors import CertificateError
 # kind of certificate -> (module in dsf.check, function)
 CHECKERS: dict[str, tuple[str, str]] = {
     "same-family": ("same", "same_family"),
+    "same-instance": ("same", "same_instance"),
     "hankel-lower": ("realization", "hankel_lower"),
     "hankel-gap": ("realization", "hankel_gap"),
     "realization": ("realization", "realization"),

@@ -1,6 +1,8 @@
-"""Checker of the trivial equality: two descriptions of one family."""
+"""Checkers of the trivial equalities: one family, or one instance, described twice."""
 
 from __future__ import annotations
+
+import numpy as np
 
 from dsf.certificate import Certificate
 from dsf.errors import CertificateError
@@ -15,3 +17,17 @@ def same_family(certificate: Certificate) -> None:
     claim = f"{left!r} and {right!r} are the same class with the same options"
     if certificate.claim != claim:
         raise CertificateError(f"same-family: the witnesses prove {claim!r}, nothing else")
+
+
+def same_instance(certificate: Certificate) -> None:
+    """Both sets of parameters must have the same names and the same bits."""
+    left, right = certificate.witnesses["left"], certificate.witnesses["right"]
+    named = family(certificate.witnesses["family"])
+    claim = f"the two {named} have the same parameters, bit by bit"
+    if certificate.claim != claim:
+        raise CertificateError(f"same-instance: the witnesses prove {claim!r}, nothing else")
+    if left.keys() != right.keys():
+        raise CertificateError("same-instance: the two have parameters of different names")
+    for k in left:
+        if not np.array_equal(left[k], right[k]):
+            raise CertificateError(f"same-instance: the parameter {k} differs")
