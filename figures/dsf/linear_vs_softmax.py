@@ -22,9 +22,10 @@ DIFFERS = (
     "relative to that of the head. The band holds the smallest error that any recurrence with n "
     "states can have on this sequence: a proved lower bound from Hankel singular values, and the "
     "proved error of a constructed system. The lower bound covers every linear attention with n "
-    "features; the one shown has random features (FAVOR+; median and range over draws). The recall matrix copies each of K values to the position of its query, placed as in "
-    "MQAR; in this norm fewer than K states have error at least 1. Reading the values by argmax "
-    "needs less: an error below 1/2 in every entry."
+    "features; the one shown has random features (FAVOR+; median and range over draws). The recall "
+    "matrix copies each of K values to the position of its query, placed as in MQAR; in this norm "
+    "fewer than K states have an error of at least 1. For reading by argmax an error below 1/2 in "
+    "every entry is enough, which needs fewer states."
 )
 ORDER = 3
 SEED = 0
@@ -45,7 +46,7 @@ POWER = 0.01  # MQAR: slot g for a query has probability proportional to (g + 1)
 def softmax_matrix(length: int, dim: int, seed: int) -> tuple[np.ndarray, ...]:
     """M [L L] of a softmax head with Gaussian q, k [L dim], and these q, k over dim^(1/4)."""
     q, k = np.random.default_rng(seed).standard_normal((2, length, dim))
-    M, _ = dsf.softmax.bare().rows(dsf.Tokens(q=q, k=k, v=k), length)  # type: ignore[attr-defined]
+    M, _ = dsf.softmax.bare().rows(dsf.Tokens(q=q, k=k, v=k), length)
     return M, q / dim**0.25, k / dim**0.25
 
 

@@ -55,7 +55,7 @@ def attention(dim: int, scale: float, length: int, seed: int) -> tuple[np.ndarra
     rng = np.random.default_rng(seed)
     q, k = rng.standard_normal((2, length, dim))
     tok = dsf.Tokens(q=scale * q, k=k, v=k)
-    M, _ = dsf.softmax.bare().rows(tok, length)  # type: ignore[attr-defined]
+    M, _ = dsf.softmax.bare().rows(tok, length)
     return M, (scale * q @ k.T / math.sqrt(dim))[np.tril_indices(length)]
 
 
@@ -191,7 +191,7 @@ def draw(table: Table) -> Any:
         f"{exact} suffice for every causal matrix of length {2 * exact}", (1, exact), xytext=(0, 2),
         textcoords="offset points", fontsize=6.5, color=GREY,
     )  # fmt: skip
-    handles = [
+    handles: list[Any] = [
         Line2D([], [], color=c, marker=k, linewidth=1, label=f"error {e:g}")
         for e, (c, k) in zip(ERRORS, looks, strict=True)
     ]
