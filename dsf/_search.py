@@ -16,7 +16,8 @@ from dsf.errors import DomainError
 
 RATIO = 8.0  # compress at error / RATIO: 20 finds the same systems and takes longer
 EXACT_SIZE = 160  # up to this many rows the pass is untruncated and all theorems are evaluated
-MEMORY = 2**31  # bytes that the coefficients of one system may take
+MEMORY = 2**31  # bytes that the coefficients of a system may take
+EXACT_MEMORY = 2**28  # the same for the system with L/2 states that is the last resort
 BUDGET_SHARE = 0.7  # of the time left, for the compression pass
 
 System = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # A, B, C, D, read="before"
@@ -281,13 +282,12 @@ def _theorems(
 
 
 def _exact(head: Head, target: float) -> None:
-    """Systems that reproduce M: half the length in states where memory allows, else all of the
-    past."""
+    """Systems that reproduce M: L/2 states where memory allows, else all of the past."""
     head.error = 0.0
     for part in head.parts:
-        part.system = (
-            switched(part.M, part.name) if part.M.size * part.M.shape[0] <= 2**27 else None
-        )
+        L, r, _, m = part.M.shape
+        small = 8 * L * _half(L, r, m)[1] ** 2 <= EXACT_MEMORY
+        part.system = switched(part.M, part.name) if small else None
     for attempt in range(2):
         E, off = head.residual(head.parts, [p.system for p in head.parts], proved=True)
         head.error = proved_error(E, off, head.radius, target)
@@ -297,6 +297,12 @@ def _exact(head: Head, target: float) -> None:
             part.system = None
 
 
+def _half(L: int, r: int, m: int) -> tuple[int, int]:
+    """The best step to exchange the inputs so far for the outputs to come; the states needed."""
+    sizes = [max(h * m, (L - h - 1) * r) for h in range(L)]
+    return min(enumerate(sizes), key=lambda item: item[1], default=(0, 0))
+
+
 def switched(M: np.ndarray, name: str) -> System:
     """An exact system: the state holds the past inputs first, the future outputs later.
 
@@ -304,8 +310,7 @@ def switched(M: np.ndarray, name: str) -> System:
     has one factor that is an entry of M and otherwise zeros and ones, so it is exact in floats.
     """
     L, r, _, m = M.shape
-    h = min(range(L), key=lambda i: max(i * m, (L - i - 1) * r), default=0)
-    n = max((h * m, (L - h - 1) * r), default=0) if L else 0
+    h, n = _half(L, r, m)
     A, B, C = np.zeros((L, n, n)), np.zeros((L, n, m)), np.zeros((L, r, n))
     for t in range(L):
         if t < h:

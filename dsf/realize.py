@@ -192,7 +192,7 @@ def hankel_lower(M: Any, error: float, radius: float = 0.0) -> Certificate:
         any recurrence with n states:  ||M - M^||_2 >= sigma_{n+1}(M[k:, :k])   for every cut k
 
     M [L L] or [L r L m], causal part only; all cuts for L <= 128, else 7 of them.  The certificate
-    (enclosed) holds test subspaces of the block; `_hankel` derives the rounding bound.
+    (enclosed) holds the block and test subspaces of it; `_hankel` derives the rounding bound.
     Raises DomainError, ShapeError, DTypeError, NonFiniteError.
 
     >>> import numpy as np
@@ -204,8 +204,9 @@ def hankel_lower(M: Any, error: float, radius: float = 0.0) -> Certificate:
     blocks = as_blocks(M, "hankel_lower", heads=False)
     found = best_count(blocks, error + radius, spread_cuts(blocks.shape[0]))
     n = found.sigma.size
-    witnesses = dict(M=blocks, cut=found.k, U=found.U, V=found.V, error=error, radius=radius)
-    claim, residuals = lower_sentence(error, radius, n), {"sigma": _plain(blocks, found)}
+    H = block(blocks, found.k)
+    witnesses = dict(H=H, cut=found.k, U=found.U, V=found.V, error=error, radius=radius)
+    claim, residuals = lower_sentence(error, radius, n, found.k), {"sigma": _plain(blocks, found)}
     return Certificate(
         "hankel-lower", claim, Scope.OPERATOR, Strength.ENCLOSED, n, None, witnesses, residuals,
         REFERENCE,
@@ -231,8 +232,9 @@ def hankel_gap(M: Any, states: int, radius: float = 0.0) -> Certificate:
             f"{states}: a recurrence with {states} states can reproduce it"
         )
     low = max((float(found.sigma[-1]) - radius) * (1 - 2.0**-36), 0.0)
-    witnesses = dict(M=blocks, cut=found.k, U=found.U, V=found.V, states=states, radius=radius)
-    claim, residuals = gap_sentence(states, radius, low), {"sigma": _plain(blocks, found)}
+    H = block(blocks, found.k)
+    witnesses = dict(H=H, cut=found.k, U=found.U, V=found.V, states=states, radius=radius)
+    claim, residuals = gap_sentence(states, radius, low, found.k), {"sigma": _plain(blocks, found)}
     return Certificate(
         "hankel-gap", claim, Scope.OPERATOR, Strength.ENCLOSED, low, None, witnesses, residuals,
         REFERENCE,
@@ -264,7 +266,10 @@ def _report(heads: list[Head], asked: float | int, keep: bool = False) -> Realiz
         squares += float(np.vdot(E, E))
         plain += sum(_plain(p.M, p.cut) for p in head.parts)
         norms += head.norm[1] / head.norm[0] - 1.0 if head.norm[0] > 0 else 0.0
-    residuals = dict(sigma=plain, frobenius=float(np.sqrt(squares)), error=error, norm_gap=norms)
+    residuals = dict(
+        sigma=plain, frobenius=float(np.sqrt(squares)), error=sum(head.error for head in heads),
+        norm_gap=norms,
+    )  # fmt: skip
     certificate = Certificate(
         "realization", claim, Scope.OPERATOR, Strength.ENCLOSED, lower, upper, witnesses, residuals,
         REFERENCE,
@@ -301,7 +306,9 @@ def _witnesses(head: Head) -> dict[str, Any]:
     for part in head.parts:
         p = part.name + "."
         found |= {p + "cut": part.cut.k, p + "U": part.cut.U, p + "V": part.cut.V}
-        if part.system is not None:
+        if part.system is None:
+            found[p + "cache"] = True
+        else:
             found |= {p + x: part.system[i] for i, x in enumerate("ABC")}
         if part.name == "forward":
             found[p + "D"] = diagonal(part.M)

@@ -60,16 +60,20 @@ def error_sentence(states: int, relative: bool, radius: float, lower: float, upp
     )
 
 
-def lower_sentence(error: float, radius: float, lower: int) -> str:
+def lower_sentence(error: float, radius: float, lower: int, cut: int) -> str:
     """The claim of a lower bound on the number of states."""
     return (
-        f"error {error:.6g} in the operator 2-norm{_within(radius)}: {lower} states are necessary"
+        f"error {error:.6g} in the operator 2-norm{_within(radius)}: {lower} states are necessary "
+        f"(Hankel block at cut {cut})"
     )
 
 
-def gap_sentence(states: int, radius: float, lower: float) -> str:
+def gap_sentence(states: int, radius: float, lower: float, cut: int) -> str:
     """The claim of a lower bound on the error."""
-    return f"{states} states, operator 2-norm{_within(radius)}: the error is at least {lower:.6g}"
+    return (
+        f"{states} states, operator 2-norm{_within(radius)}: the error is at least {lower:.6g} "
+        f"(Hankel block at cut {cut})"
+    )
 
 
 def _within(radius: float) -> str:
@@ -82,25 +86,27 @@ def hankel_lower(c: Certificate) -> None:
     _common(c)
     w = c.witnesses
     error, radius = _number(w, "error"), _number(w, "radius")
-    sigma, plain = _smallest(_blocks(_get(w, "M")), w, "")
+    sigma, plain = _smallest(_get(w, "H"), w, "")
     count = _get(w, "U").shape[1]
     _require(c.lower == count and c.upper is None, f"the directions prove lower = {count}")
     _require(sigma > error + radius, f"sigma_{count} >= {sigma:.6g} is all that follows")
     _same(c, sigma=(plain, 0.0))
-    _require(c.claim == lower_sentence(error, radius, count), "the claim says something else")
+    text = lower_sentence(error, radius, count, _get(w, "cut"))
+    _require(c.claim == text, "the claim says something else")
 
 
 def hankel_gap(c: Certificate) -> None:
     """The singular value number `states` + 1 of one Hankel block bounds the error from below."""
     _common(c)
     w = c.witnesses
-    states = int(w["states"])
-    sigma, plain = _smallest(_blocks(_get(w, "M")), w, "")
+    states = int(_get(w, "states"))
+    sigma, plain = _smallest(_get(w, "H"), w, "")
     radius, low = _number(w, "radius"), float(c.lower or 0.0)
     _require(_get(w, "U").shape[1] == states + 1 and c.upper is None, "needs states + 1 directions")
     _require(low <= max(sigma - radius, 0.0) * (1 + SLACK), f"only {sigma - radius:.6g} follows")
     _same(c, sigma=(plain, 0.0))
-    _require(c.claim == gap_sentence(states, radius, low), "the claim says something else")
+    text = gap_sentence(states, radius, low, _get(w, "cut"))
+    _require(c.claim == text, "the claim says something else")
 
 
 def realization(c: Certificate) -> None:
@@ -110,7 +116,9 @@ def realization(c: Certificate) -> None:
     heads = [f"h{h}." for h in range(int(_get(w, "heads")))]
     if len(heads) == 1:
         heads = [""]
-    by_error, relative = _get(w, "question") == "states", bool(_get(w, "relative"))
+    question, relative = _get(w, "question"), bool(_get(w, "relative"))
+    _require(question in ("states", "error"), f"no such question: {question!r}")
+    by_error = question == "states"
     asked, radius = _number(w, "asked"), _number(w, "radius")
     lows: list[float] = []
     highs: list[float] = []
@@ -122,7 +130,7 @@ def realization(c: Certificate) -> None:
             norms + (head.high / head.low - 1.0 if head.low > 0 else 0.0),
         )
         squares, extras = squares + head.frobenius**2, extras + head.extra
-        achieved = max(achieved, head.error)
+        achieved += head.error
         if by_error:
             floor = asked * head.high * (1 - SLACK) + radius
             _require(
@@ -178,8 +186,8 @@ def _head(w: Mapping[str, Any], p: str, relative: bool, radius: float) -> Head:
     low, high = _norm_bounds(M, w, p, radius) if relative else (1.0, 1.0)
     parts = [d for d in ("forward.", "backward.") if p + d + "U" in w]
     _require("forward." in parts, "no witnesses for the forward direction")
-    found = [_smallest(M if d == "forward." else _reversed(M), w, p + d) for d in parts]
-    E, extra = _difference(M, w, p)
+    found = [_smallest(_hankel(M, w, p + d), w, p + d) for d in parts]
+    E, extra = _difference(M, w, p, parts)
     error = _number(w, p + "error")
     bound = (error - radius - extra - 2.0**-52 * size(E)) * (1 - SLACK)
     _require(at_most(E, bound), f"|M - kernel of the system| <= {error:.6g} does not follow")
@@ -245,11 +253,22 @@ def _reversed(M: np.ndarray) -> np.ndarray:
 
 def _states(M: np.ndarray, w: Mapping[str, Any], p: str) -> int:
     """States of the given system; a cache keeps all earlier inputs."""
-    return int(w[p + "A"].shape[-1]) if p + "A" in w else max(M.shape[0] - 1, 0) * M.shape[3]
+    if w.get(p + "cache") is True:
+        return max(M.shape[0] - 1, 0) * M.shape[3]
+    return int(_get(w, p + "A").shape[-1])
 
 
-def _smallest(M: np.ndarray, w: Mapping[str, Any], p: str) -> tuple[float, float]:
-    """A lower bound of sigma_c(H_k), c = number of columns of the witnesses U and V, and min
+def _hankel(M: np.ndarray, w: Mapping[str, Any], p: str) -> np.ndarray:
+    """The Hankel block M[k:, :k] at the cut of the witnesses, in their direction of time."""
+    L, r, _, m = M.shape
+    k = int(_get(w, p + "cut"))
+    _require(0 <= k <= L, f"cut {k} is not one of 0..{L}")
+    M = _reversed(M) if p.endswith("backward.") else M
+    return M[k:, :, :k, :].reshape((L - k) * r, k * m)
+
+
+def _smallest(H: np.ndarray, w: Mapping[str, Any], p: str) -> tuple[float, float]:
+    """A lower bound of sigma_c(H), c = number of columns of the witnesses U and V, and min
     |diagonal|.
     (inf, 0) for c = 0, where nothing is claimed.
 
@@ -258,16 +277,12 @@ def _smallest(M: np.ndarray, w: Mapping[str, Any], p: str) -> tuple[float, float
     sigma_c(T) >= min |diagonal| - ||rest||_F - g(p) ||U||_F ||H||_F ||V||_2 - g(q) ||fl(U'H)||_F
     ||V||_F.
     """
-    U, V, k = _get(w, p + "U"), _get(w, p + "V"), int(_get(w, p + "cut"))
-    L, r, _, m = M.shape
+    U, V = _get(w, p + "U"), _get(w, p + "V")
     count = U.shape[1]
     if count == 0:
         return float("inf"), 0.0
-    H = M[k:, :, :k, :].reshape((L - k) * r, k * m)
-    _require(
-        0 < k < L and U.shape == (H.shape[0], count) and V.shape == (H.shape[1], count),
-        f"cut {k} and the shapes {U.shape}, {V.shape} of its directions do not fit together",
-    )
+    fit = U.shape == (H.shape[0], count) and V.shape == (H.shape[1], count)
+    _require(fit, f"directions {U.shape}, {V.shape} do not fit a Hankel block {H.shape}")
     for X in (U, V):
         off = float(np.abs(X.T @ X - np.eye(count)).max())
         _require(
@@ -283,7 +298,7 @@ def _smallest(M: np.ndarray, w: Mapping[str, Any], p: str) -> tuple[float, float
     )
     lost = g(len(U)) * size(U) * size(H) * two_v + g(len(V)) * size(left) * size(V) + TINY
     value = float((d.min() * (1 - SLACK) - (rest + lost) * (1 + SLACK)) / (two_u * two_v))
-    _require(value > 0.0, f"nothing follows for {count} directions at cut {k}")
+    _require(value > 0.0, f"nothing follows for {count} directions")
     return value * (1 - SLACK), float(d.min())
 
 
@@ -304,27 +319,24 @@ def _norm_bounds(M: np.ndarray, w: Mapping[str, Any], p: str, radius: float) -> 
     return low, high
 
 
-def _difference(M: np.ndarray, w: Mapping[str, Any], p: str) -> tuple[np.ndarray, float]:
+def _difference(
+    M: np.ndarray, w: Mapping[str, Any], p: str, parts: list[str]
+) -> tuple[np.ndarray, float]:
     """E = fl(M - kernel) and a bound on what the evaluation of the kernel may be off by."""
     L, r, _, m = M.shape
-    F = M.reshape(L * r, L * m)
-    rows, columns = np.arange(L * r)[:, None] // r, np.arange(L * m)[None, :] // m
-    K, extra = np.zeros_like(F), 0.0
-    if p + "forward.A" in w:
-        part, e = _kernel(w[p + "forward.A"], w[p + "forward.B"], w[p + "forward.C"])
-        K, extra = K + part, extra + e
-    else:
-        K = np.where(columns < rows, F, K)
-    K = K.reshape(M.shape)
+    K, extra, t = np.zeros_like(M), 0.0, np.arange(L)
     D = _get(w, p + "forward.D")
     _require(D.shape == (L, r, m), f"D must be [{L} {r} {m}]; got {list(D.shape)}")
-    K[np.arange(L), :, np.arange(L), :] = D
-    if p + "backward.A" in w:
-        part, e = _kernel(w[p + "backward.A"], w[p + "backward.B"], w[p + "backward.C"])
-        K, extra = K + _reversed(part.reshape(M.shape)), extra + e  # disjoint entries: exact
-    elif p + "backward.U" in w:
-        K = K + np.where(columns > rows, F, 0.0).reshape(M.shape)
-    return F - K.reshape(F.shape), extra
+    K[t, :, t, :] = D
+    for d in parts:  # they fill different entries, so these sums are exact
+        if w.get(p + d + "cache") is True:
+            earlier = t[:, None, None, None] > t[:, None]
+            part = np.where(earlier, M if d == "forward." else _reversed(M), 0.0)
+        else:
+            flat, e = _kernel(*(_get(w, p + d + x) for x in "ABC"))
+            part, extra = flat.reshape(M.shape), extra + e
+        K += part if d == "forward." else _reversed(part)
+    return (M - K).reshape(L * r, L * m), extra
 
 
 def _kernel(A: np.ndarray, B: np.ndarray, C: np.ndarray) -> tuple[np.ndarray, float]:
