@@ -24,10 +24,11 @@ DIFFERS = (
     "The text is the start of the topic OBJECTS of Python's built-in help, read as bytes; each "
     "byte has a fixed Gaussian embedding (d = 64). Nothing is trained: parameters are drawn with "
     "the initialisation of each paper, n = 32, one head or channel (LRU: from input channel 0 to "
-    "output channel 0); logits × 4 is temperature 1/4. Counted are the states of any recurrence whose kernel is within the "
-    "error, relative in the operator 2-norm, on this text. Softmax without positions never needs "
-    "more of them than there are different bytes. Text and counts change a little between "
-    "versions of Python; the table holds the version and the SHA-256 of the text."
+    "output channel 0); logits × 4 is temperature 1/4. Counted are the states of any recurrence "
+    "whose kernel is within the error, relative in the operator 2-norm, on this text. Softmax "
+    "without positions never needs more of them than there are different bytes. Text and counts "
+    "change a little between versions of Python; the table holds the version and the SHA-256 of "
+    "the text."
 )
 ORDER = 7
 SEED = 0
@@ -203,13 +204,8 @@ def draw(table: Table) -> Any:
         Line2D([], [], color=BLACK, marker=m, markerfacecolor=fill or BLACK, label=label)
         for (m, _, fill), label in zip(looks.values(), labels, strict=True)
     ]
-    own: dict[str, Any] = {
-        "marker": "|",
-        "markersize": 9,
-        "linestyle": "none",
-        "label": "size of its state",
-    }
-    handles.append(Line2D([], [], color=GREY, **own))
+    handles.append(Line2D([], [], color=GREY, marker="|", markersize=9, linestyle="none"))
+    handles[-1].set_label("size of its state")
     label = f"different bytes in the text ({distinct})"
     handles.append(Line2D([], [], color=GREY, linestyle=":", linewidth=0.8, label=label))
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
