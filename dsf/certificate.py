@@ -43,7 +43,7 @@ class Certificate:
     lower, upper  bounds of the quantity in the claim (None where it has none)
     witnesses   arrays, numbers, strings, names of families and of stored token maps
     residuals   floats that measure how well the conditions hold
-    reference   bibliography key and place, e.g. "vandewilde1998, ch. 5"
+    reference   bibliography key and place, e.g. "dewilde1998, ch. 5"
 
     >>> from dsf.certificate import Certificate, Scope, Strength
     >>> c = Certificate("hankel-lower", "at least 1 state", Scope.OPERATOR, Strength.VERIFIED,
