@@ -276,7 +276,7 @@ def _theorems(
         found = theorem_bounds(compressed[0].s, L, error, states)
     most = max((min(k * m, (L - k) * r) for k in range(L + 1)), default=0)
     exact = TheoremBound(
-        "exact minimal realization", most * len(head.parts), 0.0, "none", "vandewilde1998, ch. 3"
+        "exact minimal realization", most * len(head.parts), 0.0, "none", "dewilde1998, ch. 3"
     )
     return (*found, exact) if states is None or states >= most else found
 

@@ -26,7 +26,7 @@ __all__ = [
     "minimal_realization", "realize", "states_needed",
 ]  # fmt: skip
 
-REFERENCE = "vandewilde1998, ch. 5; rounding: rump2006"
+REFERENCE = "dewilde1998, ch. 5; rounding: rump2006"
 CAVEAT = "the upper bound is for coefficients that may depend on the whole sequence"
 
 

@@ -102,7 +102,7 @@ def test_norm_is_never_understated(at_most, seed, p, n, scale, bits):
 @NORMS
 @pytest.mark.parametrize("n", [2, 3, 5, 8])
 def test_the_shift_is_needed(at_most, n):
-    """At the float norm itself, Cholesky without a shift says yes to a false bound in 2 % of cases."""
+    """At the float norm itself, Cholesky without a shift affirms a false bound in 2 % of cases."""
     for seed in range(200):
         E = np.random.default_rng(seed).standard_normal((n, n))
         for steps in (0, 1, 2):
