@@ -14,7 +14,7 @@ Expr = Any
 
 
 class Domains:
-    """Proves that expressions are positive, by writing every bounded quantity as w/(1+w) with w > 0.
+    """Proves that expressions are positive: every bounded quantity is written as w/(1+w), w > 0.
 
     `bounded` gives the symbols (assumed positive) that lie in (0, b).  A False means only that no
     proof was found.

@@ -28,7 +28,7 @@ class Proof:
 
     failures  empty if the edge is proved; otherwise what is not shown
     domain    "proved", or the fields whose domain was only sampled
-    error     largest relative difference of outputs on random sequences (at the smallest limit step)
+    error     largest relative difference of outputs on random sequences (2^-14 off a limit)
     order     observed order of convergence of a limit edge
     gap       smallest relative difference of outputs when one mapped field is disturbed
     open_end  for a limit edge: the fields that leave their domain at the limit, and only there
@@ -110,7 +110,9 @@ def _obligations(edge: Nesting, n: int, p: int) -> tuple[list[str], set[str]]:
     matched = first_nonzero(np.asarray(start).flat, symbols.unit) is None
     if not matched or special.lookback or general.lookback:
         # the first token, from the true initial states, is a case of its own
-        runs.append((" (first token)", *step(special, now, State()), *step(general, tau(now), State())))
+        runs.append(
+            (" (first token)", *step(special, now, State()), *step(general, tau(now), State()))
+        )
     for which, y, s, Y, R in runs:
         target = edge.T(s, now)
         if R.shape != target.shape or Y.shape != y.shape:
@@ -315,7 +317,7 @@ def _difference(edge: Nesting, tok: Tokens, image: Tokens) -> float:
 
 
 def _test_numbers(edge: Nesting) -> tuple[float, float | None]:
-    """Largest difference of outputs over whole sequences, and the order of convergence of a limit."""
+    """Largest difference of outputs over whole sequences, and the order of a limit."""
     rng = np.random.default_rng(2)
     draws = [mapped_draw(edge, rng, LENGTH, 0.5)[0] for _ in range(3)]
     if edge.limit is None:
@@ -326,7 +328,7 @@ def _test_numbers(edge: Nesting) -> tuple[float, float | None]:
 
 
 def _disturb(edge: Nesting) -> float:
-    """The smallest effect, over the fields of the image, of moving one of them inside its domain."""
+    """The smallest effect of moving one field of the image inside its domain."""
     rng = np.random.default_rng(3)
     tok, image = mapped_draw(edge, rng, LENGTH, 2.0**-14)
     effects = []

@@ -1,10 +1,10 @@
 """A zero test for the expressions that mechanisms produce: fast, and a proof where it says zero.
 
 The expression becomes a fraction of polynomials in generators that are independent as far as the
-test knows: its symbols; one positive generator for every remaining exponential e^{c m}, where sums
-in exponents are split and c is rational; one root for every b^{1/q}, with the relation r^q = b; i with
-i^2 = -1.  Cosines and sines are exponentials, real parts are (z + conj z)/2.  Zero means that the
-numerator vanishes modulo the relations: that is a proof.  Not zero is *not* a disproof.
+test knows: its symbols; one positive generator for every exponential e^{c m}, where sums are split
+and c is rational; one root for every b^{1/q}, with the relation r^q = b; i with i^2 = -1.  Cosines
+and sines are exponentials, real parts are (z + conj z)/2.  Zero means that the numerator vanishes
+modulo the relations: that is a proof.  Not zero is *not* a disproof.
 
 >>> import sympy
 >>> x, a = sympy.symbols("x a", real=True)
@@ -28,9 +28,9 @@ Unit = Iterable[tuple[Any, ...]]  # vectors of symbols of Euclidean length 1
 
 
 def is_zero(expr: Expr, unit: Unit = ()) -> bool:
-    """Whether `expr`, with real symbols, is shown to vanish where the vectors in `unit` have length 1.
+    """Whether `expr`, with real symbols, is shown to vanish; vectors in `unit` have length 1.
 
-    True is a proof (where no denominator of the expression vanishes); False says that none was found.
+    True is a proof (where no denominator of the expression vanishes), False that none was found.
     Raises NotImplementedError for a root or logarithm of something complex.
     """
     expr = sympy.sympify(expr)
@@ -52,7 +52,7 @@ def first_nonzero(exprs: Iterable[Expr], unit: Unit = ()) -> int | None:
 
 
 class Reducer:
-    """Rewrites expressions over one set of generators and reduces numerators modulo the relations."""
+    """Expressions over one set of generators, and their numerators modulo the relations."""
 
     def __init__(self, exprs: Iterable[Expr], unit: Unit = ()) -> None:
         self.exponents: dict[Expr, int] = {}  # monomial m -> D: the generator stands for e^{m/D}

@@ -30,7 +30,7 @@ def get(witnesses: Mapping[str, Any], name: str) -> Any:
 
 # ------------------------------------------------------------------- reading
 def read_letters(family: Family, w: Mapping[str, Any]) -> tuple[dict[str, Letter], Letter]:
-    """The letters and constants of a certificate, every field present, of one shape, in its domain."""
+    """The letters and constants of a certificate: every field present and in its domain."""
     spec = {k: f for k, f in family.spec.items() if k != "pos"}
     per_token = {k for k, f in spec.items() if f.per_token}
     letters = {c: _read(x) for c, x in get(w, "letters").items()}

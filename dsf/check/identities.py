@@ -1,8 +1,8 @@
 """Checkers for nestings: both one-step functions, on random rational tokens, in balls of 300 bits.
 
-They call the mechanisms' own equations and the stored token and state maps, found in the table by the
-name of the edge, and nothing of the prover.  Random evaluation refutes for certain and confirms only
-with overwhelming probability.
+They call the mechanisms' own equations and the stored token and state maps, found in the table by
+the name of the edge, and nothing of the prover.  Random evaluation refutes for certain and confirms
+only with overwhelming probability.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def nesting(c: Certificate) -> None:
 
 
 def _same_edge(c: Certificate) -> Any:
-    """The edge of the table that the certificate speaks of; every word of it must be the table's."""
+    """The edge that the certificate speaks of; every word of it must be the table's."""
     from dsf.nestings import NESTINGS
 
     w = c.witnesses
@@ -79,7 +79,7 @@ def _one_step(edge: Any, rng: np.random.Generator, n: int, p: int) -> None:
         return
     bounds = []
     for j in STEPS:
-        h = _ball((1, 2**j))
+        h = ball((1, 2**j))
         x = edge.limit.value + h if edge.limit.side == "+" else edge.limit.value - h
         bounds.append(_defect(edge, before, now, S, np.array(x, dtype=object)))
     # a distance that vanishes in proportion to a power of h shrinks at every refinement
@@ -110,7 +110,7 @@ def _apart(edge: Any, tok: Tokens, small: tuple[Any, Any], large: tuple[Any, Any
     y, Y = _flat(small[0]), _flat(large[0])
     target = np.asarray(edge.T(small[1], tok))
     _require(y.shape == Y.shape and large[1].shape == target.shape, f"{edge.name}: shapes differ")
-    return max(_size(large[1] - target), _size(Y - y))
+    return max(size_of(large[1] - target), size_of(Y - y))
 
 
 def _inside(edge: Any, tok: Tokens) -> None:
@@ -141,18 +141,18 @@ def _parameters(edge: Any) -> None:
     n, p = edge.sizes[-1]
     d = 1 if edge.only == "d = 1" else p
     mech = edge.special.init(d=d, n=n, p=p, seed=3)
-    exact = np.frompyfunc(lambda e: _ball((int(round(float(e) * 64)) or 1, 64)), 1, 1)
+    exact = np.frompyfunc(lambda e: ball((round(float(e) * 64) or 1, 64)), 1, 1)
     mech = mech.map(lambda a: np.asarray(exact(a), dtype=object))
     u = np.asarray(exact(rng.uniform(-1, 1, (1, mech.d))), dtype=object)
     tok = mech.tokens(u)
     for j in STEPS if edge.limit else (0,):
         x = ()
         if edge.limit:
-            h = _ball((1, 2**j))
+            h = ball((1, 2**j))
             x = (np.array(edge.limit.value + (h if edge.limit.side == "+" else -h), dtype=object),)
         want, got = edge.tau(tok, *x), edge.params(mech, *x).tokens(u)
         for name, value in got.items():
-            size = _size(value - getattr(want, name))
+            size = size_of(value - getattr(want, name))
             _require(size < SMALL, f"{edge.name}: parameter map misses token {name} by {size:.3g}")
 
 
@@ -167,17 +167,17 @@ def _draw(
     out = {}
     for name, field in spec.items():
         if name == "pos":
-            out[name] = np.array([[_ball((position, 1))]], dtype=object)
+            out[name] = np.array([[ball((position, 1))]], dtype=object)
         elif field.per_token:
-            out[name] = _rational(field, field.shape(sizes), rng)
+            out[name] = rational(field, field.shape(sizes), rng)
         else:
             if name not in constants:
-                constants[name] = _rational(field, field.shape(sizes), rng)
+                constants[name] = rational(field, field.shape(sizes), rng)
             out[name] = constants[name]
     return Tokens(**out)
 
 
-def _rational(field: Field, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+def rational(field: Field, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Random rational numbers in a domain; unit vectors by stereographic projection."""
     a = rng.integers(1, 1000, shape)
     if field.domain == "< 0":
@@ -194,7 +194,7 @@ def _rational(field: Field, shape: tuple[int, ...], rng: np.random.Generator) ->
         t = [int(e) for e in signed[i][:-1]]
         total = sum(e * e for e in t)
         size = total + 500**2
-        out[i] = [*[_ball((2 * 500 * e, size)) for e in t], _ball((total - 500**2, size))]
+        out[i] = [*[ball((2 * 500 * e, size)) for e in t], ball((total - 500**2, size))]
     return out
 
 
@@ -204,7 +204,7 @@ def _state(family: Any, sizes: dict[str, int], rng: np.random.Generator) -> np.n
 
     draw = family.draw_tokens(np.random.default_rng(0), **sizes)
     like = family.bare().advance(draw, State())[1].S
-    parts = [_rational(Field(()), like.shape, rng) for _ in range(2)]
+    parts = [rational(Field(()), like.shape, rng) for _ in range(2)]
     if like.dtype.kind != "c":
         return parts[0]
     make = np.frompyfunc(flint.acb, 2, 1)
@@ -213,11 +213,11 @@ def _state(family: Any, sizes: dict[str, int], rng: np.random.Generator) -> np.n
 
 def _array(pairs: list[tuple[int, int]], shape: tuple[int, ...]) -> np.ndarray:
     out = np.empty(len(pairs), dtype=object)
-    out[:] = [_ball(x) for x in pairs]
+    out[:] = [ball(x) for x in pairs]
     return out.reshape(shape)
 
 
-def _ball(x: tuple[int, int]) -> Any:
+def ball(x: tuple[int, int]) -> Any:
     import flint
 
     return flint.arb(flint.fmpq(*x))
@@ -235,7 +235,7 @@ def _flat(o: np.ndarray) -> np.ndarray:
     return o.reshape(o.shape[0], -1)
 
 
-def _size(x: Any) -> float:
+def size_of(x: Any) -> float:
     """An upper bound on the largest modulus."""
     return max((float(abs(_as_ball(e)).upper()) for e in np.asarray(x).flat), default=0.0)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from math import factorial, prod
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,8 @@ SENTENCES = {
     "depend on the order of the next two; in {violates} it does",
     "additive in the tokens": "{has} adds up what its tokens contribute, in {violates} two tokens "
     "multiply",
-    "constants to constants": "{has} turns a constant token into a constant output (its weights sum "
-    "to 1), {violates} does not",
+    "constants to constants": "{has} turns a constant token into a constant output (its weights "
+    "sum to 1), {violates} does not",
     "one exponential in the response": "a constant token moves the output of {has} by a geometric "
     "sequence, that of {violates} not",
     "one exponential in the memory": "what a token leaves in {has} fades as a constant plus one "
@@ -57,10 +58,16 @@ def sentence(invariant: str, has: Any, violates: Any, length: int) -> str:
 
 def rank_sentence(has: Any, violates: Any, sizes: list[int]) -> str:
     """The claim that no recurrence with so many states is softmax attention."""
-    shown = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]}..{sizes[-1]}"
+    if len(sizes) == 1:
+        n = sizes[0]
+        return (
+            f"{violates} is not nested in {has}: {2 * n + 2} tokens give it a Hankel block of rank "
+            f"{n + 1} (Vandermonde determinant {prod(map(factorial, range(1, n + 1)))})"
+        )
     return (
-        f"{violates} is not nested in {has}: on 2n+2 tokens it has a Hankel block of rank n+1 "
-        f"(Vandermonde determinant prod m!), n states allow rank n; n = {shown}"
+        f"{violates} is not nested in {has}: 2n+2 tokens give it a Hankel block of rank n+1 for "
+        f"every n (Vandermonde determinant prod m!, recomputed for n = {sizes[0]}..{sizes[-1]}), "
+        f"n states of {has} give rank n"
     )
 
 
@@ -178,7 +185,7 @@ def rank(c: Certificate) -> None:
 
 
 def _softmax_block(f: Family, keys: list[int], bases: list[int], powers: list[list[int]]) -> None:
-    """The equations of softmax on these tokens enclose powers[i][j] / (sum_j powers[i][j] + i + 1)."""
+    """Softmax on these tokens encloses powers[i][j] / (sum_j powers[i][j] + i + 1)."""
     import flint
 
     m = len(keys)

@@ -16,7 +16,8 @@ from dsf.mechanism import Mechanism
 
 INPUT_SENTENCES = {
     "superposition": "{has} doubles its output when the input is doubled, {violates} does not",
-    "channels apart": "{has} keeps channels apart, in {violates} one channel reaches another",
+    "channels apart": "{has} keeps its channels apart, in {violates} with d > 1 one reaches the "
+    "other",
 }
 
 
@@ -59,7 +60,9 @@ def inputs(c: Certificate) -> None:
     fits, expression = RULES[name]
     has, violates = family(get(w, "has")), family(get(w, "violates"))
     u = [np.asarray(x, dtype=np.float64) for x in get(w, "inputs")]
-    require(len(u) == 2 and u[0].shape == u[1].shape and fits(u), f"{name} is not about these inputs")
+    require(
+        len(u) == 2 and u[0].shape == u[1].shape and fits(u), f"{name} is not about these inputs"
+    )
     mech = _instance(violates, get(w, "parameters"))
     with precision(BITS):
         exact = mech.map(balls)
@@ -99,7 +102,7 @@ def _instance(f: Family, parameters: Mapping[str, Any]) -> Mechanism:
     """The mechanism with the stored arrays; every one must be finite float64."""
     for name, x in parameters.items():
         known = isinstance(x, np.ndarray) and x.dtype == np.float64 and np.isfinite(x).all()
-        require(known, f"parameter {name} is not a finite float64 array")
+        require(bool(known), f"parameter {name} is not a finite float64 array")
     try:
         return replace(f.bare(), **parameters)
     except TypeError as e:

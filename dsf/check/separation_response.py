@@ -7,8 +7,15 @@ from typing import Any
 import numpy as np
 
 from dsf.certificate import Certificate, Scope, Strength
-from dsf.check._exact_tokens import ball, draw_letters, even_state, get, outputs
-from dsf.check._exact_tokens import read_letters, require
+from dsf.check._exact_tokens import (
+    ball,
+    draw_letters,
+    even_state,
+    get,
+    outputs,
+    read_letters,
+    require,
+)
 from dsf.check.separation import BITS, below, common, reproduced
 from dsf.family import Family, family
 from dsf.mechanism import State
@@ -28,8 +35,8 @@ def response_sentence(has: Any, violates: Any, sizes: list[int]) -> str:
         )
     return (
         f"{violates} is not nested in {has}: its response to a constant token obeys no linear "
-        f"recurrence of order n+1 (2n+3 tokens; n = {sizes[0]}..{sizes[-1]} by determinants, every n "
-        f"by its fixed point)"
+        f"recurrence of order n+1 (2n+3 tokens; n = {sizes[0]}..{sizes[-1]} by determinants, every "
+        f"n by its fixed point)"
     )
 
 
@@ -83,7 +90,9 @@ def response(c: Certificate) -> None:
             _sampled(has)
     require(c.upper is None, "a gap has no upper bound here")
     common(c, Scope.RECURRENCE, Strength.ENCLOSED)
-    require(c.claim == response_sentence(opponent, violates, sizes), "the claim says something else")
+    require(
+        c.claim == response_sentence(opponent, violates, sizes), "the claim says something else"
+    )
 
 
 def _every_n(f: Family, x: dict[str, np.ndarray], constants: dict[str, np.ndarray]) -> None:

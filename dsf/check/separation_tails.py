@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from dsf.certificate import Certificate, Scope, Strength
-from dsf.check._exact_tokens import Letter, ball, draw_letters, even_state, get, outputs
-from dsf.check._exact_tokens import read_letters, require
+from dsf.check._exact_tokens import (
+    Letter,
+    ball,
+    draw_letters,
+    even_state,
+    get,
+    outputs,
+    read_letters,
+    require,
+)
 from dsf.check.separation import BITS, below, common, reproduced
 from dsf.family import Family, family
 from dsf.mechanism import State
@@ -21,16 +31,16 @@ STEPS = 6  # repetitions for the statement that something stays
 def sign_sentence(has: Any, violates: Any, changes: int, lags: int) -> str:
     """The claim of a separation by sign changes."""
     return (
-        f"{violates} is not nested in {has}: what a token leaves changes its sign {changes} times in "
-        f"{lags} steps, and for ever; n states of {has} allow n-1 changes ({lags + 1} tokens)"
+        f"{violates} is not nested in {has}: what a token leaves changes its sign {changes} times "
+        f"in {lags} steps, and for ever; n states of {has} allow n-1 changes ({lags + 1} tokens)"
     )
 
 
 def window_sentence(has: Any, violates: Any, width: int) -> str:
     """The claim that a finite window is not a recurrence with invertible transitions."""
     return (
-        f"{violates} is not nested in {has}: it has forgotten a token completely after {width} steps, "
-        f"the transitions of {has} are invertible"
+        f"{violates} is not nested in {has}: it has forgotten a token completely after {width} "
+        f"steps, the transitions of {has} are invertible"
     )
 
 
@@ -39,6 +49,14 @@ def stays_sentence(has: Any, violates: Any) -> str:
     return (
         f"{violates} is not nested in {has} itself (a limit is not excluded): it can keep what a "
         f"token left for ever, in {has} everything fades"
+    )
+
+
+def grows_sentence(has: Any, violates: Any) -> str:
+    """The claim that a response which grows for ever is only a limit of settling ones."""
+    return (
+        f"{violates} is not nested in {has} itself (a limit is not excluded): its response to a "
+        f"constant token can grow for ever by equal steps, that of {has} settles"
     )
 
 
@@ -70,8 +88,8 @@ def window(c: Certificate) -> None:
 
     has, violates, letters, constants = _read(c)
     mech = violates.bare()
-    require(hasattr(mech, "support") and mech.lookback is not None, f"{violates} has no window")
-    width = int(mech.lookback) + 1
+    require(hasattr(mech, "support") and bool(mech.lookback), f"{violates} has no window")
+    width = 1 + (mech.lookback or 0)
     with precision(BITS):
         s = _tail(violates, letters, constants, width + 3)
         reproduced(c.lower, max(below(e) for e in s[width - 2]))
@@ -84,22 +102,63 @@ def window(c: Certificate) -> None:
 
 
 def stays(c: Certificate) -> None:
-    """s_1 = ... = s_6 exactly, for at most two states: then s stays for ever."""
+    """s_1 = ... = s_6 exactly, with at most STEPS - 2 states: then s stays for ever."""
+    has, violates, letters, constants = _read(c)
+
+    def values(f: Family, word: tuple[dict[str, Letter], Letter], lags: int) -> np.ndarray:
+        return _tail(f, *word, lags)
+
+    _constant(c, has, violates, (letters, constants), values)
+    require(c.claim == stays_sentence(has, violates), "the claim says something else")
+
+
+def grows(c: Certificate) -> None:
+    """The response moves by the same amount six times, with at most STEPS - 2 states."""
+    w = c.witnesses
+    violates = family(get(w, "violates"))
+    letters, constants = read_letters(violates, w)
+    has = family(get(w, "has"))
+    require(set(letters) == {"x"}, "one letter x is expected")
+
+    def values(f: Family, word: tuple[dict[str, Letter], Letter], lags: int) -> np.ndarray:
+        y = outputs(f, *word, "x" * (lags + 1))
+        return y[1:] - y[:-1]
+
+    _constant(c, has, violates, (letters, constants), values)
+    require(c.claim == grows_sentence(has, violates), "the claim says something else")
+
+
+def _constant(
+    c: Certificate,
+    has: Family,
+    violates: Family,
+    word: tuple[dict[str, Letter], Letter],
+    values: Callable[[Family, tuple[dict[str, Letter], Letter], int], np.ndarray],
+) -> None:
+    """One sequence is constant and not 0 for one family, and moves for samples of the other.
+
+    A sequence that obeys a linear recurrence of order n and is constant for n + 1 steps is constant
+    for ever.
+    """
     from dsf.worlds import precision
 
-    has, violates, letters, constants = _read(c)
-    n = max((x.shape[-1] for k, x in letters["a"].items() if k in ("q", "k")), default=1)
-    require(n + 2 <= STEPS, f"{STEPS} steps decide nothing for {n} states")
+    names = "".join(sorted(word[0]))
     with precision(BITS):
-        s = _tail(violates, letters, constants, STEPS)
+        n = np.shape(_state(violates, *word, names[-1]).S)[-2]
+        require(n + 2 <= STEPS, f"{STEPS} steps decide nothing for {n} states")
+        s = values(violates, word, STEPS)
         kept = [col for col in s.T if all((e - col[0]).is_zero() for e in col)]
-        require(bool(kept), "nothing stays exactly")
+        require(bool(kept), "nothing is exactly constant")
         reproduced(c.lower, max(below(col[0]) for col in kept))
-        for n, t in _samples(has, 8):
-            moves = [below(x - y) > 0.0 for x, y in zip(t[1 : n + 2].flat, t[: n + 1].flat)]
-            require(any(moves), f"in {has} something stays")
+        skip = 1 + (has.bare().lookback or 0)
+        for seed in range(4):
+            n = 2 * (1 + seed % 2) if even_state(has) else 1 + seed % 3
+            drawn = draw_letters(has, names, n, np.random.default_rng(2000 + seed))
+            for col in values(has, drawn, 2 * n + 1 + skip)[skip:].T:
+                moves = any(below(x - y) > 0.0 for x, y in pairwise(col))
+                require(moves or col[0].contains(0), f"in {has} something is constant too")
+    require(c.upper is None, "a gap has no upper bound here")
     common(c, Scope.RECURRENCE, Strength.ENCLOSED)
-    require(c.claim == stays_sentence(has, violates), "the claim says something else")
 
 
 # ------------------------------------------------------------------- the parts
@@ -115,6 +174,15 @@ def _tail(f: Family, letters: dict[str, Letter], constants: Letter, lags: int) -
     word = "z" * lags
     a, b = (outputs(f, letters, constants, first + word) for first in "ab")
     return (a - b)[1:]
+
+
+def _tokens(letters: dict[str, Letter], constants: Letter, word: str) -> Tokens:
+    rows = {k: np.concatenate([letters[c][k] for c in word], axis=-2) for k in letters[word[0]]}
+    return Tokens(**{k: ball(x) for k, x in (rows | constants).items()})
+
+
+def _state(f: Family, letters: dict[str, Letter], constants: Letter, word: str) -> State:
+    return f.bare().advance(_tokens(letters, constants, word), State())[1]
 
 
 def _changes(column: np.ndarray) -> int:
@@ -141,10 +209,7 @@ def _eigenvalues(f: Family, letters: dict[str, Letter], constants: Letter) -> li
     import flint
 
     mech = f.bare()
-    fields = {k: ball(np.concatenate([letters["z"][k]] * 3, axis=-2)) for k in letters["z"]}
-    tok = Tokens(**fields, **{k: ball(x) for k, x in constants.items()})
-    _, start = mech.advance(tok.rows(0, 2, f.spec, mech.micro), State())
-    last = tok.rows(2, 3, f.spec, mech.micro)
+    start, last = _state(f, letters, constants, "zz"), _tokens(letters, constants, "z")
     size = start.S.shape[-2]
 
     def step(S: np.ndarray) -> np.ndarray:

@@ -1,10 +1,12 @@
-"""The table of edges.  This package holds maps only; `dsf.prover` proves, `dsf.check` recomputes."""
+"""The table of edges: maps only.  `dsf.prover` proves them, `dsf.check` recomputes the claims."""
 
 from __future__ import annotations
 
-from dsf.nestings import decay, delta, gates, lti
+from dsf.nestings import attention, delta, gates, lti, retention, rwkv, ssm
 from dsf.nestings.edge import Limit, Nesting, identity, same
 
-NESTINGS: tuple[Nesting, ...] = (*decay.EDGES, *delta.EDGES, *gates.EDGES, *lti.EDGES)
+NESTINGS: tuple[Nesting, ...] = tuple(
+    edge for module in (retention, attention, ssm, rwkv, delta, gates, lti) for edge in module.EDGES
+)
 
 __all__ = ["NESTINGS", "Limit", "Nesting", "identity", "same"]

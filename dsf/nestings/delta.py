@@ -6,7 +6,7 @@ from typing import Any
 
 import dsf.mechanisms as m
 from dsf import ops
-from dsf.nestings.decay import unit_step
+from dsf.nestings._shared import unit_step
 from dsf.nestings.edge import Limit, Nesting, identity
 from dsf.ops import Array
 from dsf.tokens import Tokens
@@ -71,7 +71,9 @@ def small_decayed_writes(tok: Tokens, x: Array) -> Tokens:
 
 
 WRITE = Limit("beta", 0, "+")
-KEPT = "values grow like 1/beta, so the write survives while the erasure vanishes; k = 0 by continuity"
+KEPT = (
+    "values grow like 1/beta, so the write survives while the erasure vanishes; k = 0 by continuity"
+)
 WIDER = "the same tokens: beta in (0, 1) lies in (0, 2)"
 
 EDGES = (
@@ -96,12 +98,12 @@ EDGES = (
         m.deltanet(reach=2), m.deltanet(reach=2, unit_keys=False), identity, "the same tokens"
     ),
     Nesting(
-        m.deltanet, m.gated_deltanet, gate_open, "log_a <- a", limit=Limit("a", 0, "-"),
+        m.deltanet, m.gated_deltanet, gate_open, "", limit=Limit("log_a", 0, "-"),
         params=gate_open_params, reference="yang2024gated",
     ),
     Nesting(
-        m.deltanet(reach=2), m.gated_deltanet(reach=2), gate_open, "log_a <- a",
-        limit=Limit("a", 0, "-"), params=gate_open_params, reference="yang2024gated",
+        m.deltanet(reach=2), m.gated_deltanet(reach=2), gate_open, "",
+        limit=Limit("log_a", 0, "-"), params=gate_open_params, reference="yang2024gated",
     ),
     Nesting(
         m.linear_attn, m.deltanet, small_writes, "k <- k/|k|, v <- |k| v/beta", limit=WRITE,

@@ -96,7 +96,8 @@ class Nesting:
         verb = {"equal": "equals", "nested": "is", "limit": "is a limit of"}[self.kind]
         end = f" as {self.limit}" if self.limit else ""
         only = f" ({self.only})" if self.only else ""
-        return f"{self.special!r} {verb} {self.general!r}{only} with {self.text}{end}"
+        text = f" with {self.text}" if self.text else ""
+        return f"{self.special!r} {verb} {self.general!r}{only}{text}{end}"
 
     def claim(self) -> str:
         """The statement of the certificate."""

@@ -45,9 +45,7 @@ def rglru_qlstm(tok: Tokens, x: Array) -> Tokens:
 
 def small_normaliser(tok: Tokens, x: Array) -> Tokens:
     half = ops.ones_like(tok.v) / 2
-    return Tokens(
-        q=tok.q, k=x * tok.k, v=2 * tok.v / x, i=tok.dt, log_f=tok.dt * tok.a, gate=half
-    )
+    return Tokens(q=tok.q, k=x * tok.k, v=2 * tok.v / x, i=tok.dt, log_f=tok.dt * tok.a, gate=half)
 
 
 def doubled_and_zero(S: Array, tok: Tokens) -> Array:

@@ -158,7 +158,8 @@ EDGES = (
     ),
     Nesting(
         m.s4d, m.lru, zoh_lru, "d n states, lambda <- e^{dt a}, B <- (lambda - 1)/a b in blocks",
-        all_channels, reference="gu2022", note="LRU's own angle is positive: add a multiple of 2 pi",
+        all_channels, reference="gu2022",
+        note="at scope mechanism LRU's angle is positive: add a multiple of 2 pi",
     ),
     Nesting(
         BILINEAR, m.lru, bilinear_lru,
