@@ -14,8 +14,9 @@ from dsf.separations._inputs import CHANNELS, SUPERPOSITION
 from dsf.separations._instances import separate_instances
 from dsf.separations._invariants import COMMUTING, ORDER_BLIND, WORDS
 from dsf.separations._rank import FINITE_STATE, RankWitness, softmax_rank_witness
+from dsf.separations._recall import one_state_gap, recall_gap, recall_operator
 from dsf.separations._response import AFFINE_STEP, RESPONSE_ORDER
-from dsf.separations._tails import FORGETTING, INVERTIBLE, SIGN_CHANGES
+from dsf.separations._tails import FORGETTING, INVERTIBLE, SETTLING, SIGN_CHANGES
 
 # the most telling first
 SEPARATIONS: tuple[Separation, ...] = (
@@ -26,6 +27,7 @@ SEPARATIONS: tuple[Separation, ...] = (
     *(s for s in WORDS if s not in (ORDER_BLIND, COMMUTING)),
     INVERTIBLE,
     FORGETTING,
+    SETTLING,
     RESPONSE_ORDER,
     SUPERPOSITION,
     CHANNELS,
@@ -58,6 +60,9 @@ __all__ = [
     "SEPARATIONS",
     "RankWitness",
     "Separation",
+    "one_state_gap",
+    "recall_gap",
+    "recall_operator",
     "separate",
     "separate_instances",
     "softmax_rank_witness",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from dsf.certificate import Certificate, Scope, Strength
 from dsf.check.separation import sentence
 from dsf.family import Family
 from dsf.opponents import AnyRecurrence
-from dsf.separations._words import BITS, Alphabet, alphabets, enclosures, floats
+from dsf.separations._words import BITS, Alphabet, alphabets, enclosures, floats, paired
 from dsf.worlds import precision
 
 SLACK = 1e-12  # room for another order of the same operations
@@ -28,8 +28,8 @@ class Separation:
     theorem   who has it, in one sentence
     proof     why, in a few lines
     closed    whether limits of families that have it have it too (then it excludes limits as well)
-    scope     recurrence: all token sequences, tokens related by any memoryless map without position;
-              mechanism: the map from inputs u, all parameters
+    scope     recurrence: all token sequences, tokens related by any memoryless map that does not
+              see the position;  mechanism: the map from inputs u, all parameters
 
     `has(side)` is the predicate, `defect(family, rng)` the sampled check that backs it (0 to
     rounding for a family that has it), `certificate(a, b)` the proof that b is not nested in a.
@@ -86,8 +86,7 @@ class WordSeparation(Separation):
 
     def defect(self, family: Family, rng: np.random.Generator) -> float:
         words = self.words(family, family)
-        n = 2 if any("n/2" in f.axes for f in family.spec.values()) else int(rng.integers(1, 4))
-        letters = drawn(family, "".join(sorted(set("".join(words)))), n, rng)
+        letters = drawn(family, "".join(sorted(set("".join(words)))), draw_size(family, rng), rng)
         outputs = [letters.outputs(w, floats) for w in words]
         return relative(self.expression, outputs, self.degree)
 
@@ -125,7 +124,7 @@ class WordSeparation(Separation):
         return _search(self, b, words)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _search(
     separation: WordSeparation, b: Family, words: tuple[str, ...]
 ) -> tuple[Alphabet, float] | None:
@@ -142,6 +141,12 @@ def _search(
         if gap > 0:
             return letters, gap
     return None
+
+
+def draw_size(family: Family, rng: np.random.Generator) -> int:
+    """A small state size; even where the state is made of pairs."""
+    n = int(rng.integers(1, 4))
+    return n + n % 2 if paired(family) else n
 
 
 def drawn(family: Family, names: str, n: int, rng: np.random.Generator) -> Alphabet:
@@ -164,7 +169,7 @@ def relative(expression: Callable[[Outputs], Any], outputs: Outputs, degree: int
 
 
 def below(ball: Any) -> float:
-    """A float that is certainly not above |ball|; 0 where the ball contains zero or is undefined."""
+    """A float certainly not above |ball|; 0 where the ball contains zero or is undefined."""
     if not ball.is_finite():
         return 0.0
     return max(float(ball.abs_lower()) * (1 - SLACK), 0.0)

@@ -17,7 +17,7 @@ from dsf.family import Family
 from dsf.mechanism import Mechanism
 from dsf.separations._core import Separation, Side, below
 from dsf.separations._traits import traits
-from dsf.separations._words import BITS
+from dsf.separations._words import BITS, paired
 from dsf.worlds import balls, precision
 
 
@@ -77,7 +77,7 @@ class InputSeparation(Separation):
 @cache
 def _found(s: InputSeparation, b: Family) -> tuple[Mechanism, list[np.ndarray], float] | None:
     """The first small instance and input whose expression is enclosed away from zero."""
-    sizes = [2] if any("n/2" in f.axes for f in b.spec.values()) else [1, 2]
+    sizes = [2] if paired(b) else [1, 2]
     for u in s.inputs:
         for n in sizes:
             for seed in range(4):
@@ -108,10 +108,10 @@ def eighths(x: np.ndarray) -> np.ndarray:
 SUPERPOSITION = InputSeparation(
     name="superposition",
     theorem="A time-invariant linear system doubles its output when its input is doubled.",
-    proof="u enters linearly, and A, B, C, D do not depend on it. Products of gates, keys and values "
-    "have degree 2 or more in u.",
+    proof="u enters linearly, and A, B, C, D do not depend on it. Products of gates, keys and "
+    "values have degree 2 or more in u.",
     scope=Scope.MECHANISM,
-    reference="architectures.md 3.6",
+    reference="dsf2026",
     inputs=(
         [np.array([[1.0]]), np.array([[2.0]])],
         [np.array([[1.0], [2.0]]), np.array([[2.0], [4.0]])],
@@ -122,11 +122,11 @@ SUPERPOSITION = InputSeparation(
 
 CHANNELS = InputSeparation(
     name="channels apart",
-    theorem="One time-invariant system per channel: output channel 2 does not depend on input channel "
-    "1.",
+    theorem="One time-invariant system per channel: output channel 2 does not depend on input "
+    "channel 1.",
     proof="Every coefficient belongs to one channel and depends on nothing else.",
     scope=Scope.MECHANISM,
-    reference="architectures.md 2.2",
+    reference="dsf2026",
     inputs=(
         [np.array([[1.0, 0.0]]), np.array([[0.0, 0.0]])],
         [np.array([[1.0, 1.0]]), np.array([[0.0, 1.0]])],

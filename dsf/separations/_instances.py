@@ -39,8 +39,8 @@ def separate_instances(
     names = family_of(a), family_of(b)
     if a.d != b.d:
         raise ShapeError(
-            f"separate_instances: the instances read inputs of width d = {a.d} and {b.d}. Draw both "
-            "with the same d."
+            f"separate_instances: the instances read inputs of width d = {a.d} and {b.d}. Draw "
+            "both with the same d."
         )
     rng = np.random.default_rng(seed)
     drawn = (np.round(8 * rng.standard_normal((L, a.d))) / 8 for L in LENGTHS for _ in range(DRAWS))

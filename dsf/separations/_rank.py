@@ -1,4 +1,4 @@
-"""Softmax attention needs more states than any recurrence has: the Hankel rank grows with length."""
+"""Softmax attention needs more states than any recurrence has: its Hankel rank grows."""
 
 from __future__ import annotations
 
@@ -118,15 +118,15 @@ def _numbers(state: State) -> int:
 
 FINITE_STATE = FiniteState(
     name="finite state",
-    theorem="A recurrence with n states per value channel has Hankel blocks M[k:, :k] of rank at most "
-    "n; softmax attention reaches rank n + 1 with 2n + 2 tokens, for every n.",
-    proof="Fix all queries and keys. Outputs after the cut are an affine function of the n numbers "
-    "that the state holds there, so the linear map from earlier values to later outputs has rank at "
-    "most n; the coefficients may depend on queries and keys in any way, and the update of a value "
-    "may be any continuous function, since no continuous map from R^(n+1) to R^n is injective "
-    "(Borsuk-Ulam): the GRU is covered. For keys 0..n and queries log(i+1) the block is a row-scaled "
-    "Vandermonde matrix of determinant prod m! > 0. With fewer tokens every cut has at most n tokens "
-    "on one side.",
+    theorem="A recurrence with n states per value channel has Hankel blocks M[k:, :k] of rank at "
+    "most n; softmax attention reaches rank n + 1 with 2n + 2 tokens, for every n.",
+    proof="Fix all queries and keys. Outputs after the cut are an affine function of the n "
+    "numbers that the state holds there, so the linear map from earlier values to later outputs "
+    "has rank at most n; the coefficients may depend on queries and keys in any way, and the "
+    "update of a value may be any continuous function, since no continuous map from R^(n+1) to "
+    "R^n is injective (Borsuk-Ulam): the GRU is covered. For keys 0..n and queries log(i+1) the "
+    "block is a row-scaled Vandermonde matrix of determinant prod m! > 0. With fewer tokens every "
+    "cut has at most n tokens on one side.",
     scope=Scope.RECURRENCE,
-    reference="architectures.md 3.2",
+    reference="dsf2026",
 )

@@ -1,4 +1,4 @@
-"""The GRU is no linear time-varying system: by its response to a constant token, and by its step."""
+"""The GRU is no linear time-varying system, by its response to a constant and by its step."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class ResponseOrder(Separation):
         return isinstance(side, Family) and issubclass(side.cls, GRU)
 
     def certificate(self, a: Side, b: Side) -> Certificate | None:
-        if not self.has(a) or not self.violated_by(b):
+        if not isinstance(b, Family) or not self.has(a) or not self.violated_by(b):
             return None
         sizes = [a.n] if isinstance(a, AnyRecurrence) else list(SIZES)
         letters = all_ones(b)
@@ -90,7 +90,9 @@ class ResponseOrder(Separation):
                 "bits": [bits for _, bits in found],
                 **letters.witnesses(),
             },
-            residuals={f"determinant {n}": float(d) for n, (d, _) in zip(sizes, found, strict=True)},
+            residuals={
+                f"determinant {n}": float(d) for n, (d, _) in zip(sizes, found, strict=True)
+            },
             reference=self.reference,
         )
 
@@ -98,17 +100,18 @@ class ResponseOrder(Separation):
 RESPONSE_ORDER = ResponseOrder(
     name="order of the response",
     theorem="With n states and coefficients from the current token only, the response y_t to a "
-    "constant token obeys a linear recurrence of order n + 1, so the (n+2) x (n+2) Hankel determinant "
-    "of y_0 .. y_{2n+2} is 0; for the GRU it is not, for any n.",
+    "constant token obeys a linear recurrence of order n + 1, so the (n+2) x (n+2) Hankel "
+    "determinant of y_0 .. y_{2n+2} is 0; for the GRU it is not, for any n.",
     proof="h_t = A h_{t-1} + b and y_t = C h_t + d give y_t = c + C A^t e: the characteristic "
-    "polynomial of A times (x - 1) annihilates y. GRU with one state, all weights and the token 1: "
-    "h -> f(h) maps [0, 1] into itself with 0 < f' < 1 there, so h_t tends to the fixed point h* "
-    "without reaching it and h_t = phi(m^t s) with s != 0, m = f'(h*), phi(m s) = f(phi(s)) "
+    "polynomial of A times (x - 1) annihilates y. GRU with one state, all weights and the token "
+    "1: h -> f(h) maps [0, 1] into itself with 0 < f' < 1 there, so h_t tends to the fixed point "
+    "h* without reaching it and h_t = phi(m^t s) with s != 0, m = f'(h*), phi(m s) = f(phi(s)) "
     "(Koenigs). A linear recurrence leaves finitely many exponentials m^{kt}, so phi would be a "
-    "polynomial and the equation hold for all real s; but f(h) -> 1 as h -> +oo and f(h) - h -> 0 as "
-    "h -> -oo, which no polynomial that is not constant allows. With coefficients that may depend on "
-    "the whole past every causal map is an LTV: the restriction to the current token is needed.",
-    reference="architectures.md 3.8",
+    "polynomial and the equation hold for all real s; but f(h) -> 1 as h -> +oo and f(h) - h -> 0 "
+    "as h -> -oo, which no polynomial that is not constant allows. With coefficients that may "
+    "depend on the whole past every causal map is an LTV: the restriction to the current token is "
+    "needed.",
+    reference="dsf2026",
 )
 
 
@@ -140,7 +143,7 @@ class AffineStep(Separation):
         return isinstance(side, Family) and issubclass(side.cls, GRU)
 
     def certificate(self, a: Side, b: Side) -> Certificate | None:
-        if not self.has(a) or not self.violated_by(b):
+        if not isinstance(b, Family) or not self.has(a) or not self.violated_by(b):
             return None
         letters = all_ones(b)
         with precision(BITS):
@@ -169,10 +172,10 @@ def midpoint_defect(letters: Alphabet) -> Any:
 
 AFFINE_STEP = AffineStep(
     name="affine step",
-    theorem="The step of a linear time-varying system is affine in its state: the midpoint of two "
-    "states goes to the midpoint of their images.",
-    proof="S -> A S + B x is affine, and stays so under an affine change of state. This separates the "
-    "state maps; for outputs see the order of the response.",
-    reference="architectures.md 3.8",
+    theorem="The step of a linear time-varying system is affine in its state: the midpoint of "
+    "two states goes to the midpoint of their images.",
+    proof="S -> A S + B x is affine, and stays so under an affine change of state. This "
+    "separates the state maps; for outputs see the order of the response.",
+    reference="dsf2026",
     scope=Scope.RECURRENCE,
 )

@@ -15,9 +15,14 @@ from typing import Any
 import numpy as np
 
 from dsf.certificate import Certificate, Strength
-from dsf.check.separation_tails import sign_sentence, stays_sentence, window_sentence
+from dsf.check.separation_tails import (
+    grows_sentence,
+    sign_sentence,
+    stays_sentence,
+    window_sentence,
+)
 from dsf.family import Family
-from dsf.separations._core import Separation, Side, below, drawn
+from dsf.separations._core import Separation, Side, below, draw_size, drawn
 from dsf.separations._invariants import silent, window
 from dsf.separations._traits import traits
 from dsf.separations._words import BITS, Alphabet, alphabets, enclosures, floats
@@ -51,7 +56,7 @@ def basis_keys(alphabet: Alphabet) -> Alphabet:
 
 @dataclass(frozen=True, eq=False)
 class TailSeparation(Separation):
-    """What the three have in common: a predicate, one search per violating family, a certificate."""
+    """What they have in common: a predicate, one search per violating family, a certificate."""
 
     kind: str = ""
 
@@ -115,8 +120,7 @@ class SignChanges(TailSeparation):
         return t.affine and t.tokenwise and (t.positive or _unit_gate(family))
 
     def defect(self, family: Family, rng: np.random.Generator) -> float:
-        n = int(rng.integers(1, 5))
-        n += n % 2 if any("n/2" in f.axes for f in family.spec.values()) else 0
+        n = draw_size(family, rng)
         s = tail(drawn(family, "abz", n, rng), 12, floats)
         size = np.abs(s).max(axis=0, initial=1e-300)
         clear = np.where(np.abs(s) > 1e-9 * size, s, 0)  # a rounding error has no sign
@@ -160,13 +164,13 @@ SIGN_CHANGES = SignChanges(
     name="sign changes",
     theorem="With n real positive eigenvalues, what a token leaves behind while another one is "
     "repeated changes its sign at most n - 1 times.",
-    proof="s_t = sum_i c_i l_i^t with l_i > 0 (diagonal transitions, or the symmetric I - b k k'). "
-    "An exponential sum with n positive bases has at most n - 1 real zeros (Descartes' rule for "
-    "exponential sums, by induction: divide by l_1^t, differentiate, use Rolle). If no eigenvalue of "
-    "A(z) is real positive, s changes its sign for ever: a power series with coefficients of one "
-    "sign from some index on is singular at a point of the positive axis (Vivanti-Pringsheim), and "
-    "sum s_t x^t is singular at reciprocals of eigenvalues only.",
-    reference="architectures.md 1.9, 3.6",
+    proof="s_t = sum_i c_i l_i^t with l_i > 0 (diagonal transitions, or the symmetric I - b k "
+    "k'). An exponential sum with n positive bases has at most n - 1 real zeros (Descartes' rule "
+    "for exponential sums, by induction: divide by l_1^t, differentiate, use Rolle). If no "
+    "eigenvalue of A(z) is real positive, s changes its sign for ever: a power series with "
+    "coefficients of one sign from some index on is singular at a point of the positive axis "
+    "(Vivanti-Pringsheim), and sum s_t x^t is singular at reciprocals of eigenvalues only.",
+    reference="dsf2026",
     kind="separation/sign-changes",
 )
 
@@ -179,8 +183,7 @@ class Invertible(TailSeparation):
 
     def defect(self, family: Family, rng: np.random.Generator) -> float:
         """1 where s vanishes (to rounding) n times in a row after having been large."""
-        n = int(rng.integers(1, 4))
-        n += n % 2 if any("n/2" in f.axes for f in family.spec.values()) else 0
+        n = draw_size(family, rng)
         s = tail(drawn(family, "abz", n, rng), n + 1, floats)
         return float(np.any((np.abs(s[0]) > 1e-3) & np.all(np.abs(s[1:]) < 1e-14, axis=0)))
 
@@ -202,13 +205,13 @@ class Invertible(TailSeparation):
 
 INVERTIBLE = Invertible(
     name="invertible transitions",
-    theorem="With invertible transitions, what a token left behind cannot vanish n steps in a row "
-    "unless it was never there.",
-    proof="s obeys the recurrence of the characteristic polynomial of A(z), whose lowest coefficient "
-    "det A(z) is not 0; so it can be run backwards from n zeros, and s is 0 everywhere. A window of "
-    "w tokens has s_{w-1} != 0 and s_t = 0 for all t >= w.",
+    theorem="With invertible transitions, what a token left behind cannot vanish n steps in a "
+    "row unless it was never there.",
+    proof="s obeys the recurrence of the characteristic polynomial of A(z), whose lowest "
+    "coefficient det A(z) is not 0; so it can be run backwards from n zeros, and s is 0 "
+    "everywhere. A window of w tokens has s_{w-1} != 0 and s_t = 0 for all t >= w.",
     closed=False,
-    reference="architectures.md 3.7",
+    reference="dsf2026",
     kind="separation/window",
 )
 
@@ -221,11 +224,10 @@ class Forgetting(TailSeparation):
         return t.affine and "pos" not in family.spec and (t.forgets or delta)
 
     def defect(self, family: Family, rng: np.random.Generator) -> float:
-        """1 where s keeps a value (to rounding) for n + 1 steps."""
-        n = int(rng.integers(1, 4))
-        n += n % 2 if any("n/2" in f.axes for f in family.spec.values()) else 0
-        s = tail(drawn(family, "abz", n, rng), n + 3, floats)[1:]
-        return float(np.any((np.abs(s[0]) > 1e-6) & np.all(np.abs(np.diff(s, axis=0)) < 1e-14, 0)))
+        """1 where s keeps a value (to rounding) for 2n + 1 steps (complex states count twice)."""
+        n = draw_size(family, rng)
+        s = tail(drawn(family, "abz", n, rng), 2 * n + 2, floats)[1:]
+        return float(np.any(_steady(s)))
 
     def search(self, b: Family) -> tuple[Alphabet, float] | None:
         if not traits(b).affine or "pos" in b.spec:
@@ -233,13 +235,12 @@ class Forgetting(TailSeparation):
         for candidate in alphabets(b, "abz", tries=4):
             letters = basis_keys(candidate)
             s = tail(letters, 6, floats)
-            if np.any((np.abs(s[0]) > 1e-6) & np.all(np.abs(np.diff(s, axis=0)) < 1e-12, axis=0)):
-                with precision(BITS):
-                    s = tail(letters, 6, enclosures)
-                    kept = [c for c in s.T if all((e - c[0]).is_zero() for e in c)]
-                    gap = max((below(c[0]) for c in kept), default=0.0)
-                if gap > 0:
-                    return letters, gap
+            if not np.any(_steady(s)):
+                continue
+            with precision(BITS):
+                gap = _exactly_steady(tail(letters, 6, enclosures))
+            if gap > 0:
+                return letters, gap
         return None
 
     def sentence(self, a: Family, b: Family, number: Any) -> str:
@@ -248,14 +249,70 @@ class Forgetting(TailSeparation):
 
 FORGETTING = Forgetting(
     name="forgetting",
-    theorem="With all eigenvalues below 1 in modulus, what a token left behind cannot keep a value "
-    "other than 0 for n + 1 steps.",
-    proof="The differences of s obey the recurrence of the characteristic polynomial p of A(z); where "
-    "s has kept the value c for n + 1 steps, s itself gives p(1) c = 0, and p(1) != 0. So linear "
-    "attention is a limit of gates that go to 1, and equal to none of them.",
+    theorem="With all eigenvalues below 1 in modulus, what a token left behind cannot keep a "
+    "value other than 0 for n + 1 steps.",
+    proof="s obeys the recurrence of the characteristic polynomial p of A(z); if it keeps the "
+    "value c for n + 1 steps, this reads p(1) c = 0, and p(1) != 0. So linear attention is a "
+    "limit of gates that go to 1, and equal to none of them.",
     closed=False,
-    reference="architectures.md 2.1",
+    reference="dsf2026",
     kind="separation/stays",
 )
 
-TAILS: tuple[TailSeparation, ...] = (SIGN_CHANGES, FORGETTING, INVERTIBLE)
+
+# ----------------------------------------------------------------------- settling
+class Settling(TailSeparation):
+    def predicate(self, family: Family) -> bool:
+        t = traits(family)
+        unit = "k" in family.spec and family.spec["k"].domain == "unit"
+        delta = t.delta and unit and (t.lossless or t.contracts)
+        return t.affine and "pos" not in family.spec and (t.forgets or delta)
+
+    def defect(self, family: Family, rng: np.random.Generator) -> float:
+        """1 where the response moves by one amount (to rounding) n + 1 times."""
+        n = draw_size(family, rng)
+        y = drawn(family, "x", n, rng).outputs("x" * (2 * n + 4), floats)[1:]
+        return float(np.any(_steady(np.diff(y, axis=0))))
+
+    def search(self, b: Family) -> tuple[Alphabet, float] | None:
+        if not traits(b).affine or "pos" in b.spec:
+            return None
+        for candidate in alphabets(b, "x", tries=4):
+            if not np.any(_steady(np.diff(candidate.outputs("x" * 7, floats)[1:], axis=0))):
+                continue
+            with precision(BITS):
+                moves = np.diff(candidate.outputs("x" * 7, enclosures), axis=0)
+                gap = _exactly_steady(moves)
+            if gap > 0:
+                return candidate, gap
+        return None
+
+    def sentence(self, a: Family, b: Family, number: Any) -> str:
+        return grows_sentence(a, b)
+
+
+def _steady(moves: np.ndarray) -> np.ndarray:
+    """For every column: all entries equal (to rounding) and not 0."""
+    size = np.abs(moves[0])
+    return (size > 1e-6) & np.all(np.abs(moves - moves[0]) <= 1e-12 * size, axis=0)
+
+
+def _exactly_steady(s: np.ndarray) -> float:
+    """The largest value of a column of balls with exactly equal entries; 0 if there is none."""
+    return max((below(c[0]) for c in s.T if all((e - c[0]).is_zero() for e in c)), default=0.0)
+
+
+SETTLING = Settling(
+    name="settling",
+    theorem="With all eigenvalues below 1 in modulus, the response to a constant token cannot "
+    "move by the same amount other than 0 n + 1 times.",
+    proof="The differences of y_t = c + C A^t e obey the recurrence of the characteristic "
+    "polynomial p of A; if they keep the value c, p(1) c = 0, and p(1) != 0. For delta steps with "
+    "unit keys and b in (0, 2) the state stays in the span of the keys of the token, where their "
+    "product shortens every vector: a step keeps the length of x only if k'x = 0.",
+    closed=False,
+    reference="dsf2026",
+    kind="separation/grows",
+)
+
+TAILS: tuple[TailSeparation, ...] = (SIGN_CHANGES, FORGETTING, SETTLING, INVERTIBLE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class Traits:
     contracts: bool = False
 
 
-@lru_cache(maxsize=None)
+@cache
 def traits(family: Family) -> Traits:
     """The traits of a family, on drawn tokens at n = 4: two complex pairs are not a scalar."""
     mech = family.bare()
@@ -61,20 +61,22 @@ def _of_draw(family: Family, seed: int) -> tuple[bool, ...]:
         o1, o2 = (o[..., mech.micro - 1 :: mech.micro, :, :] for o in (o1, o2))
     joined = mech.readout(o1 + o2, tok)
     parts = mech.readout(o1, tok) + mech.readout(o2, tok)
-    diagonal = isinstance(ltv.A, Diag)
-    a = ltv.A.values() if isinstance(ltv.A, Diag) else np.zeros(1)
-    delta = isinstance(ltv.A, LowRank) and _delta(ltv.A, dense(ltv.B))
+    A = ltv.A
+    diagonal = isinstance(A, Diag)
+    a = A.values() if isinstance(A, Diag) else np.zeros(1)
+    delta = isinstance(A, LowRank) and _delta(A, dense(ltv.B))
+    front = A.diag.values() if isinstance(A, LowRank) else np.zeros(1)
     return (
         joined.shape == parts.shape and bool(np.allclose(joined, parts, rtol=1e-12)),
         mech.micro == 1 and not mech.lookback and "pos" not in family.spec,
         diagonal,
-        diagonal and ltv.A.structure == "scalar" and not np.iscomplexobj(a),
+        diagonal and A.structure == "scalar" and not np.iscomplexobj(a),
         diagonal and not np.iscomplexobj(a) and bool(np.all(a > 0)),
         diagonal and bool(np.all(np.abs(a) < 1)),
         ltv.constant,
         delta,
-        delta and bool(np.all(ltv.A.diag.values() == 1)),
-        delta and bool(np.all(ltv.A.diag.values() < 1)),
+        delta and bool(np.all(front == 1)),
+        delta and bool(np.all(front < 1)),
     )
 
 

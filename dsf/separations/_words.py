@@ -20,8 +20,13 @@ from dsf.ops import Array
 from dsf.tokens import Field, Tokens
 
 BITS = 300
-UNIT = [(1, 0), (Fraction(3, 5), Fraction(4, 5)), (0, 1), (Fraction(4, 5), Fraction(3, 5))]
-POOL = {
+UNIT: list[tuple[Fraction, ...]] = [
+    (Fraction(1), Fraction(0)),
+    (Fraction(3, 5), Fraction(4, 5)),
+    (Fraction(0), Fraction(1)),
+    (Fraction(4, 5), Fraction(3, 5)),
+]
+POOL: dict[str, list[int | Fraction]] = {
     "real": [-2, -1, Fraction(1, 2), 1, 2, 3],
     "< 0": [-2, -1, Fraction(-1, 2)],
     "> 0": [Fraction(1, 2), 1, 2],
@@ -62,7 +67,11 @@ class Alphabet:
 
 
 def _texts(letter: Letter) -> dict[str, np.ndarray]:
-    return {k: np.frompyfunc(str, 1, 1)(x).astype(object) for k, x in letter.items()}
+    return {k: _each(str, x) for k, x in letter.items()}
+
+
+def _each(f: Callable[[Any], Any], x: np.ndarray) -> np.ndarray:
+    return np.asarray(np.frompyfunc(f, 1, 1)(x), dtype=object)
 
 
 def floats(x: np.ndarray) -> np.ndarray:
@@ -74,17 +83,17 @@ def enclosures(x: np.ndarray) -> np.ndarray:
     """Fractions as Arb balls in the current precision."""
     import flint
 
-    return np.asarray(
-        np.frompyfunc(lambda e: flint.arb(Fraction(e).numerator) / Fraction(e).denominator, 1, 1)(
-            x
-        ),
-        dtype=object,
-    )
+    return _each(lambda e: flint.arb(e.numerator) / e.denominator, x)
+
+
+def paired(family: Family) -> bool:
+    """Whether the state is made of pairs, so that n is even."""
+    return any("n/2" in f.axes for f in family.spec.values())
 
 
 def alphabets(family: Family, names: str, tries: int = 40) -> Iterator[Alphabet]:
     """Candidate letters, simplest first: the smallest state size, then the next one."""
-    sizes = [2] if any("n/2" in f.axes for f in family.spec.values()) else [1, 2]
+    sizes = [2] if paired(family) else [1, 2]
     for n in sizes:
         for seed in range(tries):
             yield alphabet(family, names, n, None if seed == 0 else np.random.default_rng(seed))
@@ -93,7 +102,7 @@ def alphabets(family: Family, names: str, tries: int = 40) -> Iterator[Alphabet]
 def alphabet(
     family: Family, names: str, n: int, rng: np.random.Generator | None = None, p: int = 1
 ) -> Alphabet:
-    """Letters with small rational entries: letter number i holds i, i+1, ... (rng None), or random."""
+    """Letters with small rational entries: letter i holds i, i+1, ... (rng None), or random."""
     sizes = {"n": n, "p": p, "d": 1, "s": family.bare().micro}
     fields = {k: f for k, f in family.spec.items() if k != "pos"}
 
@@ -102,14 +111,16 @@ def alphabet(
         if f.domain == "unit":
             return _unit_vectors(shape, i, rng)
         if rng is not None:
-            pool = np.array([Fraction(e) for e in POOL[f.domain]], dtype=object)
-            return pool[rng.integers(len(pool), size=shape)]
+            pool = POOL[f.domain]
+            return _each(lambda k: Fraction(pool[k]), rng.integers(len(pool), size=shape))
         column = np.broadcast_to(np.arange(shape[-1]), shape)
         if f.domain == "in (0, 1)":
             return np.full(shape, Fraction(1, 2), dtype=object)
+        if f.domain == "in (0, 2)":
+            return np.full(shape, Fraction(1), dtype=object)
         if f.domain == "< 0":
-            return -_fractions(1 + column)
-        return _fractions(i + column) if f.domain != "in (0, 2)" else _fractions(1 + 0 * column)
+            return -_each(lambda k: Fraction(int(k)), 1 + column)
+        return _each(lambda k: Fraction(int(k)), i + column)
 
     letters = {
         c: {k: entries(f, i) for k, f in fields.items() if f.per_token}
@@ -120,15 +131,11 @@ def alphabet(
     )
 
 
-def _fractions(x: np.ndarray) -> np.ndarray:
-    return np.asarray(np.frompyfunc(lambda e: Fraction(int(e)), 1, 1)(x), dtype=object)
-
-
 def _unit_vectors(shape: tuple[int, ...], i: int, rng: np.random.Generator | None) -> np.ndarray:
     out = np.full(shape, Fraction(0), dtype=object)
     for row, index in enumerate(np.ndindex(shape[:-1])):
         number = i - 1 + row if rng is None else int(rng.integers(len(UNIT)))
-        vector = UNIT[number % len(UNIT)] if shape[-1] > 1 else (1,)
+        vector = UNIT[number % len(UNIT)] if shape[-1] > 1 else UNIT[0][:1]
         for j, e in enumerate(vector):
-            out[(*index, j)] = Fraction(e)
+            out[(*index, j)] = e
     return out
