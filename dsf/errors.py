@@ -63,5 +63,21 @@ class MissingExtraError(DSFError, ImportError):
     """An optional library is needed and not installed."""
 
 
+class EmptyProblemError(DSFError, ValueError):
+    """An optimisation problem has no constraint, so every answer is one."""
+
+
+class TieError(DSFError, ValueError):
+    """Several tokens share the best score and none was chosen."""
+
+
+class SolverMissingError(DSFError, ImportError):
+    """A conic solver is needed and not installed."""
+
+
+class TooManySelectionsError(DSFError, ValueError):
+    """More selections of tokens than an enumeration may visit."""
+
+
 class NotContractive(UserWarning):
     """A transition has an eigenvalue outside [-1, 1]: states may grow without bound."""

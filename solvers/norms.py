@@ -1,0 +1,105 @@
+"""The norms of the margin problems, their duals, and upper bounds that hold exactly.
+
+    frobenius   |W|_F          dual: itself
+    nuclear     sum sigma_i    dual: sigma_1
+    entrywise   (sum |W_ij|^p)^(1/p), 1 < p < inf          dual: 1/p + 1/q = 1
+
+Rounding model and `gamma`: `dsf._rounding`.  pow is taken to be off by at most 8 units in the last
+place; the checker evaluates it in balls instead.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dsf._rounding import TINY, gamma
+from dsf._rounding import fro as fro_upper
+from dsf.errors import DomainError
+
+Array = np.ndarray
+
+
+def checked(norm: str, p: float | None) -> float | None:
+    """The exponent that belongs to `norm` (None unless entrywise), or DomainError."""
+    if norm not in ("frobenius", "nuclear", "entrywise"):
+        raise DomainError(
+            f'norm must be "frobenius", "nuclear" or "entrywise" (with p=); got {norm!r}'
+        )
+    if norm != "entrywise":
+        if p is not None:
+            raise DomainError(f'p = {p} belongs to norm="entrywise"; got norm={norm!r}')
+        return None
+    if p is None or not 1.0 < float(p) < np.inf:
+        raise DomainError(
+            f'norm="entrywise" needs an exponent 1 < p < inf, the potential (1/p) sum |W_ij|^p of '
+            f"mirror descent; got p = {p}"
+        )
+    return float(p)
+
+
+def value(W: Array, norm: str, p: float | None = None) -> float:
+    """The norm of W in float arithmetic."""
+    if norm == "frobenius":
+        return float(np.linalg.norm(W))
+    if norm == "nuclear":
+        return float(np.linalg.svd(W, compute_uv=False).sum())
+    return _lp(np.abs(W), float(p or 2.0))
+
+
+def upper(W: Array, norm: str, p: float | None = None) -> float:
+    """An upper bound of the norm of the float matrix W."""
+    if norm == "frobenius":
+        return fro_upper(W)
+    if norm == "nuclear":
+        return nuclear_upper(W)
+    return _lp(np.abs(W), float(p or 2.0)) * (1.0 + gamma(W.size + 32)) + TINY
+
+
+def dual_upper(G: Array, error: Array, norm: str, p: float | None = None) -> float:
+    """An upper bound of the dual norm of every matrix within `error` of G, entry by entry."""
+    if norm == "frobenius":
+        return fro_upper(np.abs(G) + error) * (1.0 + 2.0**-50) + TINY
+    if norm == "nuclear":
+        return (singular_upper(G)[0] + fro_upper(error)) * (1.0 + 2.0**-50) + TINY
+    q = float(p or 2.0) / (float(p or 2.0) - 1.0)
+    # q has one rounding: (a/top)^q changes by a factor within 1 +- q u |log(a/top)|, and where
+    # that logarithm is below -800 the entry is below the rounding of the sum
+    return _lp(np.abs(G) + error, q) * (1.0 + gamma(G.size + 2000)) + TINY
+
+
+def _lp(A: Array, p: float) -> float:
+    top = float(A.max(initial=0.0))
+    return top * float(np.sum((A / top) ** p) ** (1.0 / p)) if top > 0.0 else 0.0
+
+
+def singular_upper(G: Array) -> Array:
+    """Upper bounds of the singular values of G, in decreasing order.
+
+    With the float factors, G = U S V' + E and ||U||_2^2 <= 1 + ||U'U - I||_F, so by Weyl
+    sigma_i(G) <= ||U||_2 ||V||_2 S_i + ||E||_F.
+    """
+    return _factored(G)[1]
+
+
+def nuclear_upper(W: Array) -> float:
+    """An upper bound of the sum of the singular values: ||U|| ||V|| sum S_i + sqrt(r) ||E||_F."""
+    S, _, stretch, rest = _factored(W)
+    r = max(len(S), 1)
+    return float((S.sum() * stretch + np.sqrt(r) * rest) * (1.0 + gamma(r + 16)) + TINY)
+
+
+def _factored(G: Array) -> tuple[Array, Array, float, float]:
+    """(S, upper bounds of sigma_i(G), ||U|| ||V||, ||E||_F) for the float SVD of G."""
+    U, S, Vt = np.linalg.svd(G, full_matrices=False)
+    r = len(S)
+    rounding = gamma(r + 2) * fro_upper((np.abs(U) * S) @ np.abs(Vt)) * (1.0 + gamma(r + 8))
+    rest = fro_upper(G - (U * S) @ Vt) + 2.0 * rounding + TINY
+    stretch = _length(U) * _length(Vt.T) * (1.0 + 2.0**-50)
+    return S, (S * stretch + rest) * (1.0 + 2.0**-50), stretch, rest
+
+
+def _length(U: Array) -> float:
+    """An upper bound of ||U||_2 for a U with nearly orthonormal columns."""
+    m, r = U.shape
+    defect = fro_upper(U.T @ U - np.eye(r)) + gamma(m + 2) * fro_upper(U) ** 2
+    return float(np.sqrt(1.0 + defect) * (1.0 + 2.0**-50))

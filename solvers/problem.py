@@ -1,0 +1,235 @@
+"""The margin problem that every SVM of an attention head is an instance of.
+
+    rows    A_j = (key[plus_j] - key[minus_j]) query[query_j]'          [d e], rank one
+    margin  g* = max { min_{b_j > 0} <A_j, W> / b_j :  |W| <= 1,
+                       <A_j, W> >= 0 where b_j = 0,  <A_j, W> = 0 where equality_j }
+
+The least norm of a W with <A_j, W> >= b_j (and = 0) is 1/g*; it does not exist if g* = 0.  For any
+W and any multipliers lam (>= 0 on inequalities, free on equalities), with the dual norm |.|',
+
+    min_j <A_j, W> / (b_j |W|)  <=  g*  <=  |sum_j lam_j A_j|' / sum_j lam_j b_j .
+
+Rows are stored as indices into tables of keys and queries: the matrix A [N d*e] is needed nowhere
+but in the slow twins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from dsf.errors import DomainError, DTypeError, EmptyProblemError, NonFiniteError, ShapeError
+
+Array = np.ndarray
+NORMS = ("frobenius", "nuclear", "entrywise")
+
+
+@dataclass(frozen=True, eq=False)
+class MarginProblem:
+    """Constraints <A_j, W> >= bound_j (or = 0), A_j = (key[plus] - key[minus]) query'.
+
+    keys      [M d]    vectors on the side of the rows of W
+    queries   [m e]    vectors on the side of its columns
+    plus      [N] int  row of `keys` that is to win
+    minus     [N] int  row of `keys` that is to lose; -1 stands for the zero vector
+    query     [N] int  row of `queries`
+    bound     [N]      right-hand sides, >= 0; 0 where equality
+    equality  [N] bool
+
+    >>> p = MarginProblem.of([[1.0, 0.0], [0.0, 0.0]], [[2.0]], [0], [1], [0])
+    >>> p.matrix()
+    array([[2., 0.]])
+    """
+
+    keys: Array
+    queries: Array
+    plus: Array
+    minus: Array
+    query: Array
+    bound: Array
+    equality: Array
+
+    @classmethod
+    def of(
+        cls,
+        keys: Any,
+        queries: Any,
+        plus: Any,
+        minus: Any,
+        query: Any,
+        bound: Any = 1.0,
+        equality: Any = False,
+    ) -> MarginProblem:
+        """A problem from array-likes; `bound` and `equality` broadcast over the rows.
+
+        Raises NonFiniteError for NaN or infinity, EmptyProblemError if no row has a positive bound.
+        """
+        plus = np.asarray(plus, dtype=np.int64)
+        problem = cls(
+            real(keys, "keys", 2),
+            real(queries, "queries", 2),
+            plus,
+            np.broadcast_to(np.asarray(minus, dtype=np.int64), plus.shape).copy(),
+            np.broadcast_to(np.asarray(query, dtype=np.int64), plus.shape).copy(),
+            np.broadcast_to(np.asarray(bound, dtype=np.float64), plus.shape).copy(),
+            np.broadcast_to(np.asarray(equality, dtype=np.bool_), plus.shape).copy(),
+        )
+        if not np.any(problem.bound):
+            raise EmptyProblemError(
+                "the problem has no constraint with a positive right-hand side (no token competes "
+                "with a chosen one), so W = 0 solves it.  Give every sample at least two tokens."
+            )
+        return problem
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(d, e), the shape of W."""
+        return self.keys.shape[1], self.queries.shape[1]
+
+    @property
+    def size(self) -> int:
+        """The number of rows."""
+        return len(self.plus)
+
+    def left(self) -> Array:
+        """The differences of keys, [N d]; each entry is rounded once."""
+        D = self.keys[self.plus].copy()
+        minus = self.minus >= 0
+        D[minus] -= self.keys[self.minus[minus]]
+        return D
+
+    def right(self) -> Array:
+        """The queries of the rows, [N e]."""
+        return self.queries[self.query]
+
+    def matrix(self) -> Array:
+        """A [N d*e], row-major; the slow twin of (left, right)."""
+        return np.einsum("ji,jk->jik", self.left(), self.right()).reshape(self.size, -1)
+
+    def margins(self, W: Array) -> Array:
+        """<A_j, W> for every row, [N]."""
+        return np.einsum("jd,jd->j", self.left(), (W @ self.queries.T).T[self.query])
+
+    def combine(self, lam: Array) -> Array:
+        """sum_j lam_j A_j, [d e]."""
+        return self.left().T @ (lam[:, None] * self.right())
+
+    def rows(self, keep: Array) -> MarginProblem:
+        """The problem with the rows selected by a mask or by indices."""
+        names = ("plus", "minus", "query", "bound", "equality")
+        return replace(self, **{name: getattr(self, name)[keep] for name in names})
+
+    def arrays(self) -> dict[str, Array]:
+        """The data of the problem as witnesses."""
+        names = ("keys", "queries", "plus", "minus", "query", "bound", "equality")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledRows:
+    """The rows of a problem times one power of two, and as unit vectors.
+
+    D [N d], Z [N e]  differences and queries, scaled exactly so that the largest entry is near 1
+    unit_D, unit_Z    their rows divided by their lengths
+    h [N]             bound_j / |A_j|, the right-hand sides of the unit rows
+    exponent          A_j = 2^exponent D_j Z_j'
+    """
+
+    D: Array
+    Z: Array
+    unit_D: Array
+    unit_Z: Array
+    length: Array
+    h: Array
+    exponent: int
+
+    def gram(self) -> Array:
+        """<A_i, A_j> of the unit rows: (D D') * (Z Z'), [N N]."""
+        return (self.unit_D @ self.unit_D.T) * (self.unit_Z @ self.unit_Z.T)
+
+    def matrix(self) -> Array:
+        """The unit rows, [N d*e]."""
+        G = self.unit_D[:, :, None] * self.unit_Z[:, None, :]
+        return G.reshape(len(G), -1)
+
+
+def scale(problem: MarginProblem) -> ScaledRows:
+    """The rows brought near 1 by one power of two; no row may be zero (see `gordan.zero_row`)."""
+    D, a = _power(problem.left())
+    Z, b = _power(problem.right())
+    d, z = np.linalg.norm(D, axis=1), np.linalg.norm(Z, axis=1)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        length = d * z
+        h = problem.bound / length
+        unit_D, unit_Z = D / d[:, None], Z / z[:, None]
+    return ScaledRows(D, Z, unit_D, unit_Z, length, h, a + b)
+
+
+def _power(A: Array) -> tuple[Array, int]:
+    exponent = int(np.frexp(np.max(np.abs(A), initial=0.0))[1])
+    return np.ldexp(A, -exponent), exponent
+
+
+def real(x: Any, name: str, axes: int) -> Array:
+    """`x` as a float64 array of the given number of axes, or a typed error that names it."""
+    x = np.asarray(x)
+    if x.dtype.kind not in "iuf":
+        raise DTypeError(
+            f"`{name}` must hold real numbers; got dtype {x.dtype}.  The SVM problems are real: "
+            "pass real and imaginary parts as separate coordinates."
+        )
+    if x.ndim != axes:
+        raise ShapeError(f"`{name}` must have {axes} axes; got shape {list(x.shape)}")
+    x = x.astype(np.float64)
+    if not np.all(np.isfinite(x)):
+        index = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
+        raise NonFiniteError(
+            f"`{name}` must be finite; entry {index} is {x[index]}.  A margin is not defined for "
+            "such data: mask or drop the sample."
+        )
+    return x
+
+
+def selection(optimal: Any, n: int, T: int, name: str = "optimal") -> Array:
+    """One token index per sample, checked: integers [n] in [0, T)."""
+    chosen = np.asarray(optimal)
+    if chosen.dtype.kind not in "iu":
+        raise DTypeError(f"`{name}` must hold token indices (integers); got dtype {chosen.dtype}")
+    if chosen.shape != (n,):
+        raise ShapeError(
+            f"`{name}` must be [n] = [{n}], one token index per sample of X; "
+            f"got {list(chosen.shape)}"
+        )
+    if np.any((chosen < 0) | (chosen >= T)):
+        i = int(np.flatnonzero((chosen < 0) | (chosen >= T))[0])
+        raise DomainError(
+            f"`{name}[{i}]` = {int(chosen[i])} is no token index: X has T = {T} tokens (0-based)"
+        )
+    return chosen.astype(np.int64)
+
+
+def attention_problem(X: Any, z: Any, optimal: Any) -> MarginProblem:
+    """(x_{i,opt_i} - x_{it})' W z_i >= 1 for all samples i and tokens t != opt_i, i-major.
+
+    X [n T d], z [n e], optimal [n] -> W [d e].  Source: tarzanagh2023, (Att-SVM).
+    Raises ShapeError, DTypeError, NonFiniteError, DomainError, EmptyProblemError.
+
+    >>> p = attention_problem([[[1.0], [3.0]]], [[2.0]], [0])
+    >>> p.matrix()
+    array([[-4.]])
+    """
+    X = real(X, "X", 3)
+    n, T, d = X.shape
+    z = real(z, "z", 2)
+    if len(z) != n:
+        raise ShapeError(
+            f"`z` must be [n e] with n = {n}, one query per sample of X [{n} {T} {d}]; "
+            f"got {list(z.shape)}"
+        )
+    chosen = selection(optimal, n, T)
+    sample, token = np.nonzero(np.arange(T) != chosen[:, None])
+    return MarginProblem.of(
+        X.reshape(n * T, d), z, sample * T + chosen[sample], sample * T + token, sample
+    )
