@@ -50,6 +50,10 @@ class Family:
         """An instance with model width d, state size n, p values per head (float64).
 
         Raises ShapeError unless all sizes are at least 1.  n and p default to d.
+
+        >>> import dsf
+        >>> dsf.gla.init(d=4, n=2, p=3, heads=5).Wq.shape
+        (5, 4, 2)
         """
         n, p = d if n is None else n, d if p is None else p
         if min(d, n, p, heads) < 1:
@@ -62,15 +66,27 @@ class Family:
 
     @property
     def facts(self) -> Facts:
+        """What the class claims with these options; see `Facts`."""
         return self.bare().facts
 
     def bare(self) -> Mechanism:
-        """The equations without parameter arrays: enough for `system`, `rows` and `readout`."""
+        """The equations without parameter arrays: enough for `system`, `rows` and `readout`.
+
+        >>> import dsf
+        >>> tok = dsf.gla.draw_tokens(np.random.default_rng(0), L=3, n=2, p=1)
+        >>> dsf.gla.bare().system(tok)[0].kernel().shape
+        (3, 3)
+        """
         options = {f.name: None for f in fields(self.cls)} | self.defaults()
         return self.cls(**options)
 
     def defaults(self) -> dict[str, Any]:
-        """All static options of the class with their values in this family."""
+        """All static options of the class with their values in this family.
+
+        >>> import dsf
+        >>> dsf.mamba(skip=True).defaults()
+        {'discretisation': 'simplified', 'skip': True}
+        """
         default = {
             f.name: f.default
             for f in fields(self.cls)
@@ -82,11 +98,21 @@ class Family:
 
     @property
     def spec(self) -> dict[str, Field]:
-        """The token fields of this family."""
+        """The token fields of this family.
+
+        >>> import dsf
+        >>> dsf.gla.spec["log_a"].domain
+        '< 0'
+        """
         return self.bare().token_fields
 
     def draw_tokens(self, rng: np.random.Generator, L: int = 1, **sizes: int) -> Tokens:
-        """Random float tokens in their domains, no head axis."""
+        """Random float tokens in their domains, no head axis.
+
+        >>> import dsf
+        >>> dsf.gla.draw_tokens(np.random.default_rng(0), L=5, n=2, p=3)
+        Tokens(q [5 2], k [5 2], v [5 3], log_a [5 2])
+        """
         sizes = {"s": self.bare().micro, **sizes}
         return Tokens(
             **{k: sample(f, f.shape(sizes, L), rng) for k, f in self.spec.items() if k != "pos"}
@@ -108,7 +134,13 @@ class Family:
 
 
 def register(name: str, cls: type[Mechanism], **static: Any) -> Family:
-    """Create a family and enter it in the registry."""
+    """Create a family and enter it in the registry.
+
+    >>> import dsf
+    >>> register("fading", dsf.gla.cls)
+    fading
+    >>> del REGISTRY["fading"]
+    """
     family = Family(name, cls, static)
     REGISTRY[name] = family
     return family
@@ -118,6 +150,9 @@ def family(name: str | Family) -> Family:
     """A family by name, with options in brackets: `family("linear_attn(phi=exp)")`.
 
     Raises UnknownNameError with near matches.
+
+    >>> family("deltanet(reach=2)").facts.eigenvalues
+    '(-1, 1]'
     """
     if isinstance(name, Family):
         return name

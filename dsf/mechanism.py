@@ -49,6 +49,10 @@ class Facts:
     flops       multiplications and additions per token for the recurrence, same letters
     source      bibliography key of the paper, with the equation where known
     eigenvalues of A_t for all tokens in their domains: a name in `REGIONS`
+
+    >>> import dsf
+    >>> dsf.gla.facts.structure, dsf.gla.facts.state
+    ('diagonal', 'H*n*p')
     """
 
     structure: str
@@ -89,7 +93,13 @@ def count(formula: str, sizes: Mapping[str, int]) -> int:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """What `run` hands on: the recurrent state S, the tail of token rows, and the time t."""
+    """What `run` hands on: the recurrent state S, the tail of token rows, and the time t.
+
+    >>> import dsf
+    >>> _, state = dsf.gla.init(d=4, n=2, p=3).run(np.ones((5, 4)))
+    >>> state.S.shape, state.t
+    ((1, 2, 3), 5)
+    """
 
     S: Any = None
     tail: Tokens | None = None
@@ -121,9 +131,11 @@ class Mechanism:
 
     # ----------------------------------------------------- written by authors
     def tokens(self, u: Array) -> Tokens:
+        """The tokens of an input u [... L d]; row i depends on u_i only."""
         raise NotImplementedError
 
     def system(self, tok: Tokens) -> tuple[LTV, Array]:
+        """The linear system that the tokens make, and the values X [... L m p] that drive it."""
         raise NotImplementedError
 
     def readout(self, o: Array, tok: Tokens) -> Array:
@@ -144,6 +156,7 @@ class Mechanism:
     def init(
         cls, rng: np.random.Generator, d: int, n: int, p: int, heads: int, **options: Any
     ) -> Any:
+        """An instance with parameters drawn as in its paper; called by `Family.init`."""
         raise NotImplementedError
 
     def check(self, tok: Tokens) -> None:
@@ -156,17 +169,32 @@ class Mechanism:
         return {name: Field.parse(text) for name, text in self.spec.items()}
 
     def parameters(self) -> dict[str, Array]:
-        """The parameter arrays by name."""
+        """The parameter arrays by name.
+
+        >>> import dsf
+        >>> sorted(dsf.softmax.init(d=2).parameters())
+        ['Wk', 'Wq', 'Wv']
+        """
         named = {f.name: getattr(self, f.name) for f in fields(self)}
         return {k: v for k, v in named.items() if isinstance(v, np.ndarray) or ops.is_torch(v)}
 
     def options(self) -> dict[str, Any]:
-        """The static options by name."""
+        """The static options by name.
+
+        >>> import dsf
+        >>> dsf.s4d.init(d=2).options()
+        {'discretisation': 'zoh'}
+        """
         arrays = self.parameters()
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in arrays}
 
     def map(self, f: Callable[[Array], Array]) -> Any:
-        """f applied to every parameter: symbols, balls, torch, float32, another device."""
+        """f applied to every parameter: symbols, balls, torch, float32, another device.
+
+        >>> import dsf
+        >>> dsf.gla.init(d=2).map(np.float32)(np.ones((3, 2), dtype=np.float32)).dtype
+        dtype('float32')
+        """
         if getattr(f, "named", False):  # dsf.symbols wants to know which parameter it names
             return replace(self, **{k: f(v, k) for k, v in self.parameters().items()})  # type: ignore[call-arg]
         return replace(self, **{k: f(v) for k, v in self.parameters().items()})
@@ -178,7 +206,13 @@ class Mechanism:
 
     @cached_property
     def sizes(self) -> dict[str, int]:
-        """d, H and the sizes of the token axes, read off the arrays."""
+        """d, H and the sizes of the token axes, read off the arrays.
+
+        >>> import dsf
+        >>> sizes = dsf.gla.init(d=4, n=2, p=3, heads=5).sizes
+        >>> [sizes[letter] for letter in "dHnp"]
+        [4, 5, 2, 3]
+        """
         tok = self.tokens(ops.zeros((1, self.d), next(iter(self.parameters().values()))))
         found = {"d": self.d, "H": 1, "s": self.micro}
         for name, field in self.token_fields.items():
@@ -193,11 +227,23 @@ class Mechanism:
 
     # ------------------------------------------------------------- evaluation
     def __call__(self, u: Array) -> Array:
-        """The output sequence y [... L H p] with heads concatenated, for u [... L d]."""
+        """The output sequence y [... L H p] with heads concatenated, for u [... L d].
+
+        >>> import dsf
+        >>> dsf.gla.init(d=4, n=2, p=3, heads=5)(np.ones((7, 4))).shape
+        (7, 15)
+        """
         return self.run(u)[0]
 
     def run(self, u: Array, state: State | None = None) -> tuple[Array, State]:
-        """(y, state): continue a sequence; run(whole) = run(part), state, run(rest) at any cut."""
+        """(y, state): continue a sequence; run(whole) = run(part), state, run(rest) at any cut.
+
+        >>> import dsf
+        >>> mech, u = dsf.gla.init(d=2), np.ones((5, 2))
+        >>> y, state = mech.run(u[:3])
+        >>> bool(np.allclose(mech.run(u[3:], state)[0], mech(u)[3:], rtol=1e-14))
+        True
+        """
         mech, u = self._enter(u)
         with np.errstate(over="ignore", invalid="ignore"):
             tok = mech.tokens(u)
@@ -210,7 +256,13 @@ class Mechanism:
         return y, new
 
     def advance(self, tok: Tokens, state: State) -> tuple[Array, State]:
-        """Outputs o [... L r p] (heads apart) and the new state, from tokens instead of inputs."""
+        """Outputs o [... L r p] (heads apart) and the new state, from tokens instead of inputs.
+
+        >>> import dsf
+        >>> mech = dsf.gla.init(d=4, n=2, p=3, heads=5)
+        >>> mech.advance(mech.tokens(np.ones((7, 4))), State())[0].shape
+        (5, 7, 1, 3)
+        """
         tok = self._with_position(tok, state.t)
         L = self._length(tok)
         full = self._with_tail(tok, state.tail)
@@ -239,11 +291,23 @@ class Mechanism:
 
         A normaliser is moved into C, micro-steps are one step with several inputs, the growing
         cache of attention is a shift register.  Raises NotLinearError for a nonlinear step.
+
+        >>> import dsf
+        >>> ltv = dsf.gla.init(d=4, n=2, p=3).ltv(np.ones((5, 4)))
+        >>> ltv.length, ltv.n, ltv.A.structure
+        (5, 2, 'diagonal')
         """
         return self.frozen(u)[0]
 
     def frozen(self, u: Array) -> tuple[LTV, Array]:
-        """`ltv(u)` and the values X [... L m p] that drive it."""
+        """`ltv(u)` and the values X [... L m p] that drive it.
+
+        >>> import dsf
+        >>> mech, u = dsf.gla.init(d=4, n=2, p=3), np.ones((5, 4))
+        >>> ltv, X = mech.frozen(u)
+        >>> bool(np.allclose(ltv.scan(X)[0][0, :, 0], mech(u), rtol=1e-14))
+        True
+        """
         mech, u = self._enter(u)
         tok = mech._with_position(mech.tokens(u), 0)
         if mech._has("step"):
@@ -272,7 +336,13 @@ class Mechanism:
         return ltv, X
 
     def kernel(self, u: Array) -> Array:
-        """The token-mixing matrix [... H L L], or [... L r L m]: real part of ltv(u).kernel()."""
+        """The token-mixing matrix [... H L L], or [... L r L m]: real part of ltv(u).kernel().
+
+        >>> import dsf
+        >>> dsf.softmax.init(d=2).kernel(np.zeros((2, 2)))[0]
+        array([[1. , 0. ],
+               [0.5, 0.5]])
+        """
         if self._has("rows"):  # the weights themselves; ltv(u).kernel() rebuilds them in O(L^3)
             mech, u = self._enter(u)
             return mech.rows(mech.tokens(u), u.shape[-2])[0]
@@ -280,7 +350,12 @@ class Mechanism:
         return ops.real(M) if _is_complex(M) else M
 
     def to_torch(self) -> Any:
-        """The mechanism as a `torch.nn.Module` with its parameters registered."""
+        """The mechanism as a `torch.nn.Module` with its parameters registered.
+
+        >>> import dsf
+        >>> sum(1 for _ in dsf.softmax.init(d=2).to_torch().parameters())
+        3
+        """
         from dsf.module import Module
 
         return Module(self)
@@ -379,17 +454,30 @@ class Mechanism:
 
 
 def split_heads(u: Array) -> Array:
-    """[... L d] -> [... 1 L d], ready to be multiplied by [H d n]."""
+    """[... L d] -> [... 1 L d], ready to be multiplied by [H d n].
+
+    >>> split_heads(np.ones((5, 4))).shape
+    (1, 5, 4)
+    """
     return ops.expand(u, -3)
 
 
 def channels(x: Array) -> Array:
-    """[... L D] -> [... D L 1]: channels as heads."""
+    """[... L D] -> [... D L 1]: channels as heads.
+
+    >>> channels(np.ones((5, 4))).shape
+    (4, 5, 1)
+    """
     return ops.col(ops.mT(x))
 
 
 def causal_support(L: int, T: int, width: int | None = None) -> np.ndarray:
-    """Which of T keys the last L queries may see [L T]: the past, or the last `width` of it."""
+    """Which of T keys the last L queries may see [L T]: the past, or the last `width` of it.
+
+    >>> causal_support(2, 3, width=2).astype(int)
+    array([[1, 1, 0],
+           [0, 1, 1]])
+    """
     lag = np.arange(T - L, T)[:, None] - np.arange(T)[None, :]
     return (lag >= 0) if width is None else (lag >= 0) & (lag < width)
 

@@ -11,7 +11,18 @@ import numpy as np
 from dsf import ops
 from dsf.errors import OverflowingScanError, ShapeError, TooLargeError
 from dsf.ops import Array
-from dsf.transition import Coefficient, Dense, Transition, at, dense, each, window
+from dsf.transition import (
+    Coefficient,
+    Dense,
+    Diag,
+    LowRank,
+    Shift,
+    Transition,
+    at,
+    dense,
+    each,
+    window,
+)
 
 BLOCK = 64  # steps whose coefficients exist at the same time; also how often overflow is looked for
 
@@ -21,6 +32,10 @@ class Element:
     """The affine map S -> A S + b of a stretch of steps; `then` composes two of them.
 
     These pairs form the monoid of parallel scans: (A2, b2) after (A1, b1) is (A2 A1, A2 b1 + b2).
+
+    >>> double = Element(Diag(a=np.array([2.0])), np.ones((1, 1)))
+    >>> double.then(double).b
+    array([[3.]])
     """
 
     A: Transition
@@ -43,7 +58,6 @@ class LTV:
     constant.  The p columns of the state are p copies of one system, so vec(S) is the h of the
     dynamical-systems framework (Sieber et al. 2024, eq. (1)) with the factor I_p left out.
 
-    >>> from dsf.transition import Diag
     >>> ltv = LTV(Diag(a=np.full((1, 1), 0.5)), np.ones((1, 1, 1)), np.ones((1, 1, 1)), steps=3)
     >>> ltv.kernel()
     array([[1.  , 0.  , 0.  ],
@@ -104,18 +118,26 @@ class LTV:
         return tuple(np.broadcast_shapes(*map(tuple, shapes)))
 
     def _is_vector(self, f: Array) -> bool:
-        from dsf.transition import Diag, LowRank
-
         d = self.A.diag if isinstance(self.A, LowRank) else self.A
         return isinstance(d, Diag) and any(f is g for g in d.arrays())
 
     def map(self, f: Callable[[Array], Array]) -> LTV:
-        """f applied to every array: another dtype, device or world."""
+        """f applied to every array: another dtype, device or world.
+
+        >>> import dsf
+        >>> dsf.gla.init(d=2).ltv(np.ones((3, 2))).map(np.float32).kernel().dtype
+        dtype('float32')
+        """
         D = None if self.D is None else each(self.D, f)
         return replace(self, A=self.A.map(f), B=each(self.B, f), C=each(self.C, f), D=D)
 
     def window(self, start: int, stop: int) -> LTV:
-        """The steps start .. stop-1."""
+        """The steps start .. stop-1.
+
+        >>> import dsf
+        >>> dsf.gla.init(d=2).ltv(np.ones((5, 2))).window(1, 4).length
+        3
+        """
         rows = slice(start, stop)
         D = None if self.D is None else window(self.D, rows, -3)
         steps = len(range(self.length)[rows])
@@ -134,7 +156,13 @@ class LTV:
 
     # ------------------------------------------------------------ evaluation
     def step(self, t: int, S: Array, x: Array) -> tuple[Array, Array]:
-        """One step: (y_t [... r p], S_t [... n p]) from S_{t-1} and x_t [... m p]."""
+        """One step: (y_t [... r p], S_t [... n p]) from S_{t-1} and x_t [... m p].
+
+        >>> one = np.ones((1, 1, 1))
+        >>> ltv = LTV(Diag(a=one[0] / 2), one, one, steps=3)
+        >>> ltv.step(0, np.array([[4.0]]), np.array([[1.0]]))
+        (array([[3.]]), array([[3.]]))
+        """
         A, B, C = self.A.at(t), at(self.B, t, -3), at(self.C, t, -3)
         new = A.apply(S) + B @ x
         y = C @ (new if self.read == "after" else S)
@@ -148,6 +176,12 @@ class LTV:
         Coefficients are evaluated `BLOCK` steps at a time, so memory beyond Y is O(BLOCK).
         Raises OverflowingScanError with the first bad step if the state leaves the finite range
         while every coefficient and input is finite; NaN and infinity in the input propagate.
+
+        >>> one = np.ones((1, 1, 1))
+        >>> ltv = LTV(Diag(a=one[0] / 2), one, one, steps=3)
+        >>> Y, S = ltv.scan(np.ones((3, 1, 1)))
+        >>> Y.ravel(), S
+        (array([1.  , 1.5 , 1.75]), array([[1.75]]))
         """
         L = self._check_input(X)
         X = self._promote(X)
@@ -172,6 +206,11 @@ class LTV:
             Y = M X + R S_in,   R_i = C_i A_i ... A_first
 
         Decays enter as products over a segment only, never as quotients of cumulative products.
+
+        >>> one = np.ones((1, 1, 1))
+        >>> ltv = LTV(Diag(a=one[0] / 2), one, one, steps=3)
+        >>> ltv.chunk(np.ones((3, 1, 1)), size=2)[0].ravel()
+        array([1.  , 1.5 , 1.75])
         """
         if size < 1:
             raise ShapeError(f"LTV.chunk: size must be at least 1; got {size}")
@@ -196,6 +235,10 @@ class LTV:
 
         M_ij = C_i A_i ... A_{j+1} B_j  (i > j),   M_ii = C_i B_i + D_i       (read after)
         M_ij = C_i A_{i-1} ... A_{j+1} B_j,        M_ii = D_i                 (read before)
+
+        >>> import dsf
+        >>> dsf.lru.init(d=3, n=2).ltv(np.ones((5, 3))).kernel().shape
+        (5, 3, 5, 3)
         """
         L = self.length
         M = self._rows()[0]
@@ -241,6 +284,11 @@ class LTV:
 
         With inputs X [... stop-start m p], b is [... n p]; without, b is the reachability map
         [... n (stop-start) m] from the stacked inputs to the state.
+
+        >>> one = np.ones((1, 1, 1))
+        >>> ltv = LTV(Diag(a=one[0] / 2), one, one, steps=3)
+        >>> ltv.element(0, 3).b
+        array([[0.25, 0.5 , 1.  ]])
         """
         if not start < stop:
             raise ShapeError(f"LTV.element: needs start < stop; got {start}, {stop}")
@@ -263,6 +311,11 @@ class LTV:
         """The same system with every coefficient written out, A as [... L n n].
 
         Raises TooLargeError, naming the size, if the arrays would exceed `limit` bytes.
+
+        >>> one = np.ones((1, 1, 1))
+        >>> ltv = LTV(Diag(a=one[0] / 2), one, one, steps=3)
+        >>> ltv.dense().A.dense().shape
+        (1, 1, 1)
         """
         L, n, lead = self.length, self.n, self.batch
         count = int(np.prod(lead, dtype=object)) if lead else 1
@@ -279,7 +332,13 @@ class LTV:
         return LTV(Dense(A), dense(self.B), dense(self.C), D, self.read, self.steps)
 
     def hankel(self, k: int) -> Array:
-        """H_k = M[k:, :k] as a matrix [... (L-k) r, k m]: how the past acts on the future."""
+        """H_k = M[k:, :k] as a matrix [... (L-k) r, k m]: how the past acts on the future.
+
+        >>> one = np.ones((1, 1, 1))
+        >>> ltv = LTV(Diag(a=one[0] / 2), one, one, steps=3)
+        >>> ltv.hankel(2)
+        array([[0.25, 0.5 ]])
+        """
         if not 0 <= k <= self.length:
             raise ShapeError(f"LTV.hankel: cut k must be in 0..{self.length}; got {k}")
         return self._rows()[0][..., k * self.r :, : k * self.m]
@@ -288,6 +347,11 @@ class LTV:
         """Singular values of H_k, or the list of them for the cuts k = 1 .. L-1.
 
         They do not depend on the choice of state coordinates (`gauge`), eigenvalues do.
+
+        >>> one = np.ones((1, 1, 1))
+        >>> ltv = LTV(Diag(a=one[0] / 2), one, one, steps=3)
+        >>> [len(s) for s in ltv.hankel_singular_values()]
+        [1, 1]
         """
         if k is not None:
             return np.linalg.svd(self.hankel(k), compute_uv=False)
@@ -302,6 +366,11 @@ class LTV:
 
         (A, B, C, D)_t -> (T_t A_t T_{t-1}^{-1}, T_t B_t, C_t T_t^{-1}, D_t) leaves the kernel as it
         is (T_{-1} := T_0: the state starts at zero).  Raises ShapeError on wrong sizes.
+
+        >>> one = np.ones((1, 1, 1))
+        >>> ltv = LTV(Diag(a=one[0] / 2), one, one, steps=3)
+        >>> bool(np.allclose(ltv.gauge(np.array([[3.0]])).kernel(), ltv.kernel(), rtol=1e-15))
+        True
         """
         if T.shape[-2:] != (self.n, self.n):
             raise ShapeError(f"LTV.gauge: T must be [... n n] with n = {self.n}; got {T.shape}")
@@ -317,9 +386,13 @@ class LTV:
         )  # fmt: skip
 
     def eigenvalues(self) -> Array:
-        """Eigenvalues of A_t [... L n].  They depend on the state coordinates: see `gauge`."""
-        from dsf.transition import Diag, Shift
+        """Eigenvalues of A_t [... L n].  They depend on the state coordinates: see `gauge`.
 
+        >>> one = np.ones((1, 1, 1))
+        >>> ltv = LTV(Diag(a=one[0] / 2), one, one, steps=3)
+        >>> ltv.eigenvalues().ravel()
+        array([0.5, 0.5, 0.5])
+        """
         if isinstance(self.A, Diag):
             a = self.A.values()
             return np.broadcast_to(a, (*a.shape[:-2], self.length, self.n))
@@ -329,7 +402,13 @@ class LTV:
         return np.linalg.eigvals(np.broadcast_to(A, (*A.shape[:-3], self.length, self.n, self.n)))
 
     def growth(self) -> Array:
-        """log |A_t ... A_0|_2 for every t [... L]; rescaled on the way, so it cannot overflow."""
+        """log |A_t ... A_0|_2 for every t [... L]; rescaled on the way, so it cannot overflow.
+
+        >>> one = np.ones((1, 1, 1))
+        >>> ltv = LTV(Diag(a=one[0] / 2), one, one, steps=3)
+        >>> np.exp(ltv.growth())
+        array([0.5  , 0.25 , 0.125])
+        """
         P: Any = ops.eye(self.n, self._like())
         scale: Any = 0.0
         out = []
@@ -346,6 +425,11 @@ class LTV:
         """s steps as one, reading the last: m becomes s m, a rank-1 transition becomes rank s.
 
         Inputs are regrouped as X.reshape(..., L/s, s m, p).  Needs read="after" and s dividing L.
+
+        >>> one = np.ones((1, 1, 1))
+        >>> ltv = LTV(Diag(a=one[0] / 2), one, one, steps=3)
+        >>> ltv.window(0, 2).coarsen(2).kernel().ravel()
+        array([0.5, 1. ])
         """
         if s == 1:
             return self
@@ -368,7 +452,13 @@ class LTV:
 
     # -------------------------------------------------------------- algebra
     def __add__(self, other: LTV) -> LTV:
-        """Two systems side by side on the same input; their outputs add."""
+        """Two systems side by side on the same input; their outputs add.
+
+        >>> one = np.ones((1, 1, 1))
+        >>> ltv = LTV(Diag(a=one[0] / 2), one, one, steps=3)
+        >>> (ltv + ltv).kernel()[:, 0]
+        array([2. , 1. , 0.5])
+        """
         _check_joinable("sum", self, other, self.m == other.m and self.r == other.r)
         a, b = self.dense(), other.dense()
         zero = ops.zeros((1, a.n, b.n), a._like())
@@ -379,7 +469,13 @@ class LTV:
         )  # fmt: skip
 
     def then(self, other: LTV) -> LTV:
-        """A chain: the output of this system is the input of `other` (r here = m there)."""
+        """A chain: the output of this system is the input of `other` (r here = m there).
+
+        >>> one = np.ones((1, 1, 1))
+        >>> ltv = LTV(Diag(a=one[0] / 2), one, one, steps=3)
+        >>> ltv.then(ltv).kernel()[:, 0]
+        array([1.  , 1.  , 0.75])
+        """
         _check_joinable("chain", self, other, self.r == other.m)
         a, b = self.dense(), other.dense()
         D1 = a.D if a.D is not None else ops.zeros((1, a.r, a.m), a._like())

@@ -62,7 +62,11 @@ def each(x: Coefficient, f: Callable[[Array], Array]) -> Coefficient:
 
 
 def at(x: Coefficient, t: int, axis: int) -> Array:
-    """Row t of a time axis (negative); size 1 means constant, and a missing axis too."""
+    """Row t of a time axis (negative); size 1 means constant, and a missing axis too.
+
+    >>> at(np.arange(6.0).reshape(3, 2), 1, axis=-2)
+    array([2., 3.])
+    """
 
     def one(f: Array) -> Array:
         if f.ndim < -axis:
@@ -74,7 +78,11 @@ def at(x: Coefficient, t: int, axis: int) -> Array:
 
 
 def window(x: Coefficient, rows: slice, axis: int) -> Coefficient:
-    """A slice of a time axis (negative); constants stay constant."""
+    """A slice of a time axis (negative); constants stay constant.
+
+    >>> window(np.zeros((3, 2)), slice(1, 3), axis=-2).shape
+    (2, 2)
+    """
 
     def one(f: Array) -> Array:
         if f.ndim < -axis or f.shape[axis] == 1:
@@ -215,6 +223,11 @@ class LowRank(Transition):
     """diag(a_t) + U_t W_t' with U, W [... L n r]; W' is the transpose without conjugation.
 
     The delta rule is LowRank(Diag(a=1), U=-beta k, W=k).
+
+    >>> k = np.array([[[0.6], [0.8]]])
+    >>> LowRank(Diag(a=np.ones((1, 1))), -k, k).apply(k)[0].round(15)
+    array([[0.],
+           [0.]])
     """
 
     diag: Diag
@@ -246,7 +259,11 @@ class LowRank(Transition):
 
 @dataclass(frozen=True, eq=False)
 class Dense(Transition):
-    """A_t [... L n n] without further structure."""
+    """A_t [... L n n] without further structure.
+
+    >>> Dense(np.eye(2)[None]).structure
+    'dense'
+    """
 
     A: Coefficient
     time_axes = (("A", -3),)
@@ -271,7 +288,11 @@ class Dense(Transition):
 
 @dataclass(frozen=True, eq=False)
 class Shift(Transition):
-    """The shift register S <- (0, S_1 .. S_{n-1}) of n rows: first in, first out."""
+    """The shift register S <- (0, S_1 .. S_{n-1}) of n rows: first in, first out.
+
+    >>> Shift(3).apply(np.array([[1.0], [2.0], [3.0]])).ravel()
+    array([0., 1., 2.])
+    """
 
     size: int
     like: Array = field(default_factory=lambda: np.zeros(()))  # decides the world of dense()
@@ -308,6 +329,11 @@ def compose(second: Transition, first: Transition) -> Transition:
     | Shift     | Dense   | Dense            | Dense | Dense |
 
     (*) Dense once r + s >= n.
+
+    >>> decay, k = Diag(a=np.ones((1, 4))), np.ones((1, 4, 1))
+    >>> erase = LowRank(decay, -k / 4, k)
+    >>> (decay @ erase).structure, (erase @ erase).rank
+    ('low rank', 2)
     """
     rule = COMPOSE.get((type(second), type(first)))
     if rule is None:
