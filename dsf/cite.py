@@ -53,14 +53,16 @@ def entries() -> dict[str, str]:
 def keys(text: str) -> list[str]:
     """The bibliography keys in a reference like "dewilde1998, ch. 5; rounding: rump2006".
 
-    Raises UnknownNameError if there is none, or if a word that looks like a key (name, year and
-    perhaps a letter or word) is not in the bibliography.
+    A reference that begins with "derived" is this package's own: its first key is dsf2026.  Raises
+    UnknownNameError if there is no key, or if a word that looks like one (name, year and perhaps
+    more letters) is not in the bibliography.
 
     >>> keys("dewilde1998, ch. 5; rounding: rump2006")
     ['dewilde1998', 'rump2006']
     """
     words = re.findall(r"[A-Za-z]\w*", text)
-    used = [w for w in words if w in entries() or re.fullmatch(r"[a-z]+(19|20)\d\d[a-z]*", w)]
+    used = [OWN] if words[:1] == ["derived"] else []
+    used += [w for w in words if w in entries() or re.fullmatch(r"[a-z]+(19|20)\d\d[a-z]*", w)]
     missing = [w for w in used if w not in entries()]
     if missing or not used:
         near = difflib.get_close_matches((missing or [text])[0], entries(), n=3)

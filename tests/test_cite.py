@@ -17,15 +17,19 @@ from dsf.errors import UnknownNameError
 from dsf.family import REGISTRY
 
 ROOT = Path(__file__).parent.parent
+KEY = re.compile(r"[a-z]{2,}(19|20)\d\d[a-z]*(?=[,;:]|$)")
 FIELDS = ("author", "title", "year", "eprint", "archiveprefix", "booktitle", "journal", "volume")
 FIELDS += ("number", "pages", "publisher", "doi", "version")
 
 
 def named_sources():
-    """(place, text) of every literal `reference`, `source` or `REFERENCE` in the package."""
+    """(place, text) of every literal `reference`, `source` or `REFERENCE` in the package, and of
+    every other string that begins with a key."""
     for room in ("dsf", "solvers", "kernels", "theory_tests", "figures"):
         for path in sorted((ROOT / room).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and KEY.match(str(node.value)):
+                    yield f"{path.relative_to(ROOT)}:{node.lineno}", node.value
                 if isinstance(node, ast.keyword):
                     name, value = node.arg, node.value
                 elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
@@ -104,6 +108,7 @@ def test_certificates_and_what_carries_them():
         certificates = (one, claim(""))
 
     assert dsf.cite(Result()) == both + "\n\n" + entries()[OWN]
+    assert keys("derived: as in sandberg2004, without its condition") == [OWN, "sandberg2004"]
     assert dsf.cite(claim("")) == dsf.cite() == entries()[OWN]
 
 
