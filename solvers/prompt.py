@@ -77,7 +77,7 @@ def classifier_svm(x: Any, labels: Any, **options: Any) -> MarginSolution:
         np.where(y > 0, zero, index),
         np.zeros(n, dtype=np.int64),
     )
-    return solve(problem, title="classifier SVM", reference="hard-margin SVM", **options)
+    return solve(problem, title="classifier SVM", reference="cortes1995, hard margin", **options)
 
 
 @dataclass(frozen=True, eq=False)
