@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from dsf.errors import CertificateError
-from dsf.family import Family
+from dsf.errors import CertificateError, UnknownNameError
+from dsf.family import Family, family
 from dsf.mechanism import State
+from dsf.opponents import AnyRecurrence
 from dsf.tokens import Field, Tokens
 
 Letter = dict[str, np.ndarray]
@@ -26,6 +28,24 @@ def get(witnesses: Mapping[str, Any], name: str) -> Any:
     """A witness, or CertificateError."""
     require(name in witnesses, f"witness {name} is missing")
     return witnesses[name]
+
+
+def named(witnesses: Mapping[str, Any], name: str) -> Family:
+    """The family that a witness names, or CertificateError."""
+    try:
+        return family(str(get(witnesses, name)))
+    except UnknownNameError as e:
+        raise CertificateError(f"separation: {e}") from e
+
+
+def opponent(witnesses: Mapping[str, Any]) -> Family | AnyRecurrence:
+    """The side that has the invariant: a family, or every recurrence with n states."""
+    text = str(get(witnesses, "has"))
+    number = re.search(r"with (\d+) state", text)
+    for flag in (False, True):
+        if number and int(number[1]) > 0 and repr(AnyRecurrence(int(number[1]), flag)) == text:
+            return AnyRecurrence(int(number[1]), flag)
+    return named(witnesses, "has")
 
 
 # ------------------------------------------------------------------- reading
@@ -56,7 +76,8 @@ def _read(letter: Any) -> Letter:
 
 
 def _fit(name: str, field: Field, x: np.ndarray, sizes: dict[str, int]) -> None:
-    require(x.ndim == len(field.axes), f"field {name} has shape {x.shape}")
+    fits = x.ndim == len(field.axes) and x.size > 0
+    require(fits, f"field {name} has shape {x.shape}")
     for axis, size in zip(field.axes, x.shape, strict=True):
         letter, _, divisor = axis.partition("/")
         fixed = {"L": 1, "sL": sizes["s"]}.get(axis, int(axis) if axis.isdigit() else None)

@@ -21,6 +21,8 @@ from dsf.check._exact_tokens import (
     draw_letters,
     even_state,
     get,
+    named,
+    opponent,
     outputs,
     read_letters,
     require,
@@ -122,7 +124,7 @@ def words(c: Certificate) -> None:
     name = str(get(w, "invariant"))
     require(name in RULES, f"no invariant named {name!r}")
     expected, expression = RULES[name]
-    has, violates = family(get(w, "has")), family(get(w, "violates"))
+    has, violates = named(w, "has"), named(w, "violates")
     told = [str(x) for x in get(w, "words")]
     require(told == expected(has, violates), f"{name} is not stated on the words {told}")
     letters, constants = read_letters(violates, w)
@@ -132,7 +134,6 @@ def words(c: Certificate) -> None:
         gap = max(below(e) for e in np.ravel(expression(F)))
         reproduced(c.lower, gap)
         _sampled(has, told, expression)
-    require(c.upper is None, "a gap has no upper bound here")
     common(c, Scope.RECURRENCE, Strength.ENCLOSED)
     length = max(len(x) for x in told)
     require(c.claim == sentence(name, has, violates, length), "the claim says something else")
@@ -158,7 +159,7 @@ def rank(c: Certificate) -> None:
     from dsf.worlds import precision
 
     w = c.witnesses
-    violates, sizes = family(get(w, "violates")), [int(n) for n in get(w, "states")]
+    violates, sizes = named(w, "violates"), [int(n) for n in get(w, "states")]
     require(violates == family("softmax"), "this argument is about softmax attention")
     for n, keys, bases, told in zip(
         sizes, get(w, "keys"), get(w, "bases"), get(w, "determinants"), strict=True
@@ -171,17 +172,17 @@ def rank(c: Certificate) -> None:
         require(str(determinant) == str(told), f"the determinant for n = {n} is {determinant}")
         with precision(BITS):
             _softmax_block(violates, keys, bases, powers)
-    opponent = get(w, "has")
-    if not str(opponent).startswith("any"):
-        mech = family(opponent).bare()
-        bounded = not hasattr(mech, "support") or mech.lookback is not None
-        require(bounded, f"the state of {opponent} grows")
-        require(sizes == list(range(1, len(sizes) + 1)), "the sizes must be 1, 2, ...")
+    has = opponent(w)
+    if isinstance(has, AnyRecurrence):
+        require(sizes == [has.n], f"{has} has not {sizes} states")
     else:
-        require(opponent == repr(AnyRecurrence(sizes[0])), f"{opponent} has not {sizes} states")
-    require(c.lower == sizes[-1] + 1 and c.upper is None, f"this proves {sizes[-1] + 1} states")
+        mech = has.bare()
+        bounded = not hasattr(mech, "support") or mech.lookback is not None
+        require(bounded, f"the state of {has} grows")
+        require(sizes == list(range(1, len(sizes) + 1)), "the sizes must be 1, 2, ...")
+    require(c.lower == sizes[-1] + 1, f"this proves {sizes[-1] + 1} states")
     common(c, Scope.RECURRENCE, Strength.EXACT)
-    require(c.claim == rank_sentence(opponent, violates, sizes), "the claim says something else")
+    require(c.claim == rank_sentence(has, violates, sizes), "the claim says something else")
 
 
 def _softmax_block(f: Family, keys: list[int], bases: list[int], powers: list[list[int]]) -> None:
@@ -205,6 +206,7 @@ def _softmax_block(f: Family, keys: list[int], bases: list[int], powers: list[li
 
 # --------------------------------------------------------------------- common
 def common(c: Certificate, scope: Scope, strength: Strength) -> None:
+    require(c.upper is None, "this proves no upper bound")
     require(c.scope is scope, f"the scope must be {scope.value}")
     require(c.strength is strength, f"this argument is {strength.value}, not {c.strength.value}")
 

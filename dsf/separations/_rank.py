@@ -128,5 +128,5 @@ FINITE_STATE = FiniteState(
     "block is a row-scaled Vandermonde matrix of determinant prod m! > 0. With fewer tokens every "
     "cut has at most n tokens on one side.",
     scope=Scope.RECURRENCE,
-    reference="dsf2026",
+    reference="dewilde1998",
 )

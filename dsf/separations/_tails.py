@@ -169,7 +169,8 @@ SIGN_CHANGES = SignChanges(
     "for exponential sums, by induction: divide by l_1^t, differentiate, use Rolle). If no "
     "eigenvalue of A(z) is real positive, s changes its sign for ever: a power series with "
     "coefficients of one sign from some index on is singular at a point of the positive axis "
-    "(Vivanti-Pringsheim), and sum s_t x^t is singular at reciprocals of eigenvalues only.",
+    "(Vivanti-Pringsheim), and sum s_t x^t is singular at reciprocals of eigenvalues only; it does "
+    "not end, as A(z) is then invertible (diagonal, no zero).",
     reference="dsf2026",
     kind="separation/sign-changes",
 )
