@@ -9,12 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dsf import ops
+from dsf import _border, ops
 from dsf.errors import (
     DomainError,
-    DTypeError,
     NotLinearError,
-    OverflowingScanError,
     ShapeError,
     UnknownNameError,
 )
@@ -105,6 +103,11 @@ class State:
     tail: Tokens | None = None
     t: int = 0
 
+    def arrays(self) -> list[Array]:
+        """The arrays that the state holds."""
+        held = [] if self.S is None else [self.S]
+        return held + ([] if self.tail is None else [x for _, x in self.tail.items()])
+
 
 @dataclass(frozen=True, eq=False)
 class Mechanism:
@@ -127,7 +130,6 @@ class Mechanism:
     facts: ClassVar[Facts]
     lookback: ClassVar[int | None] = 0
     heads: ClassVar[bool] = True  # whether coefficients carry a head (or channel) axis
-    complex_ok: ClassVar[bool] = False
 
     # ----------------------------------------------------- written by authors
     def tokens(self, u: Array) -> Tokens:
@@ -244,15 +246,13 @@ class Mechanism:
         >>> bool(np.allclose(mech.run(u[3:], state)[0], mech(u)[3:], rtol=1e-14))
         True
         """
-        mech, u = self._enter(u)
+        mech, u, tok = _border.tokens(self, u)
+        state = State() if state is None else state
         with np.errstate(over="ignore", invalid="ignore"):
-            tok = mech.tokens(u)
-            if ops.is_float(u):
-                mech.check(tok)
-            o, new = mech.advance(tok, state or State())
+            o, new = mech.advance(tok, state)
         y = mech._merge(o)
-        if ops.is_float(y) and not bool(all_finite(y)):
-            mech._explain_overflow(u, y, state)
+        if ops.is_float(y) and not all(bool(all_finite(x)) for x in (y, *new.arrays())):
+            _border.explain(mech, u, y, state.arrays())
         return y, new
 
     def advance(self, tok: Tokens, state: State) -> tuple[Array, State]:
@@ -308,8 +308,8 @@ class Mechanism:
         >>> bool(np.allclose(ltv.scan(X)[0][0, :, 0], mech(u), rtol=1e-14))
         True
         """
-        mech, u = self._enter(u)
-        tok = mech._with_position(mech.tokens(u), 0)
+        mech, u, tok = _border.tokens(self, u)
+        tok = mech._with_position(tok, 0)
         if mech._has("step"):
             raise NotLinearError(
                 f"{type(self).__name__}.ltv: the step is not affine in the state, so no input "
@@ -344,8 +344,9 @@ class Mechanism:
                [0.5, 0.5]])
         """
         if self._has("rows"):  # the weights themselves; ltv(u).kernel() rebuilds them in O(L^3)
-            mech, u = self._enter(u)
-            return mech.rows(mech.tokens(u), u.shape[-2])[0]
+            mech, u, tok = _border.tokens(self, u)
+            with np.errstate(invalid="ignore"):
+                return mech.rows(tok, u.shape[-2])[0]
         M = self.ltv(u).kernel()
         return ops.real(M) if _is_complex(M) else M
 
@@ -363,55 +364,6 @@ class Mechanism:
     # ---------------------------------------------------------------- helpers
     def _has(self, method: str) -> bool:
         return hasattr(type(self), method)
-
-    def _enter(self, u: Array) -> tuple[Any, Array]:
-        """The border: dtype and shape of u, and the mechanism in the world of u."""
-        name = type(self).__name__
-        mech = self
-        if ops.is_torch(u):
-            import torch
-
-            if not any(ops.is_torch(x) for x in self.parameters().values()):
-                mech = self.map(lambda x: torch.as_tensor(x, dtype=_torch_dtype(x, u)))
-            bad = u.dtype == torch.bool or (u.is_complex() and not self.complex_ok)
-            if not bad and not (u.is_floating_point() or u.is_complex()):
-                u = u.to(torch.float64)
-        else:
-            u = np.asarray(u)
-            bad = u.dtype.kind not in "iufcO" or (u.dtype.kind == "c" and not self.complex_ok)
-            if u.dtype == object and ops.world(u) == "float":
-                bad = bad or not _all_numbers(u)
-                u = u if bad else u.astype(np.float64)
-            u = u.astype(np.float64) if u.dtype.kind in "iu" else u
-            if u.dtype == np.float16:
-                u = u.astype(np.float32)
-            u = np.ascontiguousarray(u) if u.ndim else u
-        if bad:
-            raise DTypeError(
-                f"{name}: `u` must hold real floating-point numbers; got dtype {u.dtype}. "
-                "Likely cause: a mask, text or complex data passed as input. Convert explicitly, "
-                "e.g. u.real or u.astype(float)."
-            )
-        if u.ndim < 2 or u.shape[-1] != self.d:
-            raise ShapeError(
-                f"{name}: `u` must be [... L d] with d = {self.d} (from the parameters); "
-                f"got {tuple(u.shape)}. Likely cause: swapped axes [d L], or a missing length axis."
-            )
-        return mech, u
-
-    def _explain_overflow(self, u: Array, y: Array, state: State | None) -> None:
-        """Non-finite output of finite input is an overflow; NaN and infinity in u propagate."""
-        held = [] if state is None else [state.S, *[x for _, x in (state.tail or Tokens()).items()]]
-        if not all(bool(all_finite(x)) for x in [u, *[h for h in held if h is not None]]):
-            return
-        finite = y.isfinite() if ops.is_torch(y) else np.isfinite(y)
-        bad = np.asarray(finite.reshape(-1, *y.shape[-2:]).all(0).all(-1))
-        raise OverflowingScanError(
-            f"{type(self).__name__}: the output left the range of {y.dtype} at token "
-            f"{int(np.argmin(bad))} of {y.shape[-2]}, although the input is finite. Likely cause: "
-            "input too large for the products or exponentials of this mechanism; rescale it or use "
-            "a wider dtype."
-        )
 
     def _length(self, tok: Tokens) -> int:
         """Number of tokens (rows of the per-token fields)."""
@@ -525,16 +477,3 @@ def _is_complex(x: Array) -> bool:
     if x.dtype != object:
         return x.dtype.kind == "c"
     return ops.world(x) == "ball" and any(type(e).__name__ == "acb" for e in x.flat)
-
-
-def _torch_dtype(x: Any, u: Any) -> Any:
-    import torch
-
-    real = u.dtype if u.is_floating_point() else torch.float64
-    return real if np.asarray(x).dtype.kind != "c" else torch.promote_types(real, torch.complex64)
-
-
-def _all_numbers(u: np.ndarray) -> bool:
-    from numbers import Real
-
-    return all(isinstance(e, Real) and not isinstance(e, bool) for e in u.flat)
