@@ -163,7 +163,7 @@ def _nestings(
         if back:
             found.append(_equal([path, *back], a, b, conditional=True))
         else:
-            text = f"at {path.only}, every {x} is a {y}"
+            text = f"at {path.only}, every {x} is an instance of {y}"
             notes = tuple(path.describe().splitlines())
             found.append(Finding(Verdict.NESTED, text, path.certificates(), notes, True))
     return found
@@ -191,7 +191,7 @@ def _nested(path: Path, special: Family, general: Family, proofs: list[Certifica
         notes.append(
             f"strictly: {outside[0].claim}" if outside else "whether strictly is not known here"
         )
-        statement = f"every {special} is a {general}"
+        statement = f"every {special} is an instance of {general}"
         return Finding(Verdict.NESTED, statement, (*path.certificates(), *outside), tuple(notes))
     unreached = _take(proofs, special)
     notes += [f"not reached inside the domain: {c.claim}" for c in unreached[:1]]

@@ -100,8 +100,8 @@ class Comparison:
         lines += _wrap(self.statement)
         first = self.findings[0] if self.findings else None
         lines += [line for note in (first.notes if first else ()) for line in _wrap(note, 2)]
-        lines += [f"  scope: {self.scope.value} ({_SCOPES[self.scope]})", ""]
-        lines += self._difference_lines() if self.differences else []
+        lines += [f"  scope: {self.scope.value} ({_SCOPES[self.scope]})"]
+        lines += ["", *self._difference_lines()] if self.differences else []
         rest = self.findings[1:]
         if rest:
             lines += ["", "also"]

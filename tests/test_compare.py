@@ -36,7 +36,7 @@ TABLE = [
     ("lru", "s4d(discretisation=bilinear)", {}, "NESTED", "d n states"),
     ("softmax", "gla", {}, "DIFFERENT", "Vandermonde"),
     ("gla", "deltanet", {}, "DIFFERENT", "4 tokens"),
-    *(("softmax", dsf.recurrence(n), {}, "DIFFERENT", f"n = {n}") for n in range(1, 6)),
+    *(("softmax", dsf.recurrence(n), {}, "DIFFERENT", f"rank {n + 1}") for n in range(1, 6)),
     *(("gru", dsf.recurrence(n, **SHORT), {}, "DIFFERENT", f"{n}") for n in range(1, 6)),
 ]
 NAMES = [f"{a} | {b} {o or ''}" for a, b, o, _, _ in TABLE]
