@@ -9,7 +9,16 @@ from typing import Any, Literal
 import numpy as np
 
 from dsf import ops
-from dsf.errors import OverflowingScanError, ShapeError, TooLargeError
+from dsf._checks import (
+    LIMIT,
+    all_finite,
+    check_coefficients,
+    check_finite,
+    check_input,
+    check_joinable,
+    check_size,
+)
+from dsf.errors import IllConditionedError, ShapeError, TimeVaryingError
 from dsf.ops import Array
 from dsf.transition import (
     Coefficient,
@@ -25,6 +34,7 @@ from dsf.transition import (
 )
 
 BLOCK = 64  # steps whose coefficients exist at the same time; also how often overflow is looked for
+ADVICE = "Use scan, chunk or window, which need memory for a stretch of steps only."
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,22 +193,23 @@ class LTV:
         >>> Y.ravel(), S
         (array([1.  , 1.5 , 1.75]), array([[1.75]]))
         """
-        L = self._check_input(X)
-        X = self._promote(X)
-        S = self._state(X) if S is None else self._promote(S)
+        ltv, X, S = self._driven_by(X, S)
+        return ltv._scan(X, S, 0, ltv.length)
+
+    def _scan(self, X: Array, S: Array, first: int, total: int) -> tuple[Array, Array]:
+        """`scan` of a stretch that starts at step `first` of `total`."""
         out = []
-        for start in range(0, L, BLOCK):
-            stop = min(start + BLOCK, L)
-            part = self.window(start, stop)._dense_parts()
-            x, S0 = X[..., start:stop, :, :], S
+        for start in range(0, self.length, BLOCK):
+            part = self.window(start, min(start + BLOCK, self.length))
+            ready, x, S0 = part._dense_parts(), X[..., start : start + BLOCK, :, :], S
+            rows = []
             with np.errstate(over="ignore", invalid="ignore"):
-                for t in range(stop - start):
-                    y, S = part.step(t, S, x[..., t, :, :])
-                    out.append(ops.expand(y, -3))
-            part._check_overflow(x, S0, S, start, L)
-        if not out:
-            return ops.zeros((*self._out_batch(X), 0, self.r, X.shape[-1]), X), S
-        return ops.cat(out, -3), S
+                for t in range(part.length):
+                    y, S = ready.step(t, S, x[..., t, :, :])
+                    rows.append(ops.expand(y, -3))
+                out.append(ops.cat(rows, -3))
+            check_finite(part, x, S0, out[-1], S, first + start, total)
+        return ops.cat(out, -3) if out else self._no_output(X), S
 
     def chunk(self, X: Array, size: int, S: Array | None = None) -> tuple[Array, Array]:
         """The same map in chunks: inside a chunk by its kernel, between chunks by the state.
@@ -214,21 +225,27 @@ class LTV:
         """
         if size < 1:
             raise ShapeError(f"LTV.chunk: size must be at least 1; got {size}")
-        L = self._check_input(X)
-        X = self._promote(X)
-        S = self._state(X) if S is None else self._promote(S)
-        out = [ops.zeros((*self._out_batch(X), 0, self.r, X.shape[-1]), X)]
-        for start in range(0, L, size):
-            stop = min(start + size, L)
-            part = self.window(start, stop)
-            M, R = part._rows()
-            x = X[..., start:stop, :, :]
-            flat = x.reshape(*x.shape[:-3], (stop - start) * self.m, x.shape[-1])
-            y = M @ flat + R @ S
-            out.append(y.reshape(*y.shape[:-2], stop - start, self.r, x.shape[-1]))
-            element = part.element(0, stop - start, x)
-            S = element.A.apply(S) + element.b
+        ltv, X, S = self._driven_by(X, S)
+        out = [ltv._no_output(X)]
+        for start in range(0, ltv.length, size):
+            part = ltv.window(start, min(start + size, ltv.length))
+            x = X[..., start : start + size, :, :]
+            with np.errstate(over="ignore", invalid="ignore"):
+                y, new = part._one_chunk(x, S)
+            if ops.is_float(y) and not (bool(all_finite(y)) and bool(all_finite(new))):
+                # 0 * NaN is NaN: a kernel would spoil the rows before it, single steps do not
+                y, new = part._scan(x, S, start, ltv.length)
+            out.append(y)
+            S = new
         return ops.cat(out, -3), S
+
+    def _one_chunk(self, X: Array, S: Array) -> tuple[Array, Array]:
+        """All steps of this system at once, by its kernel and its composed element."""
+        M, R = self._rows()
+        y = M @ X.reshape(*X.shape[:-3], self.length * self.m, X.shape[-1]) + R @ S
+        element = self.element(0, self.length, X)
+        y = y.reshape(*y.shape[:-2], self.length, self.r, X.shape[-1])
+        return y, element.A.apply(S) + element.b
 
     def kernel(self) -> Array:
         """The token-mixing operator from products of transitions: [... L L], or [... L r L m].
@@ -252,9 +269,11 @@ class LTV:
         Row vectors C_i A_i ... are carried from the right to the left, all rows at once, so this
         shares no step with `scan`.
         """
+        check_coefficients(self)
         L, r, n = self.length, self.r, self.n
         like = self._like()
         lead = self.batch
+        check_size("LTV.kernel", (*lead, L * r, L * self.m), _itemsize(like), LIMIT, ADVICE)
         C = ops.broadcast_to(self._promote(dense(self.C)), (*lead, L, r, n))
         D = None if self.D is None else self._promote(dense(self.D))
         R = ops.zeros((*lead, 0, n), like)
@@ -317,16 +336,10 @@ class LTV:
         >>> ltv.dense().A.dense().shape
         (1, 1, 1)
         """
-        L, n, lead = self.length, self.n, self.batch
-        count = int(np.prod(lead, dtype=object)) if lead else 1
-        size = 8 * count * L * (n * n + n * self.m + self.r * n)
-        if size > limit:
-            raise TooLargeError(
-                f"LTV.dense: L = {L}, n = {n}, batch {lead} need {size:,} bytes "
-                f"({size / 2**30:.1f} GiB); the limit is {limit:,}. Use scan, chunk or window, "
-                "or raise limit=."
-            )
-        eye = ops.eye(n, self._like())
+        L, n, lead, like = self.length, self.n, self.batch, self._like()
+        steps = 1 if self.constant else L
+        check_size("LTV.dense", (*lead, steps, n, n), _itemsize(like), limit, ADVICE)
+        eye = ops.eye(n, like)
         A = self.A.apply(eye) if L else ops.zeros((*lead, 0, n, n), eye)
         D = None if self.D is None else dense(self.D)
         return LTV(Dense(A), dense(self.B), dense(self.C), D, self.read, self.steps)
@@ -401,6 +414,41 @@ class LTV:
         A = self.dense().A.dense()
         return np.linalg.eigvals(np.broadcast_to(A, (*A.shape[:-3], self.length, self.n, self.n)))
 
+    def diagonalise(self) -> tuple[LTV, float]:
+        """A constant system in the coordinates of its eigenvectors, and their condition number.
+
+        (A, B, C, D) -> (Diag(w), V^{-1} B, C V, D) with A V = V diag(w), complex128; V has columns
+        of length 1, and rounding grows by about cond(V).  `scan` never does this by itself.
+        Raises TimeVaryingError unless A is constant, and IllConditionedError where cond(V) exceeds
+        1/sqrt(eps) = 6.7e7: A is defective, or nearly so.
+
+        >>> A = np.array([[[0.0, 1.0], [-1.0, 0.0]]])
+        >>> ltv = LTV(Dense(A), np.ones((1, 2, 1)), np.ones((1, 1, 2)), steps=3)
+        >>> diagonal, condition = ltv.diagonalise()
+        >>> diagonal.A.structure, round(condition, 12)
+        ('diagonal', 1.0)
+        """
+        if any(size > 1 for size in self.A.lengths()):
+            raise TimeVaryingError(
+                "LTV.diagonalise: A varies over time, and one set of eigenvectors serves one "
+                "matrix. Use ltv.window(t, t + 1) for one step, or gauge(T) with T_t [L n n]."
+            )
+        A = np.asarray(self.A.dense(self.n))
+        w, V = np.linalg.eig(A)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = np.max(np.linalg.cond(V), initial=1)
+        condition = float(found) if np.isfinite(found) else float("inf")
+        limit = float(np.finfo(V.dtype).eps) ** -0.5
+        if condition > limit:
+            raise IllConditionedError(
+                f"LTV.diagonalise: the eigenvectors have condition number {condition:.2g}, above "
+                f"1/sqrt(eps) = {limit:.2g}, so more than half of the digits would be lost. Likely "
+                "cause: a Jordan block, or eigenvalues that almost coincide. Keep the dense form; "
+                "scan does not need eigenvectors."
+            )
+        B, C = np.linalg.solve(V, dense(self.B)), dense(self.C)
+        return replace(self, A=Diag(a=w), B=B, C=C @ V), condition
+
     def growth(self) -> Array:
         """log |A_t ... A_0|_2 for every t [... L]; rescaled on the way, so it cannot overflow.
 
@@ -459,7 +507,7 @@ class LTV:
         >>> (ltv + ltv).kernel()[:, 0]
         array([2. , 1. , 0.5])
         """
-        _check_joinable("sum", self, other, self.m == other.m and self.r == other.r)
+        check_joinable("sum", self, other, self.m == other.m and self.r == other.r)
         a, b = self.dense(), other.dense()
         zero = ops.zeros((1, a.n, b.n), a._like())
         return LTV(
@@ -476,7 +524,7 @@ class LTV:
         >>> ltv.then(ltv).kernel()[:, 0]
         array([1.  , 1.  , 0.75])
         """
-        _check_joinable("chain", self, other, self.r == other.m)
+        check_joinable("chain", self, other, self.r == other.m)
         a, b = self.dense(), other.dense()
         D1 = a.D if a.D is not None else ops.zeros((1, a.r, a.m), a._like())
         D2 = b.D if b.D is not None else ops.zeros((1, b.r, b.m), b._like())
@@ -508,13 +556,18 @@ class LTV:
         return np.zeros((), dtype=np.result_type(*[np.asarray(f).dtype for f in arrays]))
 
     def _promote(self, x: Array) -> Array:
-        """x in the common dtype (torch refuses to multiply a real by a complex matrix)."""
+        """x in the common dtype, no integers and at least float32: states accumulate in it.
+
+        (torch refuses to multiply a real by a complex matrix, numpy lets integers overflow.)
+        """
         if ops.is_torch(x):
             import torch
 
-            like = self._like()
-            return x.to(torch.promote_types(x.dtype, like.dtype))
-        return x
+            kind = torch.promote_types(x.dtype, self._like().dtype)
+            return x.to(torch.promote_types(kind, torch.float32))
+        if x.dtype.kind in "iu" and self._like().dtype != object:  # exact worlds keep integers
+            return x.astype(np.float64)
+        return x.astype(np.float32) if x.dtype == np.float16 else x
 
     def _dense_parts(self) -> LTV:
         """Products multiplied out and dtypes promoted: what one block of `scan` works on."""
@@ -523,52 +576,22 @@ class LTV:
         A = self.A._rows(lambda x, axis: dense(x))
         return LTV(A, promote(dense(self.B)), promote(dense(self.C)), D, self.read, self.steps)
 
-    def _state(self, X: Array) -> Array:
-        like = X[..., :0].sum() if ops.is_torch(X) else X
-        return ops.zeros((*self._out_batch(X), self.n, X.shape[-1]), like)
+    def _driven_by(self, X: Array, S: Array | None) -> tuple[LTV, Array, Array]:
+        """This system with the length of X, X in a common dtype, and the state before it."""
+        X = X if ops.is_torch(X) else np.asarray(X)
+        L = check_input(self, X, S)
+        X = self._promote(X)
+        if S is None:
+            like = X[..., :0].sum() if ops.is_torch(X) else X
+            S = ops.zeros((*self._out_batch(X), self.n, X.shape[-1]), like)
+        return replace(self, steps=L), X, self._promote(S)
+
+    def _no_output(self, X: Array) -> Array:
+        """The output of an empty sequence."""
+        return ops.zeros((*self._out_batch(X), 0, self.r, X.shape[-1]), self._promote(X))
 
     def _out_batch(self, X: Array) -> tuple[int, ...]:
         return tuple(np.broadcast_shapes(tuple(X.shape[:-3]), self.batch))
-
-    def _check_input(self, X: Array) -> int:
-        L = X.shape[-3] if X.ndim >= 3 else -1
-        if X.ndim < 3 or X.shape[-2] != self.m or (L != self.length and not self.constant):
-            raise ShapeError(
-                f"LTV.scan: X must be [... L m p] with L = {self.length}, m = {self.m}; "
-                f"got {tuple(X.shape)}. Likely cause: another sequence's input, or swapped axes."
-            )
-        return L
-
-    def _check_overflow(self, X: Array, S0: Array, S: Array, start: int, L: int) -> None:
-        if not ops.is_float(S) or bool(all_finite(S)):
-            return
-        with np.errstate(over="ignore", invalid="ignore"):
-            if not (bool(all_finite(X)) and bool(all_finite(S0))):
-                return
-            if any(bool(_nan_or_plus_inf(f)) for f in self.arrays()):
-                return
-            for t in range(X.shape[-3]):
-                _, S0 = self.step(t, S0, X[..., t, :, :])
-                if not bool(all_finite(S0)):
-                    break
-        raise OverflowingScanError(
-            f"LTV.scan: the state left the range of {S.dtype} at step {start + t} of {L}, "
-            "although every input is finite. Likely cause: transitions above 1 in norm, or huge "
-            "inputs. "
-            "Use gates in (0, 1], rescale the input, or ask ltv.growth() first."
-        )
-
-
-def all_finite(x: Array) -> Any:
-    """Whether every entry of a float array is finite."""
-    return x.isfinite().all() if ops.is_torch(x) else np.isfinite(x).all()
-
-
-def _nan_or_plus_inf(x: Array) -> Any:
-    """Log-decays of -inf are exact zeros and stay allowed."""
-    if ops.is_torch(x):
-        return (x.isnan() | (x.isinf() & (x.real > 0))).any()
-    return (np.isnan(x) | (np.isinf(x) & (np.real(x) > 0))).any()
 
 
 def _common(sizes: list[int]) -> int:
@@ -586,10 +609,5 @@ def _block(a: Array, b: Array, c: Array, d: Array) -> Array:
     return ops.cat([ops.cat([a, b], -1), ops.cat([c, d], -1)], -2)
 
 
-def _check_joinable(what: str, a: LTV, b: LTV, sizes_fit: bool) -> None:
-    if not sizes_fit or a.read != b.read or a.length != b.length:
-        raise ShapeError(
-            f"LTV {what}: the systems do not fit: (r, m, L, read) = ({a.r}, {a.m}, {a.length}, "
-            f"{a.read!r}) and ({b.r}, {b.m}, {b.length}, {b.read!r}). Both must have the same "
-            "length and reading convention; coarsen or convert one of them."
-        )
+def _itemsize(x: Array) -> int:
+    return x.element_size() if ops.is_torch(x) else x.dtype.itemsize
