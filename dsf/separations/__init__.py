@@ -6,7 +6,7 @@ by an invariant that every member of the one has and a small exact input of the 
 
 from __future__ import annotations
 
-from dsf.certificate import Certificate
+from dsf.certificate import Certificate, Scope
 from dsf.family import Family, family
 from dsf.opponents import AnyRecurrence
 from dsf.separations._core import Separation, Side
@@ -40,16 +40,23 @@ def separate(a: Side | str, b: Side | str) -> tuple[Certificate, ...]:
 
     Each claim names its direction; `witnesses["has"]` is the side with the invariant and
     `witnesses["violates"]` the one outside of it.  Sides are families, their names, or
-    `dsf.recurrence(n)`.  Empty if no invariant tells the two apart: that proves nothing.
+    `dsf.recurrence(n)`.  Where an invariant excludes limits too, those that do not are left out.
+    Empty if no invariant tells the two apart: that proves nothing.
 
     >>> import dsf
     >>> [c.claim for c in separate(dsf.gla, dsf.deltanet)][0][:35]
     'deltanet is not nested in gla: what'
     """
     left, right = _side(a), _side(b)
-    pairs = ((left, right), (right, left))
-    found = [s.certificate(x, y) for x, y in pairs for s in SEPARATIONS]
-    return tuple(c for c in found if c is not None)
+    return (*_not_nested(left, right), *_not_nested(right, left))
+
+
+def _not_nested(a: Side, b: Side) -> tuple[Certificate, ...]:
+    """All proofs that b is not nested in a."""
+    found = [(s, s.certificate(a, b)) for s in SEPARATIONS]
+    proofs = [(s, c) for s, c in found if c is not None]
+    limits_too = any(s.closed and s.scope is Scope.RECURRENCE for s, _ in proofs)
+    return tuple(c for s, c in proofs if s.closed or not limits_too)
 
 
 def _side(x: Side | str) -> Side:
