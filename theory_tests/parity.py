@@ -25,7 +25,7 @@ falsified_by = "Bits whose parity the state (1 - 2x_1)...(1 - 2x_L) misses."
 
 
 def exact_state(bits: np.ndarray) -> np.ndarray:
-    """The product of 1 - 2x over the bits so far, by the scan of a scalar system that starts at 1."""
+    """The product of 1 - 2x over the bits so far: the scan of a scalar system from the state 1."""
     one = np.ones((1, 1, 1))
     ltv = LTV(Diag(a=1.0 - 2.0 * bits[:, None]), 0 * one, one, steps=len(bits))
     return ltv.scan(np.zeros((len(bits), 1, 1)), np.ones((1, 1)))[0][:, 0, 0]
