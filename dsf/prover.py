@@ -16,7 +16,7 @@ from dsf.mechanism import Mechanism, State
 from dsf.nestings.edge import Limit, Nesting
 from dsf.ops import Array
 from dsf.tokens import Field, Tokens, inside
-from dsf.zero import affine_parts, first_nonzero, is_zero
+from dsf.zero import affine_parts, first_nonzero, is_zero, unfold
 
 LENGTH = 7  # of the sequences on which edges are tested
 HONESTY = "random evaluation refutes for certain, confirms only with overwhelming probability"
@@ -121,7 +121,7 @@ def _obligations(edge: Nesting, n: int, p: int) -> tuple[list[str], set[str]]:
             )
             continue
         for what, defect in (("2: the step does not commute", R - target), ("3: readouts", Y - y)):
-            entries = [e for d in defect.flat for e in affine_parts(sympify(d), groups)]
+            entries = [e for d in defect.flat for e in affine_parts(unfold(sympify(d)), groups)]
             if edge.limit is not None:
                 linear = [*_symbols_of(S), *_symbols_of(now.v if "v" in now.names else now.u)]
                 entries = [c for e in entries for c in limits(e, x, edge.limit, linear)]

@@ -60,7 +60,7 @@ class Reducer:
         self.roots: list[tuple[Expr, int, Expr]] = []  # (symbol, q, base)
         self.memo: dict[Expr, Expr] = {}
         exprs = list(exprs)
-        plain = [_unfold(e) for e in exprs]
+        plain = [unfold(e) for e in exprs]
         for e in plain:
             self._collect(e)
         rational = [self._rational(e) for e in plain]
@@ -133,7 +133,7 @@ class Reducer:
         if isinstance(angle, sympy.atan2) and c.q == 1:
             y, x = angle.args
             z = (x + sympy.I * y) / sympy.sqrt(x**2 + y**2)
-            return self._rational(_unfold(z)) ** int(c)
+            return self._rational(unfold(z)) ** int(c)
         D = self.exponents[m]
         return self._name(("exp", m)) ** int(c * D)
 
@@ -237,11 +237,11 @@ class Reducer:
 _I = sympy.Symbol("_i")
 
 
-def _unfold(e: Expr) -> Expr:
+def unfold(e: Expr) -> Expr:
     """Real parts, conjugates, cosines, hyperbolic and symbolic powers as sums and exponentials."""
     if not e.args:
         return e
-    args = [_unfold(a) for a in e.args]
+    args = [unfold(a) for a in e.args]
     if isinstance(e, (sympy.re, sympy.conjugate)):
         z = args[0]
         bar = z.xreplace({sympy.I: -sympy.I})
@@ -290,28 +290,41 @@ def affine_parts(e: Expr, groups: Iterable[Iterable[Expr]]) -> list[Expr]:
     with at most one symbol of the group left.  Groups in which e is not affine are passed over.
     """
     parts = [e]
-    for group in groups:
-        group = set(group)
-        split = []
-        for part in parts:
-            used = part.free_symbols & group
-            if len(used) < 2 or _degree(part, group) > 1:
-                split.append(part)
-                continue
-            zero = dict.fromkeys(used, sympy.Integer(0))
-            split.append(part.xreplace(zero))
-            split += [part.xreplace({k: v for k, v in zero.items() if k != s}) for s in used]
-        parts = [part for part in split if part != 0]
+    for group in map(set, groups):
+        parts = [x for part in parts for x in _split(part, group) if x != 0]
     return parts
 
 
-def _degree(e: Expr, symbols: set[Expr]) -> float:
-    """An upper bound on the degree in the symbols, from the structure alone."""
-    if e in symbols:
-        return 1
-    if not e.args or not (e.free_symbols & symbols):
-        return 0
-    degrees = [_degree(a, symbols) for a in e.args]
-    if e.is_Add or isinstance(e, (sympy.re, sympy.conjugate)):
-        return max(degrees)
-    return sum(degrees) if e.is_Mul else float("inf")
+def _split(e: Expr, group: set[Expr]) -> list[Expr]:
+    """The parts of an expression without the symbols of a group, and with each of them alone."""
+    memo: dict[Expr, tuple[float, float]] = {}
+    collected: dict[Any, list[Expr]] = {}
+    for term in sympy.Add.make_args(e):
+        used = term.free_symbols & group
+        low, high = _degrees(term, group, memo)
+        if high > 1:
+            return [e]
+        zero = dict.fromkeys(used, sympy.Integer(0))
+        rest = term.xreplace(zero) if used and low == 0 else sympy.Integer(0)
+        for s in used:
+            alone = term if len(used) == 1 else term.xreplace({k: 0 * k for k in used - {s}})
+            collected.setdefault(s, []).append(alone - rest)
+        collected.setdefault(None, []).append(rest if used else term)
+    return [sympy.Add(*terms) for terms in collected.values()]
+
+
+def _degrees(
+    e: Expr, symbols: set[Expr], memo: dict[Expr, tuple[float, float]]
+) -> tuple[float, float]:
+    """Bounds on the degrees in the symbols that occur, from the structure alone."""
+    if not e.args:
+        return (1, 1) if e in symbols else (0, 0)
+    if e not in memo:
+        lows, highs = zip(*[_degrees(a, symbols, memo) for a in e.args], strict=True)
+        if e.is_Add or isinstance(e, (sympy.re, sympy.conjugate)):
+            memo[e] = min(lows), max(highs)
+        elif e.is_Mul:
+            memo[e] = sum(lows), sum(highs)
+        else:
+            memo[e] = (0, float("inf")) if any(highs) else (0, 0)
+    return memo[e]
