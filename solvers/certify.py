@@ -2,10 +2,11 @@
 
 For W and lam in float64 and exact data (the differences of keys are rounded once, by `left`):
 
-    margins     |fl(<A_j, W>) - <A_j, W>|  <=  gamma_{d+e+8} |D_j| |W| |Z_j|
-    combination |fl(D' diag(lam) Z) - sum_j lam_j A_j|  <=  gamma_{N+8} |D|' diag|lam| |Z|
+    margins     |fl(<A_j, W>) - <A_j, W>|  <=  gamma_{d+e+12} |D_j| |W| |Z_j|
+    combination |fl(D' diag(lam) Z) - sum_j lam_j A_j|  <=  gamma_{N+12} |D|' diag|lam| |Z|
 
-Both absolute products are themselves computed in float64; the constants have room for that.
+Both absolute products are themselves computed in float64; the constants have room for that, and for
+one more rounding of each entry of W or lam: a multiple of a witness proves the same bound.
 Nothing here knows which solver found the witnesses.
 """
 
@@ -43,7 +44,7 @@ def margins(D: Array, Z: Array, W: Array) -> tuple[Array, Array]:
     m = np.einsum("je,je->j", D @ W, Z)
     size = np.einsum("je,je->j", np.abs(D) @ np.abs(W), np.abs(Z))
     d, e = W.shape
-    return m, gamma(d + e + 8) * size * UP + TINY * (1.0 + float(np.abs(W).max(initial=0.0)))
+    return m, gamma(d + e + 12) * size * UP + TINY * (1.0 + float(np.abs(W).max()))
 
 
 def primal(
@@ -55,7 +56,8 @@ def primal(
         return Primal(0.0, 0.0, size)
     m, error = margins(rows.D, rows.Z, W)
     low = m - error
-    if np.any(problem.equality):
+    size *= UP  # room for one more rounding, as above
+    if problem.equality.any():
         # the nearest W that meets the equalities exactly is within `off` of this one
         off = distance(rows, problem.equality, np.abs(m) + error)
         low = low - rows.length * off * UP
@@ -64,8 +66,13 @@ def primal(
             r = float(W.size)
         size = (size + r * off) * UP
     asked = problem.bound > 0.0
-    least = float(np.min(low[asked] / problem.bound[asked])) * DOWN
-    if not np.all(low[~asked & ~problem.equality] >= 0.0) or not least > 0.0:
+    if asked.all():
+        least = float((low / problem.bound).min()) * DOWN
+    else:
+        least = float((low[asked] / problem.bound[asked]).min()) * DOWN
+        if not np.all(low[~asked & ~problem.equality] >= 0.0):
+            least = 0.0
+    if not least > 0.0:
         return Primal(0.0, min(least, 0.0), size)
     return Primal(least / size * DOWN, least, size)
 
@@ -99,20 +106,26 @@ def dual(
     problem: MarginProblem, rows: ScaledRows, lam: Array, norm: str, p: float | None = None
 ) -> Dual:
     """The bound that multipliers prove, in the units of `rows`; infinite if they prove none."""
-    lam = np.where(problem.equality, lam, np.maximum(lam, 0.0))
-    if not np.all(np.isfinite(lam)):
+    lam = clipped(problem, lam)
+    if not np.isfinite(lam).all():
         return Dual(float("inf"))
-    top = float(np.abs(lam).max(initial=0.0))
+    top = float(np.abs(lam).max())
     if top == 0.0:
         return Dual(float("inf"))
     lam = lam / top  # any positive multiple proves the same
-    weight = float(problem.bound @ lam) * (1.0 - gamma(len(lam) + 8)) - TINY
+    weight = float(problem.bound @ lam) * (1.0 - gamma(len(lam) + 12)) - TINY
     if not weight > 0.0:
         return Dual(float("inf"))
     G = rows.D.T @ (lam[:, None] * rows.Z)
     size = np.abs(rows.D).T @ (np.abs(lam)[:, None] * np.abs(rows.Z))
-    error = gamma(len(lam) + 8) * size * UP + TINY
+    error = gamma(len(lam) + 12) * size * UP + TINY
     return Dual(norms.dual_upper(G, error, norm, p) / weight * UP)
+
+
+def clipped(problem: MarginProblem, lam: Array) -> Array:
+    """lam with negative multipliers of inequalities put to 0."""
+    positive = np.maximum(lam, 0.0)
+    return np.where(problem.equality, lam, positive) if problem.equality.any() else positive
 
 
 def gap(lower: float, upper: float) -> float:

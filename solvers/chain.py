@@ -23,6 +23,7 @@ from dsf.solvers.solution import Attempt, MarginSolution
 
 OWN = ("nnls", "ascent")
 CONIC = ("CLARABEL", "OSQP", "SCS")
+REPAIR_ABOVE = 1e-9
 GOAL = {"frobenius": 1e-8, "nuclear": 1e-6, "entrywise": 1e-6}
 # solver -> function that a child process calls; one place, so that tests can put a crash there
 WORKERS = dict.fromkeys(CONIC, "dsf.solvers.cones:solve_cone")
@@ -34,35 +35,39 @@ class State:
     def __init__(self, problem: MarginProblem, rows: ScaledRows, norm: str, p: float | None):
         self.problem, self.rows, self.norm, self.p = problem, rows, norm, p
         self.W: Array | None = None
+        self.lam: Array | None = None
         self.lower, self.upper = 0.0, float("inf")
-        # each row alone bounds the margin by |A_j|'/b_j, so there always is a bound
-        used = np.flatnonzero(problem.bound > 0.0)
-        self.lam = np.zeros(problem.size)
-        self.lam[used[np.argmin(rows.length[used] / problem.bound[used])]] = 1.0
         self.attempts: list[Attempt] = []
-        self.offer(None, self.lam)
 
     def offer(self, W: Array | None, lam: Array | None) -> float:
         """Take over what proves more; the gap of these witnesses alone."""
         lower, upper = 0.0, float("inf")
-        if W is not None and np.all(np.isfinite(W)):
+        if W is not None and np.isfinite(W).all():
             found = certify.primal(self.problem, self.rows, W, self.norm, self.p)
             lower = found.lower
             if lower > self.lower:
                 self.W, self.lower = W / found.least, lower
-        for trial in (lam, None if lam is None else self._flipped(lam)):
-            if trial is not None:
-                bound = certify.dual(self.problem, self.rows, trial, self.norm, self.p).upper
-                upper = min(upper, bound)
-                if bound < self.upper:
-                    self.lam, self.upper = trial, bound
+        for trial in self._signs(lam):
+            bound = certify.dual(self.problem, self.rows, trial, self.norm, self.p).upper
+            upper = min(upper, bound)
+            if bound < self.upper:
+                self.lam, self.upper = certify.clipped(self.problem, trial), bound
         return certify.gap(lower, upper)
 
-    def _flipped(self, lam: Array) -> Array | None:
-        """The other sign convention for the multipliers of equalities."""
-        if not np.any(self.problem.equality):
-            return None
-        return np.where(self.problem.equality, -lam, lam)
+    def _signs(self, lam: Array | None) -> list[Array]:
+        """lam, and with equalities also under the other sign convention for their multipliers."""
+        if lam is None:
+            return []
+        if not self.problem.equality.any():
+            return [lam]
+        return [lam, np.where(self.problem.equality, -lam, lam)]
+
+    def one_row(self) -> Array:
+        """Each row alone bounds the margin by |A_j|'/b_j, so there always is a bound."""
+        used = np.flatnonzero(self.problem.bound > 0.0)
+        lam = np.zeros(self.problem.size)
+        lam[used[np.argmin(self.rows.length[used] / self.problem.bound[used])]] = 1.0
+        return lam
 
     @property
     def gap(self) -> float:
@@ -96,32 +101,38 @@ def solve(
     p = norms.checked(norm, p)
     goal = GOAL[norm] if goal is None else goal
     names = order(norm, problem, solvers)
-    from dsf.solvers import gordan
-
     unsolved = MarginSolution(
         problem, norm, p, None, None, float("nan"), None, 0.0, float("inf"),
         title=title, reference=reference,
     )  # fmt: skip
-    j = gordan.zero_row(problem)
-    if j is not None:
-        return _infeasible(unsolved, (np.array([j]), [1]), (), (_why_zero(problem, j),))
-    keep = np.any(problem.left(), axis=1) & np.any(problem.right(), axis=1)
-    if not np.all(keep):  # rows 0 >= 0 and 0 = 0
-        problem = problem.rows(keep)
-        unsolved = replace(unsolved, problem=problem)
     rows = scale(problem)
+    if not rows.length.all():  # a row is zero, or its length underflows
+        zero = ~(problem.left.any(axis=1) & problem.right.any(axis=1))
+        impossible = np.flatnonzero(zero & (problem.bound > 0.0))
+        if len(impossible):
+            j = int(impossible[0])
+            return _infeasible(unsolved, (np.array([j]), [1]), (), (_why_zero(problem, j),))
+        problem = problem.rows(~zero)  # rows that say 0 >= 0 or 0 = 0
+        unsolved, rows = replace(unsolved, problem=problem), scale(problem)
     state = State(problem, rows, norm, p)
 
-    for name in [x for x in names if x in OWN] or ["nnls"]:
-        u = _own(state, name)
-        if state.lower == 0.0 and u is not None:
-            proof = gordan.gordan_vector(problem, u)
-            if proof is not None:
-                return _infeasible(unsolved, proof, tuple(state.attempts), ())
-        if state.gap <= goal or (state.lower > 0.0 and norm != "frobenius"):
+    own = [x for x in names if x in OWN]
+    if not own and solvers is not None:
+        # only the solvers asked for may answer; infeasibility is proved all the same
+        aside = State(problem, state.rows, "frobenius", None)
+        proof = _own(aside, "nnls")
+        if proof is not None:
+            return _infeasible(unsolved, proof, tuple(aside.attempts), ())
+    elif not own:
+        own = ["nnls"]
+    for name in own:
+        proof = _own(state, name)
+        if proof is not None:
+            return _infeasible(unsolved, proof, tuple(state.attempts), ())
+        if state.lower > 0.0 and (state.gap <= goal or norm != "frobenius"):
             break
     for name in names:
-        if name in CONIC and not state.gap <= goal:
+        if name in CONIC and not (state.lower > 0.0 and state.gap <= goal):
             _conic(state, name, isolate, seconds)
     return _finished(unsolved, state, goal)
 
@@ -148,12 +159,10 @@ def order(norm: str, problem: MarginProblem, asked: Sequence[str] | None) -> tup
         if not ready:
             raise SolverMissingError(_install(["CLARABEL"]))
         return tuple(ready)
-    large = problem.size > least_distance.ASCENT_FROM
-    if np.any(problem.equality):
-        first: tuple[str, ...] = ("nnls",)
-    else:
-        first = ("ascent", "nnls") if large else ("nnls", "ascent")
-    return first + CONIC
+    if problem.equality.any():
+        return ("nnls", *CONIC)
+    first = least_distance.default_method(problem)
+    return (first, "nnls" if first == "ascent" else "ascent", *CONIC)
 
 
 def _installed() -> set[str]:
@@ -169,10 +178,12 @@ def _install(names: Sequence[str]) -> str:
     return f"{', '.join(names)} is not installed: `pip install cvxpy {packages}`."
 
 
-def _own(state: State, name: str) -> Array | None:
-    """One own solver; returns the vector that may prove infeasibility."""
+def _own(state: State, name: str) -> tuple[Array, list[int]] | None:
+    """One own solver; returns the Gordan vector if that is what it led to."""
+    from dsf.solvers import gordan
+
     start = time.perf_counter()
-    if not np.all(np.isfinite(state.rows.h)):
+    if not np.isfinite(state.rows.h).all():
         return None
     found = least_distance.solve(state.problem, state.rows, name)
     gap = state.offer(found.W, found.lam)
@@ -180,13 +191,19 @@ def _own(state: State, name: str) -> Array | None:
     state.attempts.append(
         Attempt(found.solver, found.status, gap, spent, iterations=found.iterations)
     )
-    return found.lam
+    if state.lower > 0.0 or found.lam is None:
+        return None
+    return gordan.gordan_vector(state.problem, found.lam)
 
 
 def _conic(state: State, name: str, isolate: bool, seconds: float) -> None:
     start = time.perf_counter()
     answer = _ask(state, name, isolate, seconds)
-    gap = state.offer(answer.get("W"), answer.get("lam"))
+    W, lam = answer.get("W"), answer.get("lam")
+    gap = state.offer(W, lam)
+    if W is not None and not gap <= REPAIR_ABOVE:
+        repaired = least_distance.repaired(state.problem, state.rows, W, state.upper)
+        gap = min(gap, state.offer(repaired, lam))
     state.attempts.append(
         Attempt(
             name,
@@ -259,7 +276,7 @@ def _infeasible(
 
 
 def _why_zero(problem: MarginProblem, j: int) -> str:
-    if not np.any(problem.right()[j]):
+    if not np.any(problem.right[j]):
         return f"row {j}: query {problem.query[j]} is zero, so no W gives its tokens a margin"
     return (
         f"row {j}: key {problem.plus[j]} is to beat key {problem.minus[j]}, which is the same "
@@ -270,22 +287,16 @@ def _why_zero(problem: MarginProblem, j: int) -> str:
 def _finished(s: MarginSolution, state: State, goal: float) -> MarginSolution:
     """The best witnesses in the units of the problem; the bounds belong to exactly these arrays."""
     exponent = state.rows.exponent
-    lam = np.where(state.problem.equality, state.lam, np.maximum(state.lam, 0.0))
-    weight = float(state.problem.bound @ lam)
-    value = float("nan")
-    if state.W is None:
-        lam, power = lam / weight, 0
-    elif state.norm == "frobenius":
-        # |sum lam_j A_j|_F = |W|_F at the optimum: b'lam = |W|^2
-        lam, power = lam / weight * norms.value(state.W, "frobenius") ** 2, 2
-    else:
-        lam, power = lam / weight * norms.value(state.W, state.norm, state.p), 1
-    upper = certify.dual(state.problem, state.rows, lam, state.norm, state.p).upper
-    W, lower = None, 0.0
-    if state.W is not None:
-        found = certify.primal(state.problem, state.rows, state.W, state.norm, state.p)
-        W, lower = _shifted(state.W, -exponent, "W"), found.lower
-        value = norms.value(W, state.norm, state.p)
+    if state.lam is None:
+        state.offer(None, state.one_row())
+    lam = state.one_row() if state.lam is None else state.lam
+    lower, upper = state.lower, state.upper
+    size = 1.0 if state.W is None else norms.value(state.W, state.norm, state.p)
+    # |sum lam_j A_j|_F = |W|_F at the optimum: b'lam = |W|^2; other norms: b'lam = |W|
+    power = 0 if state.W is None else 2 if state.norm == "frobenius" else 1
+    lam = lam * (size**power / float(state.problem.bound @ lam))
+    W = None if state.W is None else _shifted(state.W, -exponent, "W")
+    value = float("nan") if W is None else float(np.ldexp(size, -exponent))
     gap = certify.gap(lower, upper)
     notes = ()
     if W is not None and not gap <= goal:
@@ -304,11 +315,11 @@ def _finished(s: MarginSolution, state: State, goal: float) -> MarginSolution:
 
 
 def _shifted(A: Array, exponent: int, name: str) -> Array:
-    """A times a power of two, exactly."""
+    """A times a power of two: exactly, but for entries 2^-170 times the largest or smaller."""
     with np.errstate(over="ignore", under="ignore"):
         out = np.ldexp(A, exponent)
-        back = np.ldexp(out, -exponent)
-    if not np.allclose(back, A, rtol=2.0**-50, atol=2.0**-60 * float(np.abs(A).max())):
+    top = float(np.abs(out).max(initial=0.0))
+    if not 2.0**-1000 < top < np.inf and A.any():
         raise DomainError(
             f"{name} leaves the range of float64 (a factor 2^{exponent} is needed): the data are "
             "too small or too large.  Multiply X or z by one common factor; the answer is W over "

@@ -10,53 +10,62 @@ number of sweeps is capped.  Importing this module imports numba.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
-from scipy.linalg.lapack import dposv
 
-from dsf.solvers.problem import Array
+from dsf.solvers.problem import Array, ScaledRows
+from dsf.solvers.support import on_support
 
 SWEEPS = (20, 40, 80, 160, 320, 640)
 
 
-def coordinate_ascent(K: Array, h: Array) -> tuple[Array, int] | None:
-    """Multipliers lam [N] >= 0 of the optimum and the number of sweeps; None if none was reached.
+def gram(rows: ScaledRows) -> Array:
+    """`rows.gram()` with one allocation: (D D') times the products of the distinct queries."""
+    _, first, index = np.unique(rows.query, return_index=True, return_inverse=True)
+    distinct = rows.unit_Z[first]
+    K = rows.unit_D @ rows.unit_D.T
+    multiply(K, distinct @ distinct.T, index.reshape(-1))
+    return K
 
-    K [N N] with unit diagonal, h [N] >= 0.
 
-    >>> lam, _ = coordinate_ascent(np.array([[1.0, 0.5], [0.5, 1.0]]), np.array([1.0, 0.25]))
-    >>> lam
-    array([1., 0.])
+def coordinate_ascent(K: Array, h: Array, width: int = 0) -> Optimum | None:
+    """The optimum, or None if it was not reached.
+
+    K [N N] with unit diagonal, h [N] >= 0; width = d + e of the rows behind K (see `on_support`).
+
+    >>> found = coordinate_ascent(np.array([[1.0, 0.5], [0.5, 1.0]]), np.array([1.0, 0.25]))
+    >>> found.support, found.lam
+    (array([0]), array([1.]))
     """
     lam, g = np.zeros(len(h)), h.copy()
     done = 0
     for sweeps in SWEEPS:
         sweep(K, lam, g, sweeps)
         done += sweeps
-        if not np.all(np.isfinite(lam)):
+        S = np.flatnonzero(lam)
+        if not np.isfinite(lam).all() or len(S) == 0:
             return None
-        exact = on_support(K, h, lam > 0.0)
-        if exact is not None:
-            return exact, done
+        KS = K[np.ix_(S, S)]
+        exact = on_support(KS, h[S], width)
+        if exact is None or not exact[0].min() >= 0.0:
+            continue
+        # rows outside S may miss h by the rounding of K lam, which is relative to |W|
+        slack = exact[0] @ K[S] - h
+        slack[S] = 0.0
+        if slack.min() >= -(2.0**-44) * np.sqrt(h[S] @ exact[0]):
+            return Optimum(S, *exact, done)
     return None
 
 
-def on_support(K: Array, h: Array, support: Array) -> Array | None:
-    """The optimum if `support` is its support: K_SS lam_S = h_S, lam_S >= 0, K lam >= h; or None.
+class Optimum(NamedTuple):
+    """Support [s], its multipliers, those of the lifted right-hand sides, sweeps done."""
 
-    A row may miss h by the rounding of K lam, which is relative to |W| = sqrt(h'lam).
-    """
-    S = np.flatnonzero(support)
-    if len(S) == 0:
-        return None
-    _, x, info = dposv(K[np.ix_(S, S)], h[S])
-    if info != 0 or not np.all(x >= 0.0):
-        return None
-    lam = np.zeros(len(h))
-    lam[S] = x
-    slack = K @ lam - h
-    slack[S] = 0.0
-    return lam if np.all(slack >= -(2.0**-44) * np.sqrt(h @ lam)) else None
+    support: Array
+    lam: Array
+    lifted: Array
+    sweeps: int
 
 
 def sweep_twin(K: Array, lam: Array, g: Array, sweeps: int) -> None:
@@ -80,3 +89,11 @@ def sweep(K, lam, g, sweeps):  # type: ignore[no-untyped-def]
                 lam[j] = new
                 for i in range(N):
                     g[i] -= step * K[j, i]
+
+
+@numba.njit(cache=True, error_model="numpy")
+def multiply(K, C, index):  # type: ignore[no-untyped-def]
+    """K_ij <- K_ij C[index_i, index_j], in place."""
+    for i in range(len(K)):
+        for j in range(len(K)):
+            K[i, j] *= C[index[i], index[j]]

@@ -72,7 +72,7 @@ def least_norm(problem: MarginProblem, target: Array) -> LeastNorm:
     zero = np.zeros(problem.shape)
     if problem.size == 0:
         return LeastNorm(problem, target, zero, np.zeros(0), 0.0, 0.0)
-    if not np.all(np.any(problem.left(), axis=1) & np.any(problem.right(), axis=1)):
+    if not np.all(np.any(problem.left, axis=1) & np.any(problem.right, axis=1)):
         raise DomainError("an equality row is zero: duplicated tokens, or a zero query")
     rows = scale(problem)
     H = rows.gram()
@@ -112,7 +112,7 @@ def independent(problem: MarginProblem) -> MarginProblem:
     E = np.flatnonzero(problem.equality)
     if len(E) == 0:
         return problem
-    left, right = problem.left()[E], problem.right()[E]
+    left, right = problem.left[E], problem.right[E]
     A = np.einsum("ji,jk->jik", left, right).reshape(len(E), -1)
     lengths = np.linalg.norm(A, axis=1)
     E, A = E[lengths > 0.0], A[lengths > 0.0] / lengths[lengths > 0.0, None]

@@ -17,14 +17,7 @@ import numpy as np
 
 from dsf.solvers.problem import Array, MarginProblem
 
-LARGEST = 400  # rows of the support; the exact elimination is cubic, with growing integers
-
-
-def zero_row(problem: MarginProblem) -> int | None:
-    """A row with A_j = 0 and b_j > 0: unsatisfiable by itself.  None if there is none."""
-    zero = ~(np.any(problem.left(), axis=1) & np.any(problem.right(), axis=1))
-    found = np.flatnonzero(zero & (problem.bound > 0.0))
-    return int(found[0]) if len(found) else None
+LARGEST = 256  # rows of the support: exact elimination is cubic with growing integers (10 s there)
 
 
 def gordan_vector(problem: MarginProblem, u: Array) -> tuple[Array, list[int]] | None:

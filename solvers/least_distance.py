@@ -55,61 +55,65 @@ def solve(problem: MarginProblem, rows: ScaledRows, method: str | None = None) -
 
     If no W was found, `lam` still holds multipliers: those of the bound on the margin.
     """
-    if np.any(problem.equality):
+    if problem.equality.any():
         return _with_equalities(problem, rows)
     top = float(rows.h.max())
     h = rows.h / top
-    method = method or ("nnls" if problem.size <= ASCENT_FROM else "ascent")
-    if method == "ascent":
-        from dsf.solvers.coordinate_ascent import coordinate_ascent
+    D, Z = rows.unit_D, rows.unit_Z
+    width = D.shape[1] + Z.shape[1]
+    if (method or default_method(problem)) == "ascent":
+        from dsf.solvers.coordinate_ascent import coordinate_ascent, gram
 
-        K = rows.gram()
-        found = coordinate_ascent(K, h)
+        found = coordinate_ascent(gram(rows), h, width)
         if found is None:
             return Candidate(None, None, "coordinate ascent", "no optimum within the sweeps")
-        lam, sweeps = found
-        name, iterations = "coordinate ascent", sweeps
+        S, part, lifted, sweeps = found
+        DS, ZS = D[S], Z[S]
+        name = "coordinate ascent"
     else:
-        lam_or_none, u = nnls_rows(rows.matrix(), h)
-        if lam_or_none is None:
+        from dsf.solvers.support import on_support
+
+        lam, u = nnls_rows(rows.matrix(), h)
+        if lam is None:
             return Candidate(None, u / rows.length, "nnls", "residual 0")
-        lam, name, iterations, K = lam_or_none, "nnls", None, None
-    W, lam = finish(rows, h, lam, K)
-    return Candidate(W * top, lam * top / rows.length, name, "support found", iterations)
+        S = np.flatnonzero(lam)
+        DS, ZS = D[S], Z[S]
+        exact = on_support((DS @ DS.T) * (ZS @ ZS.T), h[S], width)
+        part, lifted = (lam[S], lam[S]) if exact is None else exact
+        name, sweeps = "nnls", None
+    W = DS.T @ (lifted[:, None] * ZS)
+    lam = np.zeros(len(h))
+    lam[S] = part
+    return Candidate(W * top, lam * top / rows.length, name, "support found", sweeps)
 
 
-def finish(rows: ScaledRows, h: Array, lam: Array, K: Array | None) -> tuple[Array, Array]:
-    """(W, lam) from multipliers of the unit rows: solved again on their support.
+def default_method(problem: MarginProblem) -> str:
+    """Least-distance programming for few rows and with equalities, else coordinate ascent."""
+    few = problem.size <= ASCENT_FROM or bool(problem.equality.any())
+    return "nnls" if few else "ascent"
 
-    W aims at h plus twice the rounding bound of each row, so that rows with a small h (long A_j)
-    are met to their own accuracy and not to that of the largest one.
+
+def repaired(problem: MarginProblem, rows: ScaledRows, W: Array, margin: float) -> Array | None:
+    """W + V with the shortest V that lifts every row to `margin`; None if there is none.
+
+    A conic solver meets the rows up to a tolerance relative to the longest h.  Lifting the others
+    costs almost no norm, dividing W by its least margin would cost their whole relative error.
     """
-    S = np.flatnonzero(lam > 0.0)
-    D, Z = rows.unit_D, rows.unit_Z
-    KS = (D[S] @ D[S].T) * (Z[S] @ Z[S].T) if K is None else K[np.ix_(S, S)]
-    W = D[S].T @ (lam[S, None] * Z[S])
-    d, e = W.shape
-    size = np.einsum("je,je->j", np.abs(D[S]) @ np.abs(W), np.abs(Z[S]))
-    aim = h[S] + 2.0 * gamma(d + e + 8) * size
-    both = _solve_spd(KS, np.stack([h[S], aim], axis=1))
-    if both is None:
-        return W, lam
-    if np.all(both[:, 0] >= 0.0):
-        lam = lam.copy()
-        lam[S] = both[:, 0]
-    return D[S].T @ (both[:, 1, None] * Z[S]), lam
-
-
-def _solve_spd(K: Array, right: Array) -> Array | None:
-    """K^-1 right with one step of refinement; None if K is not positive definite."""
-    from scipy.linalg import LinAlgError, cho_factor, cho_solve
-
-    try:
-        factor = cho_factor(K, check_finite=False)
-    except LinAlgError:
+    if np.any(problem.equality) or not np.isfinite(margin):
         return None
-    x = cho_solve(factor, right, check_finite=False)
-    return x + cho_solve(factor, right - K @ x, check_finite=False)
+    d, e = W.shape
+    m = np.einsum("je,je->j", rows.unit_D @ W, rows.unit_Z)
+    size = np.einsum("je,je->j", np.abs(rows.unit_D) @ np.abs(W), np.abs(rows.unit_Z))
+    short = rows.h * margin - m + 4.0 * gamma(d + e + 8) * size
+    worst = float(short.max(initial=0.0))
+    if not worst > 0.0:
+        return None
+    near = np.flatnonzero(short > -1e3 * worst)  # the others have room for a V this small
+    lam, _ = nnls_rows(rows.matrix()[near], short[near] / worst)
+    if lam is None:
+        return None
+    V = rows.unit_D[near].T @ (lam[:, None] * rows.unit_Z[near])
+    return W + worst * V
 
 
 def _with_equalities(problem: MarginProblem, rows: ScaledRows) -> Candidate:

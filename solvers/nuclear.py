@@ -92,7 +92,7 @@ def face_is_a_point(problem: MarginProblem, lam: Array) -> bool:
     used = lam * problem.bound > 1e-7 * np.max(lam * problem.bound)
     used |= problem.equality
     part = problem.rows(used)
-    left, right = part.left() @ U[:, :k], part.right() @ Vt[:k].T
+    left, right = part.left @ U[:, :k], part.right @ Vt[:k].T
     left /= np.linalg.norm(left, axis=1, keepdims=True)
     right /= np.linalg.norm(right, axis=1, keepdims=True)
     E = left[:, :, None] * right[:, None, :]

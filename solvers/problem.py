@@ -16,6 +16,8 @@ but in the slow twins.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+from math import frexp
 from typing import Any
 
 import numpy as np
@@ -93,28 +95,29 @@ class MarginProblem:
         """The number of rows."""
         return len(self.plus)
 
+    @cached_property
     def left(self) -> Array:
         """The differences of keys, [N d]; each entry is rounded once."""
-        D = self.keys[self.plus].copy()
-        minus = self.minus >= 0
-        D[minus] -= self.keys[self.minus[minus]]
-        return D
+        lost = self.keys[self.minus]
+        lost[self.minus < 0] = 0.0
+        return self.keys[self.plus] - lost
 
+    @cached_property
     def right(self) -> Array:
         """The queries of the rows, [N e]."""
         return self.queries[self.query]
 
     def matrix(self) -> Array:
         """A [N d*e], row-major; the slow twin of (left, right)."""
-        return np.einsum("ji,jk->jik", self.left(), self.right()).reshape(self.size, -1)
+        return np.einsum("ji,jk->jik", self.left, self.right).reshape(self.size, -1)
 
     def margins(self, W: Array) -> Array:
         """<A_j, W> for every row, [N]."""
-        return np.einsum("jd,jd->j", self.left(), (W @ self.queries.T).T[self.query])
+        return np.einsum("jd,jd->j", self.left, (W @ self.queries.T).T[self.query])
 
     def combine(self, lam: Array) -> Array:
         """sum_j lam_j A_j, [d e]."""
-        return self.left().T @ (lam[:, None] * self.right())
+        return self.left.T @ (lam[:, None] * self.right)
 
     def rows(self, keep: Array) -> MarginProblem:
         """The problem with the rows selected by a mask or by indices."""
@@ -134,6 +137,7 @@ class ScaledRows:
     D [N d], Z [N e]  differences and queries, scaled exactly so that the largest entry is near 1
     unit_D, unit_Z    their rows divided by their lengths
     h [N]             bound_j / |A_j|, the right-hand sides of the unit rows
+    query [N]         rows with the same number have the same query
     exponent          A_j = 2^exponent D_j Z_j'
     """
 
@@ -143,6 +147,7 @@ class ScaledRows:
     unit_Z: Array
     length: Array
     h: Array
+    query: Array
     exponent: int
 
     def gram(self) -> Array:
@@ -156,19 +161,33 @@ class ScaledRows:
 
 
 def scale(problem: MarginProblem) -> ScaledRows:
-    """The rows brought near 1 by one power of two; no row may be zero (see `gordan.zero_row`)."""
-    D, a = _power(problem.left())
-    Z, b = _power(problem.right())
-    d, z = np.linalg.norm(D, axis=1), np.linalg.norm(Z, axis=1)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        length = d * z
+    """The rows brought near 1 by one power of two; rows of length 0 get h = inf or nan."""
+    D, a = _power(problem.left)
+    Z, b = _power(problem.right)
+    d, z = _lengths(D), _lengths(Z)
+    length = d * z
+    if length.all():
         h = problem.bound / length
         unit_D, unit_Z = D / d[:, None], Z / z[:, None]
-    return ScaledRows(D, Z, unit_D, unit_Z, length, h, a + b)
+    else:
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            h = problem.bound / length
+            unit_D, unit_Z = D / d[:, None], Z / z[:, None]
+    return ScaledRows(D, Z, unit_D, unit_Z, length, h, problem.query, a + b)
+
+
+def _lengths(A: Array) -> Array:
+    """Lengths of the rows; a row of tiny entries is brought near 1 first."""
+    plain = np.sqrt(np.einsum("jk,jk->j", A, A))
+    if plain.min() > 1e-140:
+        return plain
+    top = np.abs(A).max(axis=1)
+    scaled = A / np.where(top > 0.0, top, 1.0)[:, None]
+    return top * np.sqrt(np.einsum("jk,jk->j", scaled, scaled))
 
 
 def _power(A: Array) -> tuple[Array, int]:
-    exponent = int(np.frexp(np.max(np.abs(A), initial=0.0))[1])
+    exponent = frexp(np.abs(A).max())[1]
     return np.ldexp(A, -exponent), exponent
 
 

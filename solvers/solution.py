@@ -125,7 +125,7 @@ class MarginSolution:
         w: dict[str, Any] = self.problem.arrays()
         if self.feasible is False and self.gordan is not None:
             rows, weights = self.gordan
-            w |= {"rows": rows, "gordan": [str(x) for x in weights]}
+            w |= {"rows": rows, "gordan": [hex(x) for x in weights]}
             return Certificate(
                 "margin-zero",
                 check.zero_sentence(w),

@@ -116,7 +116,7 @@ def zero(c: Certificate) -> None:
     w = common(c, Strength.EXACT)
     rows = Rows.read(w)
     support = np.asarray(w["rows"], dtype=np.int64)
-    weights = [int(str(x)) for x in w["gordan"]]
+    weights = [int(str(x), 16) for x in w["gordan"]]
     require(len(weights) == len(support) > 0, "one integer per row of the support is needed")
     require(len(set(support.tolist())) == len(support), "a row occurs twice")
     require(0 <= support.min() and support.max() < rows.size, "no such row")
