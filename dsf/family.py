@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dsf.errors import ShapeError, UnknownNameError
+from dsf.errors import DomainError, ShapeError, UnknownNameError
 from dsf.mechanism import Facts, Mechanism
 from dsf.tokens import Field, Tokens, sample
 
@@ -36,13 +36,16 @@ class Family:
     static: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, **options: Any) -> Family:
-        known = {f.name for f in fields(self.cls)} | set(getattr(self.cls, "init_options", ()))
+        known = {*self.defaults(), *getattr(self.cls, "init_options", ())}
         for option in options:
             if option not in known:
                 raise UnknownNameError(
-                    f"{self.name}: no option {option!r}; options: {', '.join(sorted(known))}"
+                    f"{self.name}: no option {option!r}; options: {', '.join(sorted(known)) or 'none'}"
                 )
-        return Family(self.name, self.cls, {**self.static, **options})
+        chosen = {
+            k: _allowed(f"{self.name}: {k}", v, self.cls.choices.get(k)) for k, v in options.items()
+        }
+        return Family(self.name, self.cls, {**self.static, **chosen})
 
     def init(
         self, d: int, n: int | None = None, p: int | None = None, heads: int = 1, seed: int = 0
@@ -186,6 +189,17 @@ def family_of(mech: Mechanism) -> Family:
     name = named[0].name if named else type(mech).__name__
     plain = Family(name, type(mech)).defaults()
     return Family(name, type(mech), {k: v for k, v in options.items() if plain.get(k) != v})
+
+
+def _allowed(what: str, value: Any, choices: Any) -> Any:
+    """The value if it is one of the choices (a tuple, or the smallest allowed integer)."""
+    if isinstance(choices, int) and (type(value) is not int or value < choices):
+        raise DomainError(f"{what} must be an integer of at least {choices}; got {value!r}")
+    if isinstance(choices, tuple):
+        if value not in choices:
+            raise UnknownNameError(f"{what} must be one of {choices}; got {value!r}")
+        return choices[choices.index(value)]  # 1 is True here
+    return value
 
 
 def _literal(text: str) -> Any:

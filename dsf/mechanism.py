@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dsf import _border, ops
+from dsf._checks import LIMIT, all_finite, check_size
 from dsf.errors import (
     DomainError,
     NotLinearError,
@@ -17,7 +18,7 @@ from dsf.errors import (
     UnknownNameError,
 )
 from dsf.ops import Array
-from dsf.system import LTV, all_finite
+from dsf.system import LTV
 from dsf.tokens import Field, Tokens
 from dsf.transition import Coefficient, Prod, Shift
 
@@ -129,6 +130,7 @@ class Mechanism:
     conventions: ClassVar[tuple[str, ...]] = ()  # scalings that another library may not have
     facts: ClassVar[Facts]
     lookback: ClassVar[int | None] = 0
+    choices: ClassVar[Mapping[str, Any]] = {}  # option -> allowed values, or the least integer
     heads: ClassVar[bool] = True  # whether coefficients carry a head (or channel) axis
 
     # ----------------------------------------------------- written by authors
@@ -277,7 +279,7 @@ class Mechanism:
                 outputs.append(o)
             o = ops.cat(outputs, -3) if outputs else self.no_output(tok)  # type: ignore[attr-defined]
         elif self._has("rows"):
-            M, X = self.rows(full, L)  # type: ignore[attr-defined]
+            M, X = self._weights(full, L)
             o = ops.expand(_mix(M, X, self.support(L, T)), -2)  # type: ignore[attr-defined]
         else:
             ltv, X = self.system(full)
@@ -318,7 +320,7 @@ class Mechanism:
             )
         L = u.shape[-2]
         if mech._has("rows"):
-            M, X = mech.rows(tok, L)
+            M, X = mech._weights(tok, L)
             n = L if mech.lookback is None else min(mech.lookback + 1, L)
             return _shift_register(M, n), ops.expand(X, -2)
         ltv, X = mech.system(mech._with_tail(tok, None))
@@ -345,9 +347,9 @@ class Mechanism:
         """
         if self._has("rows"):  # the weights themselves; ltv(u).kernel() rebuilds them in O(L^3)
             mech, u, tok = _border.tokens(self, u)
-            with np.errstate(invalid="ignore"):
-                return mech.rows(tok, u.shape[-2])[0]
-        M = self.ltv(u).kernel()
+            return mech._weights(tok, u.shape[-2])[0]
+        with np.errstate(over="ignore", invalid="ignore"):
+            M = self.ltv(u).kernel()
         return ops.real(M) if _is_complex(M) else M
 
     def to_torch(self) -> Any:
@@ -364,6 +366,16 @@ class Mechanism:
     # ---------------------------------------------------------------- helpers
     def _has(self, method: str) -> bool:
         return hasattr(type(self), method)
+
+    def _weights(self, tok: Tokens, L: int) -> tuple[Array, Array]:
+        """`rows`, refused where the weights [... H L T] would not fit into memory."""
+        lead = next(iter(tok.items()))[1].shape[:-2]
+        check_size(
+            f"{type(self).__name__}: attention weights", (*lead, L, self._length(tok)), 8, LIMIT,
+            "Run the sequence in parts (y, state = mech.run(part, state)), or use a window.",
+        )  # fmt: skip
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.rows(tok, L)  # type: ignore[attr-defined,no-any-return]
 
     def _length(self, tok: Tokens) -> int:
         """Number of tokens (rows of the per-token fields)."""

@@ -299,6 +299,30 @@ def softmax(x: Array, mask: np.ndarray | None = None) -> Array:
     return e / asum(e)
 
 
+def logits(q: Array, k: Array, mask: np.ndarray) -> Array:
+    """q k' [... L T] for q [... L n], k [... T n].
+
+    Raises OverflowingScanError where a finite query and a finite key that `mask` lets meet give
+    an infinite logit: -inf would be a silent weight of 0.
+    """
+    x = q @ mT(k)
+    if not is_float(x):
+        return x
+    finite = _torch().isfinite if is_torch(x) else np.isfinite
+    if not bool(finite(x).all()):
+        allowed = _torch().as_tensor(mask, device=x.device) if is_torch(x) else mask
+        rows, columns = expand(finite(q).all(-1), -1), expand(finite(k).all(-1), -2)
+        bad = ~finite(x) & rows & columns & allowed
+        if bool(bad.any()):
+            from dsf.errors import OverflowingScanError
+
+            raise OverflowingScanError(
+                f"attention: a logit left the range of {x.dtype}, although its query and key are "
+                "finite. Likely cause: input too large; rescale it or use a wider dtype."
+            )
+    return x
+
+
 def _refuse_infinite(bad: bool) -> None:
     if bad:
         from dsf.errors import DomainError

@@ -39,6 +39,8 @@ class DeltaNet(Mechanism):
     reach: int = 1
     unit_keys: bool = True
 
+    choices = {"reach": (1, 2), "unit_keys": (False, True)}
+
     equations = ("(I - b_t k_t k_t') S_{t-1} + b_t k_t v_t'", "S_t' q_t")
 
     @property

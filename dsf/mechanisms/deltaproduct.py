@@ -35,6 +35,8 @@ class DeltaProduct(Mechanism):
     steps: int = 2
     reach: int = 2
 
+    choices = {"steps": 1, "reach": (1, 2)}
+
     @property
     def micro(self) -> int:
         return self.steps

@@ -10,7 +10,7 @@ import numpy as np
 from dsf import ops
 from dsf.mechanism import Facts, Mechanism, split_heads
 from dsf.mechanisms._init import projection
-from dsf.mechanisms.features import POSITIVE, feature_map
+from dsf.mechanisms.features import NAMES, POSITIVE, feature_map
 from dsf.ops import Array, col, row
 from dsf.system import LTV
 from dsf.tokens import Tokens
@@ -38,6 +38,7 @@ class LinearAttention(Mechanism):
     order: int = 2
     normalise: bool = False
     init_options: ClassVar[tuple[str, ...]] = ("features",)
+    choices = {"phi": NAMES, "order": 0, "normalise": (False, True), "features": 1}
 
     equations = ("S_{t-1} + k_t v_t'", "S_t' q_t")
 

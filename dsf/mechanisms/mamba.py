@@ -41,6 +41,8 @@ class S6(Mechanism):
     discretisation: str = "simplified"
     skip: bool = False
 
+    choices = {"discretisation": ("simplified", "zoh"), "skip": (False, True)}
+
     equations = ("e^{dt_t a} h_{t-1} + dt_t k_t x_t", "q_t' h_t")
     conventions = ("channels are heads",)
 

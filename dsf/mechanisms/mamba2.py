@@ -38,6 +38,8 @@ class SSD(Mechanism):
     D: Array
     skip: bool = False
 
+    choices = {"skip": (False, True)}
+
     equations = ("e^{dt_t a} S_{t-1} + dt_t k_t v_t'", "S_t' q_t")
 
     @property

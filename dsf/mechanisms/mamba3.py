@@ -48,6 +48,8 @@ class Mamba3(Mechanism):
     D: Array
     skip: bool = False
 
+    choices = {"skip": (False, True)}
+
     equations = ("A_t S_{t-1} + two writes (t-1 and t)", "Re(S_t' q_t)")
     conventions = ("q, k RMS-normalised", "n/2 complex pairs")
 
@@ -92,7 +94,7 @@ class Mamba3(Mechanism):
         k = ops.conj(as_pairs(tok.k))
         v = row(tok.v)
         dt, lam = tok.dt[..., 1:, :], tok.lam[..., 1:, :]
-        log_a = dt * ops.as_complex(tok.a[..., 1:, :], tok.theta[..., 1:, :])
+        log_a = ops.as_complex(dt * tok.a[..., 1:, :], dt * tok.theta[..., 1:, :])
         before = (1 - lam) * dt * ops.exp(log_a) * k[..., :-1, :]
         B = ops.stack([before, lam * dt * k[..., 1:, :]], -1)
         X = ops.cat([v[..., :-1, :, :], v[..., 1:, :, :]], -2)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dsf import ops
-from dsf.errors import UnknownNameError
+from dsf.errors import DomainError, UnknownNameError
 from dsf.mechanism import Facts, Mechanism, split_heads
 from dsf.mechanisms._init import projection
 from dsf.ops import Array, col, row
@@ -36,6 +36,8 @@ class NormalisedAttention(Mechanism):
     w: Array
     b: Array
     eta: str = "exp"
+
+    choices = {"eta": ("exp", "softplus", "sigmoid")}
 
     equations = ("S_{t-1} + k_t v_t'", "S_t' q_t / eta_t")
     conventions = ("divided by eta(u_t)",)
@@ -66,6 +68,13 @@ class NormalisedAttention(Mechanism):
     def system(self, tok: Tokens) -> tuple[LTV, Array]:
         C = row(tok.q / tok.eta)
         return LTV(Diag(a=ops.ones((1, 1), tok.k)), B=col(tok.k), C=C), row(tok.v)
+
+    def check(self, tok: Tokens) -> None:
+        if bool((tok.eta == 0).any()):
+            raise DomainError(
+                f"NormalisedAttention: eta = {self.eta}(u w + b) underflowed to 0 at some token, so "
+                "the output is undefined. Likely cause: input too large; rescale it."
+            )
 
     @classmethod
     def init(

@@ -39,6 +39,8 @@ class QLSTM(Mechanism):
     alpha: Array
     reversed: bool = False
 
+    choices = {"reversed": (False, True)}
+
     equations = ("f_t h_{t-1} + g_t v_t", "o_t h_t")
     conventions = ("channels are heads",)
     spec = {

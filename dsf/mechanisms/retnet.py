@@ -40,6 +40,8 @@ class RetNet(Mechanism):
     theta: Array
     rotation: bool | str = False
 
+    choices = {"rotation": (False, True, "qk")}
+
     equations = ("gamma S_{t-1} + k_t v_t'", "S_t' q_t")
 
     @property

@@ -38,6 +38,8 @@ class RWKV6(Mechanism):
     bonus: Array
     read: str = "before"
 
+    choices = {"read": ("before", "after")}
+
     equations = ("diag(w_t) S_{t-1} + k_t v_t'", "(S_{t-1} + bonus k_t v_t')' q_t")
     spec = {"q": "L n", "k": "L n", "v": "L p", "log_w": "L n < 0", "bonus": "1 n"}
     facts = Facts(

@@ -41,6 +41,8 @@ class S4D(Mechanism):
     skip: Array
     discretisation: str = "zoh"
 
+    choices = {"discretisation": ("zoh", "bilinear")}
+
     equations = ("Abar h_{t-1} + Bbar x_t", "Re(C h_t) + D x_t")
     conventions = ("channels are heads",)
     spec = {

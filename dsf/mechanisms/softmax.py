@@ -57,7 +57,8 @@ class Softmax(Mechanism):
     def rows(self, tok: Tokens, L: int) -> tuple[Array, Array]:
         T, n = tok.k.shape[-2:]
         q = tok.q[..., T - L :, :] / ops.sqrt(ops.const(n, tok.q))
-        return ops.softmax(q @ ops.mT(tok.k), self.support(L, T)), tok.v
+        seen = self.support(L, T)
+        return ops.softmax(ops.logits(q, tok.k, seen), seen), tok.v
 
     @classmethod
     def init(
@@ -83,6 +84,8 @@ class WindowSoftmax(Softmax):
     """
 
     width: int = 4
+
+    choices = {"width": 1}
 
     @property
     def facts(self) -> Facts:  # type: ignore[override]
