@@ -39,12 +39,10 @@ class Family:
         known = {*self.defaults(), *getattr(self.cls, "init_options", ())}
         for option in options:
             if option not in known:
-                raise UnknownNameError(
-                    f"{self.name}: no option {option!r}; options: {', '.join(sorted(known)) or 'none'}"
-                )
-        chosen = {
-            k: _allowed(f"{self.name}: {k}", v, self.cls.choices.get(k)) for k, v in options.items()
-        }
+                names = ", ".join(sorted(known)) or "none"
+                raise UnknownNameError(f"{self.name}: no option {option!r}; options: {names}")
+        choices = self.cls.choices
+        chosen = {k: _allowed(f"{self.name}: {k}", v, choices.get(k)) for k, v in options.items()}
         return Family(self.name, self.cls, {**self.static, **chosen})
 
     def init(

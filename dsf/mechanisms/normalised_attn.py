@@ -72,8 +72,8 @@ class NormalisedAttention(Mechanism):
     def check(self, tok: Tokens) -> None:
         if bool((tok.eta == 0).any()):
             raise DomainError(
-                f"NormalisedAttention: eta = {self.eta}(u w + b) underflowed to 0 at some token, so "
-                "the output is undefined. Likely cause: input too large; rescale it."
+                f"NormalisedAttention: eta = {self.eta}(u w + b) underflowed to 0 at some token, "
+                "so the output is undefined. Likely cause: input too large; rescale it."
             )
 
     @classmethod
