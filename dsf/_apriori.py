@@ -48,8 +48,7 @@ def layer_bound(beta: np.ndarray) -> tuple[float, str]:
 
 
 def balanced_bound(s: np.ndarray, n: int) -> tuple[float, str]:
-    """2 sum_{j>n} b_j for the singular values s [L+1 N], one row per cut; and which case
-    applied."""
+    """2 sum_{j>n} b_j for the singular values s [L+1 N] (a row per cut), and the case."""
     layers = [layer_bound(beta) for beta in _clean(s).T[n:]]
     case = "valleys" if any(c == "valleys" for _, c in layers) else "monotone or unimodal"
     return 2.0 * sum(b for b, _ in layers), case

@@ -1,8 +1,8 @@
 """Sequential truncation of a causal operator: one pass that yields a state-space form.
 
 A causal operator is M [L r L m] with M[i, :, j, :] = 0 for j > i (flat: [L r, L m], block lower
-triangular).  Its Hankel block at cut k is H_k = M[k:, :, :k, :], the map from past inputs to
-future outputs. The pass keeps H_k ~ O_k R_k with R_k R_k' = I and O_k'O_k = diag(s_k)^2.
+triangular).  Its Hankel block at cut k is H_k = M[k:, :, :k, :], from past inputs to later outputs.
+The pass keeps H_k ~ O_k R_k with R_k R_k' = I and O_k'O_k = diag(s_k)^2.
 """
 
 from __future__ import annotations
@@ -64,15 +64,14 @@ def compress(
 
     Step k: with O_k [rows, n] known, the next Hankel block has the same column space as
 
-        Z = [O_k without its first r rows | column block k of M below the diagonal],   Z V =
-        O_{k+1},
+        Z = [O_k without its first r rows | column block k of M below the diagonal].
 
-    V the right singular vectors of Z above `tol`; then A_k = V[:n]', B_k = V[n:]', C_k = first r
-    rows of O_k. ||M - M^||_F^2 = sum_k tau_k^2 exactly, because the errors are orthogonal.
+    With V its right singular vectors above `tol`, O_{k+1} = Z V, A_k = V[:n]', B_k = V[n:]', and
+    C_k = first r rows of O_k.  ||M - M^||_F^2 = sum_k tau_k^2 exactly: the errors are orthogonal.
 
     gram=True takes V from the eigenvectors of Z'Z, which costs O(L^2 n) and sees nothing below
-    about 1e-8 ||M||; gram=False takes an SVD of Z at every step, O(L^2 n^2).  `rank` caps every
-    n_k. Raises `OutOfTime` when time.monotonic() passes `deadline` or a state count passes `limit`.
+    about 1e-8 ||M||; gram=False takes an SVD of Z at every step, O(L^2 n^2).  `rank` caps all n_k.
+    Raises `OutOfTime` when time.monotonic() passes `deadline` or a state count passes `limit`.
     """
     L, r, _, m = M.shape
     step = _gram_steps if gram else _svd_steps
@@ -133,24 +132,20 @@ def _svd_steps(M, tol, rank):
 
 
 def _gram_steps(M, tol, rank):
-    """The same from eigenvectors of Z'Z, with Z = P[k:] W and P = [O | block of columns of M] fixed
-    for BLOCK steps: P[k:]'P[k:] is updated by adding rows, never by subtracting them."""
+    """The same from eigenvectors of Z'Z.
+
+    Z = P[k:] W, with P = [O | block of columns of M] fixed for BLOCK steps; P[k:]'P[k:] is formed
+    by adding rows from the end, never by subtracting them.
+    """
     L, r, _, m = M.shape
     flat = M.reshape(L * r, L * m)
-    P = np.zeros((L * r, 0))
-    W = np.zeros((0, 0))
-    start, Ck = 0, np.zeros((r, 0))
+    P, W = np.zeros((L * r, 0)), np.zeros((0, 0))
     for start in range(0, L, BLOCK):
         stop = min(start + BLOCK, L)
-        O = P @ W if start else P
-        P = np.hstack([O, flat[start * r :, start * m : stop * m]])
-        for j in range(start, stop):  # only what lies strictly below the diagonal block
-            P[
-                : (j - start + 1) * r,
-                O.shape[1] + (j - start) * m : O.shape[1] + (j - start + 1) * m,
-            ] = 0.0
-        n0 = O.shape[1]
-        W = np.eye(n0)
+        P = np.hstack([P @ W, flat[start * r :, start * m : stop * m]])
+        W = np.eye(W.shape[1])
+        for j in range(stop - start):  # of M, only what lies strictly below the diagonal
+            P[: (j + 1) * r, len(W) + j * m : len(W) + (j + 1) * m] = 0.0
         local = P[: (stop - start) * r].reshape(stop - start, r, -1)
         tail = P[(stop - start) * r :]
         grams = np.cumsum((np.swapaxes(local, 1, 2) @ local)[::-1], axis=0)[::-1]
@@ -179,13 +174,12 @@ def _extend(W: np.ndarray, m: int) -> np.ndarray:
 def kernel(
     A: np.ndarray, B: np.ndarray, C: np.ndarray, D: np.ndarray, chunk: int = 64
 ) -> np.ndarray:
-    """M^ [L r, L m] of A [L n n], B [L n m], C [L r n], D [L r m] with read="before", chunk by
-    chunk.
+    """M^ [L r, L m] of A [L n n], B [L n m], C [L r n], D [L r m] (read before), by chunks.
 
         M^[t, j] = C_t A_{t-1} ... A_{j+1} B_j  (j < t),     M^[t, t] = D_t
 
-    The rows of a chunk [s, e) are (C_t A_{t-1} ... A_s) X_s with X_s = [A_{s-1} ... A_{j+1}
-    B_j]_{j<s}.
+    The rows t of a chunk that starts at s are (C_t A_{t-1} ... A_s) X_s, where column j < s of X_s
+    is A_{s-1} ... A_{j+1} B_j.
     """
     L, n, m = B.shape
     r = C.shape[1]

@@ -2,8 +2,7 @@
 
 A causal operator is M [L r L m]; its Hankel block at cut k is H_k = M[k:, :, :k, :] as a matrix.
 A linear recurrence with n states has rank H_k <= n at every cut, so by Eckart and Young its
-distance from M is at least max_k sigma_{n+1}(H_k), whatever its gates are (Van der Veen and
-Dewilde).
+distance from M is at least max_k sigma_{n+1}(H_k), whatever its gates are (van der Veen, Dewilde).
 """
 
 from __future__ import annotations
@@ -21,8 +20,7 @@ SMALL = 300  # below this size a full SVD is as fast as a sketch
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """Test subspaces U [p c], V [q c] at cut k, and `sigma` [c]: proved, sigma[j] <=
-    sigma_{j+1}(H_k)."""
+    """Test subspaces U [p c], V [q c] at cut k, and sigma [c] with sigma[j] <= sigma_{j+1}(H_k)."""
 
     k: int
     U: np.ndarray
@@ -47,8 +45,9 @@ def block(M: np.ndarray, k: int) -> np.ndarray:
 def proved_singular_values(H: np.ndarray, P: np.ndarray, Q: np.ndarray) -> np.ndarray:
     """Lower bounds b_1 >= b_2 >= ... with b_j <= sigma_j(H), from any P [p c] and Q [q c].
 
-    With G = P'HQ and P_j, Q_j the first j columns, sigma_j(P_j'HQ_j) <= ||P||_2 ||Q||_2
-    sigma_j(H), and G is nearly diagonal when P, Q approximate singular vectors, so by Weyl
+    With G = P'HQ and P_j, Q_j the first j columns, sigma_j(P_j'HQ_j) is at most
+    ||P||_2 ||Q||_2 sigma_j(H), and G is nearly diagonal when P, Q approximate singular vectors.
+    So by Weyl
 
         sigma_j(H) >= (min_{i<=j} |G^_ii| - ||offdiag G^||_F - delta) / (||P||_2 ||Q||_2),
 
@@ -86,8 +85,7 @@ def _norm_near_one(P: np.ndarray) -> float:
 def leading_vectors(
     H: np.ndarray, above: float = 0.0, count: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Approximate singular vectors P [p c], Q [q c]: `count` of them, or all with value above
-    `above`.
+    """Approximate singular vectors P [p c], Q [q c]: `count` of them, or all above `above`.
 
     A full SVD for small blocks; otherwise a randomised range finder (Halko, Martinsson and Tropp
     2011) with two power steps, doubled until it reaches far enough.
@@ -115,8 +113,7 @@ def _sketch(H: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 def cut(M: np.ndarray, k: int, above: float = 0.0, count: int | None = None) -> Cut:
-    """Proved lower bounds of the leading singular values of H_k: `count` of them, or those >
-    `above`."""
+    """The cut k, with `count` directions, or with all whose singular value is above `above`."""
     H = block(M, k)
     P, Q = leading_vectors(H, above, count)
     return Cut(k, P, Q, proved_singular_values(H, P, Q))
@@ -126,24 +123,23 @@ NO_CUT = Cut(0, np.zeros((0, 0)), np.zeros((0, 0)), np.zeros(0))
 
 
 def best_count(M: np.ndarray, error: float, cuts: Iterable[int]) -> Cut:
-    """Of the given cuts, the one that proves the most states necessary (ties: the larger
-    margin)."""
+    """Of the given cuts, the one that proves the most states necessary; then the larger margin."""
     best = NO_CUT
     for k in cuts:
         found = cut(M, k, above=error)
-        best = max(best, found.leading(found.count(error)), key=_rank)
+        best = max(best, found.leading(found.count(error)), key=strength)
     return best
 
 
 def best_gap(M: np.ndarray, states: int, cuts: Iterable[int]) -> Cut:
-    """Of the given cuts, the one with the largest proved sigma_{states+1}; `NO_CUT` where none
-    has one."""
+    """Of the given cuts, the one with the largest proved sigma_{states+1}, or `NO_CUT`."""
     found = [cut(M, k, count=states + 1) for k in cuts]
     found = [c for c in found if c.sigma.size == states + 1 and c.sigma[-1] > 0.0]
-    return max(found, key=lambda c: c.sigma[-1], default=NO_CUT)
+    return max(found, key=strength, default=NO_CUT)
 
 
-def _rank(c: Cut) -> tuple[int, float]:
+def strength(c: Cut) -> tuple[int, float]:
+    """How much a cut proves: the number of its directions, then the last singular value."""
     return c.sigma.size, float(c.sigma[-1]) if c.sigma.size else 0.0
 
 

@@ -12,8 +12,7 @@ LARGEST = 1e100  # squares of entries, summed, must neither overflow nor vanish
 
 
 def as_blocks(M: Any, who: str, heads: bool = True) -> np.ndarray:
-    """M as float64 [L r L m], or [H L r L m] if `heads`; [L L], [H L L], [L r L m], [H L r L m]
-    are accepted."""
+    """M as float64 [L r L m], or [H L r L m] if `heads`; r = m = 1 and H = 1 may be left out."""
     if hasattr(M, "detach"):  # a torch tensor, wherever it lives
         M = M.detach().cpu()
     X = np.asarray(M)

@@ -16,16 +16,16 @@ from dsf.transition import Dense
 def minimal_dims(
     M: np.ndarray, read: Literal["after", "before"] = "before", tol: float = 1e-10
 ) -> np.ndarray:
-    """The smallest state size at every step of a causal operator M [L L] or [L r L m], as [L]
-    integers.
+    """The smallest state size after every token of a causal operator M [L L] or [L r L m]: [L].
 
-        before   n_t = rank M[t+1:, :t+1]                                       (state after token
-        t) after    n_t = rank M[t:, :t] + rank M[t+1:, :t+1] - rank M[t+1:, :t]    (D_t free)
+        before   n_t = rank M[t+1:, :t+1]
+        after    n_t = rank M[t:, :t] + rank M[t+1:, :t+1] - rank M[t+1:, :t]      (D_t is free)
 
-    Both are attained at all steps at once (`minimal_realization`).  A singular value counts if it
-    exceeds tol ||M||_2.  Entries above the diagonal are ignored.  Raises ShapeError, DTypeError,
-    NonFiniteError, DomainError.  Source: van der Veen and Dewilde (before); completion of the free
-    diagonal block (after).
+    read="before": y_t reads the state before token t; "after": after it.  Both are attained at all
+    steps at once (`minimal_realization`).  A singular value counts if it exceeds tol ||M||_2.
+    Entries above the diagonal are ignored.
+    Raises ShapeError, DTypeError, NonFiniteError, DomainError.
+    Source: van der Veen and Dewilde (before); completion of the free diagonal block (after).
 
     >>> import numpy as np
     >>> delay = np.eye(5, k=-1)
@@ -50,21 +50,19 @@ def minimal_dims(
 def minimal_realization(
     M: np.ndarray, tol: float = 1e-10, read: Literal["after", "before"] = "before"
 ) -> LTV:
-    """A balanced minimal realization of a causal operator M [L L] or [L r L m], zero-padded to
-    max_k n_k.
+    """A balanced minimal realization of a causal M [L L] or [L r L m], zero-padded to max_k n_k.
 
-    With H_k = M[k:, :k] = U_k S_k V_k' (singular values <= tol ||M||_2 dropped), O_k = U_k
-    S_k^(1/2) and R_k = S_k^(1/2) V_k', and reading before the update,
+    With H_k = M[k:, :k] = U_k S_k V_k' (singular values <= tol ||M||_2 dropped),
+    O_k = U_k S_k^(1/2) and R_k = S_k^(1/2) V_k', and reading before the update,
 
-        A_k = O_{k+1}^+ O_k[1:],   B_k = last column of R_{k+1},   C_k = first row of O_k,   D_k =
-        M_kk.
+        A_k = O_{k+1}^+ O_k[1:],   B_k = last column of R_{k+1},   C_k = O_k[0],   D_k = M_kk.
 
-    Both Gramians, P_{k+1} = A_k P_k A_k' + B_k B_k' and Q_k = A_k' Q_{k+1} A_k + C_k'C_k, equal
-    S_k. read="after" factors N_k = [M[k:, :k] | (M_kk - D_k; M[k+1:, k])] in the same way, with
-    the D_k that makes its rank smallest.  Float64; exact up to rounding, which the scaling by
-    S^(-1/2) magnifies when tol is tiny.  Cost O(L^2 n^2), or one SVD per step for read="after".
-    Raises ShapeError, DTypeError, NonFiniteError, DomainError.  Source: van der Veen and Dewilde;
-    see `realize` for bounds that hold.
+    Both Gramians, P_{k+1} = A_k P_k A_k' + B_k B_k' and Q_k = A_k' Q_{k+1} A_k + C_k'C_k, are S_k.
+    read="after" factors N_k = [M[k:, :k] | (M_kk - D_k; M[k+1:, k])] in the same way, with the D_k
+    that makes its rank smallest.  Float64; exact up to rounding, which the scaling by S^(-1/2)
+    magnifies when tol is tiny.  Cost O(L^2 n^2), or one SVD per step for read="after".
+    Raises ShapeError, DTypeError, NonFiniteError, DomainError.
+    Source: van der Veen and Dewilde; see `realize` for bounds that hold.
 
     >>> import numpy as np
     >>> M = np.tril(np.ones((6, 6)))

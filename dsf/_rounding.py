@@ -1,9 +1,9 @@
 """Bounds of norms that hold in exact arithmetic although they are computed in float64.
 
 Model (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., sections 2.2, 3.1, 10.1):
-fl(a op b) = (a op b)(1 + d), |d| <= u = 2^-53, and gamma_k = k u / (1 - k u).  A sum of k
-products in any order, with or without fused multiply-add, is off by at most gamma_k sum |a_i
-b_i|; hence for matrices
+fl(a op b) = (a op b)(1 + d), |d| <= u = 2^-53, and gamma_k = k u / (1 - k u).  A sum of k products
+in any order, with or without fused multiply-add, is off by at most gamma_k sum |a_i b_i|; hence
+for matrices
 
     |fl(X Y) - X Y| <= gamma_k |X| |Y|,      ||fl(X Y) - X Y||_F <= gamma_k ||X||_F ||Y||_F.
 
@@ -27,9 +27,9 @@ def gamma(k: float) -> float:
 def fro(X: np.ndarray) -> float:
     """An upper bound of the Frobenius norm of the float array `X` (0.0 exactly where X = 0).
 
-    With N entries scaled by a power of two c <= 2 max|X|, s = fl(sum (x/c)^2) >= (1 - gamma_N)
-    sum (x/c)^2, so ||X||_F <= c sqrt(s) (1 + gamma_{N+8}); entries that underflow change s >= 1/4
-    by less than N 2^-1074.
+    With N entries scaled by a power of two c <= 2 max|X|, s = fl(sum (x/c)^2) is at least
+    (1 - gamma_N) sum (x/c)^2, so ||X||_F <= c sqrt(s) (1 + gamma_{N+8}).  Entries that underflow
+    change s >= 1/4 by less than N 2^-1074.
     """
     top = float(np.max(np.abs(X), initial=0.0))
     if top == 0.0:
@@ -40,16 +40,14 @@ def fro(X: np.ndarray) -> float:
 
 
 def lower_gram(E: np.ndarray, block: int = 256) -> np.ndarray:
-    """The upper triangle of E'E (below it: unspecified), using that E[i, j] = 0 above block
-    diagonals.
+    """The upper triangle of E'E [n n] (what is below it has no meaning).
 
-    For a lower triangular E this is a third of the work of the full product; for any other E the
-    rows above the diagonal are found non-zero and the full product is formed.
+    For a lower triangular E the zeros are skipped, a third of the work; else the full product.
     """
     p, n = E.shape
     if p != n or np.any(np.triu(E, 1)):
         return E.T @ E
-    G = np.empty((n, n))
+    G = np.zeros((n, n))
     for j in range(0, n, block):
         end = min(j + block, n)
         G[:end, j:end] = E[j:, :end].T @ E[j:, j:end]  # rows above j are zero in these columns
@@ -64,12 +62,11 @@ def norm_at_most(E: np.ndarray, t: float) -> bool:
     A = fl(d I - G), and let Cholesky of A succeed with factor R.
 
     1. ||G - E'E||_2 <= gamma_p || |E|'|E| ||_2 <= gamma_p ||E||_F^2.
-    2. A = d I - G + F with F diagonal, |F_ii| <= u |d - G_ii| <= 2 u d (as 0 <= G_ii <= d, or
-    A_ii < 0). 3. R'R = A + W with |W| <= g |R'||R|, g = gamma_{n+4} (any order of the inner
-    products; a division may
-       be a product with a rounded reciprocal, hence +4 and not +1).  The diagonal gives
-       ||r_i||^2 <= A_ii / (1 - g), so ||W||_2 <= g || |R| ||_F^2 <= g/(1 - g) tr A, and tr A <= n
-       d (1 + 2u).
+    2. A = d I - G + F, F diagonal, |F_ii| <= u |d - G_ii| <= 2 u d: 0 <= G_ii <= d, or A_ii < 0.
+    3. R'R = A + W with |W| <= g |R'||R|, g = gamma_{n+4}: any order of the inner products, and a
+       division may be a product with a rounded reciprocal, hence +4 and not +1.  The diagonal
+       gives ||r_i||^2 <= A_ii / (1 - g), so ||W||_2 <= g || |R| ||_F^2 <= g/(1 - g) tr A, and
+       tr A <= n d (1 + 2u).
     4. R'R >= 0, hence E'E <= (d + g/(1-g) n d (1+2u) + 2 u d + gamma_p ||E||_F^2) I.
 
     So d is taken as the largest float for which the right-hand side stays below t^2.
@@ -88,7 +85,7 @@ def norm_at_most(E: np.ndarray, t: float) -> bool:
     spent = gamma(p) * size * size * (1.0 + 8.0 * U) + TINY
     d = (t * t * (1.0 - 8.0 * U) - spent) / (1.0 + n * g / (1.0 - g) * (1.0 + 8.0 * U) + 4.0 * U)
     d *= 1.0 - 16.0 * U
-    if not d > 0.0:
+    if not d > 2.0**-900:  # below, products of entries of R would underflow
         return False
     A = np.negative(lower_gram(E))
     A[np.diag_indices(n)] += d
@@ -166,10 +163,10 @@ def norm_lower(E: np.ndarray, v: np.ndarray) -> float:
 
 
 def transition_norms(A: np.ndarray) -> np.ndarray:
-    """Proved upper bounds of ||A_t||_2 for A [L n n]: just above 1 where that holds, else min(F,
-    sqrt(1 inf)).
+    """Proved upper bounds of ||A_t||_2 for A [L n n]: just above 1 where that holds.
 
-    The square root of (largest absolute column sum) (largest absolute row sum) bounds the 2-norm.
+    Elsewhere the smaller of the Frobenius norm and the root of (largest absolute column sum) times
+    (largest absolute row sum).
     """
     one = 1.0 + 2.0**-30
     out = np.empty(A.shape[0])

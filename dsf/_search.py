@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from dsf._apriori import TheoremBound, theorem_bounds
 from dsf._compress import Compressed, OutOfTime, compress, kernel
-from dsf._hankel import NO_CUT, Cut, best_count, best_gap, spread_cuts
+from dsf._hankel import NO_CUT, Cut, best_count, best_gap, spread_cuts, strength
 from dsf._rounding import fro, norm_estimate, norm_lower, norm_upper, ritz
 from dsf._verify import proved_error, scanned_kernel
 from dsf.errors import DomainError
 
-RATIO = 8.0  # compress at error / RATIO: 20 finds the same systems and takes longer
+RATIOS = (4.0, 32.0)  # compress at error/4 (error/20 finds the same systems), then once finer
 EXACT_SIZE = 160  # up to this many rows the pass is untruncated and all theorems are evaluated
 MEMORY = 2**31  # bytes that the coefficients of a system may take
 EXACT_MEMORY = 2**28  # the same for the system with L/2 states that is the last resort
@@ -25,8 +26,7 @@ System = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # A, B, C, D, re
 
 @dataclass(eq=False)
 class Part:
-    """One direction of time of an operator: a causal block matrix M [L r L m] and what is known
-    of it."""
+    """One direction of time of an operator: a causal M [L r L m], and what is known of it."""
 
     name: str  # "forward" or "backward"
     M: np.ndarray
@@ -78,21 +78,22 @@ class Head:
     def out_of_time(self) -> bool:
         return time.monotonic() > self.deadline
 
-    def residual(self, parts: list[Part], systems: list[System | None], proved: bool) -> tuple:
-        """E = M - kernel of the systems (one per part), and a bound on the error of evaluating
-        them.
+    def residual(self, systems: list[System | None], proved: bool) -> tuple[np.ndarray, float]:
+        """E = M - kernel of the systems (one per part), and a bound on the error of evaluating.
 
         proved=False uses the fast evaluation by chunks and gives no bound (0).
         """
         L, r, _, m = self.M.shape
         E, bound = self.M.copy(), 0.0
-        for part, system in zip(parts, systems, strict=True):
+        for part, system in zip(self.parts, systems, strict=True):
             view = E if part.name == "forward" else E[::-1, :, ::-1, :]
-            if system is None:
-                for t in range(L):
-                    view[t, :, :t, :] = 0.0
-                    if part.name == "forward":
-                        view[t, :, t, :] = 0.0
+            if system is None:  # exact, the diagonal included
+                keep = np.arange(L)[:, None, None, None] < np.arange(L)[:, None]
+                view *= (
+                    keep
+                    if part.name == "forward"
+                    else keep | np.eye(L, dtype=bool)[:, None, :, None]
+                )
                 continue
             K, off = scanned_kernel(*system) if proved else (kernel(*system), 0.0)
             view -= K.reshape(view.shape)
@@ -108,61 +109,65 @@ def diagonal(M: np.ndarray) -> np.ndarray:
 
 def count_states(head: Head, asked: float) -> None:
     """Fill in cuts, systems and the proved error for `error = asked` (times |M| if relative)."""
-    target = asked * head.norm[0]  # what a system must reach
+    # what a system must reach, and what a singular value must exceed
+    target = asked * head.norm[0] * (1 - 2.0**-36) if head.relative else asked
+    floor = asked * head.norm[1] + head.radius
     if head.radius >= target and head.radius > 0.0:
         raise DomainError(
             f"realize: M is known to within radius = {head.radius:.3g} only, not below the "
             f"error asked for, {target:.3g}; no system can be proved. Ask for a larger error."
         )
-    floor = asked * head.norm[1] + head.radius  # what a singular value must exceed
     for part in head.parts:
         part.cut = best_count(part.M, floor, spread_cuts(part.M.shape[0], 3))
-    try:
-        compressed = [_compressed(head, part, target / RATIO) for part in head.parts]
-    except OutOfTime as reason:
-        head.notes.append(f"compression stopped: {reason}")
-        for part in head.parts:
-            _refine(part, spread_cuts(part.M.shape[0], 7), floor)
-        _exact(head, target)
-        return
-    for part, c in zip(head.parts, compressed, strict=True):
-        _refine(part, _best_cuts(c.s, floor), floor)
+    for ratio in RATIOS:
+        try:
+            compressed = [_compressed(head, part, target / ratio) for part in head.parts]
+        except OutOfTime as reason:
+            head.notes.append(f"compression stopped: {reason}")
+            break
+        for part, c in zip(head.parts, compressed, strict=True):
+            _refine(part, _best_cuts(c.s, floor), floor)
+        head.theorems = _theorems(head, compressed, error=target)
+        if _slice(head, compressed, target):
+            return
+        head.notes.append(f"no slice was proved at tolerance error/{ratio:g}")
+    for part in head.parts:
+        _refine(part, spread_cuts(part.M.shape[0], 7), floor)
+    _exact(head, target)
+
+
+def _slice(head: Head, compressed: list[Compressed], target: float) -> bool:
+    """Find the smallest slice that reaches `target` and prove it; False if none is proved."""
     ladder = _ladder([c.s.max(axis=0, initial=0.0) for c in compressed])
     least = sum(part.cut.sigma.size for part in head.parts)
-    names = [part.name for part in head.parts]
 
     def systems(i: int) -> list[System | None]:
-        return [
-            _strict(c, n, name) for c, n, name in zip(compressed, ladder[i], names, strict=True)
-        ]
+        chosen = zip(head.parts, compressed, ladder[i], strict=True)
+        return [_strict(c, n, part.name) for part, c, n in chosen]
 
     def fits(i: int) -> bool:
-        E, _ = head.residual(head.parts, systems(i), proved=False)
+        E, _ = head.residual(systems(i), proved=False)
         return norm_estimate(E, above=target) + head.radius <= target
 
-    for i in _from(_first(fits, min(least, len(ladder) - 1), len(ladder) - 1, head), len(ladder)):
-        E, off = head.residual(head.parts, systems(i), proved=True)
+    top = len(ladder) - 1
+    start = _first(fits, min(least, top), top, head)
+    for i in sorted({min(i, top) for i in (start, start + 1, start + 3, top)}):
+        E, off = head.residual(systems(i), proved=True)
         error = proved_error(E, off, head.radius, target)
         if error <= target:
             for part, system in zip(head.parts, systems(i), strict=True):
                 part.system = system
             head.error = error
-            break
-    else:
-        head.notes.append(
-            "the proof did not reach the error asked for: it is too close to rounding"
-        )
-        _exact(head, target)
-    head.theorems = _theorems(head, compressed, error=target)
+            return True
+    return False
 
 
 def best_error(head: Head, states: int) -> None:
-    """Fill in cuts, systems and the proved error for `states` states (in each direction of
-    time)."""
+    """Fill in cuts, systems and the proved error for `states` states in each direction of time."""
     for part in head.parts:
         part.cut = best_gap(part.M, states, spread_cuts(part.M.shape[0], 7))
     guess = max((float(p.cut.sigma[-1]) for p in head.parts if p.cut.sigma.size), default=0.0)
-    tol = max(guess / RATIO, 1e-14 * fro(head.M))
+    tol = max(guess / RATIOS[0], 1e-14 * fro(head.M))
     compressed = []
     for part in head.parts:
         try:
@@ -172,21 +177,16 @@ def best_error(head: Head, states: int) -> None:
             c = compress(part.M, tol, rank=states)
         compressed.append(c)
         if c.n > states:
-            k = int(np.argmax(c.s[:, states]))
-            part.cut = max(
-                part.cut,
-                best_gap(part.M, states, [k]),
-                key=lambda x: x.sigma[-1] if x.sigma.size else 0.0,
-            )
+            finer = best_gap(part.M, states, [int(np.argmax(c.s[:, states]))])
+            part.cut = max(part.cut, finer, key=strength)
         part.system = _strict(c, min(states, c.n), part.name)
-    E, off = head.residual(head.parts, [p.system for p in head.parts], proved=True)
+    E, off = head.residual([p.system for p in head.parts], proved=True)
     head.error = proved_error(E, off, head.radius, slack=1e-5)
     head.theorems = _theorems(head, compressed, states=states)
 
 
 def _compressed(head: Head, part: Part, tol: float) -> Compressed:
-    """The pass at tolerance `tol`, exact for small operators; OutOfTime beyond the budget or
-    memory."""
+    """The pass at tolerance `tol`, exact for small operators; OutOfTime beyond budget or memory."""
     L, r, _, m = part.M.shape
     size = fro(part.M)
     limit = int(np.sqrt(MEMORY / (8 * max(L, 1))))
@@ -205,29 +205,25 @@ def _strict(c: Compressed, n: int, name: str) -> System:
 
 
 def _refine(part: Part, cuts: list[int], floor: float) -> None:
-    part.cut = max(part.cut, best_count(part.M, floor, cuts), key=_strength)
+    part.cut = max(part.cut, best_count(part.M, floor, cuts), key=strength)
 
 
-def _strength(c: Cut) -> tuple[int, float]:
-    return c.sigma.size, float(c.sigma[-1]) if c.sigma.size else 0.0
+def _best_cuts(s: np.ndarray, floor: float) -> list[int]:
+    """The cuts at which the compressed singular values s [L+1 n] promise the most states.
 
-
-def _best_cuts(s: np.ndarray, floor: float, count: int = 2) -> list[int]:
-    """The cuts at which the compressed singular values promise the most states."""
-    above = (s > floor).sum(axis=1)
-    n = int(above.max(initial=0))
-    if n == 0 and not s.size:
+    Those are never above the true ones: so also the cut at which the next one comes closest.
+    """
+    if not s.size:
         return []
-    # first by count, then by how close the next one comes
-    last = s[np.arange(len(s)), np.maximum(above - 1, 0)] if s.shape[1] else np.zeros(len(s))
-    following = s[:, n] if n < s.shape[1] else np.zeros(len(s))
-    picks = [int(np.lexsort((last, above))[-1]), int(np.argmax(following))]
-    return sorted({k for k in picks[:count] if 0 < k < len(s) - 1})
+    above = (s > floor).sum(axis=1)
+    last = s[np.arange(len(s)), np.maximum(above - 1, 0)]
+    following = s[:, min(int(above.max()), s.shape[1] - 1)]
+    picks = {int(np.lexsort((last, above))[-1]), int(np.argmax(following))}
+    return sorted(k for k in picks if 0 < k < len(s) - 1)
 
 
 def _ladder(peaks: list[np.ndarray]) -> list[tuple[int, ...]]:
-    """State counts per part, one more state at each rung, largest remaining singular value
-    first."""
+    """State counts per part: one state more at each rung, the largest singular value left."""
     order = sorted(((-x, j) for j, p in enumerate(peaks) for x in p), key=lambda item: item[0])
     rungs, counts = [tuple(0 for _ in peaks)], [0] * len(peaks)
     for _, j in order:
@@ -236,15 +232,14 @@ def _ladder(peaks: list[np.ndarray]) -> list[tuple[int, ...]]:
     return rungs
 
 
-def _first(fits, low: int, top: int, head: Head) -> int:
+def _first(fits: Callable[[int], bool], low: int, top: int, head: Head) -> int:
     """The smallest index in low..top that fits, by galloping from `low` and bisection.
 
     Assumes that fitting is monotone; a wrong answer costs states, never correctness.  When the
     time is up the last index that is known to fit is returned (`top` if none is).
     """
-    bad, good, step = low - 1, None, 1
-    i = low
-    while good is None:
+    bad, good, i, step = low - 1, -1, low, 1
+    while good < 0:
         if i >= top:
             good = top
         elif head.out_of_time:
@@ -260,16 +255,10 @@ def _first(fits, low: int, top: int, head: Head) -> int:
     return good
 
 
-def _from(start: int, stop: int) -> list[int]:
-    """A few next rungs, then the last one."""
-    return sorted({min(i, stop - 1) for i in (start, start + 1, start + 3, stop - 1)})
-
-
 def _theorems(
     head: Head, compressed: list[Compressed], error: float | None = None, states: int | None = None
 ) -> tuple[TheoremBound, ...]:
-    """The a-priori bounds; they need the singular values of every cut, so only where the pass is
-    exact."""
+    """The a-priori bounds; they need all singular values, so only where the pass is exact."""
     L, r, _, m = head.M.shape
     found: tuple[TheoremBound, ...] = ()
     if L * max(r, m) <= EXACT_SIZE and len(head.parts) == 1:
@@ -289,7 +278,7 @@ def _exact(head: Head, target: float) -> None:
         small = 8 * L * _half(L, r, m)[1] ** 2 <= EXACT_MEMORY
         part.system = switched(part.M, part.name) if small else None
     for attempt in range(2):
-        E, off = head.residual(head.parts, [p.system for p in head.parts], proved=True)
+        E, off = head.residual([p.system for p in head.parts], proved=True)
         head.error = proved_error(E, off, head.radius, target)
         if head.error <= target or attempt:
             break

@@ -92,29 +92,28 @@ def realize(
     budget: float = 10.0,
     radius: Any = 0.0,
 ) -> Realization:
-    """A recurrence for the operator M: few states for an error, or a small error for a number of
-    states.
+    """A recurrence for the operator M: few states for an error, or a small error for `states`.
 
         lower = max_k #{j : sigma_j(M[k:, :k]) > error}  <=  states needed  <=  upper (.system)
 
-    and with `states` = n:  lower = max_k sigma_{n+1}(M[k:, :k])  <=  best error  <=  upper =
-    proved error.
+    and with states = n:  lower = max_k sigma_{n+1}(M[k:, :k])  <=  best error  <=  upper (proved)
 
-    M is [L L], [H L L] (each head by itself), [L r L m] or [H L r L m]; entries above the
-    diagonal give a second, backward system, and bounds of both directions together (each
-    direction must satisfy the lower bound by itself, so they add).  `error` is in the operator
-    2-norm, times |M|_2 of each head if `relative`.  `radius` (a number: 2-norm; an array of M's
-    shape: entrywise) widens every statement to all operators within it of M.  Float64; real.
-    After `budget` seconds the best bounds so far are returned; the last proof is not interrupted.
-     An error below about 1e-7 |M| switches from Gram matrices to an SVD at each step, which is
-     slower; about 1e-10 L |M| is the least that can be proved.
+    M is [L L], [H L L] (each head by itself), [L r L m] or [H L r L m], real, computed in float64.
+    Entries above the diagonal give a second, backward system and bounds of both directions
+    together: each direction must satisfy the lower bound by itself, so the counts add (`states`
+    are those of each direction).  `error` is in the operator 2-norm, times |M|_2 of each head if
+    `relative`.  `radius` (a number: 2-norm; an array of M's shape: entrywise) widens every
+    statement to all operators within it of M.  After `budget` seconds the best bounds so far are
+    returned; the last proof is not interrupted.  An error below about 1e-7 |M| needs an SVD at
+    each step instead of Gram matrices, which is slower; about 1e-12 L |M| is the least that can
+    be proved.
 
     Where more states than about L/8 are needed and the time is short, the system is an exact one:
     floor(L/2) states if its coefficients fit into memory, otherwise all L - 1 past inputs.
 
     Raises DomainError, ShapeError, DTypeError, NonFiniteError.
-    Source: van der Veen and Dewilde (Hankel blocks); Sandberg and Rantzer 2004 (truncation); Rump
-    2006.
+    Source: van der Veen and Dewilde (Hankel blocks), Sandberg and Rantzer (truncation), Rump
+    (positive definiteness).
 
     >>> import numpy as np
     >>> t = np.arange(32)
@@ -164,12 +163,12 @@ def states_needed(
     budget: float = 10.0,
     radius: Any = 0.0,
 ) -> Realization:
-    """How many states a recurrence needs to do what a mechanism does on the input u, or what M
-    does.
+    """How many states a recurrence needs to do what a mechanism does on u, or what M does.
 
     `states_needed(mech, u, error)` is `realize(mech.kernel(u), error)`; the claim is about the
-    stored float64 kernel, and about the exact one if `radius` bounds their distance.  An LTV
-    needs no u. Raises what `realize` raises, and ShapeError where u is missing.
+    stored float64 kernel, and about the exact one if `radius` bounds their distance.  An LTV needs
+    no u.
+    Raises what `realize` raises, and ShapeError where u is missing.
 
     >>> import numpy as np
     >>> states_needed(np.tril(np.ones((8, 8))), error=1e-3).upper
@@ -262,7 +261,7 @@ def _report(heads: list[Head], asked: float | int, keep: bool = False) -> Realiz
     for h, head in enumerate(heads):
         prefix = f"h{h}." if len(heads) > 1 else ""
         witnesses |= {prefix + name: x for name, x in _witnesses(head).items()}
-        E, _ = head.residual(head.parts, [p.system for p in head.parts], proved=False)
+        E, _ = head.residual([p.system for p in head.parts], proved=False)
         squares += float(np.vdot(E, E))
         plain += sum(_plain(p.M, p.cut) for p in head.parts)
         norms += head.norm[1] / head.norm[0] - 1.0 if head.norm[0] > 0 else 0.0
@@ -296,7 +295,7 @@ def _ceiling(head: Head) -> float:
     """The proved upper bound of the best error of one head."""
     if head.error == 0.0:
         return 0.0
-    return head.error / head.norm[0] * (1 + 2.0**-50) if head.norm[0] > 0 else float("inf")
+    return head.error / head.norm[0] * (1 + 2.0**-36) if head.norm[0] > 0 else float("inf")
 
 
 def _witnesses(head: Head) -> dict[str, Any]:

@@ -1,14 +1,12 @@
 """Checkers for state counts: lower bounds from Hankel blocks, upper bounds from a given system.
 
 Everything is recomputed from the witnesses with numpy alone.  Where the finder scans forward and
-factors E'E, this module scans backward and factors E E'; the rounding bounds are derived anew
-below.
+factors E'E, this module scans backward and factors E E'; the rounding bounds are derived anew.
 
 Rounding model: u = 2^-53; a sum of k products, in any order, is off by at most g(k) times the sum
-of the moduli of the products, g(k) = k u / (1 - k u); in norms ||fl(XY) - XY||_F <= g(k) ||X||_F
-||Y||_F.  Each bound is multiplied by (1 + SLACK) at the end, SLACK = 2^-40, which covers the
-rounding of the few operations on non-negative numbers that form it; underflow is covered by
-adding 2^-1000.
+of the moduli of the products, g(k) = k u / (1 - k u); ||fl(XY) - XY||_F <= g(k) ||X||_F ||Y||_F.
+Each bound is made larger (a lower bound: smaller) by the factor 1 + SLACK, SLACK = 2^-40, which
+covers the rounding of the few operations that form it; 2^-1000 is added for underflow.
 """
 
 from __future__ import annotations
@@ -89,7 +87,8 @@ def hankel_lower(c: Certificate) -> None:
     sigma, plain = _smallest(_get(w, "H"), w, "")
     count = _get(w, "U").shape[1]
     _require(c.lower == count and c.upper is None, f"the directions prove lower = {count}")
-    _require(sigma > error + radius, f"sigma_{count} >= {sigma:.6g} is all that follows")
+    floor = (error + radius) * (1 + SLACK)
+    _require(sigma > floor, f"sigma_{count} >= {sigma:.6g} is all that follows")
     _same(c, sigma=(plain, 0.0))
     text = lower_sentence(error, radius, count, _get(w, "cut"))
     _require(c.claim == text, "the claim says something else")
@@ -103,7 +102,7 @@ def hankel_gap(c: Certificate) -> None:
     sigma, plain = _smallest(_get(w, "H"), w, "")
     radius, low = _number(w, "radius"), float(c.lower or 0.0)
     _require(_get(w, "U").shape[1] == states + 1 and c.upper is None, "needs states + 1 directions")
-    _require(low <= max(sigma - radius, 0.0) * (1 + SLACK), f"only {sigma - radius:.6g} follows")
+    _require(low <= max(sigma - radius, 0.0) * (1 - SLACK), f"only {sigma - radius:.6g} follows")
     _same(c, sigma=(plain, 0.0))
     text = gap_sentence(states, radius, low, _get(w, "cut"))
     _require(c.claim == text, "the claim says something else")
@@ -114,6 +113,7 @@ def realization(c: Certificate) -> None:
     _common(c)
     w = c.witnesses
     heads = [f"h{h}." for h in range(int(_get(w, "heads")))]
+    _require(len(heads) > 0, "no operator is given")
     if len(heads) == 1:
         heads = [""]
     question, relative = _get(w, "question"), bool(_get(w, "relative"))
@@ -125,17 +125,13 @@ def realization(c: Certificate) -> None:
     plain, squares, extras, achieved, norms = 0.0, 0.0, 0.0, 0.0, 0.0
     for p in heads:
         head = _head(w, p, relative, radius)
-        plain, norms = (
-            plain + head.plain,
-            norms + (head.high / head.low - 1.0 if head.low > 0 else 0.0),
-        )
+        plain, achieved = plain + head.plain, achieved + head.error
         squares, extras = squares + head.frobenius**2, extras + head.extra
-        achieved += head.error
+        norms += head.high / head.low - 1.0 if head.low > 0 else 0.0
         if by_error:
-            floor = asked * head.high * (1 - SLACK) + radius
-            _require(
-                head.error <= asked * head.low * (1 + SLACK), "the system misses the error asked"
-            )
+            target = asked * head.low * (1 - SLACK) if relative else asked
+            floor = (asked * head.high + radius) * (1 + SLACK)
+            _require(head.error <= target, f"the error is {head.error:.6g}, above {target:.6g}")
             _require(min(head.sigmas) > floor, f"a singular value is {min(head.sigmas):.6g} only")
             lows.append(sum(head.counts))
             highs.append(sum(head.states))
@@ -153,8 +149,8 @@ def realization(c: Certificate) -> None:
         text = states_sentence(asked, relative, radius, int(low), int(high))
     else:
         lower, upper = float(c.lower or 0.0), float(np.inf if c.upper is None else c.upper)
-        _require(lower <= max(low, 0.0) * (1 + SLACK), f"only {low:.6g} <= error follows")
-        _require(upper >= high * (1 - SLACK), f"only error <= {high:.6g} follows")
+        _require(lower <= max(low, 0.0) * (1 - SLACK), f"only {low:.6g} <= error follows")
+        _require(upper >= high * (1 + SLACK), f"only error <= {high:.6g} follows")
         text = error_sentence(int(asked), relative, radius, lower, upper)
     _same(
         c,
@@ -189,7 +185,7 @@ def _head(w: Mapping[str, Any], p: str, relative: bool, radius: float) -> Head:
     found = [_smallest(_hankel(M, w, p + d), w, p + d) for d in parts]
     E, extra = _difference(M, w, p, parts)
     error = _number(w, p + "error")
-    bound = (error - radius - extra - 2.0**-52 * size(E)) * (1 - SLACK)
+    bound = (error * (1 - 2.0**-45) - radius - extra - 2.0**-52 * size(E)) * (1 - SLACK)
     _require(at_most(E, bound), f"|M - kernel of the system| <= {error:.6g} does not follow")
     return Head(
         tuple(sigma for sigma, _ in found),
@@ -230,8 +226,7 @@ def _get(w: Mapping[str, Any], name: str) -> Any:
 
 
 def _same(c: Certificate, **found: tuple[float, float]) -> None:
-    """The recorded residuals are those of these witnesses, up to rounding (value, absolute
-    part)."""
+    """The recorded residuals are those of these witnesses, to rounding: name=(value, allowance)."""
     for name, (value, off) in found.items():
         told = float(c.residuals.get(name, np.nan))
         close = abs(told - value) <= 1e-9 * abs(value) + off + 1e-14
@@ -244,7 +239,9 @@ def _over(x: float, norm: float) -> float:
 
 
 def _blocks(M: np.ndarray) -> np.ndarray:
-    return M[:, None, :, None] if M.ndim == 2 else M
+    M = M[:, None, :, None] if M.ndim == 2 else M
+    _require(M.ndim == 4 and M.shape[0] == M.shape[2], f"M has the shape {M.shape}")
+    return M
 
 
 def _reversed(M: np.ndarray) -> np.ndarray:
@@ -268,14 +265,14 @@ def _hankel(M: np.ndarray, w: Mapping[str, Any], p: str) -> np.ndarray:
 
 
 def _smallest(H: np.ndarray, w: Mapping[str, Any], p: str) -> tuple[float, float]:
-    """A lower bound of sigma_c(H), c = number of columns of the witnesses U and V, and min
-    |diagonal|.
-    (inf, 0) for c = 0, where nothing is claimed.
+    """A lower bound of sigma_c(H), c = number of columns of the witnesses U and V, and min |d|.
 
     For every x, ||U'HVx|| <= ||U||_2 ||HVx||, so sigma_c(U'HV) <= ||U||_2 ||V||_2 sigma_c(H).
-    With T = U'HV in exact arithmetic and T^ computed as fl(fl(U'H)V), T^ = diagonal + rest,
-    sigma_c(T) >= min |diagonal| - ||rest||_F - g(p) ||U||_F ||H||_F ||V||_2 - g(q) ||fl(U'H)||_F
-    ||V||_F.
+    With X = fl(U'H) and fl(XV) = diag(d) + rest, T = U'HV satisfies
+
+        sigma_c(T) >= min |d| - ||rest||_F - g(p) ||U||_F ||H||_F ||V||_2 - g(q) ||X||_F ||V||_F.
+
+    (inf, 0) for c = 0, where nothing is claimed.
     """
     U, V = _get(w, p + "U"), _get(w, p + "V")
     count = U.shape[1]
@@ -303,8 +300,7 @@ def _smallest(H: np.ndarray, w: Mapping[str, Any], p: str) -> tuple[float, float
 
 
 def _norm_bounds(M: np.ndarray, w: Mapping[str, Any], p: str, radius: float) -> tuple[float, float]:
-    """low <= |M| <= high for every operator within `radius` of M, from a test vector and
-    Cholesky."""
+    """low <= |M| <= high for all operators within `radius` of M: a test vector, and Cholesky."""
     F = M.reshape(M.shape[0] * M.shape[1], M.shape[2] * M.shape[3])
     low, high, v = _number(w, p + "norm_low"), _number(w, p + "norm_high"), _get(w, p + "norm_v")
     if F.size == 0:
@@ -313,7 +309,7 @@ def _norm_bounds(M: np.ndarray, w: Mapping[str, Any], p: str, radius: float) -> 
     _require(abs(v @ v - 1.0) < 1e-9, "the test vector of |M| is not of length 1: was it changed?")
     Fv = F @ v
     short = np.sqrt(Fv @ Fv) * (1 - SLACK) - g(F.shape[1]) * size(F) * size(v) - TINY
-    proved = short / size(v) * (1 + SLACK) - radius
+    proved = (short / size(v) - radius) * (1 - SLACK)
     _require(low == 0.0 or low <= proved, f"|M| >= {low:.6g} does not follow")
     _require(at_most(F, (high - radius) * (1 - SLACK)), f"|M| <= {high:.6g} does not follow")
     return low, high
@@ -340,11 +336,10 @@ def _difference(
 
 
 def _kernel(A: np.ndarray, B: np.ndarray, C: np.ndarray) -> tuple[np.ndarray, float]:
-    """Column block t of the strictly causal kernel is Z_{t+1} B_t with Z_t = [C_t; Z_{t+1} A_t],
-    Z_L empty.
+    """Column block t of the strictly causal kernel is Z_{t+1} B_t, with Z_t = [C_t; Z_{t+1} A_t].
 
-    With z >= ||Z^||_F: an error e of Z_{t+1} becomes at most ||A_t||_2 e + g(n) ||A_t||_F z in
-    Z_t, and column block t is off by at most ||B_t||_F (e + g(n) z).
+    With z >= ||Z^_{t+1}||_F: an error e of Z_{t+1} becomes at most ||A_t||_2 e + g(n) ||A_t||_F z
+    in Z_t, and column block t is off by at most ||B_t||_F (e + g(n) z).
     """
     L, n, m = B.shape
     r = C.shape[1]
@@ -367,10 +362,10 @@ def _kernel(A: np.ndarray, B: np.ndarray, C: np.ndarray) -> tuple[np.ndarray, fl
 def at_most(E: np.ndarray, bound: float) -> bool:
     """True only if ||E||_2 <= bound: Cholesky of S = fl(d I - E E') shows it.
 
-    Let s >= ||E||_F.  The float Gram matrix is off by at most g(q) s^2, the diagonal of S by 2 u
-    d more. If Cholesky ends, R'R = S + W with |W_ij| <= h ||R_i|| ||R_j|| for the columns of R, h
-    = g(p + 8), and ||R_i||^2 <= S_ii/(1 - h); so ||W||_F <= h/(1 - h) tr S <= 2 h p d, and S >=
-    -2 h p d.  Therefore ||E||_2^2 <= d + 2 h p d + 4 u d + g(q) s^2.
+    Let s >= ||E||_F.  The float Gram matrix is off by at most g(q) s^2, the diagonal of S by 2 u d
+    more.  If Cholesky ends, R'R = S + W with |W_ij| <= h ||R_i|| ||R_j|| for the columns of R,
+    h = g(p + 8), and ||R_i||^2 <= S_ii/(1 - h); so ||W||_F <= h/(1 - h) tr S <= 2 h p d, that is
+    S >= -2 h p d.  Therefore ||E||_2^2 <= d + 2 h p d + 4 u d + g(q) s^2.
     """
     if E.shape[0] > E.shape[1]:
         E = E.T
@@ -382,7 +377,7 @@ def at_most(E: np.ndarray, bound: float) -> bool:
         return True
     h = g(p + 8)
     d = (bound**2 - g(q) * s**2 * (1 + SLACK) - TINY) / (1 + 2 * h * p + 2.0**-50) * (1 - 2.0**-49)
-    if not (d > 0.0 and h * p < 0.25):
+    if not (d > 2.0**-900 and h * p < 0.25):  # smaller d: entries of R would underflow
         return False
     S = -(E @ E.T)
     S[np.diag_indices(p)] += d
