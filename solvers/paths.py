@@ -1,0 +1,115 @@
+"""Two other ways to the max-margin direction: the regularisation path, and mirror descent."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dsf.errors import DomainError
+from dsf.solvers.descent import scaled_gradient
+from dsf.solvers.problem import Array
+
+
+def excess(W: Array, X: Array, z: Array, scores: Array) -> tuple[float, Array]:
+    """log(L(W) - L_inf) and its gradient [d e], L_inf the loss of attention on optimal tokens only.
+
+        L - L_inf = (1/n) sum_i log(1 + (e^{delta_i} - 1) sigmoid(-gamma_opt)),
+        delta_i = sum_t s_t (gamma_opt - gamma_t)
+
+    so nothing cancels however small the difference is.  The logistic loss; X [n T d], z [n e].
+
+    >>> from dsf.solvers.instances import loss, named
+    >>> i = named("A")
+    >>> W = np.eye(2)
+    >>> floor = np.mean(np.logaddexp(0, -i.scores.max(1)))
+    >>> gap = loss(W, i.X, i.z, i.scores) - floor
+    >>> bool(np.isclose(excess(W, i.X, i.z, i.scores)[0], np.log(gap)))
+    True
+    """
+    a = np.einsum("itd,de,ie->it", X, W, z)
+    best = scores.max(1, keepdims=True)
+    log_s = a - np.logaddexp.reduce(a, axis=1, keepdims=True)
+    behind = best - scores
+    with np.errstate(divide="ignore"):
+        log_delta = np.logaddexp.reduce(log_s + np.log(behind), axis=1)
+    delta = np.exp(log_delta)
+    keep = 1.0 / (1.0 + np.exp(best[:, 0]))  # sigmoid(-gamma_opt)
+    # log of log1p(expm1(delta) keep), from log delta where delta underflows
+    small = log_delta + np.log(keep)
+    rises = np.where(delta > 1e-12, np.log(np.log1p(np.expm1(delta) * keep)), small)
+    value = float(np.logaddexp.reduce(rises) - np.log(len(rises)))
+    G, shift = scaled_gradient(W[None], X[None], z[None], scores[None])
+    return value, G[0] * np.exp(shift[0] - value)
+
+
+def regularisation_path(
+    X: Array, z: Array, scores: Array, radii: Array, starts: Array
+) -> tuple[Array, Array]:
+    """argmin of the loss over |W|_F = R for each R: (W [R d e], log excess loss [R]).
+
+    W(R)/R tends to the max-margin direction (tarzanagh2023, regularisation path).  The problem is
+    not convex at small R: the best of all `starts` [k d e] and of the previous solution is taken.
+
+    >>> from dsf.solvers.instances import named
+    >>> i = named("A")
+    >>> W, _ = regularisation_path(i.X, i.z, i.scores, np.array([3.0]), np.eye(2)[None])
+    >>> bool(np.isclose(np.linalg.norm(W[0]), 3))
+    True
+    """
+    from scipy.optimize import minimize
+
+    shape = (X.shape[-1], z.shape[-1])
+
+    def on_sphere(flat: Array, R: float) -> tuple[float, Array]:
+        size = np.linalg.norm(flat)
+        unit = flat / size
+        value, G = excess((R * unit).reshape(shape), X, z, scores)
+        slope = R * G.ravel()
+        return value, (slope - unit * (unit @ slope)) / size
+
+    found, values = [], []
+    for R in radii:
+        guesses = [*starts, *found[-1:]]
+        runs = [
+            minimize(
+                on_sphere, (g / np.linalg.norm(g)).ravel(), args=(float(R),), jac=True,
+                method="L-BFGS-B", options={"maxiter": 2000, "ftol": 1e-15, "gtol": 1e-12},
+            )
+            for g in guesses
+        ]  # fmt: skip
+        best = min(runs, key=lambda r: r.fun)
+        found.append((R * best.x / np.linalg.norm(best.x)).reshape(shape))
+        values.append(best.fun)
+    return np.array(found), np.array(values)
+
+
+def mirror_descent(
+    W: Array, X: Array, z: Array, scores: Array, p: float, eta: float = 0.1, steps: int = 1000
+) -> Array:
+    """Mirror descent with potential sum |W_ij|^p / p for S runs, on the normalised gradient.
+
+        |W'|^{p-1} sgn W' = |W|^{p-1} sgn W - eta G/|G|
+
+    Its direction tends to the entrywise l_p max-margin solution (mirror descent paper, arXiv
+    2410.14581); p = 2 is `descend`.  W [S d e], X [S n T d], z [S n e], scores [S n T].
+    Raises DomainError unless p > 1.
+
+    >>> from dsf.solvers.descent import descend_plainly
+    >>> from dsf.solvers.instances import named
+    >>> i = named("A")
+    >>> data = np.zeros((1, 2, 2)), i.X[None], i.z[None], i.scores[None]
+    >>> a = mirror_descent(*data, p=2.0, steps=50)
+    >>> bool(np.allclose(a, descend_plainly(*data, steps=50), atol=1e-12))
+    True
+    """
+    if not p > 1:
+        raise DomainError(f"mirror_descent: the potential needs p > 1; got {p}")
+    dual = np.abs(W) ** (p - 1) * np.sign(W)
+    for _ in range(steps):
+        G, _ = scaled_gradient(_primal(dual, p), X, z, scores)
+        size = np.linalg.norm(G, axis=(1, 2), keepdims=True)
+        dual = dual - eta * G / np.where(size > 0, size, 1)
+    return _primal(dual, p)
+
+
+def _primal(dual: Array, p: float) -> Array:
+    return np.abs(dual) ** (1 / (p - 1)) * np.sign(dual)
