@@ -30,7 +30,7 @@ def layer_bound(beta: np.ndarray) -> tuple[float, str]:
     it is monotone or unimodal; in general (product of local maxima) / (product of the local
     minima between them).  Stretches add up.
     """
-    total, case = 0.0, "monotone or unimodal"
+    total, case = 0.0, "unimodal"
     edges = np.flatnonzero(np.diff(np.concatenate([[0], beta > 0, [0]]).astype(int)))
     for start, stop in edges.reshape(-1, 2):
         x = beta[start:stop]
@@ -50,7 +50,7 @@ def layer_bound(beta: np.ndarray) -> tuple[float, str]:
 def balanced_bound(s: np.ndarray, n: int) -> tuple[float, str]:
     """2 sum_{j>n} b_j for the singular values s [L+1 N] (a row per cut), and the case."""
     layers = [layer_bound(beta) for beta in _clean(s).T[n:]]
-    case = "valleys" if any(c == "valleys" for _, c in layers) else "monotone or unimodal"
+    case = "valleys" if any(c == "valleys" for _, c in layers) else "unimodal"
     return 2.0 * sum(b for b, _ in layers), case
 
 

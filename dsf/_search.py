@@ -52,6 +52,7 @@ class Head:
     norm: tuple[float, float] = (1.0, 1.0)  # low <= |M| <= high; (1, 1) if errors are absolute
     norm_v: np.ndarray | None = None
     error: float = 0.0
+    frobenius: float = 0.0  # of M - kernel, in plain floats
     theorems: tuple[TheoremBound, ...] = ()
     notes: list[str] = field(default_factory=list)
 
@@ -157,7 +158,7 @@ def _slice(head: Head, compressed: list[Compressed], target: float) -> bool:
         if error <= target:
             for part, system in zip(head.parts, systems(i), strict=True):
                 part.system = system
-            head.error = error
+            head.error, head.frobenius = error, float(np.linalg.norm(E))
             return True
     return False
 
@@ -182,6 +183,7 @@ def best_error(head: Head, states: int) -> None:
         part.system = _strict(c, min(states, c.n), part.name)
     E, off = head.residual([p.system for p in head.parts], proved=True)
     head.error = proved_error(E, off, head.radius, slack=1e-5)
+    head.frobenius = float(np.linalg.norm(E))
     head.theorems = _theorems(head, compressed, states=states)
 
 
@@ -280,6 +282,7 @@ def _exact(head: Head, target: float) -> None:
     for attempt in range(2):
         E, off = head.residual([p.system for p in head.parts], proved=True)
         head.error = proved_error(E, off, head.radius, target)
+        head.frobenius = float(np.linalg.norm(E))
         if head.error <= target or attempt:
             break
         for part in head.parts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -58,30 +59,30 @@ class Realization:
 
     def __repr__(self) -> str:
         w = self.certificate.witnesses
-        unit = " |M|" if w["relative"] else ""
-        M = w["M" if "M" in w else "h0.M"]
-        shape = " ".join(
-            map(str, M.shape if M.ndim == 2 or M.shape[1::2] != (1, 1) else M.shape[::2])
-        )
-        heads = f"{len(self.heads)} heads, " if self.heads else ""
-        counting = w["question"] == "states"
+        counting, unit = w["question"] == "states", " |M|" if w["relative"] else ""
         asked = f"error {w['asked']:.6g}{unit}" if counting else f"{w['asked']} states"
+        L, r, _, m = w["M" if "M" in w else "h0.M"].shape
+        shape = f"[{L} {L}]" if r == m == 1 else f"[{L} {r} {L} {m}]"
+        heads = f", {len(self.heads)} heads" if self.heads else ""
         low, high = (f"{x:d}" if counting else f"{x:.6g}{unit}" for x in (self.lower, self.upper))
         what = "states" if counting else "error"
-        two = " forward + backward" if self.backward is not None else ""
+        if counting and self.backward is not None:
+            what = "states, forward and backward together"
         lines = [
-            f"Realization of {heads}M [{shape}] for {asked}   ({self.certificate.strength.value})",
-            f"  necessary   {low:>10} {what}{two if counting else ''}",
-            f"  sufficient  {high:>10} {what}{two if counting else ''}"
-            f", proved |M - M^| <= {self.error:.6g}",
+            f"Realization of M {shape}{heads} for {asked}   ({self.certificate.strength.value})",
+            f"  necessary   {low:>8} {what}",
+            f"  sufficient  {high:>8} {what}",
+            f"  proved      |M - M^| <= {self.error:.6g}",
             f"  {CAVEAT}",
         ]
-        lines += [
-            f"  theorem     {t.states:>10} states, error <= {t.error:.3g} ({t.name}; {t.condition})"
-            for t in self.theorems
-        ]
-        lines += [f"  note        {note}" for note in self.notes]
-        return "\n".join(line[:79] for line in [*lines, f"  {self.seconds:.2f} s"])
+        for t in self.theorems:
+            condition = "" if t.condition == "none" else f" ({t.condition})"
+            lines.append(
+                f"  theorem     {t.states:>8} states, error <= {t.error:.3g}: {t.name}{condition}"
+            )
+        for note in self.notes:
+            lines += wrap(note, 79, initial_indent="  note        ", subsequent_indent=" " * 14)
+        return "\n".join([*lines, f"  time        {self.seconds:.2f} s"])
 
 
 def realize(
@@ -261,8 +262,7 @@ def _report(heads: list[Head], asked: float | int, keep: bool = False) -> Realiz
     for h, head in enumerate(heads):
         prefix = f"h{h}." if len(heads) > 1 else ""
         witnesses |= {prefix + name: x for name, x in _witnesses(head).items()}
-        E, _ = head.residual([p.system for p in head.parts], proved=False)
-        squares += float(np.vdot(E, E))
+        squares += head.frobenius**2
         plain += sum(_plain(p.M, p.cut) for p in head.parts)
         norms += head.norm[1] / head.norm[0] - 1.0 if head.norm[0] > 0 else 0.0
     residuals = dict(

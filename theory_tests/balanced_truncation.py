@@ -74,5 +74,5 @@ def test_layers():
     assert np.allclose(layer_bound(np.array([1.0, 4, 4, 2, 5, 5, 1]))[0], 4 * 5 / 2)
     assert np.allclose(layer_bound(np.array([1.0, 0, 2]))[0], 1 + 2)
     assert layer_bound(np.zeros(4))[0] == 0
-    assert layer_bound(np.array([1.0, 2, 1]))[1] == "monotone or unimodal"
+    assert layer_bound(np.array([1.0, 2, 1]))[1] == "unimodal"
     assert layer_bound(np.array([2.0, 1, 2]))[1] == "valleys"
