@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from dsf.certificate import Certificate
+from dsf.certificate import Certificate, Scope
 from dsf.family import Family
 from dsf.nestings import NESTINGS
 from dsf.nestings.edge import Limit, Nesting
@@ -41,9 +41,14 @@ class Path(tuple[Nesting, ...]):
         """The restrictions of sizes of all edges, e.g. "d = 1"."""
         return ", ".join(dict.fromkeys(e.only for e in self if e.only))
 
-    def certificates(self) -> tuple[Certificate, ...]:
-        """The certificates of the edges."""
-        return tuple(e.certificate() for e in self)
+    @property
+    def has_parameters(self) -> bool:
+        """Whether the chain also holds at scope mechanism: every edge has a parameter map."""
+        return bool(self) and all(e.params is not None for e in self)
+
+    def certificates(self, scope: Scope = Scope.RECURRENCE) -> tuple[Certificate, ...]:
+        """The certificates of the edges at one scope."""
+        return tuple(e.certificate(scope) for e in self)
 
     def describe(self) -> str:
         """One line per edge."""

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from dsf._symbols import Symbols
 from dsf.certificate import Certificate, Scope, Strength
 from dsf.domains import Domains
 from dsf.errors import CertificateError
-from dsf.family import Family
 from dsf.mechanism import Mechanism, State
 from dsf.nestings.edge import Limit, Nesting
 from dsf.ops import Array
-from dsf.tokens import Field, Tokens, inside
+from dsf.tokens import Tokens, inside
 from dsf.zero import affine_parts, first_nonzero, is_zero, unfold
 
 LENGTH = 7  # of the sequences on which edges are tested
@@ -71,6 +71,8 @@ def prove(edge: Nesting) -> Proof:
         bad, unproved = _obligations(edge, n, p)
         failures += [f"{b} at (n, p) = ({n}, {p})" for b in bad]
         sampled |= unproved
+    if edge.params is not None:
+        failures += _parameters(edge)
     error, order = _test_numbers(edge)
     if not error < 1e-9 and edge.limit is None:
         failures.append(f"outputs differ by {error:.1e} on numbers")
@@ -139,67 +141,33 @@ def _obligations(edge: Nesting, n: int, p: int) -> tuple[list[str], set[str]]:
     return failures + failed, sampled
 
 
-class Symbols:
-    """Free symbols for the tokens and the state of a family, with the assumptions of its spec."""
+def _parameters(edge: Nesting) -> list[str]:
+    """The tokens that the parameter map misses: tokens'(u; theta') = tau(tokens(u; theta))."""
+    import sympy
 
-    def __init__(self, family: Family, n: int, p: int) -> None:
-        self.family, self.sizes = family, {"n": n, "p": p, "d": p, "s": family.bare().micro}
-        self.unit: list[tuple[Any, ...]] = []
-        self.bounded: dict[Any, int] = {}  # symbol -> b, for symbols in (0, b)
+    n, p = edge.sizes[1]
+    d = 1 if edge.only == "d = 1" else 2
+    spec = edge.special.spec
 
-    def tokens(self, time: str) -> Tokens:
-        """Tokens of step t, or of the step s before it; constants are the same in both."""
-        import sympy
+    def symbols(x: np.ndarray, name: str) -> np.ndarray:
+        assumed = "positive" if name in spec and spec[name].domain != "real" else "real"
+        entries = [
+            sympy.Symbol(f"{name}_{'_'.join(map(str, i))}", **{assumed: True})
+            for i in np.ndindex(*x.shape)
+        ]
+        return np.array(entries, dtype=object).reshape(x.shape)
 
-        made = {}
-        for name, field in self.family.spec.items():
-            if name == "pos":
-                now = sympy.Symbol("pos", real=True)
-                made[name] = np.array([[now if time == "t" else now - 1]], dtype=object)
-            else:
-                mark = time if field.per_token else ""
-                made[name] = self._array(f"{name}{mark}", field, field.shape(self.sizes))
-        return Tokens(**made)
-
-    def _array(self, name: str, field: Field, shape: tuple[int, ...]) -> np.ndarray:
-        import sympy
-
-        assumed = {"< 0": {"negative": True}, "real": {"real": True}, "unit": {"real": True}}
-        kind = assumed.get(field.domain, {"positive": True})
-        out = np.empty(shape, dtype=object)
-        for i in np.ndindex(*shape):
-            out[i] = sympy.Symbol(name + "_" + "".join(map(str, i)), **kind)
-            if field.domain.startswith("in"):
-                self.bounded[out[i]] = int(field.domain[-2])
-        if field.domain == "unit":
-            rows = [tuple(v) for v in out.reshape(-1, shape[-1])]
-            self.unit += [v for v in rows if v not in self.unit]
-        return out
-
-    def state(self, zero: bool = False) -> np.ndarray:
-        """A free state of the shape and kind (real or complex) that the special mechanism has."""
-        import sympy
-
-        draw = self.family.draw_tokens(np.random.default_rng(0), **self.sizes)
-        like = self.family.bare().advance(draw, State())[1].S
-        out = np.empty(like.shape, dtype=object)
-        for i in np.ndindex(*like.shape):
-            name = "S_" + "".join(map(str, i))
-            out[i] = sympy.Symbol(name, real=True)
-            if like.dtype.kind == "c":
-                out[i] = out[i] + sympy.I * sympy.Symbol(name + "i", real=True)
-        return out * 0 if zero else out
-
-    def limit(self, limit: Limit | None) -> Any:
-        import sympy
-
-        if limit is None:
-            return None
-        sign = {"negative": True} if (limit.value, limit.side) == (0, "-") else {"positive": True}
-        x = sympy.Symbol(limit.symbol, **sign)
-        if x.is_positive:  # only values near the end matter
-            self.bounded[x] = 1
-        return x
+    drawn = edge.special.init(d=d, n=n, p=p)
+    mech = replace(drawn, **{k: symbols(v, k) for k, v in drawn.parameters().items()})
+    tok = mech.tokens(symbols(np.zeros((1, mech.d)), "u"))
+    x = () if edge.limit is None else (Symbols(edge.special, n, p).limit(edge.limit),)
+    want, got = edge.tau(tok, *x), edge.params(mech, *x).tokens(symbols(np.zeros((1, mech.d)), "u"))
+    missed = [
+        name
+        for name, value in got.items()
+        if first_nonzero((value - getattr(want, name)).flat) is not None
+    ]
+    return [f"the parameter map misses the token {name}" for name in missed]
 
 
 def step(mech: Mechanism, tok: Tokens, state: State) -> tuple[Array, Array]:
@@ -373,7 +341,7 @@ def certificate(edge: Nesting, scope: Scope | None = None) -> Certificate:
         raise CertificateError(f"{edge.name} is not a statement at scope {scope.value}")
     return Certificate(
         kind="nesting",
-        claim=edge.claim(),
+        claim=edge.claim(scope),
         scope=scope,
         strength=Strength.EXACT,
         witnesses={

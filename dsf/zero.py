@@ -166,7 +166,8 @@ class Reducer:
         if e.is_Rational:
             return self.ring(sympy.QQ(int(e.p), int(e.q))), {}
         if e.is_Mul:
-            num, den = None, {}
+            num = None
+            den: dict[Any, int] = {}
             for a in e.args:
                 n, d = self._fraction(a)
                 num = n if num is None else num * n
@@ -257,6 +258,8 @@ def unfold(e: Expr) -> Expr:
     if isinstance(e, sympy.tanh):
         z = sympy.exp(2 * args[0])
         return (z - 1) / (z + 1)
+    if isinstance(e, sympy.log) and args[0].is_Add:
+        return sympy.expand_log(sympy.log(sympy.factor(args[0])))
     if e.is_Pow and not isinstance(e, sympy.exp) and not args[1].is_Rational:
         return sympy.exp(args[1] * sympy.expand_log(sympy.log(args[0])))
     return e.func(*args)

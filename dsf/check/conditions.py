@@ -59,10 +59,10 @@ def _coupled(left: Any, right: Any, rng: np.random.Generator) -> None:
     free = {x: rational(Field(()), (L, N), rng) for x in ("q", "k")}
     free["v"] = rational(Field(()), (L, 1), rng)
     a = rational(Field((), "< 0"), (1, 1), rng)
-    eta = [5 + rational(Field((), "> 0"), (1,), rng)[0]]  # backwards the normaliser shrinks fast
+    chain = [5 + rational(Field((), "> 0"), (1,), rng)[0]]  # backwards the normaliser shrinks fast
     for _ in range(L - 1):
-        eta.insert(0, eta[0] * (a[0, 0] / eta[0]).exp())
-    eta = np.array(eta, dtype=object)[:, None]
+        chain.insert(0, chain[0] * (a[0, 0] / chain[0]).exp())
+    eta = np.array(chain, dtype=object)[:, None]
     more = ball((3, 2))
 
     def gap(dt: np.ndarray, eta: np.ndarray, a: np.ndarray) -> np.ndarray:

@@ -60,7 +60,7 @@ def _same_edge(c: Certificate) -> Any:
     }
     for name, value in told.items():
         _require(w.get(name) == value, f"{name} is {value!r} in the table, not {w.get(name)!r}")
-    _require(c.claim == e.claim(), f"the claim of {e.name} is another sentence")
+    _require(c.claim == e.claim(c.scope), f"the claim of {e.name} is another sentence")
     _require(c.strength is Strength.EXACT, "a proof per step is exact at the sizes it names")
     allowed = [Scope.RECURRENCE] + [Scope.MECHANISM] * (e.params is not None)
     _require(c.scope in allowed, f"{e.name} is not a statement at scope {c.scope.value}")
@@ -146,7 +146,7 @@ def _parameters(edge: Any) -> None:
     u = np.asarray(exact(rng.uniform(-1, 1, (1, mech.d))), dtype=object)
     tok = mech.tokens(u)
     for j in STEPS if edge.limit else (0,):
-        x = ()
+        x: tuple[Any, ...] = ()
         if edge.limit:
             h = ball((1, 2**j))
             x = (np.array(edge.limit.value + (h if edge.limit.side == "+" else -h), dtype=object),)

@@ -9,7 +9,10 @@ from dsf import ops
 from dsf.ops import Array
 from dsf.tokens import Tokens
 
-EVEN = {"sizes": ((2, 1), (2, 2), (4, 2)), "sample": (6, 3)}  # where the state is pairs
+EVEN: dict[str, Any] = {
+    "sizes": ((2, 1), (2, 2), (4, 2)),
+    "sample": (6, 3),
+}  # where the state is pairs
 
 
 def one(tok: Tokens) -> Array:

@@ -25,6 +25,7 @@ def eta_half(tok: Tokens) -> Tokens:
 
 def _constant_eta(eta: str) -> Any:
     def constant_eta(mech: Any) -> Any:
+        """w <- 0; b <- 0 (exp), log(e - 1) (softplus); sigmoid: b <- 0, W_q <- W_q/2"""
         w, b = unit_step(mech.Wq)
         Wq = mech.Wq / 2 if eta == "sigmoid" else mech.Wq
         b = b if eta == "softplus" else ops.zeros_like(b)

@@ -41,6 +41,7 @@ def rational_steps(tok: Tokens) -> Tokens:
 
 
 def single_step(mech: Any) -> Any:
+    """the same parameters"""
     return m.DeltaProduct(mech.Wq, mech.Wk[None], mech.Wv[None], mech.Wb[None], steps=1)
 
 
@@ -49,6 +50,7 @@ def gate_open(tok: Tokens, x: Array) -> Tokens:
 
 
 def gate_open_params(mech: Any, x: Array) -> Any:
+    """W_dt <- 0, b <- log(e - 1), A_log <- log(-log_a)"""
     W, b = unit_step(mech.Wq)
     A_log = ops.log(-(x + ops.zeros_like(b)))
     return m.GatedDeltaNet(

@@ -26,6 +26,9 @@ def identity(tok: Tokens) -> Tokens:
     return tok
 
 
+CLOSURE = "; coefficients converge, so outputs do for each length, not uniformly in length"
+
+
 @dataclass(frozen=True)
 class Limit:
     """A parameter that goes to the open end of its domain: `Limit("gamma", 1, "-")`."""
@@ -42,7 +45,8 @@ class Limit:
 class Nesting:
     """`special` is `general` with tokens tau(tok) and states T(S, tok).
 
-    Write special (f, g), general (F, G), one step each.  The outputs agree at every length if
+    Write special (f, g), general (F, G), one step each of one head.  The outputs agree at every
+    length if
 
         1  T(0, tok) = 0, or 2-3 hold for the first token             initial states
         2  F(T(s, tok_{i-1}), tau(tok_i)) = T(f(s, tok_i), tok_i)     the step commutes
@@ -55,7 +59,8 @@ class Nesting:
 
     text      the token map in words, one line
     inverse   a map back with tau(inverse(tok)) = tok: then the families are equal
-    params    instance of special [, x] -> instance of general with tokens'(u) = tau(tokens(u))
+    params    instance of special [, x] -> instance of general with tokens'(u) = tau(tokens(u)); the
+              first line of its docstring is what a claim at scope mechanism says
     sizes     the (n, p) of special at which the proof runs; sample: where it is tested on numbers
     only      a restriction of sizes, e.g. "d = 1"; note: what a reader should know
 
@@ -99,14 +104,14 @@ class Nesting:
         text = f" with {self.text}" if self.text else ""
         return f"{self.special!r} {verb} {self.general!r}{only}{text}{end}"
 
-    def claim(self) -> str:
-        """The statement of the certificate."""
+    def claim(self, scope: Scope | None = None) -> str:
+        """The statement of the certificate, at scope recurrence unless told otherwise."""
         text = self.describe()
-        if self.limit:
-            text += (
-                "; coefficients converge, so outputs do for each length, not uniformly in length"
-            )
-        return text
+        if scope is not None and scope.value == "mechanism":
+            kind, end = ("a limit of ", f" as {self.limit}") if self.limit else ("", "")
+            how = (self.params.__doc__ or "").partition("\n")[0]
+            text = f"every instance of {self.special!r} is {kind}{self.general!r} with {how}{end}"
+        return text + (CLOSURE if self.limit else "")
 
     @cached_property
     def _proof(self) -> Proof:

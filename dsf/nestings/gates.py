@@ -12,7 +12,7 @@ from dsf.tokens import Tokens
 
 
 def flipped_gate(mech: Any) -> Any:
-    """sigmoid(-x')^1 with x' = -x."""
+    """alpha <- 1, (W_f, b_f) <- -(W_f, b_f)"""
     changed = {
         "Wf": -mech.Wf, "bf": -mech.bf, "alpha": ops.ones_like(mech.alpha), "reversed": True,
     }  # fmt: skip
@@ -57,7 +57,6 @@ EDGES = (
     Nesting(
         m.qlstm, m.qlstm(reversed=True), identity, "the same tokens", inverse=identity,
         params=flipped_gate, reference="sieber2024",
-        note="scope mechanism: alpha <- 1, (W_f, b_f) <- -(W_f, b_f)",
     ),
     Nesting(m.qlstm, m.gla, qlstm_gla, "q <- o, k <- g, log_a <- log_f, one head per channel"),
     Nesting(

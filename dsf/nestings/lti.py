@@ -94,6 +94,7 @@ def one_channel(S: Array, tok: Tokens) -> Array:
 
 def _lru_params(tau: Any, discretisation: str) -> Any:
     def lru_params(mech: Any) -> Any:
+        """the constants are the tokens: log_dt <- 0, log_re <- log(-Re a), ..."""
         tok = tau(mech.tokens(ops.zeros((1, mech.d), mech.skip)))
         rest = {k: getattr(tok, k) for k in ("a_im", "b_re", "b_im", "c_re", "c_im", "skip")}
         dt, re = ops.log(tok.dt), ops.log(-tok.a_re)
@@ -143,7 +144,7 @@ def all_channels(S: Array, tok: Tokens) -> Array:
     return S.reshape(S.shape[0] * S.shape[1], 1)
 
 
-ONE = {"only": "d = 1", "sizes": ((1, 1), (2, 1), (3, 1)), "sample": (5, 1)}
+ONE: dict[str, Any] = {"only": "d = 1", "sizes": ((1, 1), (2, 1), (3, 1)), "sample": (5, 1)}
 BILINEAR = m.s4d(discretisation="bilinear")
 
 EDGES = (
@@ -163,7 +164,7 @@ EDGES = (
     ),
     Nesting(
         BILINEAR, m.lru, bilinear_lru,
-        "d n states, lambda <- (1 + h)/(1 - h), B <- dt b/(1 - h), h = dt a/2", all_channels,
+        "d n states, lambda <- (1 + h)/(1 - h), B <- dt b/(1 - h), h = dt a/2 != -1", all_channels,
         reference="gu2022",
         note="lambda = 0 (dt a = -2) has no logarithm; such a state is memoryless and moves into D",
     ),

@@ -27,6 +27,7 @@ def retnet_gla(tok: Tokens) -> Tokens:
 
 
 def retnet_gla_params(mech: Any) -> Any:
+    """W_1, W_2 <- 0, b <- logit(gamma^16), W_q <- sqrt(n) W_q"""
     return constant_gate(mech, mech.gamma**16)
 
 
@@ -35,6 +36,7 @@ def retnet_mamba2(tok: Tokens) -> Tokens:
 
 
 def retnet_mamba2_params(mech: Any) -> Any:
+    """W_dt <- 0, b <- log(e - 1), A_log <- log(-log gamma)"""
     return constant_step(mech, ops.log(mech.gamma))
 
 
@@ -45,6 +47,7 @@ def retnet_rwkv6(tok: Tokens) -> Tokens:
 
 
 def retnet_rwkv6_params(mech: Any) -> Any:
+    """W_1, W_2 <- 0, w_0 <- log(-log gamma), bonus <- 1/gamma, W_q <- gamma W_q"""
     return constant_decay(mech, mech.gamma * mech.Wq, ops.log(mech.gamma), 1 / mech.gamma)
 
 
@@ -60,6 +63,7 @@ def rotating_frame(S: Array, tok: Tokens) -> Array:
 
 
 def published_retnet(mech: Any) -> Any:
+    """the same parameters"""
     return m.RetNet(mech.Wq, mech.Wk, mech.Wv, mech.gamma, mech.theta, rotation=True)
 
 
@@ -75,6 +79,7 @@ def linear_retnet(tok: Tokens, x: Array) -> Tokens:
 
 
 def linear_retnet_params(mech: Any, x: Array) -> Any:
+    """gamma close to 1"""
     theta = ops.zeros_like(mech.Wq[:, :1, : mech.Wq.shape[-1] // 2])
     return m.RetNet(mech.Wq, mech.Wk, mech.Wv, x + ops.zeros_like(mech.Wq[:, :1, :1]), theta)
 
@@ -84,6 +89,7 @@ def linear_gla(tok: Tokens, x: Array) -> Tokens:
 
 
 def linear_gla_params(mech: Any, x: Array) -> Any:
+    """W_1, W_2 <- 0, b <- logit(e^{16 log_a}), W_q <- sqrt(n) W_q"""
     return constant_gate(mech, ops.exp(16 * (x + ops.zeros_like(mech.Wq[:, :1, :]))))
 
 
@@ -92,6 +98,7 @@ def linear_mamba2(tok: Tokens, x: Array) -> Tokens:
 
 
 def linear_mamba2_params(mech: Any, x: Array) -> Any:
+    """W_dt <- 0, b <- log(e - 1), A_log <- log(-a)"""
     return constant_step(mech, x + ops.zeros_like(mech.Wq[:, :1, :1]))
 
 
@@ -105,6 +112,7 @@ def linear_rwkv6(tok: Tokens, x: Array) -> Tokens:
 
 
 def linear_rwkv6_params(mech: Any, x: Array) -> Any:
+    """W_1, W_2 <- 0, w_0 <- log(-log_w), bonus <- 1"""
     like = ops.zeros_like(mech.Wq[:, :1, :])
     return constant_decay(mech, mech.Wq, x + like, like + 1)
 

@@ -12,6 +12,7 @@ from dsf.tokens import Tokens
 
 
 def other_reading(mech: Any) -> Any:
+    """the same parameters"""
     return m.RWKV6(**mech.parameters(), read="after")
 
 

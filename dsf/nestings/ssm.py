@@ -53,6 +53,7 @@ def no_skips(tok: Tokens) -> Tokens:
 
 
 def no_skip_params(mech: Any) -> Any:
+    """D <- 0"""
     return replace(mech, D=ops.zeros_like(mech.D), skip=True)
 
 
@@ -78,7 +79,7 @@ def _even(x: Array, axis: int) -> Array:
 
 SHARED = "one head as p channels with the same dt and a"
 ZOH = m.mamba(discretisation="zoh")
-NO_ROTATION = {"limit": Limit("lam", 1, "-"), "reference": "mamba3"}
+NO_ROTATION: dict[str, Any] = {"limit": Limit("lam", 1, "-"), "reference": "mamba3"}
 
 EDGES = (
     Nesting(m.mamba2, m.gla, mamba2_gla, "k <- dt k, log_a <- dt a", reference="dao2024"),
