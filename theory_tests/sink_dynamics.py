@@ -11,8 +11,8 @@ from dsf.solvers.active_dormant import draw, flow
 
 statement = (
     "With the sink value pinned, its logits grow like (1/2) log(2 pi_v Var_{p_v}(zbar) t); with "
-    "the logits pinned, the value drains exponentially to -e^{-a}(zbar - mean); with both free, the "
-    "logits meet at a finite value and growth stops."
+    "the logits pinned, the value drains exponentially to -e^{-a}(zbar - mean); with both free, "
+    "the logits meet at a finite value and growth stops."
 )
 reference = "guo2024, the simplified Bigram-Backcopy dynamics; the constant is derived here"
 falsified_by = "a slope other than 1/2, another constant or limit, or joint growth without bound"
