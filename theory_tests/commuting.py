@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dsf
-from dsf.separations import separate
-from dsf.separations._invariants import COMMUTING
+from dsf.separations import COMMUTING, separate
 from dsf.theory_tests import judge
 from dsf.theory_tests._run import run
 

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dsf
-from dsf.separations._inputs import SUPERPOSITION
-from dsf.separations._invariants import ADDITIVE
+from dsf.separations import ADDITIVE, SUPERPOSITION
 from dsf.theory_tests import judge
 from dsf.theory_tests._run import run
 

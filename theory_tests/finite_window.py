@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dsf
-from dsf.separations._invariants import WINDOW
-from dsf.separations._tails import INVERTIBLE
+from dsf.separations import INVERTIBLE, WINDOW
 from dsf.theory_tests import judge
 from dsf.theory_tests._run import run
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import dsf
 from dsf.certificate import Certificate
-from dsf.separations import separate
-from dsf.separations._response import RESPONSE_ORDER, all_ones, response_determinant
+from dsf.separations import RESPONSE_ORDER, separate
+from dsf.separations._response import all_ones, response_determinant
 from dsf.theory_tests import judge
 
 statement = (

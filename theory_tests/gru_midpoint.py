@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dsf
-from dsf.separations._response import AFFINE_STEP, all_ones, midpoint_defect
+from dsf.separations import AFFINE_STEP
+from dsf.separations._response import all_ones, midpoint_defect
 from dsf.separations._words import BITS
 from dsf.theory_tests import judge
 from dsf.worlds import precision

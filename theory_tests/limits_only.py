@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dsf
-from dsf.separations._tails import FORGETTING, SETTLING
+from dsf.separations import FORGETTING, SETTLING
 from dsf.theory_tests import judge
 
 statement = (

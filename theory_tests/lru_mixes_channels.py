@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dsf
-from dsf.separations._inputs import CHANNELS
+from dsf.separations import CHANNELS
 from dsf.theory_tests import judge
 
 statement = (

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dsf
-from dsf.separations._invariants import ORDER_BLIND
+from dsf.separations import ORDER_BLIND
 from dsf.theory_tests import judge
 from dsf.theory_tests._run import run
 

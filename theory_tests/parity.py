@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dsf
-from dsf.separations._tails import SIGN_CHANGES
+from dsf.separations import SIGN_CHANGES
 from dsf.system import LTV
 from dsf.theory_tests import judge
 from dsf.theory_tests._run import run

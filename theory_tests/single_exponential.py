@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dsf
-from dsf.separations._invariants import RESPONSE
+from dsf.separations import RESPONSE
 from dsf.theory_tests import judge
 from dsf.theory_tests._run import run
 

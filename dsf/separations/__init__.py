@@ -12,7 +12,15 @@ from dsf.opponents import AnyRecurrence
 from dsf.separations._core import Separation, Side
 from dsf.separations._inputs import CHANNELS, SUPERPOSITION
 from dsf.separations._instances import separate_instances
-from dsf.separations._invariants import COMMUTING, ORDER_BLIND, WORDS
+from dsf.separations._invariants import (
+    ADDITIVE,
+    COMMUTING,
+    CONSTANTS,
+    MEMORY,
+    ORDER_BLIND,
+    RESPONSE,
+    WINDOW,
+)
 from dsf.separations._rank import FINITE_STATE, RankWitness, softmax_rank_witness
 from dsf.separations._recall import one_state_gap, recall_gap, recall_operator
 from dsf.separations._response import AFFINE_STEP, RESPONSE_ORDER
@@ -24,7 +32,11 @@ SEPARATIONS: tuple[Separation, ...] = (
     FINITE_STATE,
     SIGN_CHANGES,
     COMMUTING,
-    *(s for s in WORDS if s not in (ORDER_BLIND, COMMUTING)),
+    ADDITIVE,
+    CONSTANTS,
+    RESPONSE,
+    MEMORY,
+    WINDOW,
     INVERTIBLE,
     FORGETTING,
     SETTLING,
@@ -64,7 +76,23 @@ def _side(x: Side | str) -> Side:
 
 
 __all__ = [
+    "ADDITIVE",
+    "AFFINE_STEP",
+    "CHANNELS",
+    "COMMUTING",
+    "CONSTANTS",
+    "FINITE_STATE",
+    "FORGETTING",
+    "INVERTIBLE",
+    "MEMORY",
+    "ORDER_BLIND",
+    "RESPONSE",
+    "RESPONSE_ORDER",
     "SEPARATIONS",
+    "SETTLING",
+    "SIGN_CHANGES",
+    "SUPERPOSITION",
+    "WINDOW",
     "RankWitness",
     "Separation",
     "one_state_gap",

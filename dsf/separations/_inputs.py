@@ -138,5 +138,3 @@ CHANNELS = InputSeparation(
         and all(f.axes[0] == "p" for f in family.spec.values())
     ),
 )
-
-INPUTS: tuple[InputSeparation, ...] = (SUPERPOSITION, CHANNELS)

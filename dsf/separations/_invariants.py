@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dsf.family import Family
-from dsf.separations._core import Outputs, WordSeparation
+from dsf.separations._core import WordSeparation
 from dsf.separations._traits import traits
 from dsf.separations._words import Alphabet
 
@@ -174,15 +174,3 @@ WINDOW = WordSeparation(
     predicate=lambda family: window(family) > 0,
     tie=silent("z"),
 )
-
-WORDS: tuple[WordSeparation, ...] = (
-    ORDER_BLIND,
-    COMMUTING,
-    ADDITIVE,
-    CONSTANTS,
-    RESPONSE,
-    MEMORY,
-    WINDOW,
-)
-
-__all__ = ["WORDS", "Outputs", "silent", "window"]

@@ -121,12 +121,12 @@ FINITE_STATE = FiniteState(
     theorem="A recurrence with n states per value channel has Hankel blocks M[k:, :k] of rank at "
     "most n; softmax attention reaches rank n + 1 with 2n + 2 tokens, for every n.",
     proof="Fix all queries and keys. Outputs after the cut are an affine function of the n "
-    "numbers that the state holds there, so the linear map from earlier values to later outputs "
-    "has rank at most n; the coefficients may depend on queries and keys in any way, and the "
-    "update of a value may be any continuous function, since no continuous map from R^(n+1) to "
-    "R^n is injective (Borsuk-Ulam): the GRU is covered. For keys 0..n and queries log(i+1) the "
-    "block is a row-scaled Vandermonde matrix of determinant prod m! > 0. With fewer tokens every "
-    "cut has at most n tokens on one side.",
+    "numbers that the state holds there, so they lie in an affine space of dimension n, however "
+    "the past was turned into these numbers: the map from earlier values to later outputs has "
+    "rank at most n. Where the outputs are a locally Lipschitz function of the state instead "
+    "(normalisers, the GRU), they cannot fill R^(n+1) from n numbers either. For keys 0..n and "
+    "queries log(i+1) the block is a row-scaled Vandermonde matrix of determinant prod m! > 0. "
+    "With fewer tokens every cut has at most n tokens on one side.",
     scope=Scope.RECURRENCE,
     reference="dewilde1998",
 )

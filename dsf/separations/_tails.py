@@ -315,5 +315,3 @@ SETTLING = Settling(
     reference="dsf2026",
     kind="separation/grows",
 )
-
-TAILS: tuple[TailSeparation, ...] = (SIGN_CHANGES, FORGETTING, SETTLING, INVERTIBLE)
