@@ -63,7 +63,7 @@ class Certificate:
     reference: str = ""
 
     def check(self) -> bool:
-        """Recompute the claim from the witnesses; True, or `CertificateError` saying what failed."""
+        """Recompute the claim from the witnesses; True, or CertificateError with what failed."""
         from dsf import check
 
         return check.check(self)
@@ -88,7 +88,7 @@ class Certificate:
         )
 
     def to_json(self) -> str:
-        """The certificate as JSON; floats as hexadecimal strings, so that it round-trips bit by bit."""
+        """The certificate as JSON; floats as hexadecimal strings, so that every bit survives."""
         return json.dumps(
             {
                 "kind": self.kind,

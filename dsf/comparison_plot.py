@@ -18,7 +18,8 @@ def plot(comparison: Any) -> Any:
 
     columns: the kernel (each scaled by its largest entry), |M_ij| against the lag i - j (median,
     10-90 %), eigenvalues of A_t (they depend on the state coordinates), Hankel singular values at
-    the middle cut (they do not).  Families are drawn by init(d=8, n=4, p=4, seed=0) on a random input.
+    the middle cut (they do not).  Families are drawn by init(d=8, n=4, p=4, seed=0), on a
+    random input.
     """
     import matplotlib.pyplot as plt
 
