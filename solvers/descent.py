@@ -57,7 +57,7 @@ def scaled_gradient(W: Array, X: Array, z: Array, scores: Array) -> tuple[Array,
 
 
 @njit(cache=True, error_model="numpy")
-def _gradient_into(W, X, z, scores, G):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _gradient_into(W, X, z, scores, G):  # pragma: no cover
     """One run, into G; the shift is not returned, since only the direction is needed."""
     n, T, d = X.shape
     e = z.shape[1]
@@ -115,7 +115,7 @@ def _gradient_into(W, X, z, scores, G):  # type: ignore[no-untyped-def]  # pragm
 
 
 @njit(cache=True, error_model="numpy")
-def _normalised_step(A, G, eta):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _normalised_step(A, G, eta):  # pragma: no cover
     top = 0.0
     for x in G.flat:
         top = max(top, abs(x))
@@ -131,7 +131,7 @@ def _normalised_step(A, G, eta):  # type: ignore[no-untyped-def]  # pragma: no c
 
 
 @njit(cache=True, error_model="numpy")
-def _run_weights(W, X, z, scores, eta, record, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _run_weights(W, X, z, scores, eta, record, out):  # pragma: no cover
     G = np.empty((W.shape[1], W.shape[2]))
     for s in range(W.shape[0]):
         r = 0
@@ -145,7 +145,7 @@ def _run_weights(W, X, z, scores, eta, record, out):  # type: ignore[no-untyped-
 
 
 @njit(cache=True, error_model="numpy")
-def _run_factors(K, Q, X, z, scores, eta, record, out_K, out_Q):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _run_factors(K, Q, X, z, scores, eta, record, out_K, out_Q):  # pragma: no cover
     d, e = K.shape[1], Q.shape[1]
     G = np.empty((d, e))
     for s in range(K.shape[0]):

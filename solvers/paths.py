@@ -66,7 +66,8 @@ def regularisation_path(
         slope = R * G.ravel()
         return value, (slope - unit * (unit @ slope)) / size
 
-    found, values = [], []
+    found: list[Array] = []
+    values: list[float] = []
     for R in radii:
         guesses = [*starts, *found[-1:]]
         runs = [
