@@ -91,6 +91,13 @@ class LinearAttention(Mechanism):
 
 def _orthogonal_rows(rng: np.random.Generator, m: int, n: int) -> np.ndarray:
     """m Gaussian directions in R^n, orthogonal in blocks of n, with chi-distributed lengths."""
-    blocks = [np.linalg.qr(rng.standard_normal((n, n)))[0] for _ in range(-(-m // n))]
+    blocks = [_rotation(rng, n) for _ in range(-(-m // n))]
     rows = np.concatenate(blocks)[:m]
     return rows * np.linalg.norm(rng.standard_normal((m, n)), axis=1, keepdims=True)
+
+
+def _rotation(rng: np.random.Generator, n: int) -> np.ndarray:
+    """A uniformly distributed orthogonal matrix; without the signs of R it would have a
+    preferred direction, and the features a bias (Mezzadri 2007)."""
+    Q, R = np.linalg.qr(rng.standard_normal((n, n)))
+    return Q * np.sign(np.diagonal(R))
