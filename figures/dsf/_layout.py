@@ -8,18 +8,19 @@ CLEARANCE = (0.55, 0.4)  # half axes of the ellipse around a node that no foreig
 
 
 def place(
-    edges: list[tuple[int, int]], count: int, columns: int, seed: int, moves: int = 60000
+    edges: list[tuple[int, int]], count: int, columns: int, seed: int, moves: int = 2500
 ) -> np.ndarray:
     """Integer places [count 2] = (column, row) with every edge (low, high) going up.
 
-    The best of up to six runs; there are more columns than asked for if a row needs them.
+    The best of up to six runs with `moves` trials per node; more columns than asked for if a row
+    needs them.
 
-    >>> place([(0, 1), (1, 2)], 3, columns=2, seed=0, moves=100)[:, 1].tolist()
+    >>> place([(0, 1), (1, 2)], 3, columns=2, seed=0, moves=20)[:, 1].tolist()
     [0.0, 1.0, 2.0]
     """
     best: tuple[float, np.ndarray] | None = None
     for run in range(6):
-        places = _anneal(edges, count, columns, np.random.default_rng([seed, run]), moves)
+        places = _anneal(edges, count, columns, np.random.default_rng([seed, run]), count * moves)
         wrong = faults(places, edges)
         if best is None or wrong < best[0]:
             best = wrong, places

@@ -12,10 +12,10 @@ from dsf.system import LTV
 
 TITLE = "Eigenvalues depend on the state coordinates, Hankel singular values do not"
 PAPER = (
-    "Attention with a normaliser eta has the recurrent form with the transition "
-    "Lambda_i = (eta_{i-1} / eta_i) I: the normaliser is put into Lambda (Sieber et al. "
-    "2024). A later paper of the group reads the memory of trained layers from the size of "
-    "these eigenvalues (Rickenbach et al. 2025, arXiv 2510.09379). No number is given."
+    "Attention with a normaliser η has the recurrent form with the transition "
+    "Λᵢ = (ηᵢ₋₁ / ηᵢ) I: the normaliser is put into Λ (Sieber et al. 2024). A later paper of the "
+    "group reads the memory of trained layers from the size of these eigenvalues (Rickenbach et "
+    "al. 2025, arXiv 2510.09379). No number is given."
 )
 DIFFERS = (
     "The paper uses one choice of state coordinates; here the same operator is written in two "

@@ -30,7 +30,7 @@ DIFFERS = (
 ORDER = 1
 SEED = 0
 PARAMETERS: dict[str, dict[str, list[str]]] = {
-    "smoke": {"only": ["linear_attn", "retnet", "mamba2", "mamba", "gla", "rwkv6", "deltanet"]},
+    "smoke": {"only": ["linear_attn", "retnet", "mamba2", "mamba", "gla", "rwkv6"]},
     "default": {"only": []},
 }
 COLUMNS = 6

@@ -14,11 +14,11 @@ TITLE = "Eight mechanisms remember differently"
 PAPER = (
     "Attention and linear attention keep the past until a normaliser scales it; S6, SSD and gated "
     "RNNs forget through the transition (Sieber et al. 2024, discussed with the eigenvalues of "
-    "Lambda). No number is given."
+    "Λ). No number is given."
 )
 DIFFERS = (
     "The paper argues with eigenvalues, which depend on the state coordinates. Here the influence "
-    "is an entry of the kernel, |M_ij|, which does not. Parameters are drawn with the "
+    "is an entry of the kernel, |Mᵢⱼ|, which does not. Parameters are drawn with the "
     "initialisation of each paper (one head; all channels of S4D and S6; linear attention with "
     "elu + 1 and its normaliser; RetNet without rotation); the input is Gaussian; nothing is "
     "trained. For RetNet the decay is known: the influence falls by 31/32 per token, so it halves "

@@ -12,15 +12,14 @@ from dsf.figures import Table, sweep
 
 TITLE = "S6 forgets with a reversed sigmoid, and can imitate one normaliser only"
 PAPER = (
-    "With Delta = softplus(x) and a = -alpha the transition of S6 is a power of the reversed "
-    "sigmoid, e^{a Delta} = sigma(-x)^alpha; S6 and attention coincide under conditions on the "
-    "normaliser (Sieber et al. 2024). No number is given."
+    "With Δ = softplus(x) and a = −α the transition of S6 is a power of the reversed sigmoid, "
+    "exp(aΔ) = σ(−x)^α; S6 and attention coincide under conditions on the normaliser (Sieber et "
+    "al. 2024). No number is given."
 )
 DIFFERS = (
-    "The conditions are made exact: S6 with a shared scalar Delta equals normalised attention with "
-    "the same q, k, v if and only if Delta_i = 1/eta_i and eta_i = eta_{i-1} e^{alpha/eta_i}. "
-    "From this follows eta_i / i -> alpha. The expected value 0.69997 is for alpha = 0.7, "
-    "eta_0 = 1, i = 100 000."
+    "The conditions are made exact: S6 with a shared scalar Δ equals normalised attention with the "
+    "same q, k, v if and only if Δᵢ = 1/ηᵢ and ηᵢ = ηᵢ₋₁ exp(α/ηᵢ). From this follows ηᵢ/i → α. "
+    "The expected value 0.69997 is for α = 0.7, η₀ = 1, i = 100 000."
 )
 ORDER = 6
 SEED = 0
@@ -100,20 +99,20 @@ def measured(table: Table) -> tuple[str, str]:
     pairs = zip(gate.column("value"), gate.column("other"), strict=True)
     identity_error = max(abs(a - b) / b for a, b in pairs)
     last = [table.where(part="normaliser", alpha=a)[-1] for a in table.values("alpha")]
-    ratios = ", ".join(f"{r['value']:.5f} for alpha = {r['alpha']:g}" for r in last)
     checks = table.where(part="kernel difference")
     error, perturbed = max(checks.column("value")), min(checks.column("other"))
     right = identity_error < 1e-13 and error < 1e-13
-    expected = ""
+    ratios = []
     for row in last:
+        ratios.append(f"{row['value']:.5f} for α = {row['alpha']:g}")
         value = EXPECTED.get((row["alpha"], row["x"]))
         if value is not None:
             right = right and abs(row["value"] - value) < 5e-6
-            expected = f" (expected {value})"
+            ratios[-1] += f" (expected {value})"
     text = (
         f"Identity: largest relative difference {identity_error:.0e}. Kernel of S6 against "
-        f"normalised attention: {error:.0e}; with eta changed by 1 % at one token: at least "
-        f"{perturbed:.0e}. eta_i / i at i = {last[0]['x']}: {ratios}{expected}."
+        f"normalised attention: {error:.0e}; with η changed by 1 % at one token: at least "
+        f"{perturbed:.0e}. ηᵢ/i at i = {last[0]['x']:,}: {', '.join(ratios)}."
     )
     return text, "agrees" if right else "does not hold"
 

@@ -20,7 +20,7 @@ DIFFERS = (
     "Infinite is a statement about all lengths and inputs. For one sequence of length L = 96 every "
     "causal matrix needs at most 48 states. Here the error is that of the map from values to "
     "outputs in the operator 2-norm, queries and keys are Gaussian, the logits are "
-    "s q'k / sqrt(m): s is an inverse temperature. The lower bound holds for any linear "
+    "s q·k / √m: s is an inverse temperature. The lower bound holds for any linear "
     "recurrence; the upper bound is a system that was constructed and verified, with coefficients "
     "that may depend on the whole sequence. Taylor features: the smallest degree whose remainder "
     "bound certifies the same error."
@@ -28,7 +28,7 @@ DIFFERS = (
 ORDER = 2
 SEED = 7
 PARAMETERS = {
-    "smoke": {"dims": [1, 4], "scales": [1, 4]},
+    "smoke": {"dims": [1, 4], "scales": [1]},
     "default": {"dims": [1, 2, 4, 16, 64], "scales": [1, 4]},
     "paper": {"dims": [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64], "scales": [1, 2, 4]},
 }
@@ -92,7 +92,7 @@ def _remainder(p: int, y: float, negative: bool = False) -> float:
 def one(dim: int, scale: float, error: float, length: int, seed: int) -> dict[str, Any]:
     M, logits = attention(dim, scale, length, seed)
     norm = float(np.linalg.norm(M, 2))
-    found = dsf.realize(M, error=error)
+    found = dsf.realize(M, error=error, budget=120.0)
     degree = taylor_degree(logits, norm, error)
     dyadic = next(t.states for t in found.theorems if "dyadic" in t.name)
     row: dict[str, Any] = {
