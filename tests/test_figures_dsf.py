@@ -194,6 +194,14 @@ def test_state_counts_are_the_expected_ones():
             assert r["taylor"] == r["expected_taylor"]
 
 
+def test_the_expected_numbers_are_those_of_the_theorem():
+    from dsf.theory_tests.softmax_states_table import ERRORS, TABLE
+
+    cells = {key: row.replace("/", " ").split() for key, row in TABLE.items()}
+    assert {k: tuple(map(int, v)) for k, v in cells.items()} == states_needed.EXPECTED
+    assert states_needed.ERRORS == ERRORS
+
+
 def test_attention_is_drawn_queries_first():
     rng = np.random.default_rng(7)
     q, k = rng.standard_normal((96, 4)), rng.standard_normal((96, 4))
