@@ -1,0 +1,1 @@
+"""Figures on how attention trains: scanning and freezing, attention sinks, temperatures."""
