@@ -130,6 +130,7 @@ class Mechanism:
     conventions: ClassVar[tuple[str, ...]] = ()  # scalings that another library may not have
     facts: ClassVar[Facts]
     lookback: ClassVar[int | None] = 0
+    forgotten: ClassVar[tuple[str, ...]] = ()  # fields of earlier tokens that `rows` never reads
     choices: ClassVar[Mapping[str, Any]] = {}  # option -> allowed values, or the least integer
     heads: ClassVar[bool] = True  # whether coefficients carry a head (or channel) axis
 
@@ -250,7 +251,7 @@ class Mechanism:
         """
         mech, u, tok = _border.tokens(self, u)
         state = State() if state is None else state
-        with np.errstate(over="ignore", invalid="ignore"):
+        with _border.named(mech):
             o, new = mech.advance(tok, state)
         y = mech._merge(o)
         if ops.is_float(y) and not all(bool(all_finite(x)) for x in (y, *new.arrays())):
@@ -270,7 +271,10 @@ class Mechanism:
         full = self._with_tail(tok, state.tail)
         T = self._length(full)
         keep = T if self.lookback is None else min(self.lookback, T)
-        tail = full.rows(T - keep, T, self.token_fields, self.micro) if keep else None
+        tail = None
+        if keep:
+            kept = Tokens(**{k: v for k, v in full.items() if k not in self.forgotten})
+            tail = kept.rows(T - keep, T, self.token_fields, self.micro)
         S = state.S
         if self._has("step"):
             outputs = []
@@ -318,23 +322,26 @@ class Mechanism:
                 "turns it into a linear system. Use dsf.linearise(mech, u) for the Jacobians along "
                 "a trajectory."
             )
-        L = u.shape[-2]
-        if mech._has("rows"):
-            M, X = mech._weights(tok, L)
-            n = L if mech.lookback is None else min(mech.lookback + 1, L)
+        with _border.named(mech):
+            return mech._frozen(tok, u.shape[-2])
+
+    def _frozen(self, tok: Tokens, L: int) -> tuple[LTV, Array]:
+        if self._has("rows"):
+            M, X = self._weights(tok, L)
+            n = L if self.lookback is None else min(self.lookback + 1, L)
             return _shift_register(M, n), ops.expand(X, -2)
-        ltv, X = mech.system(mech._with_tail(tok, None))
+        ltv, X = self.system(self._with_tail(tok, None))
         o, _ = ltv.scan(X)
-        eta = mech.normaliser(o, tok)
+        eta = self.normaliser(o, tok)
         if eta is not None:
             inverse = 1 / _nonzero(eta, type(self).__name__)
             D = None if ltv.D is None else Prod((inverse, *_factors(ltv.D)))
             ltv = replace(ltv, C=Prod((inverse, *_factors(ltv.C))), D=D)
             X = X[..., :-1]
-        ltv = replace(ltv, steps=L * mech.micro)
-        if mech.micro > 1:
-            ltv = ltv.coarsen(mech.micro)
-            X = X.reshape(*X.shape[:-3], L, mech.micro * X.shape[-2], X.shape[-1])
+        ltv = replace(ltv, steps=L * self.micro)
+        if self.micro > 1:
+            ltv = ltv.coarsen(self.micro)
+            X = X.reshape(*X.shape[:-3], L, self.micro * X.shape[-2], X.shape[-1])
         return ltv, X
 
     def kernel(self, u: Array) -> Array:
@@ -379,10 +386,11 @@ class Mechanism:
 
     def _length(self, tok: Tokens) -> int:
         """Number of tokens (rows of the per-token fields)."""
-        for name, field in self.token_fields.items():
-            if field.axes[-2] == "L" and hasattr(tok, name):
-                return getattr(tok, name).shape[-2]
-        raise ShapeError(f"{type(self).__name__}: the token spec has no per-token field")
+        spec = self.token_fields
+        rows = [x.shape[-2] for k, x in tok.items() if spec[k].axes[-2] == "L"]
+        if not rows:
+            raise ShapeError(f"{type(self).__name__}: the token spec has no per-token field")
+        return max(rows)  # with a tail, the fields that are not kept are shorter
 
     def _with_tail(self, tok: Tokens, tail: Tokens | None) -> Tokens:
         if tail is None and self.lookback and not self._has("rows"):

@@ -97,12 +97,10 @@ class Tokens:
         return Tokens(**{k: cut(k, v) for k, v in self.items()})
 
     def after(self, earlier: Tokens, spec: Mapping[str, Field]) -> Tokens:
-        """Earlier rows followed by these."""
-        return Tokens(
-            **{
-                k: ops.cat([getattr(earlier, k), v], -2) if spec[k].per_token else v
-                for k, v in self.items()
-            }
+        """Earlier rows followed by these; fields that were not kept have these rows only."""
+        kept = [k for k in earlier.names if spec[k].per_token]
+        return self.replace(
+            **{k: ops.cat([getattr(earlier, k), getattr(self, k)], -2) for k in kept}
         )
 
     def __repr__(self) -> str:

@@ -45,6 +45,7 @@ class Softmax(Mechanism):
         order_aware=False,
     )
     lookback = None
+    forgotten = ("q",)
 
     def tokens(self, u: Array) -> Tokens:
         u = split_heads(u)
@@ -56,7 +57,7 @@ class Softmax(Mechanism):
 
     def rows(self, tok: Tokens, L: int) -> tuple[Array, Array]:
         T, n = tok.k.shape[-2:]
-        q = tok.q[..., T - L :, :] / ops.sqrt(ops.const(n, tok.q))
+        q = tok.q[..., tok.q.shape[-2] - L :, :] / ops.sqrt(ops.const(n, tok.q))
         seen = self.support(L, T)
         return ops.softmax(ops.logits(q, tok.k, seen), seen), tok.v
 
