@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import subprocess
+import sys
 
 import hypothesis.strategies as st
 import numpy as np
@@ -237,6 +240,35 @@ def test_larger_matrix_gap():
     found = realize(softmax_matrix(512, 4), error=0.05, budget=60)
     assert found.upper - found.lower <= 10
     assert found.certificate.check()
+
+
+def test_second_pass_is_finer(monkeypatch):
+    """Where no slice of the first pass can be proved, a pass at a smaller tolerance is tried."""
+    M = softmax_matrix(200, 4)
+    once = realize(M, error=0.01, budget=60)
+    monkeypatch.setattr("dsf._search.RATIOS", (0.5, 32.0))
+    twice = realize(M, error=0.01, budget=60)
+    assert not once.notes and any("error/0.5" in note for note in twice.notes)
+    assert twice.upper <= once.upper + 1 and twice.certificate.check()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "L, m, s, error", [(1024, 16, 1, 0.1), (2048, 4, 1, 0.01), (4096, 2, 4, 0.1)]
+)
+def test_large_matrix_gap(L, m, s, error):
+    found = realize(softmax_matrix(L, m, s), error=error, budget=120)
+    assert found.upper - found.lower <= 10
+    assert found.error <= error and found.certificate.check()
+
+
+def test_checker_shares_nothing_with_the_finder():
+    code = "import dsf.check.realization, sys, json; print(json.dumps(sorted(sys.modules)))"
+    run = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, check=True)
+    loaded = set(json.loads(run.stdout))
+    finder = {"realize", "_rounding", "_hankel", "_compress", "_verify", "_search", "system"}
+    assert not {f"dsf.{name}" for name in finder} & loaded
+    assert not {"scipy", "torch", "sympy"} & loaded
 
 
 # ------------------------------------------------------------------ callers
