@@ -31,7 +31,7 @@ def is_zero(expr: Expr, unit: Unit = ()) -> bool:
     """Whether `expr`, with real symbols, is shown to vanish; vectors in `unit` have length 1.
 
     True is a proof (where no denominator of the expression vanishes), False that none was found.
-    Raises NotImplementedError for a root or logarithm of something complex.
+    Raises NotImplementedError for the conjugate of a root or logarithm of something complex.
     """
     expr = sympy.sympify(expr)
     if expr.is_Number:
@@ -138,8 +138,6 @@ class Reducer:
         return self._name(("exp", m)) ** int(c * D)
 
     def _root(self, base: Expr, q: int) -> Expr:
-        if base.has(sympy.I):
-            raise NotImplementedError(f"zero test: root of the complex expression {base}")
         symbol = self.names.get(("root", base, q))
         if symbol is None:
             inner = self._rational(base)  # first: its own roots must come before this one
@@ -246,8 +244,8 @@ def unfold(e: Expr) -> Expr:
     if isinstance(e, (sympy.re, sympy.conjugate)):
         z = args[0]
         bar = z.xreplace({sympy.I: -sympy.I})
-        if any(n.has(sympy.I) for n in z.atoms(sympy.log, sympy.Abs, sympy.Max)):
-            raise NotImplementedError(f"zero test: conjugate of {z}")
+        if any(n.has(sympy.I) for n in e.args[0].atoms(sympy.Function, sympy.Pow) if _cut(n)):
+            raise NotImplementedError(f"zero test: conjugate of {e.args[0]}, which has a cut")
         return bar if isinstance(e, sympy.conjugate) else (z + bar) / 2
     if isinstance(e, sympy.cos):
         z = sympy.exp(sympy.I * sympy.expand(args[0]))
@@ -263,6 +261,12 @@ def unfold(e: Expr) -> Expr:
     if e.is_Pow and not isinstance(e, sympy.exp) and not args[1].is_Rational:
         return sympy.exp(args[1] * sympy.expand_log(sympy.log(args[0])))
     return e.func(*args)
+
+
+def _cut(e: Expr) -> bool:
+    """Whether the conjugate of a function is not the function of the conjugate everywhere."""
+    smooth = (sympy.exp, sympy.cos, sympy.sin, sympy.tanh, sympy.re, sympy.conjugate)
+    return not (isinstance(e, smooth) or (e.is_Pow and e.exp.is_Integer))
 
 
 def _terms(exponent: Expr) -> list[tuple[Any, Expr]]:

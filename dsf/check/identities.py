@@ -42,7 +42,7 @@ def nesting(c: Certificate) -> None:
 
 def _same_edge(c: Certificate) -> Any:
     """The edge that the certificate speaks of; every word of it must be the table's."""
-    from dsf.nestings import NESTINGS
+    from dsf.nestings import HONESTY, NESTINGS
 
     w = c.witnesses
     found = [e for e in NESTINGS if e.name == w.get("edge")]
@@ -57,6 +57,8 @@ def _same_edge(c: Certificate) -> Any:
         "limit": "" if e.limit is None else str(e.limit),
         "exact at (n, p)": [list(s) for s in e.sizes],
         "sampled at (n, p)": list(e.sample),
+        "domain": e.domain,
+        "honesty": HONESTY,
     }
     for name, value in told.items():
         _require(w.get(name) == value, f"{name} is {value!r} in the table, not {w.get(name)!r}")

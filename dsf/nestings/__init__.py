@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dsf.nestings import attention, delta, gates, lti, retention, rwkv, ssm
-from dsf.nestings.edge import Limit, Nesting, identity, same
+from dsf.nestings.edge import HONESTY, Limit, Nesting, identity, same
 
 NESTINGS: tuple[Nesting, ...] = tuple(
     edge for module in (retention, attention, ssm, rwkv, delta, gates, lti) for edge in module.EDGES
 )
 
-__all__ = ["NESTINGS", "Limit", "Nesting", "identity", "same"]
+__all__ = ["HONESTY", "NESTINGS", "Limit", "Nesting", "identity", "same"]

@@ -43,8 +43,9 @@ def _divided(eta: str) -> tuple[Nesting, Nesting]:
     return down, Nesting(m.linear_attn, family, back, text, params=_constant_eta(eta))
 
 
-# What is left of a feature map when features are free tokens: their signs.
-POSITIVE = "the same tokens: both feature maps reach all positive numbers"
+# What is left of a feature map when features are free tokens: their signs.  Both of these maps
+# reach all positive numbers.
+POSITIVE = "the same positive tokens"
 
 EDGES = (
     *(e for eta in ("exp", "softplus", "sigmoid") for e in _divided(eta)),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from dsf.errors import DomainError
 from dsf.family import Family
 from dsf.ops import Array
 from dsf.tokens import Tokens
@@ -26,6 +27,7 @@ def identity(tok: Tokens) -> Tokens:
     return tok
 
 
+HONESTY = "random evaluation refutes for certain, confirms only with overwhelming probability"
 CLOSURE = "; coefficients converge, so outputs do for each length, not uniformly in length"
 
 
@@ -36,6 +38,12 @@ class Limit:
     symbol: str
     value: int
     side: str  # "-": from below, "+": from above
+
+    def __post_init__(self) -> None:
+        if (self.value, self.side) not in ((0, "-"), (0, "+"), (1, "-")):
+            raise DomainError(
+                f"Limit: domains are open at 0 (either side) and at 1 from below; got {self}"
+            )
 
     def __str__(self) -> str:
         return f"{self.symbol} -> {self.value}{self.side}"
@@ -62,6 +70,7 @@ class Nesting:
     params    instance of special [, x] -> instance of general with tokens'(u) = tau(tokens(u)); the
               first line of its docstring is what a claim at scope mechanism says
     sizes     the (n, p) of special at which the proof runs; sample: where it is tested on numbers
+    sampled   tokens whose domain (condition 4) is only sampled, not proved
     only      a restriction of sizes, e.g. "d = 1"; note: what a reader should know
 
     >>> import dsf
@@ -80,6 +89,7 @@ class Nesting:
     params: Callable[..., Any] | None = None
     sizes: tuple[tuple[int, int], ...] = ((1, 1), (2, 2), (3, 2))
     sample: tuple[int, int] = (5, 3)
+    sampled: tuple[str, ...] = ()
     only: str = ""
     note: str = ""
     reference: str = ""
@@ -103,6 +113,11 @@ class Nesting:
         only = f" ({self.only})" if self.only else ""
         text = f" with {self.text}" if self.text else ""
         return f"{self.special!r} {verb} {self.general!r}{only}{text}{end}"
+
+    @property
+    def domain(self) -> str:
+        """How condition 4 is known."""
+        return f"sampled for {', '.join(self.sampled)}" if self.sampled else "proved"
 
     def claim(self, scope: Scope | None = None) -> str:
         """The statement of the certificate, at scope recurrence unless told otherwise."""

@@ -165,7 +165,7 @@ EDGES = (
     Nesting(
         BILINEAR, m.lru, bilinear_lru,
         "d n states, lambda <- (1 + h)/(1 - h), B <- dt b/(1 - h), h = dt a/2 != -1", all_channels,
-        reference="gu2022",
+        reference="gu2022", sampled=("rate", "angle"),
         note="lambda = 0 (dt a = -2) has no logarithm; such a state is memoryless and moves into D",
     ),
 )  # fmt: skip
