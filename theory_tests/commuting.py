@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 import dsf
+from dsf.family import Family
 from dsf.separations import COMMUTING, separate
 from dsf.theory_tests import judge
 from dsf.theory_tests._run import run
@@ -23,7 +26,7 @@ falsified_by = "A diagonal recurrence for which the order of the two tokens in b
 KEYS = {"a": (0.6, 0.8), "x": (1.0, 0.0), "y": (2**-0.5, 2**-0.5), "z": (1.0, 0.0)}
 
 
-def contribution(order: str, family, gates: dict[str, dict[str, float | list[float]]]) -> float:
+def contribution(order: str, family: Family, gates: dict[str, dict[str, Any]]) -> float:
     """The last output with v_0 = 1 minus the last output with v_0 = 0."""
     word = "a" + order + "z"
     k = [KEYS[c] for c in word]

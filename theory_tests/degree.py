@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dsf
+from dsf.family import family
 from dsf.separations import ADDITIVE, SUPERPOSITION
 from dsf.theory_tests import judge
 from dsf.theory_tests._run import run
@@ -50,7 +51,7 @@ def test_superposition(family, L, seed):
 
 @pytest.mark.parametrize("name", ["linear_attn", "mamba", "gla", "deltanet", "rglru", "gru"])
 def test_one_token_shows_the_degree(name):
-    mech = dsf.family(name).init(2, n=2, p=2)
+    mech = family(name).init(2, n=2, p=2)
     u = np.array([[1.0, -0.5]])
     assert np.abs(mech(2 * u) - 2 * mech(u)).max() > 1e-3 * np.abs(mech(u)).max()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -34,7 +36,7 @@ def last(family, x, **gates):
 def claim(gamma: float = 0.5) -> list:
     """The numbers of the witness, and the certificate."""
     ahead, behind = 27 + 12 * gamma + 3 * gamma**2, 27 + 3 * gamma + 12 * gamma**2
-    pairs = [
+    pairs: list[tuple[Any, dict[str, list[float]], float, float]] = [
         (dsf.linear_attn, {}, 42.0, 42.0),
         (dsf.softmax, {}, 2.947974578616583, 2.947974578616583),
         (dsf.normalised_attn, {"eta": [1, 1, 1]}, 42.0, 42.0),
