@@ -7,12 +7,13 @@ As |W| grows, 1 - s_opt underflows and m = sum_t s_t gamma_t cancels against gam
 everything stays relative to the leading token o = argmax_t a_t of each sample:
 
     gamma_o - m = sum_{t != o} s_t (gamma_o - gamma_t)                  no cancellation
-    shift = max over samples and t != o of log s_t,   s^_t = e^{log s_t - shift}
-    D = sum_{t != o} s^_t (gamma_o - gamma_t)
-    c_t = s^_t (gamma_t - gamma_o + e^shift D)  (t != o),    c_o = s_o D
+    shift = max over samples and t != o of log(s_t |gamma_o - gamma_t|)
+    r_t = s_t (gamma_o - gamma_t) e^{-shift},    D = sum_{t != o} r_t = (gamma_o - m) e^{-shift}
+    c_t = s_t D - r_t  (t != o),    c_o = s_o D
     G e^{-shift} = (1/n) sum_i l'(m_i) (sum_t c_t x_t) z_i'
 
-and the common factor e^{-shift} disappears in the normalisation.
+and the common factor e^{-shift} disappears in the normalisation.  The shift looks at the products:
+if the largest s_t belongs to a token that ties with o in score, it moves nothing.
 """
 
 from __future__ import annotations
@@ -45,13 +46,15 @@ def scaled_gradient(W: Array, X: Array, z: Array, scores: Array) -> tuple[Array,
     others = np.arange(T) != lead
     total = 1.0 + np.sum(np.exp(relative) * others, -1, keepdims=True)
     log_s = relative - np.log(total)
-    shift = np.where(others, log_s, -np.inf).max((1, 2)) if T > 1 else np.zeros(len(W))
-    s_hat = np.exp(log_s - shift[:, None, None]) * others
-    behind = np.take_along_axis(scores, lead, -1) - scores  # gamma_o - gamma_t
-    D = np.sum(s_hat * behind, -1, keepdims=True)
-    back = np.exp(shift)[:, None, None]
-    c = np.where(others, s_hat * (back * D - behind), D / total)
-    m = np.take_along_axis(scores, lead, -1) - back * D
+    behind = np.take_along_axis(scores, lead, -1) - scores  # gamma_o - gamma_t, 0 at t = o
+    with np.errstate(divide="ignore"):
+        log_r = log_s + np.log(np.abs(behind))
+    shift = log_r.max((1, 2))
+    shift = np.where(np.isfinite(shift), shift, 0.0)  # every score ties: G = 0
+    r = np.sign(behind) * np.exp(log_r - shift[:, None, None])
+    D = np.sum(r, -1, keepdims=True)
+    c = np.exp(log_s) * D - r
+    m = np.take_along_axis(scores, lead, -1) - np.exp(shift)[:, None, None] * D
     slope = -1.0 / (1.0 + np.exp(m))
     return np.einsum("sit,sitd,sie->sde", slope * c / n, X, z), shift
 
@@ -87,26 +90,31 @@ def _gradient_into(W, X, z, scores, G):  # pragma: no cover
                 total += np.exp(log_s[i, t])
         for t in range(T):
             log_s[i, t] -= np.log(total)
-            if t != o and log_s[i, t] > shift:
-                shift = log_s[i, t]
+            behind = abs(scores[i, o] - scores[i, t])
+            if behind > 0.0:
+                shift = max(shift, log_s[i, t] + np.log(behind))
         lead[i], lead_s[i] = o, 1.0 / total
     if shift == -np.inf:
         shift = 0.0
     G[:, :] = 0.0
     back = np.exp(shift)
     step = np.empty(d)
+    r = np.empty(T)
     for i in range(n):
         o = lead[i]
         D = 0.0
         for t in range(T):
-            if t != o:
-                D += np.exp(log_s[i, t] - shift) * (scores[i, o] - scores[i, t])
+            behind = scores[i, o] - scores[i, t]
+            r[t] = 0.0
+            if behind != 0.0:
+                r[t] = np.sign(behind) * np.exp(log_s[i, t] + np.log(abs(behind)) - shift)
+            D += r[t]
         slope = -1.0 / (1.0 + np.exp(scores[i, o] - back * D)) / n
         for k in range(d):
             step[k] = lead_s[i] * D * X[i, o, k]
         for t in range(T):
             if t != o:
-                c = np.exp(log_s[i, t] - shift) * (back * D - (scores[i, o] - scores[i, t]))
+                c = np.exp(log_s[i, t]) * D - r[t]
                 for k in range(d):
                     step[k] += c * X[i, t, k]
         for k in range(d):
