@@ -32,6 +32,7 @@ SEED = 0
 PARAMETERS: dict[str, dict[str, list[str]]] = {
     "smoke": {"only": ["linear_attn", "retnet", "mamba2", "mamba", "gla", "rwkv6"]},
     "default": {"only": []},
+    "paper": {"only": []},
 }
 COLUMNS = 6
 HIDDEN = {"skip": True, "unit_keys": False}  # options of families that are not drawn

@@ -29,7 +29,7 @@ SEED = 0
 PARAMETERS = {
     "smoke": {"length": 64, "width": 8, "states": 4, "seeds": 2},
     "default": {"length": 512, "width": 32, "states": 16, "seeds": 8},
-    "paper": {"length": 2048, "width": 64, "states": 16, "seeds": 8},
+    "paper": {"length": 1024, "width": 32, "states": 16, "seeds": 16},
 }
 MECHANISMS = {
     "softmax": "softmax attention",
