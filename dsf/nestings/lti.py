@@ -144,7 +144,7 @@ def all_channels(S: Array, tok: Tokens) -> Array:
     return S.reshape(S.shape[0] * S.shape[1], 1)
 
 
-ONE: dict[str, Any] = {"only": "d = 1", "sizes": ((1, 1), (2, 1), (3, 1)), "sample": (5, 1)}
+ONE: dict[str, Any] = {"only": "d = 1", "sizes": ((1, 1), (2, 1)), "sample": (5, 1)}
 BILINEAR = m.s4d(discretisation="bilinear")
 
 EDGES = (
@@ -165,7 +165,7 @@ EDGES = (
     Nesting(
         BILINEAR, m.lru, bilinear_lru,
         "d n states, lambda <- (1 + h)/(1 - h), B <- dt b/(1 - h), h = dt a/2 != -1", all_channels,
-        reference="gu2022", sampled=("rate", "angle"),
+        reference="gu2022", sampled=("rate", "angle"), sizes=((1, 1), (2, 2)),
         note="lambda = 0 (dt a = -2) has no logarithm; such a state is memoryless and moves into D",
     ),
 )  # fmt: skip
