@@ -106,7 +106,7 @@ def draw(table: Table) -> Any:
     left.plot([], [], color=BLACK, linewidth=0.7, linestyle=":", label="the paper's two limits")
     left.set(xscale="log", xlabel="time $t$", ylabel="$B(t) = -z(t)$ of the common token")
     left.set_title("All times")
-    left.legend(loc="upper left")
+    left.legend(loc="lower right")
     right.plot([], [], color=GREY, linewidth=0.7, linestyle="--", label="$t_0 = K\\ln M/\\eta_Y$")
     right.set(xlabel="time $t$", ylabel="upper bound $e^{2B}$ of the gain", xlim=(0, LONG))
     right.set_title("Times of the paper's figure")

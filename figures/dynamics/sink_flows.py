@@ -97,9 +97,9 @@ def measured(table: Table) -> tuple[str, str]:
         f"Value pinned: slope {min(slope):.4f} to {max(slope):.4f} in ln t at the end (paper: 1/2) "
         f"and at most {error:.0e} from ½ log(2 π Var t) at t = {last:.0e}. Both free: the logits "
         f"meet at {', '.join(f'{a:.5f}' for a in stops)} (one value per seed; spread over tokens "
-        f"{spread:.0e}), move by {late:.0e} over the last tenth of logarithmic time, the value has "
-        f"drained to e⁻ᵅ‖z̄ − mean‖ (relative difference {drain:.0e}), and the loss is {loss:.0e}. "
-        "So ½ log t describes the growth with the value pinned only."
+        f"{spread:.0e}), move by {late:.0e} over the last tenth of logarithmic time, the centred "
+        f"value settles at e⁻ᵅ‖z̄ − mean‖ (relative difference {drain:.0e}), and the loss is "
+        f"{loss:.0e}. So ½ log t describes the growth with the value pinned only."
     )
     ok = error < 2e-3 and max(abs(s - 0.5) for s in slope) < 5e-3
     stopped = spread < 1e-6 and late < 1e-5 and drain < 1e-3

@@ -1,0 +1,92 @@
+"""Why Adam inflates the residual state of a sink token: two equations in two letters.
+
+    loss(y, m) = exp(-y nu(m)),   nu(m) = (m + c) / sqrt(m^2 + 2 m c + 1)
+
+y is the scale of the sink logit, m the norm of the residual state, nu the part of it that survives
+normalisation (the toy of the public code of Guo et al. 2024, arXiv 2410.13835).  In the forced
+version the gradient is given instead: m' = rate log(t) / (t m^3), with the closed form
+
+    m(t) = (m0^4 + 2 rate log(t)^2)^{1/4}.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from dsf.errors import UnknownNameError
+from dsf.solvers.problem import Array
+
+RATES = {"sgd": 0.1, "adam": 3e-3}
+_BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8
+
+
+def descent(y: float, m: float, c: float) -> tuple[float, float]:
+    """Minus the derivatives of the loss in y and m.
+
+    >>> loss = lambda y, m: math.exp(-y * (m + .5) / math.sqrt(m * m + m + 1))
+    >>> found = descent(1.0, 2.0, 0.5)[1]
+    >>> abs(found + (loss(1, 2 + 1e-6) - loss(1, 2 - 1e-6)) / 2e-6) < 1e-9
+    True
+    """
+    root = math.sqrt(m * m + 2 * m * c + 1)
+    nu = (m + c) / root
+    scale = math.exp(-y * nu)
+    return nu * scale, y * scale * (1 - c * c) / root**3
+
+
+def train(optimiser: str, steps: int, start: float = 0.5, c: float = 0.5) -> Array:
+    """(y, m) after every step of "sgd" (rate 0.1) or "adam" (rate 0.003), [steps+1 2].
+
+    >>> train("sgd", 1000)[-1].round(2)
+    array([4.83, 1.82])
+    """
+    return _steps(optimiser, RATES, np.full(2, start), lambda t, x: descent(x[0], x[1], c), steps)
+
+
+def forced(optimiser: str, steps: int, start: float = 10.0, rate: float = 0.3) -> Array:
+    """m after every step when its descent direction is log(t)/(t m^3), [steps+1].
+
+    >>> round(float(forced("sgd", 10000)[-1]), 4)
+    10.0127
+    """
+
+    def given(t: int, x: Array) -> tuple[float]:
+        return (math.log(t) / (t * x[0] ** 3),)
+
+    rates = {"sgd": rate, "adam": rate}
+    return _steps(optimiser, rates, np.array([start]), given, steps)[:, 0]
+
+
+def forced_flow(t: Array, start: float = 10.0, rate: float = 0.3) -> Array:
+    """The closed form of the forced version under gradient flow from t = 1.
+
+    >>> round(float(forced_flow(np.array(1e4))), 4)
+    10.0127
+    """
+    return (start**4 + 2 * rate * np.log(t) ** 2) ** 0.25
+
+
+def _steps(
+    optimiser: str,
+    rates: dict[str, float],
+    x: Array,
+    direction: Callable[[int, Array], tuple[float, ...]],
+    steps: int,
+) -> Array:
+    if optimiser not in rates:
+        raise UnknownNameError(f"optimiser {optimiser!r} is not one of {', '.join(rates)}")
+    rate = rates[optimiser]
+    path = [x]
+    first, second = np.zeros_like(x), np.zeros_like(x)
+    for t in range(1, steps + 1):
+        d = np.array(direction(t, x))
+        if optimiser == "adam":
+            first = _BETA1 * first + (1 - _BETA1) * d
+            second = _BETA2 * second + (1 - _BETA2) * d**2
+            d = first / (1 - _BETA1**t) / (np.sqrt(second / (1 - _BETA2**t)) + _EPS)
+        x = x + rate * d
+        path.append(x)
+    return np.array(path)

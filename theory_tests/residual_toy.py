@@ -1,0 +1,55 @@
+"""The forced residual norm: quartic root of log^2 t under gradient steps, near-linear with Adam."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dsf.solvers.residual_toy import forced, forced_flow, train
+
+statement = (
+    "With the gradient log(t)/(t m^3) the norm under its flow is (m0^4 + 2 rate log^2 t)^{1/4}, "
+    "which hardly moves. Adam divides by the size of the gradient and grows almost linearly."
+)
+reference = "guo2024, the residual toy of the public code; the closed form is derived here"
+falsified_by = "gradient steps that leave the closed form, or an Adam path that levels off"
+
+
+def claim(steps: int = 10_000, start: float = 10.0, rate: float = 0.3):
+    """m after gradient steps against the closed form of the flow.
+
+    The sum of log(t)/t differs from its integral by the Stieltjes constant, -0.0728 in the limit.
+    """
+    tolerance = 0.08 * rate / start**3
+    return (
+        forced("sgd", steps, start, rate)[-1],
+        forced_flow(np.array(steps), start, rate),
+        tolerance,
+    )
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.3, 1.0])
+def test_gradient_steps_follow_the_closed_form(rate: float) -> None:
+    computed, theory, tolerance = claim(rate=rate)
+    assert abs(computed - theory) <= tolerance
+
+
+def test_reference_values() -> None:
+    adam = forced("adam", 10_000)
+    found = adam[[100, 1000, 2500, 5000, 10_000]]
+    np.testing.assert_allclose(found, [19.5, 27.9, 33.6, 41.6, 64.0], atol=0.06)
+    # close to linear at the end, while the closed form of the flow has moved by 0.0127 in all
+    assert found[-1] - found[-2] > 2 * (found[-2] - found[-3]) > 0
+
+
+@pytest.mark.parametrize(
+    ("optimiser", "known"),
+    [
+        ("sgd", {1000: (4.83, 1.82), 10_000: (7.16, 2.36)}),
+        ("adam", {1000: (2.43, 2.03), 10_000: (7.90, 4.42)}),
+    ],
+)
+def test_two_letters(optimiser: str, known: dict[int, tuple[float, float]]) -> None:
+    path = train(optimiser, 10_000)
+    for step, pair in known.items():
+        np.testing.assert_allclose(path[step], pair, atol=6e-3)
