@@ -117,20 +117,19 @@ def solve(
     state = State(problem, rows, norm, p)
 
     own = [x for x in names if x in OWN]
-    if not own and solvers is not None:
-        # only the solvers asked for may answer; infeasibility is proved all the same
-        aside = State(problem, state.rows, "frobenius", None)
-        proof = _own(aside, "nnls")
-        if proof is not None:
-            return _infeasible(unsolved, proof, tuple(aside.attempts), ())
-    elif not own:
-        own = ["nnls"]
-    for name in own:
+    for name in own if own or solvers is not None else ["nnls"]:
         proof = _own(state, name)
         if proof is not None:
             return _infeasible(unsolved, proof, tuple(state.attempts), ())
         if state.lower > 0.0 and (state.gap <= goal or norm != "frobenius"):
             break
+    if state.lower == 0.0 and solvers is not None and "nnls" not in own:
+        # only the solvers asked for may give a W; infeasibility is proved all the same
+        aside = State(problem, rows, "frobenius", None)
+        proof = _own(aside, "nnls")
+        if proof is not None:
+            attempts = (*state.attempts, *aside.attempts)
+            return _infeasible(unsolved, proof, attempts, ())
     for name in names:
         if name in CONIC and not (state.lower > 0.0 and state.gap <= goal):
             _conic(state, name, isolate, seconds)

@@ -1,6 +1,6 @@
 """A function call in a process of its own, so that a crash or a hang of a solver is only an answer.
 
-    call("dsf.solvers.cones:solve_cone", seconds, **arguments) -> what it returned
+    call("dsf.solvers.cones:solve_cone", timeout, **arguments) -> what it returned
 
 The child is started afresh (no fork of loaded solver libraries) and talks through pickles of plain
 data on its standard streams.
@@ -30,10 +30,10 @@ class SolverFailure(Exception):
     """The child crashed, hung or raised; the text says which.  Recorded, never shown to a user."""
 
 
-def call(target: str, seconds: float, **arguments: Any) -> Any:
+def call(target: str, timeout: float, /, **arguments: Any) -> Any:
     """What `module:function` returns for the arguments, computed in a child process.
 
-    Raises SolverFailure if it is killed by a signal, raises, or takes longer than `seconds`.
+    Raises SolverFailure if it is killed by a signal, raises, or outlasts `timeout` seconds.
 
     >>> call("math:fsum", 60.0)
     Traceback (most recent call last):
@@ -44,11 +44,11 @@ def call(target: str, seconds: float, **arguments: Any) -> Any:
             [sys.executable, "-P", "-c", CHILD],
             input=pickle.dumps((target, arguments)),
             capture_output=True,
-            timeout=seconds,
+            timeout=timeout,
             check=False,
         )
     except subprocess.TimeoutExpired as e:
-        raise SolverFailure(f"timeout after {seconds:g} s") from e
+        raise SolverFailure(f"timeout after {timeout:g} s") from e
     if run.returncode < 0:
         raise SolverFailure(f"crashed: {signal.Signals(-run.returncode).name}")
     if run.returncode > 0:

@@ -112,8 +112,9 @@ def repaired(problem: MarginProblem, rows: ScaledRows, W: Array, margin: float) 
     lam, _ = nnls_rows(rows.matrix()[near], short[near] / worst)
     if lam is None:
         return None
-    V = rows.unit_D[near].T @ (lam[:, None] * rows.unit_Z[near])
-    return W + worst * V
+    V = worst * (rows.unit_D[near].T @ (lam[:, None] * rows.unit_Z[near]))
+    # more than a correction would be a second solver in disguise
+    return W + V if np.linalg.norm(V) <= 1e-3 * np.linalg.norm(W) else None
 
 
 def _with_equalities(problem: MarginProblem, rows: ScaledRows) -> Candidate:

@@ -113,11 +113,12 @@ class MarginProblem:
 
     def margins(self, W: Array) -> Array:
         """<A_j, W> for every row, [N]."""
-        return np.einsum("jd,jd->j", self.left, (W @ self.queries.T).T[self.query])
+        return np.einsum("je,je->j", self.left @ W, self.right)
 
     def combine(self, lam: Array) -> Array:
         """sum_j lam_j A_j, [d e]."""
-        return self.left.T @ (lam[:, None] * self.right)
+        (D, a), (Z, b) = _power(self.left), _power(self.right)  # lam may be huge where A is tiny
+        return np.ldexp(D.T @ (lam[:, None] * Z), a + b)
 
     def rows(self, keep: Array) -> MarginProblem:
         """The problem with the rows selected by a mask or by indices."""

@@ -81,7 +81,7 @@ def local_optimality(X: Any, z: Any, chosen: Any, scores: Any) -> LocalOptimalit
     rival = scores[sample, token] >= scores[sample, picked[sample]]
     open_ = np.flatnonzero(rival & ~inactive(s))
     who = tuple((int(sample[j]), int(token[j])) for j in open_)
-    w = {**s.certificate.witnesses, "rival": rival}
+    w = {**s.certificate.witnesses, "scores": scores.ravel()}
     if len(open_) == 0:
         return LocalOptimality(name, s, True, (), _certificate(w, s, True))
     keep = np.setdiff1d(np.arange(s.problem.size), open_)
@@ -91,7 +91,7 @@ def local_optimality(X: Any, z: Any, chosen: Any, scores: Any) -> LocalOptimalit
     low = certify_norm(s.problem, keep, without)
     if not low < 1.0 / s.upper:
         return LocalOptimality(name, s, None, who, None)
-    w |= {"W_without": without, "kept": keep}
+    w |= {"W_without": without, "kept": keep, "norm_without": low}
     return LocalOptimality(name, s, False, who, _certificate(w, s, False))
 
 

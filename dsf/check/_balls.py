@@ -35,8 +35,6 @@ class Rows:
 
     @classmethod
     def read(cls, w: Mapping[str, Any]) -> Rows:
-        for name in ARRAYS:
-            require(name in w, f"the witness {name!r} is missing")
         rows = cls(*(np.asarray(w[name]) for name in ARRAYS))
         N = len(rows.plus)
         require(rows.keys.ndim == 2 and rows.queries.ndim == 2, "keys and queries are matrices")
@@ -253,7 +251,10 @@ def factored(G: Any, middle: np.ndarray) -> tuple[np.ndarray, Any, Any]:
 
 
 # ---------------------------------------------------------------- small parts
-def common(c: Certificate, strength: Strength) -> Mapping[str, Any]:
+def common(c: Certificate, strength: Strength, *names: str) -> Mapping[str, Any]:
+    """The witnesses, after scope, strength and presence of `names` have been checked."""
+    for name in (*ARRAYS, *names):
+        require(name in c.witnesses, f"the witness {name!r} is missing")
     require(c.scope is Scope.OPERATOR, "the scope is these numbers: operator")
     require(c.strength is strength, f"the strength that follows is {strength.value!r}")
     return c.witnesses
@@ -264,6 +265,7 @@ def norm_of(w: Mapping[str, Any]) -> tuple[str, float | None]:
     require(norm in NORMS, f"unknown norm {norm!r}")
     if norm != "entrywise":
         return norm, None
+    require("p" in w, "the exponent p is missing")
     p = float(w["p"])
     require(1.0 < p < np.inf, "the exponent must lie in (1, inf)")
     return norm, p

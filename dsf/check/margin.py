@@ -50,7 +50,7 @@ NAMES = {"frobenius": "Frobenius", "nuclear": "nuclear", "entrywise": "entrywise
 def digest(w: Mapping[str, Any]) -> str:
     """Twelve hexadecimal digits that identify the data of a problem."""
     code = hashlib.sha256()
-    for name in ARRAYS:
+    for name in (*ARRAYS, *(("scores",) if "scores" in w else ())):
         array = np.ascontiguousarray(w[name])
         code.update(f"{name}{array.dtype.str}{array.shape}".encode())
         code.update(array.tobytes())
@@ -83,8 +83,8 @@ def least_norm_sentence(w: Mapping[str, Any], lower: float, upper: float) -> str
 
 
 def _norm(w: Mapping[str, Any]) -> str:
-    p = f" {float(w['p']):.6g}-" if w["norm"] == "entrywise" else " "
-    return f"{NAMES[str(w['norm'])]}{p}norm"
+    norm, p = norm_of(w)
+    return f"{NAMES[norm]} norm" if p is None else f"{NAMES[norm]} {p:.6g}-norm"
 
 
 def _problem(w: Mapping[str, Any]) -> str:
@@ -96,7 +96,7 @@ def margin(c: Certificate) -> None:
     """Both bounds of the best margin follow from W and lam."""
     import flint
 
-    w = common(c, Strength.ENCLOSED)
+    w = common(c, Strength.ENCLOSED, "norm", "lam")
     rows = Rows.read(w)
     with flint.ctx.workprec(BITS):
         if c.lower is None or c.upper is None:
@@ -113,10 +113,13 @@ def margin(c: Certificate) -> None:
 
 def zero(c: Certificate) -> None:
     """A Gordan vector of integers, multiplied out exactly."""
-    w = common(c, Strength.EXACT)
+    w = common(c, Strength.EXACT, "rows", "gordan")
     rows = Rows.read(w)
     support = np.asarray(w["rows"], dtype=np.int64)
-    weights = [int(str(x), 16) for x in w["gordan"]]
+    try:
+        weights = [int(str(x), 16) for x in w["gordan"]]
+    except ValueError as e:
+        raise CertificateError("margin: the Gordan vector must hold hexadecimal integers") from e
     require(len(weights) == len(support) > 0, "one integer per row of the support is needed")
     require(len(set(support.tolist())) == len(support), "a row occurs twice")
     require(0 <= support.min() and support.max() < rows.size, "no such row")
@@ -143,7 +146,7 @@ def nuclear_rank(c: Certificate) -> None:
     """
     import flint
 
-    w = common(c, Strength.ENCLOSED)
+    w = common(c, Strength.ENCLOSED, "norm", "W", "lam", "k")
     rows = Rows.read(w)
     require(w["norm"] == "nuclear", "the bound on the rank is about the nuclear norm")
     k, tail = int(w["k"]), float(c.upper if c.upper is not None else np.inf)
@@ -169,7 +172,7 @@ def least_norm(c: Certificate) -> None:
     """min |W|_F under <A_j, W> = target_j: multipliers from below, W from above."""
     import flint
 
-    w = common(c, Strength.ENCLOSED)
+    w = common(c, Strength.ENCLOSED, "target", "W", "lam")
     rows = Rows.read(w)
     target = array(w, "target", (rows.size,))
     require(bool(np.all(rows.equality)), "all rows must be equalities")
@@ -185,7 +188,9 @@ def least_norm(c: Certificate) -> None:
         value = sum((flint.arb(t) * flint.arb(x) for t, x in zip(target, lam, strict=True)), ZERO())
         norm = frobenius(G)
         low = value / norm if norm > 0 else flint.arb(0)
-        spread = (1e-9 * float(high)) + 2.0**-40 * (float(np.max(size, initial=0.0)) + sizes)
+        spread = (
+            2.0**-900 + 1e-9 * float(high) + 2.0**-40 * (float(np.max(size, initial=0.0)) + sizes)
+        )
         reproduce(float(c.upper or 0.0), high, spread, +1, "upper bound")
         reproduce(float(c.lower or 0.0), low, spread, -1, "lower bound")
     require(

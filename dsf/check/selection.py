@@ -18,22 +18,34 @@ from dsf.check.margin import digest
 
 def sentence(w: Mapping[str, Any], answer: bool) -> str:
     """The claim, whether the selection is locally optimal."""
+    verdict = "is locally optimal: no rival is active"
+    if not answer:
+        out = len(w["plus"]) - len(w["kept"])
+        verdict = (
+            f"is not locally optimal: without {out} rivals the least norm is at most "
+            f"{float(w['norm_without']):.10g}, so one of them is active"
+        )
     return (
-        f"{len(w['plus'])} constraints (problem {digest(w)}, {int(np.sum(w['rival']))} rivals "
-        "score at least as high as the chosen token): the selection "
-        + ("is locally optimal, no rival is active" if answer else "is not locally optimal")
+        f"{len(w['plus'])} constraints (problem {digest(w)}, {int(np.sum(rivals(w)))} rivals that "
+        f"score at least as high as the chosen token): the selection {verdict}"
     )
+
+
+def rivals(w: Mapping[str, Any]) -> np.ndarray:
+    """Rows [N] whose token scores at least as high as the chosen one; scores [M], one per key."""
+    return np.asarray(w["scores"][w["minus"]] >= w["scores"][w["plus"]])
 
 
 def local_optimality(c: Certificate) -> None:
     """No rival row can be active at the optimum; or without some of them the optimum is shorter."""
     import flint
 
-    w = base.common(c, Strength.ENCLOSED)
+    w = base.common(c, Strength.ENCLOSED, "norm", "W", "lam", "scores")
     rows = base.Rows.read(w)
-    rival = np.asarray(w["rival"])
-    base.require(rival.shape == (rows.size,) and rival.dtype == np.bool_, "rival must be bool [N]")
-    base.require(w.get("norm") == "frobenius", "local optimality is about the Frobenius norm")
+    base.array(w, "scores", (len(rows.keys),))
+    base.require(bool(np.all(rows.minus >= 0)), "a row without a losing token")
+    rival = rivals(w)
+    base.require(w["norm"] == "frobenius", "local optimality is about the Frobenius norm")
     base.require(c.lower is not None and c.upper is not None, "the margin has two bounds")
     with flint.ctx.workprec(base.BITS):
         W = base.array(w, "W", rows.shape)
@@ -66,16 +78,21 @@ def _inactive(rows: base.Rows, W: np.ndarray, rival: np.ndarray, least: Any) -> 
 
 
 def _shorter_without(rows: base.Rows, w: Mapping[str, Any], rival: np.ndarray, least: Any) -> None:
+    for name in ("kept", "norm_without"):
+        base.require(name in w, f"the witness {name!r} is missing")
     kept = np.asarray(w["kept"], dtype=np.int64)
     base.require(len(set(kept.tolist())) == len(kept), "a row occurs twice among the kept ones")
     base.require(bool(np.all((kept >= 0) & (kept < rows.size))), "no such row")
     dropped = np.setdiff1d(np.arange(rows.size), kept)
     base.require(len(dropped) > 0 and bool(np.all(rival[dropped])), "a row that is no rival is out")
-    if len(kept) == 0:
-        return  # W = 0 meets no constraint at all, and is shorter
+    stored = float(w["norm_without"])
+    W = base.array(w, "W_without", rows.shape)
+    if len(kept) == 0:  # W = 0 meets no constraint at all, and is shorter
+        base.require(stored == 0.0 and not W.any(), "without any row W = 0")
+        return
     part = base.Rows(
         rows.keys, rows.queries, *(getattr(rows, name)[kept] for name in base.ARRAYS[2:])
     )
-    W = base.array(w, "W_without", rows.shape)
     proved, _ = base.primal(part, W, "frobenius", None)
-    base.require(bool(1 / proved < least), "without these rivals the optimum is not shorter")
+    base.reproduce(stored, 1 / proved, 1e-8 * stored, +1, "the norm without these rivals")
+    base.require(bool(stored < least), "without these rivals the optimum is not shorter")

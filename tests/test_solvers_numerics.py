@@ -1,0 +1,204 @@
+"""The parts of the solvers against slow twins, balls and differences."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from dsf.solvers import certify, norms
+from dsf.solvers.coordinate_ascent import coordinate_ascent, gram, sweep, sweep_twin
+from dsf.solvers.gordan import gordan_vector
+from dsf.solvers.instances import LOSSES, attention, draw, equal_scores, gradient, loss, named
+from dsf.solvers.least_distance import nnls_rows
+from dsf.solvers.problem import MarginProblem, attention_problem, scale
+
+
+# ---------------------------------------------------------------------- twins
+@given(st.integers(0, 10**6), st.integers(1, 6), st.integers(2, 6), st.integers(1, 7))
+def test_gram_matrix_is_the_product_of_the_rows(seed, n, T, d):
+    i = draw(seed, n, T, d)
+    rows = scale(attention_problem(i.X + 1e-3 * seed % 1, i.z, i.optimal))
+    if not rows.length.all():
+        return
+    G = rows.matrix()
+    assert np.allclose(gram(rows), G @ G.T, atol=1e-14)
+    assert np.allclose(rows.gram(), G @ G.T, atol=1e-14)
+    assert np.allclose(np.ldexp(rows.length[:, None] * G, rows.exponent), problem_matrix(i, seed))
+
+
+def problem_matrix(i, seed):
+    return attention_problem(i.X + 1e-3 * seed % 1, i.z, i.optimal).matrix()
+
+
+@given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 30))
+def test_compiled_sweeps_are_the_sweeps(seed, N, sweeps):
+    rng = np.random.default_rng(seed)
+    A = rng.standard_normal((N, N + 2))
+    A /= np.linalg.norm(A, axis=1, keepdims=True)
+    K, h = A @ A.T, rng.uniform(0.0, 1.0, N)
+    one, two = (np.zeros(N), h.copy()), (np.zeros(N), h.copy())
+    sweep(K, *one, sweeps)
+    sweep_twin(K, *two, sweeps)
+    assert np.allclose(one[0], two[0], atol=1e-12) and np.allclose(one[1], two[1], atol=1e-12)
+    assert np.allclose(one[1], h - K @ one[0], atol=1e-12)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 20))
+def test_ascent_and_least_distance_solve_the_same_problem(seed, N):
+    rng = np.random.default_rng(seed)
+    G = rng.standard_normal((N, N + 3))
+    G /= np.linalg.norm(G, axis=1, keepdims=True)
+    h = rng.uniform(0.0, 1.0, N)
+    h /= h.max()
+    found = coordinate_ascent(G @ G.T, h)
+    lam = np.zeros(N)
+    lam[found.support] = found.lam
+    other, _ = nnls_rows(G, h)
+    assert np.allclose(lam @ G, other @ G, atol=1e-8)
+
+
+def test_ascent_gives_up_on_infeasible_rows():
+    G = np.array([[1.0, 0.0], [-1.0, 0.0]])
+    assert coordinate_ascent(G @ G.T, np.ones(2)) is None
+    lam, u = nnls_rows(G, np.ones(2))  # the residual may be a rounding error instead of 0
+    assert lam is None or lam.min() > 1e14
+    assert np.abs(u @ G).max() < 1e-15
+
+
+# ----------------------------------------------------------------- proved bounds
+def exact_norms(A):
+    """Enclosures of the three norms in balls."""
+    import flint
+
+    with flint.ctx.workprec(200):
+        entries = [flint.arb(float(x)) for x in A.ravel()]
+        square = sum((x * x for x in entries), flint.arb(0)).sqrt()
+        p = sum((abs(x) ** flint.arb(1.75) for x in entries if x != 0), flint.arb(0))
+        M = flint.arb_mat(A.tolist())
+        eig = flint.acb_mat(M.transpose() * M).eig(algorithm="approx") if A.size else []
+        sigma = [abs(complex(x)) ** 0.5 for x in eig]
+        return float(square), float(p ** (1 / flint.arb(1.75))) if p > 0 else 0.0, sum(sigma)
+
+
+@pytest.mark.rigor
+@given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 5), st.sampled_from([0, 200, -200]))
+def test_norms_from_above(seed, d, e, k):
+    rng = np.random.default_rng(seed)
+    A = np.ldexp(rng.standard_normal((d, e)) * 10.0 ** rng.uniform(-8, 0, (d, e)), k)
+    fro, lp, nuclear = exact_norms(np.ldexp(A, -k))
+    for norm, p, exact in (
+        ("frobenius", None, fro),
+        ("entrywise", 1.75, lp),
+        ("nuclear", None, nuclear),
+    ):
+        bound = np.ldexp(norms.upper(A, norm, p), -k)
+        slack = 1e-13 if norm != "nuclear" else 1e-7  # squared singular values lose half the digits
+        assert exact * (1 - 1e-15 if norm != "nuclear" else 1 - slack) <= bound
+        assert bound <= exact * (1 + slack) + 1e-13 * fro
+
+
+@given(st.integers(0, 10**6), st.integers(1, 6), st.integers(1, 6))
+def test_singular_values_from_above(seed, d, e):
+    import mpmath
+
+    rng = np.random.default_rng(seed)
+    G = rng.standard_normal((d, e)) @ np.diag(10.0 ** rng.uniform(-6, 0, e))
+    with mpmath.workdps(40):
+        exact = [float(x) for x in mpmath.svd_r(mpmath.matrix(G.tolist()), compute_uv=False)]
+    bounds = norms.singular_upper(G)
+    assert np.all(bounds >= np.array(exact) * (1 - 1e-15))
+    assert np.all(bounds <= np.array(exact) + 1e-13 * max(exact))
+
+
+@given(st.integers(0, 10**6))
+def test_margins_stay_within_their_error_bound(seed):
+    from fractions import Fraction
+
+    rng = np.random.default_rng(seed)
+    i = draw(seed, 2, 3, 3)
+    p = attention_problem(i.X * 10.0 ** rng.uniform(-9, 9), i.z, i.optimal)
+    rows = scale(p)
+    W = rng.standard_normal((3, 3)) * 10.0 ** rng.uniform(-5, 5, (3, 3))
+    m, error = certify.margins(rows.D, rows.Z, W)
+    F = np.vectorize(Fraction, otypes=[object])
+    D = F(p.keys)[p.plus] - F(p.keys)[p.minus]
+    exact = ((D @ F(W)) * F(p.queries)[p.query]).sum(axis=1)
+    for j in range(p.size):
+        assert abs(Fraction(float(m[j])) - exact[j] / Fraction(2) ** rows.exponent) <= Fraction(
+            float(error[j])
+        )
+
+
+def test_a_distance_to_dependent_equalities_is_infinite():
+    keys = np.array([[1.0, 0.0], [0.0, 0.0]])
+    p = MarginProblem(
+        keys, np.ones((1, 1)), np.array([0, 0]), np.array([1, 1]), np.array([0, 0]), np.zeros(2),
+        np.array([True, True]),
+    )  # fmt: skip
+    assert certify.distance(scale(p), p.equality, np.full(2, 1e-16)) == np.inf
+
+
+# --------------------------------------------------------------- Gordan vectors
+@given(st.integers(0, 10**6), st.integers(1, 4), st.integers(0, 3))
+def test_gordan_vectors_are_exact(seed, d, extra):
+    """Integer rows with a known positive combination 0, plus rows that do not take part."""
+    rng = np.random.default_rng(seed)
+    a = rng.integers(-50, 51, (d + 1, d))
+    a[-1] = -(rng.integers(1, 9, d) @ a[:-1])
+    keys = np.concatenate([a, rng.integers(-50, 51, (extra, d)), np.zeros((1, d), dtype=int)])
+    N = d + 1 + extra
+    p = MarginProblem.of(keys, np.ones((1, 1)), np.arange(N), N, np.zeros(N, dtype=int))
+    if not np.all(a.any(axis=1)) or np.linalg.matrix_rank(a) < d:
+        return
+    _, u = nnls_rows(*(lambda r: (r.matrix(), r.h / r.h.max()))(scale(p.rows(np.arange(d + 1)))))
+    found = gordan_vector(p, np.append(np.maximum(u, 1e-300), np.zeros(extra)))
+    assert found is not None
+    rows, weights = found
+    assert all(w > 0 for w in weights)
+    total = sum(w * keys[r].astype(object) for w, r in zip(weights, rows, strict=True))
+    assert not np.any(total)
+
+
+def test_no_gordan_vector_of_separable_rows():
+    p = MarginProblem.of(np.eye(2), np.ones((1, 1)), [0, 1], -1, [0, 0])
+    assert gordan_vector(p, np.ones(2)) is None
+    assert gordan_vector(p, np.array([np.nan, 1.0])) is None
+
+
+# -------------------------------------------------------------------- instances
+@settings(max_examples=15)
+@given(st.integers(0, 10**6), st.sampled_from(LOSSES))
+def test_gradient_by_differences(seed, kind):
+    i = draw(seed, 3, 4, 5)
+    rng = np.random.default_rng(seed)
+    W, V = rng.standard_normal((2, 5, 5))
+    G = gradient(W, i.X, i.z, i.scores, kind)
+    e = 1e-6
+    plus, minus = (loss(W + s * e * V, i.X, i.z, i.scores, kind) for s in (1, -1))
+    assert abs((plus - minus) / (2 * e) - np.sum(G * V)) < 1e-8
+
+
+def test_gradient_reads_like_the_formula():
+    i = named("B")
+    W = np.random.default_rng(0).standard_normal((10, 10))
+    total = np.zeros((10, 10))
+    for x, z, g in zip(i.X, i.z, i.scores, strict=True):
+        s = np.exp(x @ W @ z)
+        s /= s.sum()
+        slope = -1.0 / (1.0 + np.exp(s @ g))
+        total += slope * np.outer(x.T @ (np.diag(s) - np.outer(s, s)) @ g, z) / 6
+    assert np.allclose(gradient(W, i.X, i.z, i.scores), total, atol=1e-15)
+
+
+def test_attention_is_stable_for_huge_weights():
+    i = named("B")
+    s = attention(1e6 * np.ones((10, 10)), i.X, i.z)
+    assert np.all(np.isfinite(s)) and np.allclose(s.sum(axis=1), 1.0)
+
+
+def test_equal_scores_keep_the_optimal_token():
+    i = named("B")
+    g = equal_scores(i, -2.0)
+    assert np.array_equal(g.argmax(axis=1), i.optimal) and np.sum(g == -2.0) == 42
