@@ -42,7 +42,7 @@ def test_the_conditions():
     )
     found = equal_when(dsf.deltanet, dsf.gla)
     assert not found.gates_only
-    assert found.conditions[0] == "the keys are one-hot"
+    assert found.conditions[0].startswith("the keys are one-hot")
 
 
 @pytest.mark.parametrize(

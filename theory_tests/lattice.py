@@ -15,7 +15,7 @@ statement = (
     "initial states, and tau maps token domains into token domains. Then outputs agree for every "
     "length. Edges of the closure hold in the limit of one parameter, which the domain excludes."
 )
-reference = "dsf2026; the token maps: sieber2024, dao2024, siems2025"
+reference = "dsf2026; sieber2024; dao2024; siems2025"
 falsified_by = "Tokens and a state at which the two steps differ; the checker draws them at random."
 
 

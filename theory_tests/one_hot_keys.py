@@ -17,7 +17,7 @@ statement = (
     "domain; for gated DeltaNet it is below 1. If all keys of a sequence are restricted, parallel "
     "keys or keys of disjoint support are enough for equal outputs."
 )
-reference = "dsf2026; schlag2021, yang2023"
+reference = "dsf2026; schlag2021; yang2023"
 falsified_by = "A unit key with two entries whose step, from every state, is a diagonal one."
 
 

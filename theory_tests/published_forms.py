@@ -26,7 +26,7 @@ statement = (
     "in the form of the dynamical systems framework, whose gate eta_{i-1}/eta_i is a change of "
     "state S -> S/eta_i and no forgetting."
 )
-reference = "schlag2021, yang2024gated, peng2024, beck2024, sieber2024"
+reference = "schlag2021; yang2024gated; peng2024; beck2024; sieber2024"
 falsified_by = "A token and a state at which the printed step and the step of the code differ."
 
 

@@ -18,7 +18,7 @@ statement = (
     "v, whatever they are, exactly when dt_i = 1/eta_i and eta_i = eta_{i-1} e^{alpha/eta_i} for "
     "i >= 1. This fixes all eta_i by eta_0; they grow, and eta_i / i -> alpha."
 )
-reference = "sieber2024, S6 against attention; the exact condition: dsf2026"
+reference = "sieber2024, S6 against attention; dsf2026, the exact condition"
 falsified_by = "A normaliser off this recursion for which the kernels agree for all q and k."
 
 

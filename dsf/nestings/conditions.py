@@ -68,10 +68,11 @@ def _diagonal_against_delta(a: Family, b: Family) -> bool:
 
 
 def _delta_conditions(a: Family, b: Family) -> tuple[str, ...]:
-    gate = "alpha = 1 - beta k*k"
+    gate = "alpha = 1 - beta k*k, which off the key is 1, the closed end"
     if b.cls is m.GatedDeltaNet:
         gate = "alpha = e^{log_a} (1 - beta k*k)"
-    return ("the keys are one-hot", gate, f"k of {a!r} is beta k")
+    # sequences whose keys are parallel or of disjoint support agree too, but not from every state
+    return ("the keys are one-hot (step by step, from every state)", gate, f"k of {a!r} is beta k")
 
 
 CASES = (
@@ -90,6 +91,6 @@ CASES = (
         _delta_conditions,
         gates_only=False,
         solvable="an ungated delta rule needs gate 1 off the key, the closed end of its domain",
-        reference="yang2023, schlag2021",
+        reference="yang2023; schlag2021",
     ),
 )
