@@ -73,23 +73,28 @@ def norm_at_most(E: np.ndarray, t: float) -> bool:
     """
     if E.shape[0] < E.shape[1]:
         E = E.T
-    p, n = E.shape
     size = fro(E)
     if not np.isfinite(size) or not t >= 0.0:
         return False
     if size <= t:
         return True
-    g = gamma(n + 4)
-    if g * n > 0.5:
-        return False
-    spent = gamma(p) * size * size * (1.0 + 8.0 * U) + TINY
-    d = (t * t * (1.0 - 8.0 * U) - spent) / (1.0 + n * g / (1.0 - g) * (1.0 + 8.0 * U) + 4.0 * U)
-    d *= 1.0 - 16.0 * U
-    if not d > 2.0**-900:  # below, products of entries of R would underflow
+    d = shifted(t, size, *E.shape)
+    if not d > 0.0:
         return False
     A = np.negative(lower_gram(E))
-    A[np.diag_indices(n)] += d
+    A[np.diag_indices(len(A))] += d
     return cholesky_runs(A)
+
+
+def shifted(t: float, size: float, p: int, n: int) -> float:
+    """The d of `norm_at_most` for E [p n] with ||E||_F <= size; 0.0 where no proof is possible."""
+    g = gamma(n + 4)
+    if g * n > 0.5:
+        return 0.0
+    spent = gamma(p) * size * size * (1.0 + 8.0 * U) + TINY
+    d = (t * t * (1.0 - 8.0 * U) - spent) / (1.0 + n * g / (1.0 - g) * (1.0 + 8.0 * U) + 4.0 * U)
+    # far below 1, products of entries of the Cholesky factor would underflow
+    return d * (1.0 - 16.0 * U) if d > 2.0**-900 else 0.0
 
 
 def cholesky_runs(A: np.ndarray) -> bool:
@@ -162,16 +167,33 @@ def norm_lower(E: np.ndarray, v: np.ndarray) -> float:
     return max(proved / fro(v) * (1.0 - 8.0 * U), 0.0) if v.size else 0.0
 
 
+def fro_each(X: np.ndarray) -> np.ndarray:
+    """Upper bounds of the Frobenius norms of X[t], all with the scale of the largest; see `fro`."""
+    top = float(np.max(np.abs(X), initial=0.0))
+    if top == 0.0:
+        return np.zeros(len(X))
+    c = 2.0 ** np.ceil(np.log2(top))
+    x = X.reshape(len(X), -1) / c
+    lost = x.shape[1] * 2.0**-1000  # squares that underflow
+    return c * np.sqrt(np.einsum("ti,ti->t", x, x) + lost) * (1.0 + gamma(x.shape[1] + 8))
+
+
 def transition_norms(A: np.ndarray) -> np.ndarray:
     """Proved upper bounds of ||A_t||_2 for A [L n n]: just above 1 where that holds.
 
     Elsewhere the smaller of the Frobenius norm and the root of (largest absolute column sum) times
     (largest absolute row sum).
     """
+    n, size = A.shape[-1], fro_each(A)
+    rows = np.abs(A).sum(-1).max(-1, initial=0.0) * np.abs(A).sum(-2).max(-1, initial=0.0)
+    plain = np.minimum(size, np.sqrt(rows) * (1.0 + gamma(2 * n + 8)))
     one = 1.0 + 2.0**-30
-    out = np.empty(A.shape[0])
-    for t, At in enumerate(A):
-        rows = np.abs(At).sum(-1).max(initial=0.0) * np.abs(At).sum(-2).max(initial=0.0)
-        plain = min(fro(At), float(np.sqrt(rows)) * (1.0 + gamma(2 * At.shape[-1] + 8)))
-        out[t] = one if plain > one and norm_at_most(At, one) else plain
-    return out
+    doubtful = np.flatnonzero(plain > one)
+    d = shifted(one, float(size.max(initial=0.0)), n, n)
+    try:  # all at once, with the largest Frobenius norm; if that fails, one by one
+        S = d * np.eye(n) - np.swapaxes(A[doubtful], 1, 2) @ A[doubtful]
+        together = d > 0.0 and bool(np.all(np.isfinite(np.linalg.cholesky(S))))
+    except np.linalg.LinAlgError:
+        together = False
+    plain[[t for t in doubtful if together or norm_at_most(A[t], one)]] = one
+    return plain

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dsf._blas import one_thread
-from dsf._rounding import TINY, fro, gamma, norm_upper, transition_norms
+from dsf._rounding import TINY, fro, fro_each, gamma, norm_upper, transition_norms
 
 
 def scanned_kernel(
@@ -30,7 +30,7 @@ def scanned_kernel(
     if L == 0:
         return K, 0.0
     X = np.zeros((n, L * m))
-    a = transition_norms(A)
+    a, f, c = transition_norms(A), fro_each(A), fro_each(C)
     g = gamma(n)
     e = total = 0.0
     with one_thread():
@@ -38,10 +38,10 @@ def scanned_kernel(
             past = X[:, : t * m]
             K[t * r : (t + 1) * r, : t * m] = C[t] @ past
             K[t * r : (t + 1) * r, t * m : (t + 1) * m] = D[t]
-            x, c, f = fro(past), fro(C[t]), fro(A[t])
-            row = c * e + g * c * x + (TINY if c * x else 0.0)
+            x = fro(past)
+            row = c[t] * e + g * c[t] * x + (TINY if c[t] * x else 0.0)
             total += row * row
-            e = a[t] * e + g * f * x + (TINY if f * x else 0.0)
+            e = a[t] * e + g * f[t] * x + (TINY if f[t] * x else 0.0)
             X[:, : t * m] = A[t] @ past
             X[:, t * m : (t + 1) * m] = B[t]
     # Every quantity above is a sum of products of non-negative floats, in at most 16 L operations.

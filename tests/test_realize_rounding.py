@@ -153,6 +153,26 @@ def test_estimates_and_bounds_bracket_the_norm(seed, p, n):
     assert _rounding.norm_upper(E) <= size * 1.2
 
 
+@given(seeds, st.integers(0, 5), st.integers(0, 5), st.floats(0, 3), st.booleans())
+def test_norms_of_transitions(seed, L, n, scale, contractive):
+    A = np.random.default_rng(seed).standard_normal((L, n, n))
+    if contractive:  # one of them grows by 1e-6: it must not pass as a contraction
+        A = np.linalg.qr(A)[0]
+        A[-1:] *= 1 + 1e-6
+    else:
+        A *= 10.0 ** np.random.default_rng(seed).uniform(-scale, scale, (L, 1, 1))
+    sizes = np.linalg.norm(A, 2, axis=(1, 2)) if n else np.zeros(L)
+    bounds = _rounding.transition_norms(A)
+    other = checker._contractive(A, [checker.size(x) for x in A])
+    for bound in (bounds, np.array(other)):
+        assert np.all(bound >= sizes * (1 - 1e-14))
+        assert np.all(bound <= np.linalg.norm(A, axis=(1, 2)) * (1 + 1e-10) + 1e-100)
+    if contractive and n > 1:
+        assert np.all(bounds[:-1] <= 1 + 2e-9) and bounds[-1:].sum() > (1 + 1e-7) * min(L, 1)
+    assert np.allclose(_rounding.fro_each(A), np.linalg.norm(A, axis=(1, 2)), rtol=1e-10)
+    assert np.all(_rounding.fro_each(A) >= np.linalg.norm(A, axis=(1, 2)) * (1 - 1e-14))
+
+
 def exact_kernel(A, B, C, D) -> list[list[Fraction]]:
     """Entries C_t A_{t-1} ... A_{j+1} B_j in rational arithmetic (r = m = 1)."""
     L = len(B)

@@ -344,19 +344,36 @@ def _kernel(A: np.ndarray, B: np.ndarray, C: np.ndarray) -> tuple[np.ndarray, fl
     L, n, m = B.shape
     r = C.shape[1]
     _require(A.shape == (L, n, n) and C.shape == (L, r, n), "A, B, C do not fit together")
-    K = np.zeros((L * r, L * m))
-    Z = np.zeros((0, n))
+    K, Z = np.zeros((L * r, L * m)), np.zeros((0, n))
+    f = [size(A_t) for A_t in A]
+    gains = _contractive(A, f)
     e = squares = 0.0
     with threadpool_limits(limits=1, user_api="blas"):  # thousands of small products
         for t in range(L - 1, -1, -1):
             z, b = size(Z), size(B[t])
             K[(t + 1) * r :, t * m : (t + 1) * m] = Z @ B[t]
             squares += (b * e + g(n) * b * z + (TINY if b * z else 0.0)) ** 2
-            f = size(A[t])
-            gain = 1 + 2.0**-30 if f > 1 and at_most(A[t], 1 + 2.0**-30) else f
-            e = gain * e + g(n) * f * z + (TINY if f * z else 0.0)
+            e = gains[t] * e + g(n) * f[t] * z + (TINY if f[t] * z else 0.0)
             Z = np.vstack([C[t], Z @ A[t]])
     return K, float(np.sqrt(squares)) * (1 + SLACK) * (1 + g(16 * L))
+
+
+def _contractive(A: np.ndarray, f: list[float]) -> list[float]:
+    """Upper bounds of ||A_t||_2: 1 + 2^-30 where Cholesky shows it, else f_t.
+
+    First `at_most` for all A_t at once, with s = max f; if that fails, one by one.
+    """
+    n, one, s = A.shape[-1], 1 + 2.0**-30, max(f, default=0.0)
+    d = _diagonal(one, n, n, s)
+    try:
+        together = d > 0.0 and np.all(
+            np.isfinite(np.linalg.cholesky(d * np.eye(n) - A @ np.swapaxes(A, 1, 2)))
+        )
+    except np.linalg.LinAlgError:
+        together = False
+    return [
+        min(x, one) if together or at_most(A_t, one) else x for x, A_t in zip(f, A, strict=True)
+    ]
 
 
 def at_most(E: np.ndarray, bound: float) -> bool:
@@ -375,9 +392,8 @@ def at_most(E: np.ndarray, bound: float) -> bool:
         return False
     if s <= bound:
         return True
-    h = g(p + 8)
-    d = (bound**2 - g(q) * s**2 * (1 + SLACK) - TINY) / (1 + 2 * h * p + 2.0**-50) * (1 - 2.0**-49)
-    if not (d > 2.0**-900 and h * p < 0.25):  # smaller d: entries of R would underflow
+    d = _diagonal(bound, p, q, s)
+    if d == 0.0:
         return False
     S = -(E @ E.T)
     S[np.diag_indices(p)] += d
@@ -385,3 +401,10 @@ def at_most(E: np.ndarray, bound: float) -> bool:
         return bool(np.all(np.isfinite(np.diag(np.linalg.cholesky(S)))))
     except np.linalg.LinAlgError:
         return False
+
+
+def _diagonal(bound: float, p: int, q: int, s: float) -> float:
+    """The d of `at_most`, or 0.0 where nothing can be shown."""
+    h = g(p + 8)
+    d = (bound**2 - g(q) * s**2 * (1 + SLACK) - TINY) / (1 + 2 * h * p + 2.0**-50) * (1 - 2.0**-49)
+    return d if d > 2.0**-900 and h * p < 0.25 else 0.0  # smaller d: entries of R would underflow
