@@ -1,0 +1,1 @@
+"""Figures after Tarzanagh et al., "Transformers as Support Vector Machines" and its companion."""
