@@ -151,9 +151,8 @@ def measured(table: Table) -> tuple[str, str]:
             for r in rows
         )
 
-    heads = ", ".join(
-        f"{HEADS[h]} {counts(h)}" for h in table.values("head") if h.startswith("softmax")
-    )
+    softmax = [h for h in table.values("head") if h.startswith("softmax")]
+    heads = "; ".join(f"{HEADS[h]}: {counts(h)}" for h in softmax)
     first = table[0]
     fewer = sum(
         table.where(head=h, error=0.01)[0]["upper"] < table.where(head=h)[0]["own"]
