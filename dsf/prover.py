@@ -353,10 +353,10 @@ def certificate(edge: Nesting, scope: Scope | None = None) -> Certificate:
             "token map": edge.tau.__name__,
             "state map": edge.T.__name__,
             "limit": "" if edge.limit is None else str(edge.limit),
-            "exact at (n, p)": [list(s) for s in edge.sizes],
-            "sampled at (n, p)": list(edge.sample),
+            "exact at (n, p)": edge.proved_at,
+            "sampled at (n, p)": str(edge.sample),
             "domain": edge.domain,
-            "honesty": HONESTY,
+            "random evaluation": HONESTY,
         },
         reference=edge.reference,
     )

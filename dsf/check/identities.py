@@ -55,10 +55,10 @@ def _same_edge(c: Certificate) -> Any:
         "token map": e.tau.__name__,
         "state map": e.T.__name__,
         "limit": "" if e.limit is None else str(e.limit),
-        "exact at (n, p)": [list(s) for s in e.sizes],
-        "sampled at (n, p)": list(e.sample),
+        "exact at (n, p)": e.proved_at,
+        "sampled at (n, p)": str(e.sample),
         "domain": e.domain,
-        "honesty": HONESTY,
+        "random evaluation": HONESTY,
     }
     for name, value in told.items():
         _require(w.get(name) == value, f"{name} is {value!r} in the table, not {w.get(name)!r}")

@@ -27,7 +27,8 @@ def identity(tok: Tokens) -> Tokens:
     return tok
 
 
-HONESTY = "random evaluation refutes for certain, confirms only with overwhelming probability"
+# what a random evaluation can do; short enough to be printed with every certificate
+HONESTY = "refutes surely, confirms almost surely"
 CLOSURE = "; coefficients converge, so outputs do for each length, not uniformly in length"
 
 
@@ -92,7 +93,7 @@ class Nesting:
     sampled: tuple[str, ...] = ()
     only: str = ""
     note: str = ""
-    reference: str = ""
+    reference: str = "derived"
 
     @property
     def kind(self) -> str:
@@ -113,6 +114,11 @@ class Nesting:
         only = f" ({self.only})" if self.only else ""
         text = f" with {self.text}" if self.text else ""
         return f"{self.special!r} {verb} {self.general!r}{only}{text}{end}"
+
+    @property
+    def proved_at(self) -> str:
+        """The sizes of the proof, printed."""
+        return ", ".join(f"({n}, {p})" for n, p in self.sizes)
 
     @property
     def domain(self) -> str:
