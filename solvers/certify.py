@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsf._rounding import TINY, fro, gamma
+from dsf._rounding import TINY, gamma
 from dsf.solvers import norms
+from dsf.solvers.norms import fro_upper as fro
 from dsf.solvers.problem import Array, MarginProblem, ScaledRows
 
 UP, DOWN = 1.0 + 2.0**-50, 1.0 - 2.0**-50
@@ -57,7 +58,7 @@ def primal(
     m, error = margins(rows.D, rows.Z, W)
     low = m - error
     size *= UP  # room for one more rounding, as above
-    if problem.equality.any():
+    if not problem.plain and problem.equality.any():
         # the nearest W that meets the equalities exactly is within `off` of this one
         off = distance(rows, problem.equality, np.abs(m) + error)
         low = low - rows.length * off * UP
@@ -65,10 +66,10 @@ def primal(
         if norm == "entrywise":
             r = float(W.size)
         size = (size + r * off) * UP
-    asked = problem.bound > 0.0
-    if asked.all():
+    if problem.plain:
         least = float((low / problem.bound).min()) * DOWN
     else:
+        asked = problem.bound > 0.0
         least = float((low[asked] / problem.bound[asked]).min()) * DOWN
         if not np.all(low[~asked & ~problem.equality] >= 0.0):
             least = 0.0
@@ -125,7 +126,7 @@ def dual(
 def clipped(problem: MarginProblem, lam: Array) -> Array:
     """lam with negative multipliers of inequalities put to 0."""
     positive = np.maximum(lam, 0.0)
-    return np.where(problem.equality, lam, positive) if problem.equality.any() else positive
+    return positive if problem.plain else np.where(problem.equality, lam, positive)
 
 
 def gap(lower: float, upper: float) -> float:

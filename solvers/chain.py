@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,7 +57,7 @@ class State:
         """lam, and with equalities also under the other sign convention for their multipliers."""
         if lam is None:
             return []
-        if not self.problem.equality.any():
+        if self.problem.plain:
             return [lam]
         return [lam, np.where(self.problem.equality, -lam, lam)]
 
@@ -101,26 +100,22 @@ def solve(
     p = norms.checked(norm, p)
     goal = GOAL[norm] if goal is None else goal
     names = order(norm, problem, solvers)
-    unsolved = MarginSolution(
-        problem, norm, p, None, None, float("nan"), None, 0.0, float("inf"),
-        title=title, reference=reference,
-    )  # fmt: skip
+    labels: dict[str, Any] = {"title": title, "reference": reference}
     rows = scale(problem)
     if not rows.length.all():  # a row is zero, or its length underflows
-        zero = ~(problem.left.any(axis=1) & problem.right.any(axis=1))
-        impossible = np.flatnonzero(zero & (problem.bound > 0.0))
-        if len(impossible):
-            j = int(impossible[0])
-            return _infeasible(unsolved, (np.array([j]), [1]), (), (_why_zero(problem, j),))
-        problem = problem.rows(~zero)  # rows that say 0 >= 0 or 0 = 0
-        unsolved, rows = replace(unsolved, problem=problem), scale(problem)
+        zero = np.logical_not(problem.left.any(axis=1) & problem.right.any(axis=1))
+        for j in np.flatnonzero(zero & (problem.bound > 0.0)):
+            state = State(problem, rows, norm, p)
+            return _infeasible(state, (np.array([j]), [1]), (_why_zero(problem, int(j)),), **labels)
+        problem = problem.rows(np.flatnonzero(~zero))  # the others say 0 >= 0 or 0 = 0
+        rows = scale(problem)
     state = State(problem, rows, norm, p)
 
     own = [x for x in names if x in OWN]
     for name in own if own or solvers is not None else ["nnls"]:
         proof = _own(state, name)
         if proof is not None:
-            return _infeasible(unsolved, proof, tuple(state.attempts), ())
+            return _infeasible(state, proof, **labels)
         if state.lower > 0.0 and (state.gap <= goal or norm != "frobenius"):
             break
     if state.lower == 0.0 and solvers is not None and "nnls" not in own:
@@ -128,12 +123,12 @@ def solve(
         aside = State(problem, rows, "frobenius", None)
         proof = _own(aside, "nnls")
         if proof is not None:
-            attempts = (*state.attempts, *aside.attempts)
-            return _infeasible(unsolved, proof, attempts, ())
+            state.attempts += aside.attempts
+            return _infeasible(state, proof, **labels)
     for name in names:
         if name in CONIC and not (state.lower > 0.0 and state.gap <= goal):
             _conic(state, name, isolate, seconds)
-    return _finished(unsolved, state, goal)
+    return _finished(state, goal, **labels)
 
 
 def order(norm: str, problem: MarginProblem, asked: Sequence[str] | None) -> tuple[str, ...]:
@@ -158,7 +153,7 @@ def order(norm: str, problem: MarginProblem, asked: Sequence[str] | None) -> tup
         if not ready:
             raise SolverMissingError(_install(["CLARABEL"]))
         return tuple(ready)
-    if problem.equality.any():
+    if not problem.plain and problem.equality.any():
         return ("nnls", *CONIC)
     first = least_distance.default_method(problem)
     return (first, "nnls" if first == "ascent" else "ascent", *CONIC)
@@ -257,20 +252,22 @@ def _ask(state: State, name: str, isolate: bool, seconds: float) -> dict[str, An
 
 
 def _infeasible(
-    s: MarginSolution,
-    proof: tuple[Array, list[int]],
-    attempts: tuple[Attempt, ...],
-    notes: tuple[str, ...],
+    state: State, proof: tuple[Array, list[int]], notes: tuple[str, ...] = (), **labels: Any
 ) -> MarginSolution:
-    return replace(
-        s,
-        feasible=False,
-        value=float("inf"),
-        lower=0.0,
-        upper=0.0,
-        gordan=proof,
-        attempts=attempts,
-        notes=notes,
+    return MarginSolution(
+        state.problem,
+        state.norm,
+        state.p,
+        False,
+        None,
+        float("inf"),
+        None,
+        0.0,
+        0.0,
+        proof,
+        tuple(state.attempts),
+        notes,
+        **labels,
     )
 
 
@@ -283,7 +280,7 @@ def _why_zero(problem: MarginProblem, j: int) -> str:
     )
 
 
-def _finished(s: MarginSolution, state: State, goal: float) -> MarginSolution:
+def _finished(state: State, goal: float, **labels: Any) -> MarginSolution:
     """The best witnesses in the units of the problem; the bounds belong to exactly these arrays."""
     exponent = state.rows.exponent
     if state.lam is None:
@@ -297,19 +294,22 @@ def _finished(s: MarginSolution, state: State, goal: float) -> MarginSolution:
     W = None if state.W is None else _shifted(state.W, -exponent, "W")
     value = float("nan") if W is None else float(np.ldexp(size, -exponent))
     gap = certify.gap(lower, upper)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if W is not None and not gap <= goal:
         notes = (f"the proved gap {gap:.1e} misses the goal {goal:.0e}: the data are badly scaled",)
-    return replace(
-        s,
-        feasible=True if W is not None else None,
-        W=W,
-        value=value,
-        multipliers=_shifted(lam, -power * exponent, "the multipliers"),
-        lower=float(np.ldexp(lower, exponent)),
-        upper=float(np.ldexp(upper, exponent)),
+    return MarginSolution(
+        state.problem,
+        state.norm,
+        state.p,
+        True if W is not None else None,
+        W,
+        value,
+        _shifted(lam, -power * exponent, "the multipliers"),
+        float(np.ldexp(lower, exponent)),
+        float(np.ldexp(upper, exponent)),
         attempts=tuple(state.attempts),
         notes=notes,
+        **labels,
     )
 
 

@@ -78,7 +78,7 @@ def sweep_twin(K: Array, lam: Array, g: Array, sweeps: int) -> None:
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath={"contract", "nsz", "arcp"}, nogil=True)
-def sweep(K, lam, g, sweeps):  # type: ignore[no-untyped-def]
+def sweep(K, lam, g, sweeps):
     """`sweeps` passes over the coordinates, in place: lam and g = h - K lam."""
     N = len(lam)
     for _ in range(sweeps):
@@ -92,7 +92,7 @@ def sweep(K, lam, g, sweeps):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, error_model="numpy")
-def multiply(K, C, index):  # type: ignore[no-untyped-def]
+def multiply(K, C, index):
     """K_ij <- K_ij C[index_i, index_j], in place."""
     for i in range(len(K)):
         for j in range(len(K)):

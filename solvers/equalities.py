@@ -11,10 +11,11 @@ from functools import cached_property
 
 import numpy as np
 
-from dsf._rounding import TINY, fro, gamma
+from dsf._rounding import TINY, gamma
 from dsf.certificate import Certificate, Scope, Strength
 from dsf.errors import DomainError
 from dsf.solvers import certify
+from dsf.solvers.norms import fro_upper as fro
 from dsf.solvers.problem import Array, MarginProblem, scale
 
 
@@ -94,14 +95,14 @@ def least_norm(problem: MarginProblem, target: Array) -> LeastNorm:
     norm = fro(np.abs(G) + gamma(len(lam) + 8) * size) * certify.UP + TINY
     value = float(target @ lam)
     value -= gamma(len(lam) + 8) * float(np.abs(target) @ np.abs(lam)) * certify.UP + TINY
-    e = rows.exponent
+    k = rows.exponent
     return LeastNorm(
         problem,
         target,
-        np.ldexp(W, -e),
-        np.ldexp(lam, -2 * e),
-        float(np.ldexp(max(value, 0.0) / norm * certify.DOWN, -e)),
-        float(np.ldexp(upper, -e)),
+        np.ldexp(W, -k),
+        np.ldexp(lam, -2 * k),
+        float(np.ldexp(max(value, 0.0) / norm * certify.DOWN, -k)),
+        float(np.ldexp(upper, -k)),
     )
 
 

@@ -55,7 +55,7 @@ def solve(problem: MarginProblem, rows: ScaledRows, method: str | None = None) -
 
     If no W was found, `lam` still holds multipliers: those of the bound on the margin.
     """
-    if problem.equality.any():
+    if not problem.plain and problem.equality.any():
         return _with_equalities(problem, rows)
     top = float(rows.h.max())
     h = rows.h / top
@@ -89,7 +89,7 @@ def solve(problem: MarginProblem, rows: ScaledRows, method: str | None = None) -
 
 def default_method(problem: MarginProblem) -> str:
     """Least-distance programming for few rows and with equalities, else coordinate ascent."""
-    few = problem.size <= ASCENT_FROM or bool(problem.equality.any())
+    few = problem.size <= ASCENT_FROM or (not problem.plain and bool(problem.equality.any()))
     return "nnls" if few else "ascent"
 
 

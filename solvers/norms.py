@@ -10,10 +10,12 @@ place; the checker evaluates it in balls instead.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from dsf._rounding import TINY, gamma
-from dsf._rounding import fro as fro_upper
+from dsf._rounding import fro as scaled_fro
 from dsf.errors import DomainError
 
 Array = np.ndarray
@@ -35,6 +37,15 @@ def checked(norm: str, p: float | None) -> float | None:
             f"mirror descent; got p = {p}"
         )
     return float(p)
+
+
+def fro_upper(A: Array) -> float:
+    """An upper bound of the Frobenius norm; without scaling where the squares stay in range."""
+    x = A.ravel()
+    s = float(x @ x)
+    if 1e-200 < s < 1e200:  # what underflows is far below the rounding of s
+        return math.sqrt(s) * (1.0 + gamma(x.size + 8))
+    return scaled_fro(A)
 
 
 def value(W: Array, norm: str, p: float | None = None) -> float:

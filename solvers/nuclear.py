@@ -48,7 +48,7 @@ def rank_certificate(s: MarginSolution) -> Certificate | None:
 
     if s.W is None or s.multipliers is None:
         return None
-    k, tail = rank_bound(s)
+    k, tail = rank_bound(s, s.problem.combine(s.multipliers))
     w = s.problem.arrays() | {
         "norm": "nuclear",
         "W": s.W,
@@ -68,9 +68,8 @@ def rank_certificate(s: MarginSolution) -> Certificate | None:
     )
 
 
-def rank_bound(s: MarginSolution) -> tuple[int, float]:
+def rank_bound(s: MarginSolution, G: Array) -> tuple[int, float]:
     """(k, tail) of `rank_certificate`."""
-    G = s.problem.combine(s.multipliers)
     largest = min(G.shape)
     if not s.lower > 0.0:
         return largest, 0.0

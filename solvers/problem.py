@@ -96,6 +96,11 @@ class MarginProblem:
         return len(self.plus)
 
     @cached_property
+    def plain(self) -> bool:
+        """Whether all rows are inequalities with positive right-hand sides."""
+        return bool(np.all(self.bound > 0.0))
+
+    @cached_property
     def left(self) -> Array:
         """The differences of keys, [N d]; each entry is rounded once."""
         lost = self.keys[self.minus]

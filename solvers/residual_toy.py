@@ -43,7 +43,7 @@ def train(optimiser: str, steps: int, start: float = 0.5, c: float = 0.5) -> Arr
     >>> train("sgd", 1000)[-1].round(2)
     array([4.83, 1.82])
     """
-    return _steps(optimiser, RATES, np.full(2, start), lambda t, x: descent(x[0], x[1], c), steps)
+    return _steps(optimiser, RATES, (start, start), lambda t, x: descent(x[0], x[1], c), steps)
 
 
 def forced(optimiser: str, steps: int, start: float = 10.0, rate: float = 0.3) -> Array:
@@ -53,11 +53,11 @@ def forced(optimiser: str, steps: int, start: float = 10.0, rate: float = 0.3) -
     10.0127
     """
 
-    def given(t: int, x: Array) -> tuple[float]:
+    def given(t: int, x: list[float]) -> tuple[float]:
         return (math.log(t) / (t * x[0] ** 3),)
 
     rates = {"sgd": rate, "adam": rate}
-    return _steps(optimiser, rates, np.array([start]), given, steps)[:, 0]
+    return _steps(optimiser, rates, (start,), given, steps)[:, 0]
 
 
 def forced_flow(t: Array, start: float = 10.0, rate: float = 0.3) -> Array:
@@ -72,21 +72,22 @@ def forced_flow(t: Array, start: float = 10.0, rate: float = 0.3) -> Array:
 def _steps(
     optimiser: str,
     rates: dict[str, float],
-    x: Array,
-    direction: Callable[[int, Array], tuple[float, ...]],
+    start: tuple[float, ...],
+    direction: Callable[[int, list[float]], tuple[float, ...]],
     steps: int,
 ) -> Array:
     if optimiser not in rates:
         raise UnknownNameError(f"optimiser {optimiser!r} is not one of {', '.join(rates)}")
-    rate = rates[optimiser]
-    path = [x]
-    first, second = np.zeros_like(x), np.zeros_like(x)
+    rate, now = rates[optimiser], list(start)
+    path = [tuple(now)]
+    first, second = [0.0] * len(now), [0.0] * len(now)
     for t in range(1, steps + 1):
-        d = np.array(direction(t, x))
-        if optimiser == "adam":
-            first = _BETA1 * first + (1 - _BETA1) * d
-            second = _BETA2 * second + (1 - _BETA2) * d**2
-            d = first / (1 - _BETA1**t) / (np.sqrt(second / (1 - _BETA2**t)) + _EPS)
-        x = x + rate * d
-        path.append(x)
+        for i, d in enumerate(direction(t, now)):
+            if optimiser == "adam":
+                first[i] = _BETA1 * first[i] + (1 - _BETA1) * d
+                second[i] = _BETA2 * second[i] + (1 - _BETA2) * d * d
+                mean, square = first[i] / (1 - _BETA1**t), second[i] / (1 - _BETA2**t)
+                d = mean / (math.sqrt(square) + _EPS)
+            now[i] += rate * d
+        path.append(tuple(now))
     return np.array(path)

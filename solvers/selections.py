@@ -79,7 +79,7 @@ def local_optimality(X: Any, z: Any, chosen: Any, scores: Any) -> LocalOptimalit
         return LocalOptimality(name, s, verdict, (), s.certificate if verdict is False else None)
     sample, token = np.nonzero(np.arange(T) != picked[:, None])
     rival = scores[sample, token] >= scores[sample, picked[sample]]
-    open_ = np.flatnonzero(rival & ~inactive(s))
+    open_ = np.flatnonzero(rival & ~inactive(s, s.W))
     who = tuple((int(sample[j]), int(token[j])) for j in open_)
     w = {**s.certificate.witnesses, "scores": scores.ravel()}
     if len(open_) == 0:
@@ -95,10 +95,10 @@ def local_optimality(X: Any, z: Any, chosen: Any, scores: Any) -> LocalOptimalit
     return LocalOptimality(name, s, False, who, _certificate(w, s, False))
 
 
-def inactive(s: MarginSolution) -> Array:
+def inactive(s: MarginSolution, solution: Array) -> Array:
     """Rows [N] that the optimal W provably exceeds: m_j - |A_j| sqrt(U^2 - L^2) > 1."""
     rows = scale(s.problem)
-    W = np.ldexp(s.W, rows.exponent)  # in the units of the scaled rows
+    W = np.ldexp(solution, rows.exponent)  # in the units of the scaled rows
     m, error = certify.margins(rows.D, rows.Z, W)
     U = float(np.ldexp(1.0 / s.lower, rows.exponent)) * certify.UP
     off = U * np.sqrt(max(s.gap, 0.0) * (2.0 + s.gap) + 2.0**-50)  # U^2 - L^2 <= U^2 gap (2 + gap)

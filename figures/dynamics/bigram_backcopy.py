@@ -1,0 +1,137 @@
+"""A small transformer on Bigram-Backcopy: a sink appears with softmax, not with ReLU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dsf.figures import Table, sweep
+from dsf.solvers.bigram_backcopy import draw_task, train
+
+TITLE = "A trained head sleeps on the start token where it is not needed"
+PAPER = (
+    "On the Bigram-Backcopy task non-trigger tokens attend to the start token and its value "
+    "shrinks, while triggers attend to the previous token; leaving out attention harms backcopy "
+    "only, leaving out the MLP harms the bigram part; the sink logits of all tokens come together; "
+    "ReLU attention has no sink (Guo et al. 2024, arXiv 2410.13835; as quoted in public sources)."
+)
+DIFFERS = (
+    "A random chain of 32 tokens in place of the letters of Shakespeare, 48 tokens, one layer, "
+    "width 64, 1000 steps of batch 32, against 66 tokens of length 256, width 256 and 10 000 to "
+    "100 000 steps of batch 512 in the paper. The strength of the sink depends on the seed; all "
+    "seeds are shown. Large embeddings are part of the recipe: with small ones attention can "
+    "serve the bigram part and no sink appears. ReLU weights are scaled to sum to one in the "
+    "left panel."
+)
+ORDER = 4
+PARAMETERS = {
+    "smoke": {"steps": 20, "batch": 8, "seeds": 1},
+    "default": {"steps": 1000, "batch": 32, "seeds": 3},
+    "paper": {"steps": 3000, "batch": 64, "seeds": 5},
+}
+LENGTH = 48
+NAMES = {"softmax": "softmax", "relu": "ReLU"}
+MARKS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)  # parts of the run at which we measure
+UNIFORM = float(np.mean([1 / (i + 1) for i in range(2, LENGTH)]))
+
+
+def one(attention: str, seed: int, steps: int, batch: int) -> list[dict[str, Any]]:
+    record = tuple(round(m * steps) for m in MARKS)
+    found = train(
+        draw_task(), attention, seed, steps=steps, length=LENGTH, batch=batch, record=record
+    )
+    return list(found)
+
+
+def compute(profile: str) -> Table:
+    p = dict(PARAMETERS[profile])
+    seeds = p.pop("seeds")
+    return sweep(one, [{"attention": a, "seed": s, **p} for a in NAMES for s in range(seeds)])
+
+
+def final(table: Table, attention: str) -> Table:
+    """The last rows of all seeds."""
+    rows = table.where(attention=attention)
+    return rows.where(step=max(rows.column("step")))
+
+
+def span(values: list[float]) -> str:
+    return f"{min(values):.3g} to {max(values):.3g}" if len(values) > 1 else f"{values[0]:.3g}"
+
+
+def measured(table: Table) -> tuple[str, str]:
+    ends = {a: final(table, a) for a in NAMES}
+    soft, relu = ends["softmax"], ends["relu"]
+    ratio = {a: [r["value_start"] / r["value_other"] for r in ends[a]] for a in NAMES}
+    text = (
+        f"Softmax, {len(soft)} seeds, after {soft[0]['step']} steps: attention of other tokens on "
+        f"the start token {span(soft.column('share_other'))} (uniform: {UNIFORM:.3f}), of triggers "
+        f"on it {span(soft.column('start_trigger'))}, of triggers on the previous token "
+        f"{span(soft.column('previous_trigger'))}; value norm of the start token against the "
+        f"others {span(ratio['softmax'])}; losses {span(soft.column('bigram'))} (bigram, above the "
+        f"oracle) and {span(soft.column('backcopy'))} (backcopy), without attention "
+        f"{span(soft.column('no_attention_bigram'))} and "
+        f"{span(soft.column('no_attention_backcopy'))}, without the MLP "
+        f"{span(soft.column('no_mlp_bigram'))} and {span(soft.column('no_mlp_backcopy'))}. ReLU: "
+        f"weight on the start token {span(relu.column('start_other'))}, scaled "
+        f"{span(relu.column('share_other'))}; value ratio {span(ratio['relu'])}. The lead of the "
+        f"start logit (softmax) has the mean {span(soft.column('delta'))} and the standard "
+        f"deviation {span(soft.column('delta_spread'))} over tokens: the logits do not come "
+        "together."
+    )
+    learned = max(r["backcopy"] for r in (*soft, *relu)) < 0.2
+    if not learned:
+        return f"Too few steps to judge: the task is not learned. {text}", "no number in the paper"
+    sink = min(soft.column("share_other")) > 4 * UNIFORM
+    awake = max(soft.column("start_trigger")) < 0.01 and max(ratio["softmax"]) < 0.7
+    none = max(relu.column("start_other")) < min(soft.column("share_other")) / 2
+    parts = all(
+        r["no_attention_backcopy"] > 10 * r["backcopy"] and r["no_mlp_bigram"] > 10 * r["bigram"]
+        and r["no_attention_bigram"] < 0.1
+        for r in soft
+    )  # fmt: skip
+    if not (sink and awake and none and parts):
+        return text, "does not hold"
+    together = max(r["delta_spread"] / r["delta"] for r in soft) < 0.1
+    return text, "agrees" if together else "agrees in part"
+
+
+def draw(table: Table) -> Any:
+    import matplotlib.pyplot as plt
+
+    from dsf.style import BLACK, GREY, TEXT, VERMILLION
+
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(TEXT, 2.6))
+    hues = {"softmax": BLACK, "relu": VERMILLION}
+    lines = {"softmax": "-", "relu": "--"}
+    for attention, name in NAMES.items():
+        for i, seed in enumerate(table.values("seed")):
+            rows = table.where(attention=attention, seed=seed)
+            look = {"color": hues[attention], "linestyle": lines[attention], "marker": "o"}
+            label = name if i == 0 else None
+            x = rows.column("step")
+            left.plot(x, rows.column("share_other"), label=label, **look)
+            ratio = [r["value_start"] / r["value_other"] for r in rows]
+            right.plot(x, ratio, **look)
+    left.axhline(UNIFORM, color=GREY, linestyle=":", label="uniform")
+    left.set(xlabel="step", ylabel="share on the start token", ylim=(0, 1))
+    left.set_title("Other tokens on the start token")
+    left.legend(loc="upper left")
+    right.axhline(1, color=GREY, linestyle=":")
+    right.set(xlabel="step", ylabel="value norm, start / others", ylim=(0, None))
+    right.set_title("Value of the start token")
+    soft = final(table, "softmax")
+    variants = (("", "whole"), ("no_attention_", "no attention"), ("no_mlp_", "no MLP"))
+    for j, (part, mark) in enumerate((("bigram", "o"), ("backcopy", "s"))):
+        for k, (prefix, _) in enumerate(variants):
+            y = soft.column(prefix + part)
+            x = [k + 0.24 * (j - 0.5)] * len(y)
+            label = part if k == 0 else None
+            color = (BLACK, VERMILLION)[j]
+            middle.plot(x, y, mark, color=color, markerfacecolor="none", label=label)
+    middle.set_xticks(range(len(variants)), [name for _, name in variants])
+    middle.set(yscale="log", ylabel="loss (bigram: above the oracle)", xlim=(-0.5, 2.5))
+    middle.set_title("Softmax, parts left out")
+    middle.legend(loc="upper left")
+    return figure
