@@ -1,0 +1,109 @@
+"""The two figures with trajectories of W(k) z_i in the plane."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from dsf.figures import Table
+from dsf.figures.svm._common import corr
+
+Array = np.ndarray
+
+
+def trajectories(X: Array, z: Array, v: Array, seed: int, steps: int) -> list[dict[str, Any]]:
+    """Rows of the paths W(k) z_i, of the tokens, and of the rays of both solutions.
+
+    X [2 T 2], z [2 2], v [2], labels 1.  W starts at 0; (K, Q) at K = 0.1 N(0, 1), Q = 0.  The
+    solutions are those of the tokens that each run selects.
+    """
+    from dsf.solvers import attention_svm
+    from dsf.solvers.descent import descend, descend_factors
+    from dsf.solvers.instances import attention
+
+    scores = X @ v
+    data = X[None], z[None], scores[None]
+    record = sorted({*range(0, min(200, steps) + 1, 2), *range(0, steps + 1, 20)})
+    K0 = 0.1 * np.random.default_rng([seed, 1]).standard_normal((1, 2, 2))
+    K, Q = descend_factors(K0, np.zeros((1, 2, 2)), *data, record=record)
+    runs = {
+        "W": descend(np.zeros((1, 2, 2)), *data, record=record)[0],
+        "K, Q": (K @ np.swapaxes(Q, -1, -2))[0],
+    }
+    best = scores.argmax(axis=1)
+    rows: list[dict[str, Any]] = []
+    for i, t in np.ndindex(X.shape[:2]):
+        rows.append({"kind": "token", "sample": i, "step": t, "x": X[i, t, 0], "y": X[i, t, 1],
+                     "best": bool(t == best[i])})  # fmt: skip
+    for mode, W in runs.items():
+        picked = attention(W[-1], X, z).argmax(axis=1)
+        norm = "frobenius" if mode == "W" else "nuclear"
+        other = "nuclear" if mode == "W" else "frobenius"
+        target = attention_svm(X, z, picked, norm=norm).W
+        rival = attention_svm(X, z, picked, norm=other).W
+        match = {"corr": corr(W[-1], target), "other": corr(W[-1], rival),
+                 "best": bool(np.array_equal(picked, best))}  # fmt: skip
+        for i in range(2):
+            for k, step in enumerate(record):
+                x, y = W[k] @ z[i]
+                rows.append({"kind": mode, "sample": i, "step": step, "x": x, "y": y})
+            x, y = target @ z[i]
+            rows.append({"kind": f"ray {mode}", "sample": i, "step": 0, "x": x, "y": y, **match})
+    return rows
+
+
+def summary(table: Table) -> tuple[str, str]:
+    """Correlations at the end, and the angles between path and ray."""
+    parts, good = [], True
+    for mode, norm, other in (("W", "Frobenius", "nuclear"), ("K, Q", "nuclear", "Frobenius")):
+        rays = table.where(kind=f"ray {mode}")
+        angles = []
+        for ray in rays:
+            path = table.where(kind=mode, sample=ray["sample"])
+            a, b = path[-1]["x"] + 1j * path[-1]["y"], ray["x"] + 1j * ray["y"]
+            angles.append(float(abs(np.degrees(np.angle(a / b)))))
+        where = "the best tokens" if rays[0]["best"] else "a local selection"
+        parts.append(
+            f"({mode}) selects {where}; its correlation with the {norm} solution is "
+            f"{rays[0]['corr']:.4f} (with the {other} one {rays[0]['other']:.4f}), and W z differs "
+            f"from the rays by {angles[0]:.2f} and {angles[1]:.2f} degrees"
+        )
+        good = good and rays[0]["corr"] > 0.99
+    last = max(table.column("step"))
+    return f"After {last} steps: {'; '.join(parts)}.", "agrees" if good else "agrees in part"
+
+
+def plane(
+    axes: Any, table: Table, xlim: tuple[float, float], ylim: tuple[float, float],
+    arrows: Iterable[int],
+) -> None:  # fmt: skip
+    """Tokens, paths and rays in one frame."""
+    from dsf.style import BLUE, GREY, VERMILLION
+
+    far = 10 * max(map(abs, (*xlim, *ylim)))
+    for sample, hue in enumerate((BLUE, VERMILLION)):
+        who = f"sample {sample + 1}"
+        for best, fill in ((False, "none"), (True, hue)):
+            t = table.where(kind="token", sample=sample, best=best)
+            axes.scatter(t.column("x"), t.column("y"), s=30 if best else 18, facecolors=fill,
+                         edgecolors=hue, marker="*" if best else "o", zorder=4, linewidths=0.8,
+                         label=f"{who}, {'best token' if best else 'other tokens'}")  # fmt: skip
+        for mode, line in (("W", "-"), ("K, Q", "--")):
+            ray = table.where(kind=f"ray {mode}", sample=sample)[0]
+            scale = far / np.hypot(ray["x"], ray["y"])
+            axes.plot([0, ray["x"] * scale], [0, ray["y"] * scale], color=GREY, linewidth=0.8,
+                      linestyle="-" if mode == "W" else ":", zorder=1,
+                      label=("ray, Frobenius" if mode == "W" else "ray, nuclear")
+                      if sample == 0 else None)  # fmt: skip
+            path = table.where(kind=mode, sample=sample)
+            x, y = np.array(path.column("x")), np.array(path.column("y"))
+            axes.plot(x, y, color=hue, linestyle=line, linewidth=1.2, zorder=3,
+                      label=f"{who}, training ${mode}$")  # fmt: skip
+            steps = path.column("step")
+            for k in (steps.index(s) for s in arrows if s in steps[1:]):
+                axes.annotate("", xy=(x[k], y[k]), xytext=(x[k - 1], y[k - 1]),
+                              arrowprops={"arrowstyle": "->", "color": hue, "lw": 0.9})  # fmt: skip
+    axes.set(xlim=xlim, ylim=ylim, aspect="equal", xlabel="first coordinate",
+             ylabel="second coordinate")  # fmt: skip
