@@ -276,12 +276,34 @@ def test_letters_outside_of_their_domain_are_refused(c):
             refused(replace(c, witnesses={**c.witnesses, "letters": {**letters, c_name: short}}))
 
 
-def test_a_false_separation_is_refused():
-    """Tokens that violate, ascribed to a family whose members do not have the invariant either."""
-    c = next(c for c in separate("gla", "deltanet") if label(c) == "commuting transitions")
-    w = {**c.witnesses, "has": "gated_deltanet"}
-    claim = c.claim.replace("gla", "gated_deltanet")
-    refused(replace(c, witnesses=w, claim=claim))
+FORGED = [
+    # (has, violates, kind or invariant, ascribed to): true of `has`, false of `ascribed to`
+    ("gla", "deltanet", "commuting transitions", "gated_deltanet"),
+    ("gla", "linear_attn", "stays", "deltanet"),
+    ("gla", "linear_attn", "stays", "deltaproduct"),
+    ("gla", "linear_attn", "grows", "normalised_attn"),
+    ("deltanet", "linear_attn", "grows", "deltanet(unit_keys=False)"),
+    ("linear_attn", "window_softmax(width=2)", "window", "deltanet(reach=2)"),
+    ("linear_attn", "window_softmax(width=2)", "window", "s4d(discretisation=bilinear)"),
+    ("gla", "retnet(rotation=True)", "sign-changes", "deltanet(reach=2)"),
+    ("gla", "retnet(rotation=True)", "sign-changes", "lru"),
+    ("gla", "softmax", "rank", "softmax"),
+    ("gla", "gru", "response", "gru"),
+    ("gla", "gru", "affine-step", "gru"),
+    ("s4d", "mamba", "channels apart", "lru"),
+    ("s4d", "mamba", "superposition", "rglru"),
+]
+
+
+@pytest.mark.parametrize(("has", "violates", "name", "ascribed"), FORGED)
+def test_an_invariant_ascribed_to_a_family_without_it_is_refused(has, violates, name, ascribed):
+    """Also where a random member has it, and only an exceptional token does not."""
+    found = [s.certificate(family(has), family(violates)) for s in SEPARATIONS]
+    c = next(c for c in found if c is not None and label(c) == name)
+    assert c.check()
+    wrong = repr(family(ascribed))
+    claim = c.claim.replace(f" {has}", f" {wrong}").replace(f"{has} ", f"{wrong} ")
+    refused(replace(c, witnesses={**c.witnesses, "has": wrong}, claim=claim))
 
 
 # --------------------------------------------------------------------- instances

@@ -17,9 +17,9 @@ statement = (
     "With n states and coefficients that depend on the current token only, the response to a "
     "constant token obeys a linear recurrence of order n + 1, so its (n+2) x (n+2) Hankel "
     "determinant is 0 (2n+3 tokens). For the GRU with one state, all weights 1, from h = 0 at x = "
-    "1 it is -1.24e-3, 1.53e-8, 1.64e-17, -6.89e-32, -5.17e-53 for n = 1..5, and it vanishes "
-    "identically for no n. With coefficients that depend on the whole past every causal map is "
-    "such a system."
+    "1 it is -1.24e-3, 1.53e-8, 1.64e-17, -6.89e-32, -5.17e-53 for n = 1..5, and the response "
+    "obeys no linear recurrence of any order. With coefficients that depend on the whole past "
+    "every causal map is such a system."
 )
 reference = "dsf2026; the mechanism: cho2014"
 falsified_by = "A linear recurrence of order n + 1 that the response of this GRU obeys."

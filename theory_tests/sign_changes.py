@@ -43,6 +43,11 @@ def with_changes(n: int) -> tuple[np.ndarray, np.ndarray]:
     return r ** np.arange(n, 0, -1), np.atleast_1d(np.poly(zeros))
 
 
+def with_constant(n: int) -> np.ndarray:
+    """The same with n zeros and a constant: prod_j (u - u_j), which has n + 1 terms."""
+    return np.prod(0.5 ** np.arange(n + 2)[:, None] - 0.5 ** (np.arange(n) + 0.5), axis=1)
+
+
 def claim(theta: float = 1.0, gamma: float = 0.5, n: int = 4) -> list:
     """The rotated kernel, a response that reaches the bound, and the certificate."""
     lags = np.arange(40)
@@ -52,6 +57,7 @@ def claim(theta: float = 1.0, gamma: float = 0.5, n: int = 4) -> list:
     outcomes: list = [
         (kernel, gamma**lags * np.cos(theta * lags), 1e-13),
         (sign_changes(response), n - 1, 0),
+        (sign_changes(with_constant(n)), n, 0),
     ]
     if theta == 1.0:
         outcomes.append((sign_changes(kernel), 12, 0))
