@@ -1,0 +1,129 @@
+"""Attention of one class while decoder and attention learn from sampled sequences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dsf.figures import Table, sweep
+from dsf.solvers.attention_metrics import entropy
+from dsf.solvers.syn_small import descend, syn_small
+
+TITLE = "Attention leaves the common tokens; a fast decoder freezes it early and dense"
+PAPER = (
+    "Syn-Small (K = 2, ten common and ten distinct tokens per class): attention moves from common "
+    "to distinct tokens and stops before it is one-hot; with (η_Y, η_Z) = (10, 1) it stops earlier "
+    "and denser than with (1, 1) (Tian et al. 2023, arXiv 2305.16380). The paper shows images, no "
+    "numbers."
+)
+DIFFERS = (
+    "The gradients of the reparametrised model in closed form, in place of an automatic "
+    "derivative; momentum 0.9, batch 128, 128 tokens and weights 0.1 to 1 of distinct tokens as in "
+    "the public configuration. The curves on the right are over several seeds."
+)
+ORDER = 3
+PARAMETERS = {
+    "smoke": {"iterations": 30, "seeds": 2},
+    "default": {"iterations": 100, "seeds": 5},
+    "paper": {"iterations": 500, "seeds": 10},
+}
+RATES = ((1.0, 1.0), (10.0, 1.0))
+SHOWN = 20  # tokens in the image: ten common, then the ten of class 0
+
+
+def one(eta_Y: float, eta_Z: float, iterations: int, seed: int) -> list[dict[str, Any]]:
+    """Summaries at every second iteration; for seed 0 also the attention of class 0."""
+    run = descend(syn_small(), eta_Y, eta_Z, iterations, seed)
+    common = syn_small().common
+    rows: list[dict[str, Any]] = []
+    for t in range(0, iterations + 1, 2):
+        c = run.attention[t]
+        rows.append({
+            "part": "summary", "iteration": t, "entropy": entropy(c).mean(),
+            "common": c[:, common].sum(axis=1).mean(), "top": c[:, ~common].max(axis=1).mean(),
+        })  # fmt: skip
+        if seed == 0:
+            rows += [
+                {"part": "attention", "iteration": t, "token": l, "attention": c[0, l]}
+                for l in range(SHOWN)
+            ]
+    return rows
+
+
+def compute(profile: str) -> Table:
+    p = PARAMETERS[profile]
+    grid = [
+        {"eta_Y": y, "eta_Z": z, "iterations": p["iterations"], "seed": s}
+        for y, z in RATES
+        for s in range(p["seeds"])
+    ]
+    return sweep(one, grid)
+
+
+def mean(table: Table, eta_Y: float, column: str) -> tuple[list[int], np.ndarray, np.ndarray]:
+    """(iterations, mean, standard deviation) over the seeds."""
+    rows = table.where(part="summary", eta_Y=eta_Y)
+    at = rows.values("iteration")
+    values = np.array([rows.where(iteration=t).column(column) for t in at])
+    return at, values.mean(axis=1), values.std(axis=1)
+
+
+def measured(table: Table) -> tuple[str, str]:
+    parts, ends = [], {}
+    for eta_Y, eta_Z in RATES:
+        found = {c: mean(table, eta_Y, c) for c in ("entropy", "common", "top")}
+        at = found["entropy"][0]
+        shown = [t for t in (0, 10, 20, 50, at[-1]) if t <= at[-1]]
+        text = "; ".join(
+            f"{t}: " + " / ".join(f"{found[c][1][at.index(t)]:.3f}" for c in found)
+            for t in dict.fromkeys(shown)
+        )
+        parts.append(f"({eta_Y:g}, {eta_Z:g}): {text}")
+        ends[eta_Y] = {c: found[c][1] for c in found}
+    slow, fast = ends[RATES[0][0]], ends[RATES[1][0]]
+    moved = all(e["common"][-1] < 0.9 * e["common"][0] for e in (slow, fast))
+    denser = fast["entropy"][-1] > slow["entropy"][-1] and fast["common"][-1] > slow["common"][-1]
+    # how much of the way is done after ten iterations
+    done = [(e["common"][0] - e["common"][5]) / (e["common"][0] - e["common"][-1])
+            for e in (slow, fast)]  # fmt: skip
+    text = (
+        "Entropy / mass on common tokens / largest distinct token by iteration, mean over seeds: "
+        f"{', '.join(parts)}. After 10 iterations {100 * done[0]:.0f} % and {100 * done[1]:.0f} % "
+        f"of the mass that leaves the common tokens has left. Start in theory: {10 / 15.5:.3f} and "
+        f"{1 / 15.5:.3f}."
+    )
+    return text, "agrees" if moved and denser and done[1] > done[0] else "does not hold"
+
+
+def draw(table: Table) -> Any:
+    import matplotlib.pyplot as plt
+
+    from dsf.style import BLUE, TEXT, VERMILLION
+
+    figure, (*images, right) = plt.subplots(
+        1, 3, figsize=(TEXT, 2.6), gridspec_kw={"width_ratios": [1, 1, 1.1]}
+    )
+    grids = {}
+    for eta_Y, eta_Z in RATES:
+        rows = table.where(part="attention", eta_Y=eta_Y)
+        grids[eta_Y, eta_Z] = np.array(rows.column("attention")).reshape(-1, SHOWN)
+    top = max(g.max() for g in grids.values())
+    for axes, ((eta_Y, eta_Z), grid) in zip(images, grids.items(), strict=True):
+        last = 2 * (len(grid) - 1)
+        place = (-0.5, SHOWN - 0.5, last + 1, -1)
+        drawn = axes.imshow(grid, aspect="auto", vmin=0, vmax=top, extent=place)
+        axes.axvline(9.5, color="white", linewidth=0.9, linestyle="--")
+        axes.grid(False)
+        axes.set(xlabel="token: common | distinct", ylabel="iteration")
+        axes.set_title(f"$\\eta_Y$ = {eta_Y:g}, $\\eta_Z$ = {eta_Z:g}")
+    figure.colorbar(drawn, ax=images, label="attention of class 0", location="bottom", aspect=40)
+    for (eta_Y, _), hue, line in zip(RATES, (BLUE, VERMILLION), ("-", "--"), strict=True):
+        at, middle, spread = mean(table, eta_Y, "entropy")
+        label = f"$\\eta_Y$ = {eta_Y:g}"
+        right.plot(at, middle, color=hue, linestyle=line, label=label)
+        right.fill_between(at, middle - spread, middle + spread, color=hue, alpha=0.25, linewidth=0)
+    right.set(xlabel="iteration", ylabel="entropy of $c_n$ (nats)")
+    right.set_title("Mean and spread over seeds")
+    right.legend()
+    return figure
