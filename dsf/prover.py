@@ -136,19 +136,36 @@ def _obligations(edge: Nesting, n: int, p: int) -> tuple[list[str], set[str]]:
     if any(e.has(sympy.Float) for e in _entries(tau(now))):
         failures.append("the token map holds a floating-point number")
     if edge.inverse is not None:
-        back = edge.tau(edge.inverse(Symbols(edge.general, n, p).tokens("t")))
-        there = Symbols(edge.general, n, p).tokens("t")
-        off = [e for k, v in there.items() if k in back.names for e in (getattr(back, k) - v).flat]
-        if first_nonzero(off, symbols.unit) is not None:
-            failures.append("the inverse is none")
+        failures += _inverse(edge, n, p)
     return failures + failed, sampled
+
+
+def _inverse(edge: Nesting, n: int, p: int) -> list[str]:
+    """What is not shown of tau(inverse(tok)) = tok, for inverse(tok) in the domain of special."""
+    assert edge.inverse is not None
+    symbols = Symbols(edge.general, n, p)
+    tok = symbols.tokens("t")
+    back = edge.inverse(tok)
+    image = edge.tau(back)
+    off = [e for name, value in tok.items() for e in (getattr(image, name) - value).flat]
+    found = [] if first_nonzero(off, symbols.unit) is None else ["the inverse is none"]
+    domains = Domains(symbols.bounded)
+    for name, field in edge.special.spec.items():
+        value = getattr(back, name, None)
+        known = name == "pos" or value is not None
+        if not known or (
+            value is not None and not domains.inside(field.domain, value, symbols.unit)
+        ):
+            found.append(f"the inverse leaves the domain of {name}")
+    return found
 
 
 def _parameters(edge: Nesting) -> list[str]:
     """The tokens that the parameter map misses: tokens'(u; theta') = tau(tokens(u; theta))."""
     import sympy
 
-    n, p = edge.sizes[1]
+    assert edge.params is not None
+    n, p = edge.sizes[-1]
     d = 1 if edge.only == "d = 1" else 2
     spec = edge.special.spec
 

@@ -205,6 +205,9 @@ def test_a_wrong_inverse_is_found():
     e = edge("rwkv6 = rwkv6(read='after')")
     failures = changed(e.name, e.tau, inverse=lambda tok: tok.replace(k=2 * tok.k))
     assert "the inverse is none at (n, p) = (1, 1)" in failures
+    # beta in (0, 1) lies in (0, 2), but not the other way round
+    failures = changed("deltanet -> deltanet(reach=2)", e.tau, inverse=lambda tok: tok)
+    assert "the inverse leaves the domain of beta at (n, p) = (1, 1)" in failures
 
 
 def test_a_wrong_parameter_map_is_found():
