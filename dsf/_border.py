@@ -11,6 +11,8 @@ bool, text, complex, None       refused (DTypeError); a complex sequence needs `
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Real
 from typing import Any
 
@@ -48,6 +50,16 @@ def tokens(mech: Any, u: Any) -> tuple[Any, Array, Tokens]:
             _refuse_overflow(mech, u, tok)
             mech.check(tok)
     return mech, u, tok
+
+
+@contextmanager
+def named(mech: Any) -> Iterator[None]:
+    """Overflow inside the recurrence is reported under the name of the mechanism."""
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            yield
+    except OverflowingScanError as e:
+        raise OverflowingScanError(f"{_name(mech)}: {e}") from None
 
 
 def explain(mech: Any, u: Array, y: Array, states: list[Any]) -> None:
@@ -103,6 +115,8 @@ def _enter_numpy(mech: Any, u: np.ndarray) -> tuple[Any, np.ndarray]:
         )
     if np.float16 in kinds:
         mech = mech.map(lambda x: x.astype(np.float32) if x.dtype == np.float16 else x)
+    if u.dtype != object:  # constants of the equations are made in the dtype of u
+        u = u.astype(np.result_type(u, *[k for k in kinds if k.kind == "f"]), copy=False)
     return mech, u
 
 

@@ -71,9 +71,10 @@ def check_finite(
         return
     if any(bool(_nan_or_plus_inf(f)) for f in part.arrays()):
         return
+    ready = part._dense_parts()
     with np.errstate(over="ignore", invalid="ignore"):
         for t in range(X.shape[-3]):
-            y, before = part.step(t, before, X[..., t, :, :])
+            y, before = ready.step(t, before, X[..., t, :, :])
             what = "state" if not bool(all_finite(before)) else "output"
             if what == "state" or not bool(all_finite(y)):
                 break
@@ -94,7 +95,7 @@ def _growth_of(part: Any) -> str:
     a = float(np.abs(values).max(initial=0))
     if not 1 < a < np.inf:
         return ""
-    steps = int(np.log(float(np.finfo(values.dtype).max)) // np.log(a)) + 1
+    steps = int(np.ceil(np.finfo(values.dtype).maxexp * np.log(2) / np.log(a)))  # a^k >= 2^maxexp
     return f" |A| = {a:.6g} throughout, so |prod A| alone overflows after {steps} steps."
 
 

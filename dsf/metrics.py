@@ -8,13 +8,14 @@ one threshold), eps the unit of the dtype.  The kinds of scale:
     M1  Diag, Shift      sum_j |C_i| |A_i| .. |A_{j+1}| |B_j| |X_j|               entry by entry
     M2  LowRank, Dense   |C_i| sum_j |A_i .. A_{j+1}|_2 |B_j X_j|                 norms
     M4  softmax          (1 + max_j sum_c |q_ic| |k_jc|) sum_j w_ij |v_j|
-    nonlinear step       the radius of the same run in balls whose inputs are widened by eps
+    nonlinear step       the radius of the same run in balls of eps, inputs widened by eps
 
 M3 (`worst_row`) is the row-relative error; a root mean square hides a single wrong row.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def scale(ltv: LTV, X: Array, S: Array | None = None) -> np.ndarray:
     >>> scale(ltv, np.ones((3, 1, 1))).ravel()
     array([1.  , 1.5 , 1.75])
     """
-    ltv, X = ltv.map(_numpy), _numpy(X)
+    ltv, X = replace(ltv.map(_numpy), steps=X.shape[-3]), _numpy(X)
     D = None if ltv.D is None else np.abs(dense(ltv.D))
     if isinstance(ltv.A, (LowRank, Dense)):
         return _normwise(ltv, X, S, D)
@@ -93,33 +94,34 @@ def _normwise(ltv: LTV, X: np.ndarray, S: Any, D: Any) -> np.ndarray:
     if S is not None:  # the incoming state counts as a write before the first step
         start = np.linalg.norm(_numpy(S), axis=-2)[..., None, :]
         write = ops.cat([start, write], -2)
-    steps = write.shape[-2] - L
-    A = [ltv.A.at(t).dense(n) for t in range(L)]
-    contractive = all(np.linalg.norm(a, 2, axis=(-2, -1)).max(initial=0) <= 1 + 1e-12 for a in A)
-    out = []
-    products: list[Any] = [np.eye(n)] * steps  # A_t .. A_{j+1} for every earlier write j
-    for t in range(L):
-        j = t + steps
-        earlier = [None] * j if contractive else products
-        total = _weigh(earlier, write) if ltv.read == "before" else None
-        if not contractive:
-            products = [A[t] @ P for P in products] + [np.eye(n)]
-        if total is None:
-            total = _weigh([None] * (j + 1) if contractive else products, write)
-        out.append(read[..., t, :, None] * total[..., None, :])
-    if not out:
-        return np.zeros((*X.shape[:-3], 0, ltv.r, X.shape[-1]))
-    y = np.stack(out, -3)
+    held = write.shape[-2] - L
+    weights = _product_norms([ltv.A.at(t).dense(n) for t in range(L)], held)
+    if ltv.read == "before":  # the products of one step earlier, and nothing of the present
+        first = np.zeros_like(weights[..., :1, :])
+        first[..., :held] = 1
+        weights = np.concatenate([first, weights[..., :-1, :]], -2)
+    y = read[..., :, None] * (weights @ write)[..., None, :]
     return y if D is None else y + D @ np.abs(X)
 
 
-def _weigh(products: list[Any], write: np.ndarray) -> np.ndarray:
-    """sum_j |P_j| |write_j| over the products given; None stands for a norm of at most 1."""
-    total = np.zeros((*write.shape[:-2], write.shape[-1]))
-    for j, P in enumerate(products):
-        size = 1.0 if P is None else np.linalg.norm(P, 2, axis=(-2, -1))[..., None]
-        total = total + size * write[..., j, :]
-    return total
+def _product_norms(A: list[np.ndarray], held: int) -> np.ndarray:
+    """|A_t .. A_{j+1}|_2 for every step t and write j <= t [... L held+L], `held` writes before 0.
+
+    1 bounds all of them where every |A_t|_2 <= 1.
+    """
+    L = len(A)
+    seen = np.tril(np.ones((L, held + L)), held)
+    if all(np.linalg.norm(a, 2, axis=(-2, -1)).max(initial=0) <= 1 + 1e-12 for a in A):
+        return seen
+    n, rows = A[0].shape[-1], []
+    lead = np.broadcast_shapes(*(a.shape[:-2] for a in A))
+    one = np.broadcast_to(np.eye(n), (*lead, 1, n, n))
+    products = np.broadcast_to(np.eye(n), (*lead, held, n, n))
+    for t in range(L):
+        products = np.concatenate([A[t][..., None, :, :] @ products, one], -3)
+        size = np.linalg.norm(products, 2, axis=(-2, -1))
+        rows.append(np.concatenate([size, np.zeros((*lead, L - 1 - t))], -1))
+    return np.stack(rows, -2)
 
 
 def softmax_scale(q: Array, k: Array, weights: Array, v: Array) -> np.ndarray:
@@ -148,6 +150,8 @@ def recurrence_scale(mech: Any, u: Array) -> np.ndarray:
     value = ltv.scan(X)[0]
     if mech.normaliser(np.concatenate([value, value[..., :1]], -1), tok) is not None:
         found = found + np.abs(value) * scale(ltv, np.ones_like(X[..., :1]))
+    if "gate" in tok.names:  # an output gate multiplies value and error alike
+        found = found * np.abs(tok.gate[..., :, None, :])
     return mech._merge(found)
 
 
@@ -172,14 +176,17 @@ def condition_scale(mech: Any, u: Array) -> np.ndarray:
 
 
 def ball_scale(mech: Any, u: Array, eps: float = 2.0**-52) -> np.ndarray:
-    """The radius of mech(u) in balls, inputs and parameters widened by eps |x|, divided by eps."""
+    """The radius of mech(u) in balls, inputs and parameters widened by eps |x|, divided by eps.
+
+    The balls carry as many bits as eps says, so that every operation adds its own rounding.
+    """
     from dsf.worlds import balls, precision, radii
 
     def widen(x: np.ndarray) -> np.ndarray:
         spread = balls(np.zeros(x.shape), radius=eps)
         return balls(x) * (1 + spread)
 
-    with precision(128):
+    with precision(1 - round(float(np.log2(eps)))):
         return radii(mech.map(lambda x: widen(_numpy(x)))(widen(_numpy(u)))) / eps
 
 

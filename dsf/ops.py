@@ -124,7 +124,7 @@ def softplus(x: Array) -> Array:
     """log(1 + e^x)."""
     w = world(x)
     if w == "torch":
-        return _torch().nn.functional.softplus(x, threshold=1 << 10)
+        return _torch().logaddexp(x, _torch().zeros((), dtype=x.dtype, device=x.device))
     if w == "float":
         return np.logaddexp(x, np.zeros((), dtype=np.asarray(x).dtype))
     return log(1 + exp(x))
@@ -334,10 +334,12 @@ def _refuse_infinite(bad: bool) -> None:
 
 
 def l2norm(x: Array) -> Array:
-    """Euclidean norm along the last axis, kept as size 1; scaled, so that it cannot overflow."""
+    """Euclidean norm along the last axis, kept as size 1; scaled: no overflow, no underflow."""
     w = world(x)
     if w == "torch":
-        return _torch().linalg.vector_norm(x, dim=-1, keepdim=True)
+        top = x.detach().abs().amax(-1, keepdim=True)
+        top = top.where((top > 0) & top.isfinite(), _torch().ones_like(top))
+        return top * _torch().linalg.vector_norm(x / top, dim=-1, keepdim=True)
     if w == "float":
         x = np.asarray(x)
         top = np.max(np.abs(x), axis=-1, keepdims=True, initial=0)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 
+import dsf.mechanisms  # noqa: F401  (fills the registry)
 from dsf._contract import STRUCTURE
 from dsf._contract_worlds import WORLDS
 from dsf.errors import NotContractive
-from dsf.family import Family
+from dsf.family import REGISTRY, Family
 from dsf.mechanism import Mechanism
 
 CHECKS = {f.__name__: f for f in (*STRUCTURE, *WORLDS)}
@@ -38,6 +39,8 @@ VARIANTS = (
     "qlstm(reversed=True)",
     "window_softmax(width=1)",
 )
+
+NAMES = (*REGISTRY, *VARIANTS)
 
 
 def check_mechanism(target: Mechanism | Family | str) -> tuple[str, ...]:
