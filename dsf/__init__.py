@@ -41,6 +41,7 @@ _LAZY = {
     "errors": "dsf.errors",
     "interop": "dsf.interop",
     "ops": "dsf.ops",
+    "solvers": "dsf.solvers",
     "DSFError": "dsf.errors",
     **dict.fromkeys(
         (
