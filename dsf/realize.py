@@ -17,7 +17,7 @@ from dsf._minimal import minimal_dims, minimal_realization
 from dsf._rounding import fro
 from dsf._search import Head, Part, best_error, count_states, diagonal
 from dsf.certificate import Certificate, Scope, Strength
-from dsf.check.realization import error_sentence, gap_sentence, lower_sentence, states_sentence
+from dsf.check._state_sentences import error_sentence, gap_sentence, lower_sentence, states_sentence
 from dsf.errors import DomainError, ShapeError
 from dsf.system import LTV
 from dsf.transition import Dense, Diag
