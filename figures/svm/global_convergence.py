@@ -24,7 +24,7 @@ DIFFERS = (
 ORDER = 1
 SEED = 0
 SETTINGS = [(5, 5), (10, 5), (20, 5), (5, 10), (5, 20)]
-PARAMETERS = {
+PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"settings": [(5, 5)], "d": [2, 10], "trials": 4, "steps": 300},
     "default": {"settings": SETTINGS, "d": [2, 5, 10, 20, 50], "trials": 20, "steps": 1000},
     "paper": {"settings": SETTINGS, "d": [2, 5, 10, 20, 50, 100], "trials": 100, "steps": 1000},

@@ -24,7 +24,7 @@ ORDER = 2
 SEED = 0
 SIZE = {"n": 6, "T": 8, "d": 10}
 STEPS = [*range(0, 100, 20), *range(100, 1000, 100), 1000, 1500, 2000]
-PARAMETERS = {
+PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"seeds": 4, "steps": [0, 100, 200]},
     "default": {"seeds": 100, "steps": STEPS},
     "paper": {"seeds": 100, "steps": STEPS},

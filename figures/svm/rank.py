@@ -25,7 +25,7 @@ DIFFERS = (
 ORDER = 3
 SEED = 0
 SETTINGS = [(5, 5), (10, 5), (15, 5), (5, 10), (5, 15)]
-PARAMETERS = {
+PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"settings": [(5, 5)], "d": [2, 5], "trials": 3},
     "default": {"settings": SETTINGS, "d": [2, 5, 10, 20], "trials": 10},
     "paper": {"settings": SETTINGS, "d": [1, 2, 3, 4, 5, 10, 15, 20], "trials": 100},

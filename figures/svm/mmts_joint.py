@@ -1,0 +1,116 @@
+"""Head and prompt trained together: the prompt solves the relaxed problem."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dsf.figures import Table, sweep
+
+TITLE = "Only support vectors of the head constrain the prompt"
+PAPER = (
+    "Tokens (0, 0) against (1, 1), (1, -1) and (0.5, 1) (tight) or (0.5, 1.5) (relaxed), labels "
+    "1, -1, 1, p(0) = (0, -1), v(0) = (-1, 0), 1000 normalised steps of 0.1: v turns to (0, 1), p "
+    "to (4/3, 1/3), |p|^2/2 = 0.94444, in the tight case, and to (1, 0), 0.5, in the relaxed one "
+    "(Tarzanagh et al. 2023, Max-Margin Token Selection)."
+)
+DIFFERS = "v and p are normalised separately and both take steps of 0.1."
+ORDER = 9
+CASES = {"tight": 1.0, "relaxed": 1.5}
+PARAMETERS = {"smoke": {"steps": 200}, "default": {"steps": 1000}, "paper": {"steps": 1000}}
+LABELS = np.array([1.0, -1.0, 1.0])
+
+
+def tokens(height: float) -> np.ndarray:
+    """[3 2 2]: the zero token and the other one of every sample."""
+    X = np.zeros((3, 2, 2))
+    X[:, 1] = [[1.0, 1.0], [1.0, -1.0], [0.5, height]]
+    return X
+
+
+def one(case: str, steps: int) -> list[dict[str, Any]]:
+    """Both paths, and the angles to the solutions of the joint problem."""
+    from dsf.solvers import joint_prompt_svm
+    from dsf.solvers.descent import scaled_gradient
+    from dsf.solvers.instances import attention
+
+    X = tokens(CASES[case])
+    joint = joint_prompt_svm(X, LABELS, [1, 1, 1])
+    limit = {"v": joint.v.W[:, 0], "p": joint.p.W[:, 0]}
+    z = np.ones((3, 1))
+    now = {"v": np.array([-1.0, 0.0]), "p": np.array([0.0, -1.0])}
+    rows: list[dict[str, Any]] = []
+    for step in range(steps + 1):
+        if step <= 200 or step % 10 == 0:
+            for who, a in now.items():
+                w = limit[who]
+                cosine = a @ w / np.linalg.norm(a) / np.linalg.norm(w)
+                rows.append({"step": step, "who": who, "x": a[0], "y": a[1],
+                             "degrees": np.degrees(np.arccos(np.clip(cosine, -1, 1))),
+                             "limit x": w[0], "limit y": w[1]})  # fmt: skip
+        scores = LABELS[:, None] * (X @ now["v"])
+        s = attention(now["p"][:, None], X, z)
+        slope = -1.0 / (1.0 + np.exp(np.sum(s * scores, axis=1)))
+        toward = {
+            "v": np.einsum("i,it,itd->d", slope * LABELS, s, X),
+            "p": scaled_gradient(now["p"][None, :, None], X[None], z[None], scores[None])[0][0][
+                :, 0
+            ],
+        }
+        now = {who: a - 0.1 * toward[who] / np.linalg.norm(toward[who]) for who, a in now.items()}
+    return rows
+
+
+def compute(profile: str) -> Table:
+    return sweep(one, [{"case": k, **PARAMETERS[profile]} for k in CASES])
+
+
+def measured(table: Table) -> tuple[str, str]:
+    steps = [s for s in (100, max(table.column("step"))) if s in table.values("step")]
+    parts, right = [], True
+    for case in CASES:
+        rows = table.where(case=case, step=steps[-1])
+        p = rows.where(who="p")[0]
+        half = (p["limit x"] ** 2 + p["limit y"] ** 2) / 2
+        right = right and abs(half - {"tight": 17 / 18, "relaxed": 0.5}[case]) < 1e-6
+        angles = "; ".join(
+            " and ".join(
+                f"{w} {table.where(case=case, step=s, who=w)[0]['degrees']:.1f}" for w in ("v", "p")
+            )
+            + f" at {s} steps"
+            for s in dict.fromkeys(steps)
+        )
+        parts.append(f"{case}: |p|^2/2 = {half:.6f}, degrees to the solutions {angles}")
+        right = right and max(rows.column("degrees")) < 10
+    return ". ".join(parts).capitalize() + ".", "agrees" if right else "agrees in part"
+
+
+def draw(table: Table) -> Any:
+    import matplotlib.pyplot as plt
+
+    from dsf.style import BLUE, TEXT, VERMILLION
+
+    figure, grid = plt.subplots(1, 3, figsize=(TEXT, 2.5), width_ratios=[1, 1, 1.1])
+    hues = {"v": BLUE, "p": VERMILLION}
+    for axes, case in zip(grid, CASES, strict=False):
+        X = tokens(CASES[case])[:, 1]
+        axes.scatter(*X.T, c=["black" if y > 0 else "white" for y in LABELS], edgecolors="black",
+                     s=24, zorder=4)  # fmt: skip
+        for who, hue in hues.items():
+            rows = table.where(case=case, who=who)
+            axes.plot(rows.column("x"), rows.column("y"), color=hue, label=f"path of ${who}$")
+            w = np.array([rows[0]["limit x"], rows[0]["limit y"]])
+            axes.plot(*np.array([0 * w, 100 * w]).T, color=hue, linestyle=":",
+                      label=f"max-margin ray of ${who}$")  # fmt: skip
+        axes.set(title=f"{case} case", xlim=(-2, 8), ylim=(-2, 8), aspect="equal",
+                 xlabel="first coordinate")  # fmt: skip
+    grid[0].set_ylabel("second coordinate")
+    for case, line in zip(CASES, ("-", "--"), strict=True):
+        for who, hue in hues.items():
+            rows = table.where(case=case, who=who)
+            grid[2].plot(rows.column("step"), rows.column("degrees"), color=hue, linestyle=line)
+    grid[2].set(xscale="symlog", xlabel="step", ylabel="degrees to the ray")
+    grid[2].set_title("tight solid, relaxed dashed")
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure

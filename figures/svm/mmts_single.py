@@ -1,0 +1,92 @@
+"""One sample, a trainable prompt: which token wins from which start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dsf.figures import Table, sweep
+
+TITLE = "From some starts the prompt goes to a locally optimal token"
+PAPER = (
+    "Keys (-0.1, 1), (1, 0), (0, 0) with scores 1, 0.9, 0.9 (global case) or 1, 0.9, 0 (local "
+    "case), p(0) = (0, c), c in {1, 0.5, 0, -0.5, -1, -1.5}, 1000 normalised steps of 0.1: in the "
+    "global case every path goes to the solution of token 0, in the local case some go to token 1. "
+    "|p|^2/2 of the two solutions: 0.49505 and 0.50000 (Tarzanagh et al. 2023, Max-Margin Token "
+    "Selection)."
+)
+DIFFERS = "Nothing but the arithmetic: the gradient is computed without cancellation."
+ORDER = 7
+CASES = {"global": (1.0, 0.9, 0.9), "local": (1.0, 0.9, 0.0)}
+STARTS = [1.0, 0.5, 0.0, -0.5, -1.0, -1.5]
+PARAMETERS = {"smoke": {"steps": 200}, "default": {"steps": 1000}, "paper": {"steps": 1000}}
+KEYS = np.array([[[-0.1, 1.0], [1.0, 0.0], [0.0, 0.0]]])
+
+
+def one(case: str, c: float, steps: int) -> list[dict[str, Any]]:
+    """The path of p, the token it selects, and the angle to the solution of that token."""
+    from dsf.solvers import prompt_svm
+    from dsf.solvers.descent import descend
+
+    record = [*range(0, min(100, steps) + 1), steps]
+    record = sorted(set(record))
+    start = np.array([[[0.0], [c]]])
+    scores = np.array([[CASES[case]]])
+    p = descend(start, KEYS[None], np.ones((1, 1, 1)), scores, record=record)[0, :, :, 0]
+    token = int((KEYS[0] @ p[-1]).argmax())
+    target = prompt_svm(KEYS, [token])
+    w = target.W[:, 0]
+    off = float(np.degrees(np.arccos(min(1.0, p[-1] @ w / np.linalg.norm(p[-1]) / target.value))))
+    same = {"token": token, "degrees": off, "half square": target.value**2 / 2}
+    return [{"step": s, "x": x, "y": y, **same} for s, (x, y) in zip(record, p, strict=True)]
+
+
+def compute(profile: str) -> Table:
+    rest = PARAMETERS[profile]
+    return sweep(one, [{"case": k, "c": c, **rest} for k in CASES for c in STARTS])
+
+
+def measured(table: Table) -> tuple[str, str]:
+    last = table.where(step=max(table.column("step")))
+    tokens = {k: last.where(case=k).column("token") for k in CASES}
+    half = {r["token"]: r["half square"] for r in last}
+    text = (
+        f"Selected token for c = {', '.join(f'{c:g}' for c in STARTS)}: {tokens['global']} in the "
+        f"global case, {tokens['local']} in the local case; final angle to the solution at most "
+        f"{max(last.column('degrees')):.2f} degrees; |p|^2/2 of the solutions reached: "
+        f"{', '.join(f'{v:.5f} (token {t})' for t, v in sorted(half.items()))}."
+    )
+    known = {0: 0.49505, 1: 0.5}
+    right = all(abs(v - known.get(t, 9.0)) < 5e-6 for t, v in half.items())
+    both = set(tokens["global"]) == {0} and set(tokens["local"]) == {0, 1}
+    return text, "agrees" if right and both else "agrees in part"
+
+
+def draw(table: Table) -> Any:
+    import matplotlib.pyplot as plt
+
+    from dsf.style import BLUE, GREY, TEXT, VERMILLION
+
+    figure, panels = plt.subplots(1, 2, figsize=(TEXT, 2.9), sharey=True)
+    rays = {0: np.array([-0.0990099, 0.990099]), 1: np.array([1.0, 0.0])}
+    for axes, case in zip(panels, CASES, strict=True):
+        for ray in rays.values():
+            axes.plot(*np.array([0 * ray, 20 * ray]).T, color=GREY, linewidth=0.8, linestyle="--")
+        for c in STARTS:
+            rows = table.where(case=case, c=c)
+            hue = BLUE if rows[0]["token"] == 0 else VERMILLION
+            axes.plot(rows.column("x"), rows.column("y"), color=hue)
+            axes.plot([0], [c], color=hue, marker="o")
+        axes.scatter(KEYS[0, :, 0], KEYS[0, :, 1], marker="*", color="black", zorder=4, s=25)
+        for t, (x, y) in enumerate(KEYS[0]):
+            axes.annotate(f"token {t}", (x, y), xytext=(4, 4), textcoords="offset points")
+        axes.set(xlim=(-2, 4), ylim=(-2, 4), xlabel="$p_1$", title=f"{case} case", aspect="equal")
+    panels[0].set_ylabel("$p_2$")
+    handles = [
+        plt.Line2D([], [], color=BLUE, label="path to token 0"),
+        plt.Line2D([], [], color=VERMILLION, label="path to token 1"),
+        plt.Line2D([], [], color=GREY, linestyle="--", label="max-margin rays"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
