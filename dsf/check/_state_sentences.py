@@ -1,4 +1,4 @@
-"""The claims about state counts as sentences: what a certificate says and what its checker reads."""
+"""The claims about state counts as sentences: what a certificate says, what its checker reads."""
 
 from __future__ import annotations
 
