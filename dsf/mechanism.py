@@ -193,7 +193,7 @@ class Mechanism:
         arrays = self.parameters()
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in arrays}
 
-    def map(self, f: Callable[[Array], Array]) -> Any:
+    def map(self, f: Callable[..., Array]) -> Any:
         """f applied to every parameter: symbols, balls, torch, float32, another device.
 
         >>> import dsf
@@ -201,7 +201,7 @@ class Mechanism:
         dtype('float32')
         """
         if getattr(f, "named", False):  # dsf.symbols wants to know which parameter it names
-            return replace(self, **{k: f(v, k) for k, v in self.parameters().items()})  # type: ignore[call-arg]
+            return replace(self, **{k: f(v, k) for k, v in self.parameters().items()})
         return replace(self, **{k: f(v) for k, v in self.parameters().items()})
 
     @property
@@ -382,7 +382,7 @@ class Mechanism:
             "Run the sequence in parts (y, state = mech.run(part, state)), or use a window.",
         )  # fmt: skip
         with np.errstate(over="ignore", invalid="ignore"):
-            return self.rows(tok, L)  # type: ignore[attr-defined,no-any-return]
+            return self.rows(tok, L)  # type: ignore[attr-defined]
 
     def _length(self, tok: Tokens) -> int:
         """Number of tokens (rows of the per-token fields)."""

@@ -14,6 +14,7 @@ arXiv 2305.16380):
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from dsf.errors import DomainError, ShapeError
 from dsf.solvers.problem import Array
 
 # settings of the growth figure of the paper
-FIGURE = {"M": 1000, "K": 10, "eta_Z": 0.5, "C0": 1.0}
+FIGURE: dict[str, Any] = {"M": 1000, "K": 10, "eta_Z": 0.5, "C0": 1.0}
 
 
 def logit(t: Array, eta_Y: float, K: int, M: int) -> Array:

@@ -45,7 +45,7 @@ def example(kind: str, L: int, seed: int) -> np.ndarray:
 def claim(kind: str = "softmax", L: int = 32, n: int = 4, seed: int = 0) -> tuple:
     """How far the error of truncation exceeds the bound (theory: not at all)."""
     M = example(kind, L, seed)
-    full = compress(M[:, None, :, None], 1e-13 * np.linalg.norm(M), gram=False)
+    full = compress(M[:, None, :, None], 1e-13 * float(np.linalg.norm(M)), gram=False)
     error = np.linalg.norm(M - kernel(*full.sliced(min(n, full.n))), 2)
     bound, _ = balanced_bound(full.s, n)
     return max(error - bound, 0.0), 0.0, 1e-10 * np.linalg.norm(M)

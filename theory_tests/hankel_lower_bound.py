@@ -29,10 +29,9 @@ def claim(L: int = 24, n: int = 3, seed: int = 0, near: float = 1.0) -> list:
     lag = np.subtract.outer(np.arange(L), np.arange(L)).clip(0)
     M = np.tril(rng.standard_normal((L, L)) / (1 + lag))
     best = realize(M, states=n).system
-    A, B, C, D = best.A.dense(), best.B, best.C, best.D
-    noise = [rng.standard_normal(x.shape) * (1 - near) for x in (A, B, C, D)]
-    pieces = [near * x + e for x, e in zip((A, B, C, D), noise, strict=True)]
-    other = LTV(Dense(pieces[0]), *pieces[1:], read="before", steps=L).kernel()
+    parts: list = [best.A.dense(), best.B, best.C, best.D]
+    A, B, C, D = (near * x + rng.standard_normal(x.shape) * (1 - near) for x in parts)
+    other = LTV(Dense(A), B, C, D, read="before", steps=L).kernel()
     tails = [np.linalg.svd(M[k:, :k], compute_uv=False)[best.n :] for k in range(1, L)]
     two = max(s[0] for s in tails if s.size) - np.linalg.norm(M - other, 2)
     frobenius = max(np.linalg.norm(s) for s in tails) - np.linalg.norm(M - other)

@@ -38,6 +38,7 @@ def test_limits_leave_the_domain_at_the_limit_only():
         proof = e.proof()
         assert (proof.open_end != "") == (e.kind == "limit")
         if e.kind == "limit":
+            assert proof.order is not None
             assert proof.order > 0.9  # in proportion to the distance, or exact from some point on
 
 

@@ -36,6 +36,7 @@ def claim(alpha: float = 0.7, seed: int = 0) -> list:
     original = dsf.qlstm.init(d=4, p=3, seed=seed)
     nesting = edge("qlstm = qlstm(reversed=True)")
     u = np.random.default_rng(seed).standard_normal((20, 4))
+    assert nesting.params is not None
     return [
         (gate, (1 / (1 + np.exp(x))) ** alpha, tolerance),
         (nesting.params(original)(u), original(u), 1e-14),
@@ -64,7 +65,9 @@ def test_the_certificate_holds():
 def test_another_exponent_is_another_function(alpha, seed):
     """At the input 0 the gate is 2^-alpha, whatever the weights; the original has 1/2 there."""
     original = dsf.qlstm.init(d=4, p=3, seed=seed)
-    flipped = edge("qlstm = qlstm(reversed=True)").params(original)
+    flip = edge("qlstm = qlstm(reversed=True)").params
+    assert flip is not None
+    flipped = flip(original)
     tok = replace(flipped, alpha=np.full(1, alpha)).tokens(np.zeros((1, 4)))
     assert np.allclose(tok.log_f, -alpha * np.log(2), rtol=1e-12)
     assert not np.allclose(tok.log_f, original.tokens(np.zeros((1, 4))).log_f, rtol=1e-3)

@@ -77,4 +77,4 @@ def test_cross_entropy_is_convex_in_the_injected_output(seed: int, part: float) 
 @pytest.mark.parametrize("mix, which", [(0.0, 0), (1.0, 1)])
 def test_ends(mix: float, which: int) -> None:
     pair = np.random.default_rng(0).standard_normal((2, 4))
-    np.testing.assert_array_equal(inject(*pair, mix), pair[which])
+    np.testing.assert_array_equal(inject(pair[0], pair[1], mix), pair[which])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ statement = (
 reference = "convex duality; derived for the attention-SVM of tarzanagh2023"
 falsified_by = "a point of the simplex whose combination is shorter than 1/|W|"
 
-DUAL = {
+DUAL: dict[str, Callable] = {
     "frobenius": np.linalg.norm,
     "nuclear": lambda G: np.linalg.norm(G, 2),
     "entrywise": lambda G: np.sum(np.abs(G) ** 3) ** (1 / 3),  # p = 3/2, q = 3

@@ -76,4 +76,5 @@ def test_a_row_without_a_multiplier_may_be_left_out(seed):
     from dsf.solvers.chain import solve
 
     rest = solve(s.problem.rows(s.multipliers > 1e-9 * s.multipliers.max()))
+    assert rest.W is not None
     assert np.allclose(rest.W, s.W, atol=1e-8 * s.value)

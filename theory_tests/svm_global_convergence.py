@@ -23,7 +23,9 @@ falsified_by = "an instance with equal scores, started at zero, whose correlatio
 
 def claim(start: float = 0.0, instances: int = 10, steps: int = 5000) -> list:
     """Correlations with W_mm of `instances` runs from N(0, start^2), at steps/5 and at the end."""
-    runs, targets, seed = [], [], 0
+    runs: list = []
+    targets: list = []
+    seed = 0
     while len(runs) < instances:
         i = draw(seed, 4, 5, 6)
         s = attention_svm(i.X, i.z, i.optimal)
@@ -63,8 +65,8 @@ def test_a_far_start_is_never_repaired():
     W_mm = attention_svm(X, z, [0, 0]).W[:, 0]
     assert np.allclose(W_mm, [1.0, 3.0], atol=1e-12)
     starts = np.array([[[0.0], [0.0]], [[20.0], [0.0]]])
-    copies = (np.broadcast_to(x, (2, *x.shape)) for x in (X, z, scores))
-    W = descend(starts, *copies, record=(20_000,))[:, 0, :, 0]
+    data = [np.broadcast_to(x, (2, *x.shape)) for x in (X, z, scores)]
+    W = descend(starts, data[0], data[1], data[2], record=(20_000,))[:, 0, :, 0]
     near, far = W / np.linalg.norm(W, axis=1, keepdims=True)
     assert np.allclose(near, W_mm / np.linalg.norm(W_mm), atol=1e-3)
     assert np.allclose(far, [1.0, 0.0], atol=1e-6)

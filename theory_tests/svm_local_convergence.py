@@ -26,7 +26,7 @@ def claim(selection: tuple[int, int] = (0, 2), steps: int = 4000) -> list:
     i = named("A")
     start = _direction(i, selection)
     W = _train(i, np.array([R * start for R in (1.0, 5.0, 20.0)]), steps)
-    end = ENDS[tuple(selection)]
+    end = ENDS[selection[0], selection[1]]
     corr = [np.sum(w * _direction(i, end)) / np.linalg.norm(w) for w in W]
     picked = np.array([attention(w, i.X, i.z).argmax(1) for w in W])
     return [
@@ -41,8 +41,8 @@ def _direction(i, selection) -> np.ndarray:
 
 
 def _train(i, W0: np.ndarray, steps: int) -> np.ndarray:
-    copies = (np.broadcast_to(x, (len(W0), *x.shape)) for x in (i.X, i.z, i.scores))
-    return descend(W0, *copies, record=(steps,))[:, 0]
+    data = [np.broadcast_to(x, (len(W0), *x.shape)) for x in (i.X, i.z, i.scores)]
+    return descend(W0, data[0], data[1], data[2], record=(steps,))[:, 0]
 
 
 @pytest.mark.parametrize("selection", ENDS)
@@ -56,6 +56,8 @@ def test_sixty_random_starts():
     W = _train(i, 3.0 * np.random.default_rng(0).standard_normal((60, 2, 2)), 4000)
     ends = [tuple(attention(w, i.X, i.z).argmax(1).tolist()) for w in W]
     assert set(ends) == {(1, 2), (2, 2)}
-    off = [1 - np.sum(w * _direction(i, a)) / np.linalg.norm(w) for w, a in zip(W, ends, strict=1)]
+    off = [
+        1 - np.sum(w * _direction(i, a)) / np.linalg.norm(w) for w, a in zip(W, ends, strict=True)
+    ]
     assert max(off) < 5e-4
     assert min(ends.count((1, 2)), ends.count((2, 2))) >= 15  # neither is an accident

@@ -32,7 +32,9 @@ def claim(instances: int = 3, steps: int = 1500) -> list:
 
 def correlations(instances: int, steps: int) -> np.ndarray:
     """[3 3]: rows are the potentials of the descent, columns the norms of the problem."""
-    runs, solutions, seed = [], [], 0
+    runs: list = []
+    solutions: list = []
+    seed = 0
     while len(runs) < instances:
         i = draw(seed, 4, 4, 6)
         found = [_solution(i, q) for q in POWERS]

@@ -31,7 +31,7 @@ def falls(seeds, eta: float, start: float, length: float = 300.0) -> tuple[np.nd
     X, z, scores = (np.array([getattr(i, k) for i in runs]) for k in ("X", "z", "scores"))
     W0 = np.array([start * np.random.default_rng(1000 + s).standard_normal((6, 6)) for s in seeds])
     steps = np.arange(0, round(length / eta) + 1, round(0.1 / eta))
-    W = descend(W0, X, z, scores, eta=eta, record=steps)
+    W = descend(W0, X, z, scores, eta=eta, record=steps.tolist())
     a = np.einsum("sitd,srde,sie->srit", X, W, z)
     s = np.exp(a - np.logaddexp.reduce(a, axis=-1, keepdims=True))
     end = s[:, -1].argmax(-1)[:, None, :, None]

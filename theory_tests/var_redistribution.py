@@ -99,7 +99,7 @@ def test_majorised_rows_occur() -> None:
         new = redistribute(a, image, sinks)
         if new[sinks].min() >= new[image & ~sinks].max():
             count += 1
-            rose += entropy(new) > entropy(a)
+            rose += int(entropy(new) > entropy(a))
     assert count > 50 and rose == count
 
 

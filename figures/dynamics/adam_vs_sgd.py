@@ -20,7 +20,7 @@ DIFFERS = (
     "m = (m₀⁴ + 2 η log² t)^¼, is added. No transformer of three layers is trained."
 )
 ORDER = 6
-PARAMETERS = {
+PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"free": 2000, "forced": 2000, "points": 40},
     "default": {"free": 100_000, "forced": 10_000, "points": 160},
     "paper": {"free": 100_000, "forced": 10_000, "points": 160},

@@ -25,7 +25,7 @@ DIFFERS = (
     "left panel."
 )
 ORDER = 4
-PARAMETERS = {
+PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"steps": 20, "batch": 8, "seeds": 1},
     "default": {"steps": 1000, "batch": 32, "seeds": 3},
     "paper": {"steps": 3000, "batch": 64, "seeds": 5},

@@ -25,7 +25,7 @@ DIFFERS = (
 )
 ORDER = 5
 SEED = 0
-PARAMETERS = {
+PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"largest": 10, "draws": 50},
     "default": {"largest": 14, "draws": 200},
     "paper": {"largest": 16, "draws": 1000},
@@ -72,12 +72,12 @@ def one(largest: int, draws: int, seed: int) -> list[dict[str, Any]]:
     for n in 2 ** np.arange(4, largest + 1):
         s = logits(int(n), draws, seed)
         for name, c in zip(BOUNDED, (0.0, 1 / GAP, learned), strict=True):
-            A = softmax(float(position_temperature(n, c)) * s)
+            A = softmax(float(position_temperature(np.array(n), c)) * s)
             rows.append({
                 "logits": "bounded", "temperature": name, "n": n, "c": c,
                 "entropy": entropy(A).mean() / math.log(n), "weight": A[:, 0].mean(),
             })  # fmt: skip
-        g = np.random.default_rng([seed, n, 1]).standard_normal((draws, n))
+        g = np.random.default_rng([int(seed), int(n), 1]).standard_normal((draws, n))
         for name, tau in GAUSSIAN.items():
             H = entropy(softmax(tau(n) * g)).mean() / math.log(n)
             rows.append({"logits": "gaussian", "temperature": name, "n": n, "entropy": H})

@@ -24,7 +24,7 @@ DIFFERS = (
     "at a finite logit and growth ends."
 )
 ORDER = 2
-PARAMETERS = {
+PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"seeds": 1, "points": 25, "last": 1e10, "joint": 1e6},
     "default": {"seeds": 3, "points": 160, "last": 1e10, "joint": 1e6},
     "paper": {"seeds": 10, "points": 160, "last": 1e10, "joint": 1e6},

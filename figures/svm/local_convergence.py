@@ -56,7 +56,7 @@ def one(seed: int, n: int, T: int, d: int, last: int, fine: bool) -> list[dict[s
         key = tuple(picked.tolist())
         if key not in solved:
             pair = (attention_svm(i.X, i.z, picked, norm=k) for k in ("frobenius", "nuclear"))
-            solved[key] = tuple(s.W for s in pair)  # type: ignore[assignment]
+            solved[key] = tuple(s.W for s in pair)
         fro, nuc = solved[key]
         for k, step in enumerate(steps):
             rows.append({
