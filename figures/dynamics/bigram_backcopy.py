@@ -1,4 +1,4 @@
-"""A small transformer on Bigram-Backcopy: a sink appears with softmax, not with ReLU."""
+"""A small transformer on Bigram-Backcopy: the head that sleeps on the start token."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 LENGTH = 48
 NAMES = {"softmax": "softmax", "relu": "ReLU"}
 MARKS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)  # parts of the run at which we measure
+SINK = 4  # a sink has this many times the uniform share; the same for both kinds of attention
 UNIFORM = float(np.mean([1 / (i + 1) for i in range(2, LENGTH)]))
 
 
@@ -77,24 +78,30 @@ def measured(table: Table) -> tuple[str, str]:
         f"weight on the start token {span(relu.column('start_other'))}, scaled "
         f"{span(relu.column('share_other'))}; value ratio {span(ratio['relu'])}. The lead of the "
         f"start logit (softmax) has the mean {span(soft.column('delta'))} and the standard "
-        f"deviation {span(soft.column('delta_spread'))} over tokens: the logits do not come "
-        "together."
+        f"deviation {span(soft.column('delta_spread'))} over tokens."
     )
     learned = max(r["backcopy"] for r in (*soft, *relu)) < 0.2
     if not learned:
         return f"Too few steps to judge: the task is not learned. {text}", "no number in the paper"
-    sink = min(soft.column("share_other")) > 4 * UNIFORM
+    sink = min(soft.column("share_other")) > SINK * UNIFORM
     awake = max(soft.column("start_trigger")) < 0.01 and max(ratio["softmax"]) < 0.7
-    none = max(relu.column("start_other")) < min(soft.column("share_other")) / 2
     parts = all(
         r["no_attention_backcopy"] > 10 * r["backcopy"] and r["no_mlp_bigram"] > 10 * r["bigram"]
         and r["no_attention_bigram"] < 0.1
         for r in soft
     )  # fmt: skip
-    if not (sink and awake and none and parts):
-        return text, "does not hold"
+    left = sum(r["share_other"] > SINK * UNIFORM for r in relu)
     together = max(r["delta_spread"] / r["delta"] for r in soft) < 0.1
-    return text, "agrees" if together else "agrees in part"
+    if left:
+        text += (
+            f" Not as stated: with ReLU {left} of {len(relu)} seeds still give the start token "
+            f"more than {SINK} times the uniform share after so many steps."
+        )
+    if not together:
+        text += " Not as stated: the start logits of the tokens do not come together."
+    if not (sink and awake and parts):
+        return text, "does not hold"
+    return text, "agrees in part" if left or not together else "agrees"
 
 
 def draw(table: Table) -> Any:
