@@ -3,7 +3,9 @@
     f_i = h(X_i's_i),  s_i = softmax(X_i W z_i),  h(x) = sum_k relu(V x)_k
     grad L(W) = (1/n) sum_i l'(Y_i f_i) Y_i X_i' (diag(s_i) - s_i s_i') X_i h'(X_i's_i) z_i'
 
-with l the logistic loss and h'(x) = V' 1[V x > 0]; W <- W - eta G/|G|.  All S runs at once.
+with l the logistic loss and h'(x) = V' 1[V x > 0]; W <- W - eta G/(|G| + floor).  All S runs at
+once.  Where several tokens share attention G tends to zero while W still grows, and its rounding
+error (about 1e-17) would fill whole steps: the floor, machine epsilon as published, damps it.
 """
 
 from __future__ import annotations
@@ -75,12 +77,21 @@ def gradient(W: Array, data: HeadData) -> Array:
     f = np.maximum(hidden, 0.0).sum(-1)
     h = (hidden > 0).astype(float) @ data.V  # h'(x), [S n d]
     value = np.squeeze(data.X @ h[..., None], -1)  # what each token adds to first order
-    c = s * (value - np.sum(s * value, -1, keepdims=True))
+    # relative to the leading token, so that nothing cancels where one token has all attention
+    lead = s.argmax(-1)[..., None]
+    ahead = value - np.take_along_axis(value, lead, -1)
+    c = s * (ahead - np.sum(s * ahead, -1, keepdims=True))
     slope = -data.Y / (1.0 + np.exp(data.Y * f)) / s.shape[1]
     return np.swapaxes(slope[..., None] * _attended(c, data.X), 1, 2) @ data.z
 
 
-def descend(W: Array, data: HeadData, eta: float = 0.1, record: Sequence[int] = (2000,)) -> Array:
+def descend(
+    W: Array,
+    data: HeadData,
+    eta: float = 0.1,
+    record: Sequence[int] = (2000,),
+    floor: float = 2.0**-52,
+) -> Array:
     """Normalised gradient descent of every run: the weights [S R d d] after `record` [R] steps.
 
     Raises DomainError unless `record` increases and eta > 0.
@@ -97,7 +108,7 @@ def descend(W: Array, data: HeadData, eta: float = 0.1, record: Sequence[int] = 
         if step < record[-1]:
             G = gradient(W, data)
             size = np.linalg.norm(G, axis=(1, 2), keepdims=True)
-            W -= eta * G / np.where(size > 0, size, 1.0)
+            W -= eta * G / (size + floor)
     return np.stack(out, axis=1)
 
 

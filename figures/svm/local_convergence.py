@@ -124,10 +124,11 @@ def draw(table: Table) -> Any:
             axes.fill_between(steps, low, high, color=hue, alpha=0.2, linewidth=0)
             axes.plot(steps, mean, color=hue, linestyle=line, label=f"training ${mode}$")
         axes.set(title=title, xlabel="step", xlim=(0, 1000), ylim=(0, 1.03))
-    if max(table.values("step")) < 1000:
-        grid[0].set_xlim(0, max(table.values("step")))
+    last = max(table.values("step"))
+    grid[0].set_xlim(0, min(last, 1000))
     for axes, value in zip(grid[1:], PUBLISHED.values(), strict=True):
-        axes.plot([1000], [value], marker="D", color="black", linestyle="none", clip_on=False,
-                  label="read off the paper, $W$")  # fmt: skip
+        if last >= 1000:
+            axes.plot([1000], [value], marker="D", color="black", linestyle="none", clip_on=False,
+                      label="read off the paper, $W$")  # fmt: skip
     figure.legend(*grid[1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure

@@ -80,7 +80,8 @@ def draw(table: Table) -> Any:
             axes.plot([0], [c], color=hue, marker="o")
         axes.scatter(KEYS[0, :, 0], KEYS[0, :, 1], marker="*", color="black", zorder=4, s=25)
         for t, (x, y) in enumerate(KEYS[0]):
-            axes.annotate(f"token {t}", (x, y), xytext=(4, 4), textcoords="offset points")
+            place = (4, -10) if t == 2 else (4, 4)
+            axes.annotate(f"token {t}", (x, y), xytext=place, textcoords="offset points")
         axes.set(xlim=(-2, 4), ylim=(-2, 4), xlabel="$p_1$", title=f"{case} case", aspect="equal")
     panels[0].set_ylabel("$p_2$")
     handles = [
