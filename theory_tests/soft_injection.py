@@ -14,7 +14,7 @@ statement = (
     "log(m/(1-m)). For linear-attention regression the mean head output over prompts is "
     "w' Sigma E[x_q]: zero for centred queries, so the mean embedding does not know the task w."
 )
-reference = "arXiv 2507.20906 for the operator; both statements are derived here"
+reference = "derived; the operator is that of arXiv 2507.20906"
 falsified_by = "an output off the slot form, or a mean embedding that depends on w at E[x_q] = 0"
 
 

@@ -15,7 +15,7 @@ statement = (
     "(1 - corr(W(k), W_mm)) |W(k)|^2 tends to a constant, so the direction error is of order "
     "1/|W|; the constants on instances A, B, C are 1.58, 72.2, 30.9."
 )
-reference = "measured; consistent with the rates of normalised descent in 2402.05738"
+reference = "measured; consistent with the rates of normalised descent in vasudeva2024"
 falsified_by = "a product (1 - corr)|W|^2 that keeps moving"
 
 CONSTANT = {"A": 1.576, "B": 72.2, "C": 30.9}
