@@ -63,6 +63,11 @@ class LeastNorm:
         """Recompute the certificate; True, or CertificateError."""
         return self.certificate is None or self.certificate.check()
 
+    def __repr__(self) -> str:
+        from dsf.solvers.printout import least_norm
+
+        return least_norm(self)
+
 
 def least_norm(problem: MarginProblem, target: Array) -> LeastNorm:
     """The shortest W with <A_j, W> = target_j; all rows are equalities and independent.

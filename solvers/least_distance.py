@@ -79,7 +79,9 @@ def solve(problem: MarginProblem, rows: ScaledRows, method: str | None = None) -
         S = np.flatnonzero(lam)
         DS, ZS = D[S], Z[S]
         exact = on_support((DS @ DS.T) * (ZS @ ZS.T), h[S], width)
-        part, lifted = (lam[S], lam[S]) if exact is None else exact
+        if exact is None or exact[0].min() < 0.0:  # nearly dependent rows, as near infeasibility
+            exact = lam[S], lam[S]
+        part, lifted = exact
         name, sweeps = "nnls", None
     W = DS.T @ (lifted[:, None] * ZS)
     lam = np.zeros(len(h))

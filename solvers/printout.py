@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from dsf.solvers.equalities import LeastNorm
+    from dsf.solvers.selections import LocalOptimality
+    from dsf.solvers.several_tokens import GenSVM
     from dsf.solvers.solution import MarginSolution
 
 WIDTH = 79
@@ -74,3 +77,41 @@ def _feasible(s: MarginSolution) -> list[str]:
 def _row(label: str, text: str, right: str = "") -> str:
     line = f"  {label:<13} {text}".rstrip()
     return f"{line}{right:>{max(3, WIDTH - len(line))}}" if right else line
+
+
+def least_norm(s: LeastNorm) -> str:
+    """The lines of `repr(least_norm)`."""
+    d, e = s.W.shape
+    lines = [f"LeastNorm(W [{d} {e}], {s.problem.size} equalities)"]
+    if s.problem.size == 0:
+        return f"{lines[0]}\n{_row('norm', '0: without equalities W = 0')}"
+    lines.append(_row("norm", f"{s.lower:.10g} <= |W| <= {s.upper:.10g}"))
+    return "\n".join(lines)
+
+
+def gen_svm(s: GenSVM) -> str:
+    """The lines of `repr(gen_svm)`: both parts, and that they are orthogonal."""
+    V, F = s.direction.W, s.finite.W
+    lines = ["Gen-SVM: W ~ W_fin + C W_mm, C -> inf", repr(s.direction), repr(s.finite)]
+    if V is not None and F.any():
+        cosine = abs(float(np.sum(V * F))) / float(np.linalg.norm(V) * np.linalg.norm(F))
+        lines.append(_row("orthogonal", f"|cos(W_fin, W_mm)| = {cosine:.1e}"))
+    return "\n".join(lines)
+
+
+def local_optimality(s: LocalOptimality) -> str:
+    """The lines of `repr(local_optimality)`."""
+    verdict = {True: "locally optimal", False: "not locally optimal", None: "undecided"}
+    head = f"Selection{s.selection}"
+    lines = [f"{head}{verdict[s.locally_optimal]:>{max(2, WIDTH - len(head))}}"]
+    if s.solution.feasible:
+        lines.append(
+            _row("norm", f"{1.0 / s.solution.upper:.10g} <= |W| <= {s.solution.value:.10g}")
+        )
+    else:
+        lines.append(_row("norm", "the selection cannot be separated"))
+    if s.rivals:
+        listed = ", ".join(f"token {t} of sample {i}" for i, t in s.rivals)
+        word = "may be active" if s.locally_optimal is None else "one of these is active"
+        lines.append(_row("rivals", f"{listed}: {word}"))
+    return "\n".join(lines)

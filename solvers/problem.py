@@ -66,7 +66,9 @@ class MarginProblem:
     ) -> MarginProblem:
         """A problem from array-likes; `bound` and `equality` broadcast over the rows.
 
-        Raises NonFiniteError for NaN or infinity, EmptyProblemError if no row has a positive bound.
+        Raises NonFiniteError for NaN or infinity, DomainError for an index outside its table, a
+        negative bound or an equality with another right-hand side than 0, EmptyProblemError if no
+        row has a positive bound.
         """
         plus = np.asarray(plus, dtype=np.int64)
         problem = cls(
@@ -78,12 +80,33 @@ class MarginProblem:
             np.broadcast_to(np.asarray(bound, dtype=np.float64), plus.shape).copy(),
             np.broadcast_to(np.asarray(equality, dtype=np.bool_), plus.shape).copy(),
         )
+        problem._validate()
         if not np.any(problem.bound):
             raise EmptyProblemError(
                 "the problem has no constraint with a positive right-hand side (no token competes "
                 "with a chosen one), so W = 0 solves it.  Give every sample at least two tokens."
             )
         return problem
+
+    def _validate(self) -> None:
+        for name, low, table in (
+            ("plus", 0, self.keys),
+            ("minus", -1, self.keys),
+            ("query", 0, self.queries),
+        ):
+            index = getattr(self, name)
+            if np.any((index < low) | (index >= len(table))):
+                raise DomainError(
+                    f"`{name}` must hold row numbers in [{low}, {len(table)}); got "
+                    f"{index.min()} ... {index.max()}"
+                )
+        if not np.all((self.bound >= 0.0) & (self.bound < np.inf)):
+            raise DomainError(
+                "`bound` must hold finite numbers >= 0: exchange `plus` and `minus` of a row with "
+                "a negative one"
+            )
+        if np.any(self.bound[self.equality]):
+            raise DomainError("an equality must have `bound` 0; see `least_norm` for other targets")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -129,6 +152,11 @@ class MarginProblem:
         """The problem with the rows selected by a mask or by indices."""
         names = ("plus", "minus", "query", "bound", "equality")
         return replace(self, **{name: getattr(self, name)[keep] for name in names})
+
+    def __repr__(self) -> str:
+        d, e = self.shape
+        equal = int(self.equality.sum())
+        return f"MarginProblem(W [{d} {e}], {self.size - equal} inequalities, {equal} equalities)"
 
     def arrays(self) -> dict[str, Array]:
         """The data of the problem as witnesses."""

@@ -101,6 +101,10 @@ class JointPrompt:
         """Recompute both certificates; True, or CertificateError."""
         return self.v.check() and self.p.check()
 
+    def __repr__(self) -> str:
+        used = f"{int(self.support.sum())} of {len(self.support)} samples strict for the prompt"
+        return f"Joint head and prompt: {used}\n{self.v!r}\n{self.p!r}"
+
 
 def joint_prompt_svm(X: Any, labels: Any, optimal: Any, keys: Any = None) -> JointPrompt:
     """Limit directions of head v and prompt p when both are trained.

@@ -48,6 +48,11 @@ class LocalOptimality:
         self.solution.certificate.check()
         return self.certificate is None or self.certificate.check()
 
+    def __repr__(self) -> str:
+        from dsf.solvers.printout import local_optimality
+
+        return local_optimality(self)
+
 
 def local_optimality(X: Any, z: Any, chosen: Any, scores: Any) -> LocalOptimality:
     """Whether the selection `chosen` [n] is locally optimal under `scores` [n T].

@@ -44,6 +44,11 @@ class GenSVM:
         """Recompute both certificates; True, or CertificateError."""
         return self.direction.check() and self.finite.check()
 
+    def __repr__(self) -> str:
+        from dsf.solvers.printout import gen_svm
+
+        return gen_svm(self)
+
 
 def gen_svm(X: Any, z: Any, log_attention: Any, kept: Any = None, **options: Any) -> GenSVM:
     """Direction and finite part from the attention of a trained head.

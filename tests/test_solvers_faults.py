@@ -186,6 +186,21 @@ def test_dependent_equalities_are_refused():
         )
 
 
+def test_rows_that_make_no_sense():
+    keys, queries = np.eye(2), np.ones((1, 1))
+    for bad in (
+        {"plus": [2]},
+        {"minus": [-2]},
+        {"query": [1]},
+        {"bound": -1.0},
+        {"bound": np.nan},
+        {"equality": True},
+    ):
+        rows = {"plus": [0], "minus": [1], "query": [0], **bad}
+        with pytest.raises(errors.DomainError):
+            MarginProblem.of(keys, queries, **rows)
+
+
 # ------------------------------------------------------------ failing solvers
 @pytest.mark.parametrize("norm", ["frobenius", "nuclear"])
 def test_missing_solver_asked_for(monkeypatch, norm):

@@ -136,6 +136,23 @@ def test_dependent_equalities_are_dropped():
     assert rest.equality.sum() == 2 and rest.size == 3
 
 
+def test_printouts():
+    i = named("A")
+    g = gen_svm(i.X, i.z, np.log([[0.5, 0.5 - 1e-9, 1e-9], [1e-9, 0.1, 0.9]]))
+    assert "|cos(W_fin, W_mm)|" in repr(g) and "LeastNorm(W [2 2], 2 equalities)" in repr(g)
+    assert "without equalities W = 0" in repr(
+        gen_svm(i.X, i.z, np.log([[1, 1e-9, 1e-9]] * 2)).finite
+    )
+    found = local_optimality(i.X, i.z, [0, 2], i.scores)
+    assert "not locally optimal" in repr(found) and "token 1 of sample 0" in repr(found)
+    assert "cannot be separated" in repr(
+        local_optimality(*(lambda d: (d.X, d.z, d.optimal, d.scores))(named("D")))
+    )
+    assert repr(g.direction.problem) == "MarginProblem(W [2 2], 2 inequalities, 2 equalities)"
+    joint = joint_prompt_svm([[[0, 0], [1, 1]], [[0, 0], [1, -1]]], [1, -1], [1, 1])
+    assert "2 of 2 samples strict" in repr(joint)
+
+
 # ------------------------------------------------------------------- sequences
 @given(st.integers(0, 10**6))
 def test_causal_rows(seed):
