@@ -26,7 +26,7 @@ DIFFERS = (
 ORDER = 6
 SEED = 0
 STEPS = list(range(0, 2001, 100))
-PARAMETERS = {
+PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"wanted": [(6, 2)], "batch": 24, "steps": 1000},
     "default": {"wanted": [(4, 25), (8, 25), (10, 5)], "batch": 256, "steps": 2000},
     "paper": {"wanted": [(4, 500), (6, 500), (8, 500), (10, 500)], "batch": 1024, "steps": 2000},

@@ -17,7 +17,7 @@ PAPER = (
 )
 DIFFERS = "p starts at 0 and takes 1000 normalised steps of 0.1."
 ORDER = 10
-PARAMETERS = {
+PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"C": [1, 10], "steps": 200},
     "default": {"C": [*range(1, 11), 100], "steps": 1000},
     "paper": {"C": [*range(1, 11), 100], "steps": 1000},
