@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dsf.errors import DomainError, SolverMissingError
+from dsf.errors import DomainError, SolverMissingError, TooLargeError
 from dsf.solvers import certify, least_distance, norms
 from dsf.solvers.problem import Array, MarginProblem, ScaledRows, scale
 from dsf.solvers.solution import Attempt, MarginSolution
@@ -23,6 +23,7 @@ from dsf.solvers.solution import Attempt, MarginSolution
 OWN = ("nnls", "ascent")
 CONIC = ("CLARABEL", "OSQP", "SCS")
 REPAIR_ABOVE = 1e-9
+LARGEST = 4 * 2**30  # bytes of the Gram matrix, or of the rows written out
 GOAL = {"frobenius": 1e-8, "nuclear": 1e-6, "entrywise": 1e-6}
 # solver -> function that a child process calls; one place, so that tests can put a crash there
 WORKERS = dict.fromkeys(CONIC, "dsf.solvers.cones:solve_cone")
@@ -95,11 +96,12 @@ def solve(
     isolate   run conic solvers in a child process: a crash or hang is recorded, not suffered
     seconds   time limit of each conic solver
 
-    Raises DomainError for an unknown norm or solver, SolverMissingError.
+    Raises DomainError for an unknown norm or solver, SolverMissingError, TooLargeError.
     """
     p = norms.checked(norm, p)
     goal = GOAL[norm] if goal is None else goal
     names = order(norm, problem, solvers)
+    _fits(problem)
     labels: dict[str, Any] = {"title": title, "reference": reference}
     rows = scale(problem)
     if not rows.length.all():  # a row is zero, or its length underflows
@@ -129,6 +131,16 @@ def solve(
         if name in CONIC and not (state.lower > 0.0 and state.gap <= goal):
             _conic(state, name, isolate, seconds)
     return _finished(state, goal, **labels)
+
+
+def _fits(problem: MarginProblem) -> None:
+    d, e = problem.shape
+    need = 8 * problem.size * max(problem.size, d * e)
+    if need > LARGEST:
+        raise TooLargeError(
+            f"{problem.size} constraints on W [{d} {e}] need a matrix of {need / 2**30:.1f} GiB, "
+            f"more than {LARGEST / 2**30:.0f}.  Drop tokens that cannot compete, or samples."
+        )
 
 
 def order(norm: str, problem: MarginProblem, asked: Sequence[str] | None) -> tuple[str, ...]:

@@ -201,6 +201,12 @@ def test_rows_that_make_no_sense():
             MarginProblem.of(keys, queries, **rows)
 
 
+def test_too_many_constraints_for_memory():
+    X = np.random.default_rng(0).standard_normal((1, 30_000, 2))
+    with pytest.raises(errors.TooLargeError, match=r"29999 constraints.*6\.7 GiB"):
+        attention_svm(X, [[1.0, 0.0]], [0])
+
+
 # ------------------------------------------------------------ failing solvers
 @pytest.mark.parametrize("norm", ["frobenius", "nuclear"])
 def test_missing_solver_asked_for(monkeypatch, norm):
