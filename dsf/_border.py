@@ -168,7 +168,7 @@ def _finite(x: Array) -> np.ndarray:
 
 def _rows(holds: np.ndarray) -> np.ndarray:
     """Whether it holds in every entry of a row of the time axis (the last but one)."""
-    return holds.all(tuple(a for a in range(holds.ndim) if a != holds.ndim - 2))
+    return np.asarray(holds.all(tuple(a for a in range(holds.ndim) if a != holds.ndim - 2)))
 
 
 def _refuse_overflow(mech: Any, u: Array, tok: Tokens) -> None:

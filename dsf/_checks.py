@@ -40,7 +40,7 @@ def check_coefficients(ltv: Any) -> None:
 def check_input(ltv: Any, X: Array, S: Array | None) -> int:
     """The length L of X [... L m p]; raises ShapeError or DTypeError for X and the state S."""
     check_coefficients(ltv)
-    kind = "" if ops.is_torch(X) else getattr(np.asarray(X), "dtype", None).kind
+    kind = "" if ops.is_torch(X) else np.asarray(X).dtype.kind
     if kind in ("b", "U", "S", "V", "M", "m") or (ops.is_torch(X) and str(X.dtype) == "torch.bool"):
         raise DTypeError(f"LTV.scan: X must hold numbers; got dtype {X.dtype}")
     L = X.shape[-3] if X.ndim >= 3 else -1

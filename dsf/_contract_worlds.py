@@ -131,7 +131,8 @@ def balls_contain_every_output(mech: Mechanism) -> None:
     """Input balls that straddle zero: every sampled input has its tokens and output inside."""
     rng, L = np.random.default_rng(15), 2
     chess = (np.arange(L)[:, None] + np.arange(mech.d)) % 2  # a norm of such rows is not zero
-    cases: list[tuple[Any, float]] = [(rng.uniform(-r, r, (L, mech.d)) / 2, r) for r in (0.05, 0.5) for _ in range(3)]
+    radii = (0.05, 0.05, 0.05, 0.5, 0.5, 0.5)
+    cases: list[tuple[Any, float]] = [(rng.uniform(-r, r, (L, mech.d)) / 2, r) for r in radii]
     cases += [(chess - 0.0, 0.05), (chess - 1.0, 0.05)]
     for u, radius in cases:
         wide = _enclosure(mech, u, radius)

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import dsf
 from dsf.family import Family, family
 from dsf.theory_tests import judge
 from dsf.tokens import Tokens, inside
