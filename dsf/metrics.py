@@ -6,7 +6,7 @@ The scale is what rounding may do to the sum that y is (LAPACK's idea: a ratio w
 one threshold), eps the unit of the dtype.  The kinds of scale:
 
     M1  Diag, Shift      sum_j |C_i| |A_i| .. |A_{j+1}| |B_j| |X_j|               entry by entry
-    M2  LowRank, Dense   |C_i| sum_j |A_i .. A_{j+1}|_2 |B_j X_j|                 norms
+    M2  LowRank, Dense   |C_i| sum_j |A_i| .. |A_{j+1}| |B_j X_j|                 in 2-norms
     M4  softmax          (1 + max_j sum_c |q_ic| |k_jc|) sum_j w_ij |v_j|
     nonlinear step       the radius of the same run in balls of eps, inputs widened by eps
 
@@ -86,42 +86,24 @@ def scale(ltv: LTV, X: Array, S: Array | None = None) -> np.ndarray:
 
 
 def _normwise(ltv: LTV, X: np.ndarray, S: Any, D: Any) -> np.ndarray:
-    """|C_i| sum_j |A_i .. A_{j+1}| |B_j X_j|, column by column of X."""
-    L, n = ltv.length, ltv.n
-    write = np.linalg.norm(dense(ltv.B) @ X, axis=-2)  # [... L p]
-    read = np.linalg.norm(dense(ltv.C), axis=-1)  # [... L r]
-    write, read = (np.broadcast_to(x, (*x.shape[:-2], L, x.shape[-1])) for x in (write, read))
-    if S is not None:  # the incoming state counts as a write before the first step
-        start = np.linalg.norm(_numpy(S), axis=-2)[..., None, :]
-        write = ops.cat([start, write], -2)
-    held = write.shape[-2] - L
-    weights = _product_norms([ltv.A.at(t).dense(n) for t in range(L)], held)
-    if ltv.read == "before":  # the products of one step earlier, and nothing of the present
-        first = np.zeros_like(weights[..., :1, :])
-        first[..., :held] = 1
-        weights = np.concatenate([first, weights[..., :-1, :]], -2)
-    y = read[..., :, None] * (weights @ write)[..., None, :]
-    return y if D is None else y + D @ np.abs(X)
+    """c |C_i| sum_j |A_i| .. |A_{j+1}| |B_j X_j| in 2-norms, column by column of X.
 
-
-def _product_norms(A: list[np.ndarray], held: int) -> np.ndarray:
-    """|A_t .. A_{j+1}|_2 for every step t and write j <= t [... L held+L], `held` writes before 0.
-
-    1 bounds all of them where every |A_t|_2 <= 1.
+    The norm of a product A_i .. A_{j+1} would be too small a scale where factors cancel: the state
+    between them is rounded.  c >= 1 is the price of applying A as a sum of two terms, diag + U W'.
     """
-    L = len(A)
-    seen = np.tril(np.ones((L, held + L)), held)
-    if all(np.linalg.norm(a, 2, axis=(-2, -1)).max(initial=0) <= 1 + 1e-12 for a in A):
-        return seen
-    n, rows = A[0].shape[-1], []
-    lead = np.broadcast_shapes(*(a.shape[:-2] for a in A))
-    one = np.broadcast_to(np.eye(n), (*lead, 1, n, n))
-    products = np.broadcast_to(np.eye(n), (*lead, held, n, n))
-    for t in range(L):
-        products = np.concatenate([A[t][..., None, :, :] @ products, one], -3)
-        size = np.linalg.norm(products, 2, axis=(-2, -1))
-        rows.append(np.concatenate([size, np.zeros((*lead, L - 1 - t))], -1))
-    return np.stack(rows, -2)
+    A = ltv.A.dense(ltv.n)
+    size = np.linalg.norm(A, 2, axis=(-2, -1))[..., None]
+    c = 1.0
+    if isinstance(ltv.A, LowRank):
+        factors = [np.linalg.norm(dense(x), 2, axis=(-2, -1)) for x in (ltv.A.U, ltv.A.W)]
+        parts = np.abs(ltv.A.diag.values()).max(-1) + factors[0] * factors[1]
+        c = float(np.max(parts / np.where(size[..., 0] > 0, size[..., 0], 1), initial=1))
+    write = np.linalg.norm(np.abs(dense(ltv.B)) @ np.abs(X), axis=-2)[..., None, :]
+    read = np.linalg.norm(dense(ltv.C), axis=-1)[..., None]
+    start = None if S is None else np.linalg.norm(_numpy(S), axis=-2)[..., None, :]
+    one = np.ones((1, 1, 1))
+    y = LTV(Diag(a=size), one, c * read, None, ltv.read, ltv.length).scan(write, start)[0]
+    return y if D is None else y + D @ np.abs(X)
 
 
 def softmax_scale(q: Array, k: Array, weights: Array, v: Array) -> np.ndarray:
