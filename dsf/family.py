@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dsf import _printing
 from dsf.errors import DomainError, ShapeError, UnknownNameError
 from dsf.mechanism import Facts, Mechanism
 from dsf.tokens import Field, Tokens, sample
@@ -132,6 +133,9 @@ class Family:
     def __repr__(self) -> str:
         shown = ", ".join(f"{k}={v!r}" for k, v in self.static.items())
         return self.name + (f"({shown})" if shown else "")
+
+    def __str__(self) -> str:
+        return _printing.family(self)
 
 
 def register(name: str, cls: type[Mechanism], **static: Any) -> Family:

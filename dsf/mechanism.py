@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dsf import _border, ops
+from dsf import _border, _printing, ops
 from dsf._checks import LIMIT, all_finite, check_size
 from dsf.errors import (
     DomainError,
@@ -103,6 +103,10 @@ class State:
     S: Any = None
     tail: Tokens | None = None
     t: int = 0
+
+    def __repr__(self) -> str:
+        S = "none" if self.S is None else _printing.axes(self.S)
+        return f"State(S={S}, tail={self.tail}, t={self.t})"
 
     def arrays(self) -> list[Array]:
         """The arrays that the state holds."""
@@ -419,10 +423,18 @@ class Mechanism:
             return o.reshape(*o.shape[:-3], o.shape[-3] * o.shape[-2] * o.shape[-1])
         return o.reshape(*o.shape[:-2], o.shape[-2] * o.shape[-1])
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__repr__" not in vars(cls):  # otherwise @dataclass writes one that prints all numbers
+            cls.__repr__ = Mechanism.__repr__  # type: ignore[method-assign]
+
     def __repr__(self) -> str:
-        shown = [f"{k}=[{' '.join(map(str, v.shape))}]" for k, v in self.parameters().items()]
-        shown += [f"{k}={v!r}" for k, v in self.options().items()]
+        shown = [f"{k}={_printing.axes(v)}" for k, v in self.parameters().items()]
+        shown += [f"{k}={v!r}" for k, v in self.options().items() if v is not None]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __str__(self) -> str:
+        return _printing.mechanism(self)
 
 
 def split_heads(u: Array) -> Array:

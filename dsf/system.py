@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dsf import ops
+from dsf import _printing, ops
 from dsf._checks import (
     LIMIT,
     all_finite,
@@ -51,6 +51,9 @@ class Element:
     A: Transition
     b: Array
 
+    def __repr__(self) -> str:
+        return f"Element(A={self.A!r}, b={_printing.axes(self.b)})"
+
     def then(self, later: Element) -> Element:
         """This stretch followed by a later one."""
         return Element(later.A @ self.A, later.A.apply(self.b) + later.b)
@@ -81,6 +84,16 @@ class LTV:
     D: Coefficient | None = None
     read: Literal["after", "before"] = "after"
     steps: int | None = None  # the length; needed only where all coefficients are constant
+
+    def __repr__(self) -> str:
+        sizes = f"L={self.length}, n={self.n}, m={self.m}, r={self.r}"
+        return f"LTV({sizes}, A={self.A.structure}, batch={self.batch}, read={self.read!r})"
+
+    def __str__(self) -> str:
+        return _printing.ltv(self)
+
+    def _repr_latex_(self) -> str:
+        return _printing.ltv_latex(self)
 
     # ---------------------------------------------------------------- shapes
     @property

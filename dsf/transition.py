@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dsf import ops
+from dsf import _printing, ops
 from dsf.errors import ShapeError
 from dsf.ops import Array
 
@@ -43,6 +43,9 @@ class Prod:
         for f in self.factors[1:]:
             out = out * f
         return out
+
+    def __repr__(self) -> str:
+        return f"Prod({_printing.coefficient(self)})"
 
     def map(self, f: Callable[[Array], Array]) -> Prod:
         return Prod(tuple(f(x) for x in self.factors))
@@ -96,6 +99,13 @@ class Transition:
     """What the four kinds share.  `arrays` lists (name, axis of time) of the coefficient arrays."""
 
     time_axes: Sequence[tuple[str, int]] = ()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.__repr__ = Transition.__repr__  # type: ignore[method-assign]  # @dataclass keeps it
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({_printing.transition(self)})"
 
     @property
     def n(self) -> int:

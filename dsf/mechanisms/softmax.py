@@ -87,6 +87,7 @@ class WindowSoftmax(Softmax):
     width: int = 4
 
     choices = {"width": 1}
+    equations = ("the last `width` of (S_{t-1}, v_t)", "S_t' softmax(K_t q_t)")
 
     @property
     def facts(self) -> Facts:  # type: ignore[override]
