@@ -246,7 +246,11 @@ def _instances(a: Mechanism, b: Mechanism, tried: list[str]) -> list[Finding]:
 
 
 def _same_instance(a: Mechanism, b: Mechanism) -> Finding | None:
-    """Equality of two instances: the same numbers, or those that a proved edge maps to."""
+    """Equality of two instances: the same numbers, or those that a proved edge maps to.
+
+    Two time-invariant instances are not decided by an exact minimal realization: their transitions
+    are exponentials of the parameters, not rational numbers, and enclosures can only refute.
+    """
     from dsf.nesting import NESTINGS
 
     left, right = family_of(a), family_of(b)
