@@ -134,7 +134,21 @@ class Family:
         shown = ", ".join(f"{k}={v!r}" for k, v in self.static.items())
         return self.name + (f"({shown})" if shown else "")
 
-    def __str__(self) -> str:
+    def describe(self) -> str:
+        """Equations, tokens and facts as a block of text (`str` is the name).
+
+        >>> import dsf
+        >>> print(dsf.retnet.describe())
+        retnet   RetNet
+          update   S_t = gamma S_{t-1} + k_t v_t'
+          output   y_t = S_t' q_t
+          tokens   q [L n]   k [L n]   v [L p]   gamma [1 1] in (0, 1)
+          options  rotation=False
+          facts    scalar, contraction, causal, sees order, eigenvalues in (0, 1)
+          state    H*n*p numbers
+          cost     5*H*n*p flops per token
+          source   sun2023
+        """
         return _printing.family(self)
 
 

@@ -46,11 +46,11 @@ def is_below(E: np.ndarray, t: float) -> bool:
 
 def singular_values(M: np.ndarray) -> list[arb]:
     """Rigorous enclosures, decreasing."""
-    ctx.prec = 300
-    A = rational(M if M.shape[0] >= M.shape[1] else M.T)
-    gram = arb_mat(A.transpose() * A)
-    values = [x.real for x in gram.eig(multiple=True, tol=1e-30, maxiter=1000)]
-    return sorted((abs(x).sqrt() for x in values), key=float, reverse=True)
+    with ctx.workprec(300):  # the precision is global: another test would inherit it
+        A = rational(M if M.shape[0] >= M.shape[1] else M.T)
+        gram = arb_mat(A.transpose() * A)
+        values = [x.real for x in gram.eig(multiple=True, tol=1e-30, maxiter=1000)]
+        return sorted((abs(x).sqrt() for x in values), key=float, reverse=True)
 
 
 def random_matrix(seed: int, p: int, n: int, scale: float) -> np.ndarray:
