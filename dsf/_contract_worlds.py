@@ -194,11 +194,16 @@ def equations_are_pure(mech: Mechanism) -> None:
     require(not found, mech, "; ".join(found))
 
 
-def impurities(tree: ast.Module, cls: str) -> list[str]:
-    """What the equations of a class must not hold, with line numbers."""
+def impurities(tree: ast.Module, cls: str = "") -> list[str]:
+    """What the equations of a class must not hold, with line numbers.
+
+    Without a class: those of every class of the file, and its public functions, which the equations
+    of other files may use.
+    """
     functions = {f.name: f for f in tree.body if isinstance(f, ast.FunctionDef)}
-    classes = [c for c in tree.body if isinstance(c, ast.ClassDef) and c.name == cls]
-    queue: list[ast.FunctionDef] = [
+    classes = [c for c in tree.body if isinstance(c, ast.ClassDef) and cls in ("", c.name)]
+    public = [] if cls else [f for name, f in functions.items() if not name.startswith("_")]
+    queue: list[ast.FunctionDef] = public + [
         f
         for c in classes
         for f in c.body

@@ -124,6 +124,9 @@ class Mechanism:
         step(S, tok) -> o, S          a nonlinear step                       } these three
         readout(o, tok) -> o          static output map (default: division by `normaliser`, if any)
 
+    An input u [... L d] is computed in the wider dtype of u and the parameters, at least float32;
+    integers and lists in float64.  bool, text and complex raise DTypeError: see `dsf._border`.
+
     `system` never reads the parameter arrays: constants are token fields with time axis 1, so that
     statements "for all tokens" are about this code.  With lookback = w, `system` receives w extra
     earlier rows (zeros at the start), `rows` those that exist (None: all of them).
@@ -254,7 +257,10 @@ class Mechanism:
         True
         """
         mech, u, tok = _border.tokens(self, u)
-        state = State() if state is None else state
+        if state is None:
+            state = State()
+        else:
+            _border.check_state(mech, state)
         with _border.named(mech):
             o, new = mech.advance(tok, state)
         y = mech._merge(o)

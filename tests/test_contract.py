@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -203,6 +204,21 @@ def test_a_broken_mechanism_fails(check, cls):
 
 
 # --------------------------------------------------------------------- the pure text
+FILES = sorted(Path(dsf.mechanisms.__file__).parent.glob("[!_]*.py"))
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_mechanism_files_are_pure(file):
+    """Also what is no method: feature maps, rotations, and helpers that other files use."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    assert impurities(tree) == []
+    imported = {
+        a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names
+    }
+    assert imported <= {"numpy", "warnings"}
+
+
 @pytest.mark.parametrize(
     "line, what",
     [

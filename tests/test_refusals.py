@@ -255,6 +255,31 @@ def test_input_and_state_of_another_system():
         ltv.element(2, 2)
 
 
+def test_states_of_another_mechanism():
+    u = np.ones((3, 2))
+    states = {f: f.init(d=2).run(u)[1] for f in (dsf.gla, dsf.softmax, dsf.mamba3, dsf.gru)}
+    for family, other in [
+        (dsf.gla, dsf.softmax),
+        (dsf.softmax, dsf.gla),
+        (dsf.gru, dsf.softmax),
+        (dsf.gla, dsf.mamba3),
+        (dsf.softmax, dsf.mamba3),
+    ]:
+        with pytest.raises(ShapeError, match="state of another mechanism"):
+            family.init(d=2).run(u, states[other])
+    with pytest.raises(DTypeError, match="`state` must be what `run` returned; got ndarray"):
+        dsf.gla.init(d=2).run(u, np.ones((2, 2)))
+
+
+def test_a_zero_normaliser_is_an_error():
+    mech = dsf.linear_attn(normalise=True).init(d=2)
+    with pytest.raises(DomainError, match="normaliser is exactly 0"):
+        mech(np.zeros((3, 2)))
+    small = dsf.normalised_attn.init(d=1).map(np.abs)
+    with pytest.raises(DomainError, match="eta = exp"):
+        small(np.array([[-1e6]]))
+
+
 def test_a_square_input_is_taken_as_given():
     """L = d cannot be told from swapped axes: documented in `enter`, first axis is time."""
     mech, u = dsf.gla.init(d=3), np.arange(9.0).reshape(3, 3)
