@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-from dsf.realize import realize
+from dsf.realization import realize
 
 # L, m, s, error
 CASES = [

@@ -24,9 +24,9 @@ _LAZY = {
     "Tokens": "dsf.tokens",
     **dict.fromkeys(("Family", "family", "register"), "dsf.family"),
     **dict.fromkeys(("Certificate", "Scope", "Strength"), "dsf.certificate"),
-    **dict.fromkeys(("realize", "states_needed", "Realization"), "dsf.realize"),
-    **dict.fromkeys(("minimal_realization", "minimal_dims"), "dsf.realize"),
-    **dict.fromkeys(("hankel_lower", "hankel_gap"), "dsf.realize"),
+    **dict.fromkeys(("realize", "states_needed", "Realization"), "dsf.realization"),
+    **dict.fromkeys(("minimal_realization", "minimal_dims"), "dsf.realization"),
+    **dict.fromkeys(("hankel_lower", "hankel_gap"), "dsf.realization"),
     **dict.fromkeys(("compare", "Comparison", "Verdict"), "dsf.compare"),
     **dict.fromkeys(("Nesting", "NESTINGS"), "dsf.nesting"),
     **dict.fromkeys(

@@ -292,7 +292,7 @@ def _on_input(
     budget: float,
     tried: list[str],
 ) -> list[Finding]:
-    from dsf.realize import realize, states_needed
+    from dsf.realization import realize, states_needed
 
     if isinstance(a, AnyRecurrence):
         raise ShapeError(

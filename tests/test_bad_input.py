@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from dsf import metrics
-from dsf._contract import domain_tokens, is_recurrence, to_longdouble
 from dsf.errors import (
     DomainError,
     DTypeError,
@@ -27,6 +26,7 @@ from dsf.family import family
 from dsf.mechanism import State
 from dsf.system import LTV
 from dsf.testing import NAMES
+from dsf.testing.structure import domain_tokens, is_recurrence, to_longdouble
 
 VALUE, ERROR, PROPAGATED = "value", "typed error", "propagated"
 BACKENDS = ("numpy", "torch")

@@ -12,7 +12,6 @@ import pytest
 import dsf
 import dsf.mechanisms  # fills the registry
 from dsf import ops
-from dsf._contract_worlds import impurities
 from dsf.errors import ContractError
 from dsf.family import REGISTRY
 from dsf.mechanism import Facts
@@ -22,6 +21,7 @@ from dsf.mechanisms.softmax import Softmax
 from dsf.ops import col, row
 from dsf.system import LTV
 from dsf.testing import CHECKS, VARIANTS, check_mechanism, run_check
+from dsf.testing.worlds import impurities
 from dsf.tokens import Tokens
 from dsf.transition import Diag
 

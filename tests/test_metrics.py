@@ -7,8 +7,8 @@ import pytest
 
 import dsf
 from dsf import metrics
-from dsf._contract import to_longdouble
 from dsf.system import LTV
+from dsf.testing.structure import to_longdouble
 from dsf.transition import Dense, Diag
 
 

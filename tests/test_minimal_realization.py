@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from dsf._compress import BLOCK, OutOfTime, compress
 from dsf.errors import DomainError, DTypeError, NonFiniteError, ShapeError
-from dsf.realize import minimal_dims, minimal_realization
+from dsf.realization import minimal_dims, minimal_realization
+from dsf.realization.compress import BLOCK, OutOfTime, compress
 from dsf.system import LTV
 from dsf.transition import Dense
 

@@ -11,10 +11,10 @@ from flint import arb, arb_mat, ctx, fmpq, fmpq_mat
 from hypothesis import given
 
 from dsf import _rounding
-from dsf._compress import compress, kernel
-from dsf._hankel import leading_vectors, proved_singular_values
-from dsf._verify import proved_error, scanned_kernel
 from dsf.check import realization as checker
+from dsf.realization.compress import compress, kernel
+from dsf.realization.hankel import leading_vectors, proved_singular_values
+from dsf.realization.verify import proved_error, scanned_kernel
 from dsf.system import LTV
 from dsf.transition import Dense
 

@@ -10,7 +10,6 @@ import torch
 
 import dsf
 from dsf import metrics, ops
-from dsf._contract import to_longdouble
 from dsf.errors import (
     DomainError,
     DSFError,
@@ -25,6 +24,7 @@ from dsf.errors import (
     UnknownNameError,
 )
 from dsf.system import LTV
+from dsf.testing.structure import to_longdouble
 from dsf.transition import Dense, Diag, LowRank, Shift
 
 

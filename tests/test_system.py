@@ -11,9 +11,9 @@ from scipy.signal import dlsim
 
 import dsf
 from dsf import metrics
-from dsf._contract import apply_kernel, single_steps, to_longdouble
 from dsf.errors import ShapeError
 from dsf.system import LTV
+from dsf.testing.structure import apply_kernel, single_steps, to_longdouble
 from dsf.transition import Dense, Diag, LowRank, Prod, Shift
 
 KINDS = ("scalar", "diagonal", "log", "complex", "low rank", "dense", "shift")

@@ -6,8 +6,8 @@ import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given
 
-from dsf._apriori import balanced_bound, layer_bound
-from dsf._compress import compress, kernel
+from dsf.realization.apriori import balanced_bound, layer_bound
+from dsf.realization.compress import compress, kernel
 from dsf.system import LTV
 from dsf.theory_tests import judge
 from dsf.transition import Dense

@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given
 
-from dsf._apriori import dyadic_levels
+from dsf.realization.apriori import dyadic_levels
 from dsf.theory_tests import judge
 
 statement = (

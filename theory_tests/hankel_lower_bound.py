@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given
 
-from dsf.realize import hankel_gap, realize
+from dsf.realization import hankel_gap, realize
 from dsf.system import LTV
 from dsf.theory_tests import judge
 from dsf.transition import Dense

@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given
 
-from dsf.realize import minimal_dims, minimal_realization
+from dsf.realization import minimal_dims, minimal_realization
 from dsf.system import LTV
 from dsf.theory_tests import judge
 from dsf.transition import Dense

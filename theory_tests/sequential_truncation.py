@@ -6,8 +6,8 @@ import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given
 
-from dsf._apriori import sequential_bound
-from dsf._compress import compress, kernel
+from dsf.realization.apriori import sequential_bound
+from dsf.realization.compress import compress, kernel
 from dsf.theory_tests import judge
 
 statement = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dsf.realize import realize
+from dsf.realization import realize
 from dsf.theory_tests import judge
 
 statement = (

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from dsf import metrics, worlds
-from dsf._contract import draw, require, to_longdouble
 from dsf.mechanism import Mechanism, State
+from dsf.testing.structure import draw, require, to_longdouble
 from dsf.tokens import Tokens
 
 BITS = 128

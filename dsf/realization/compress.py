@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsf._blas import one_thread
+from dsf.realization._blas import one_thread
 
 BLOCK = 48  # columns taken into one Gram matrix; the cost is flat between 32 and 64
 

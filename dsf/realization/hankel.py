@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsf._blas import one_thread
 from dsf._rounding import TINY, U, fro, gamma
+from dsf.realization._blas import one_thread
 
 SMALL = 300  # below this size a full SVD is as fast as a sketch
 

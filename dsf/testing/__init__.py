@@ -5,11 +5,11 @@ from __future__ import annotations
 import warnings
 
 import dsf.mechanisms  # noqa: F401  (fills the registry)
-from dsf._contract import STRUCTURE
-from dsf._contract_worlds import WORLDS
 from dsf.errors import NotContractive
 from dsf.family import REGISTRY, Family
 from dsf.mechanism import Mechanism
+from dsf.testing.structure import STRUCTURE
+from dsf.testing.worlds import WORLDS
 
 CHECKS = {f.__name__: f for f in (*STRUCTURE, *WORLDS)}
 SIZES = ({"d": 2, "n": 2, "p": 2, "heads": 1}, {"d": 3, "n": 4, "p": 2, "heads": 2})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dsf._blas import one_thread
 from dsf._rounding import TINY, fro, fro_each, gamma, norm_upper, transition_norms
+from dsf.realization._blas import one_thread
 
 
 def scanned_kernel(

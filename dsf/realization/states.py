@@ -9,23 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from dsf._apriori import TheoremBound
-from dsf._compress import pad
-from dsf._hankel import Cut, best_count, best_gap, block, spread_cuts
-from dsf._inputs import as_blocks
-from dsf._minimal import minimal_dims, minimal_realization
 from dsf._rounding import fro
-from dsf._search import Head, Part, best_error, count_states, diagonal
 from dsf.certificate import Certificate, Scope, Strength
 from dsf.check._state_sentences import error_sentence, gap_sentence, lower_sentence, states_sentence
 from dsf.errors import DomainError, ShapeError
+from dsf.realization._inputs import as_blocks
+from dsf.realization.apriori import TheoremBound
+from dsf.realization.compress import pad
+from dsf.realization.hankel import Cut, best_count, best_gap, block, spread_cuts
+from dsf.realization.search import Head, Part, best_error, count_states, diagonal
 from dsf.system import LTV
 from dsf.transition import Dense, Diag
-
-__all__ = [
-    "Realization", "TheoremBound", "hankel_gap", "hankel_lower", "minimal_dims",
-    "minimal_realization", "realize", "states_needed",
-]  # fmt: skip
 
 REFERENCE = "dewilde1998, ch. 5; rounding: rump2006"
 CAVEAT = "the upper bound is for coefficients that may depend on the whole sequence"
@@ -192,7 +186,7 @@ def hankel_lower(M: Any, error: float, radius: float = 0.0) -> Certificate:
         any recurrence with n states:  ||M - M^||_2 >= sigma_{n+1}(M[k:, :k])   for every cut k
 
     M [L L] or [L r L m], causal part only; all cuts for L <= 128, else 7 of them.  The certificate
-    (enclosed) holds the block and test subspaces of it; `_hankel` derives the rounding bound.
+    (enclosed) holds the block and test subspaces of it; `hankel` derives the rounding bound.
     Raises DomainError, ShapeError, DTypeError, NonFiniteError.
 
     >>> import numpy as np

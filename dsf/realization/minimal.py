@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 
-from dsf._compress import compress
-from dsf._inputs import as_blocks
 from dsf.errors import DomainError
+from dsf.realization._inputs import as_blocks
+from dsf.realization.compress import compress
 from dsf.system import LTV
 from dsf.transition import Dense
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dsf._apriori import TheoremBound, theorem_bounds
-from dsf._compress import Compressed, OutOfTime, compress, kernel
-from dsf._hankel import NO_CUT, Cut, best_count, best_gap, spread_cuts, strength
 from dsf._rounding import fro, norm_estimate, norm_lower, norm_upper, ritz
-from dsf._verify import proved_error, scanned_kernel
 from dsf.errors import DomainError
+from dsf.realization.apriori import TheoremBound, theorem_bounds
+from dsf.realization.compress import Compressed, OutOfTime, compress, kernel
+from dsf.realization.hankel import NO_CUT, Cut, best_count, best_gap, spread_cuts, strength
+from dsf.realization.verify import proved_error, scanned_kernel
 
 RATIOS = (4.0, 32.0)  # compress at error/4 (error/20 finds the same systems), then once finer
 EXACT_SIZE = 160  # up to this many rows the pass is untruncated and all theorems are evaluated
