@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dsf.errors import DomainError, NonFiniteError, ShapeError
+from dsf.errors import DomainError, NonFiniteError, ShapeError, UnknownNameError
 from dsf.solvers.problem import Array
 
 
@@ -72,6 +72,19 @@ def range_needed(keys: int, rest: float) -> float:
     return float(np.log(keys - 1) + np.log1p(-rest) - np.log(rest))
 
 
+def clipped_range_needed(keys: int, rest: float, alpha: float) -> float:
+    """`range_needed` for clipped softmax with gamma = -alpha/T over T keys: the gap that leaves
+    `rest`, possibly 0, to the T - 1 equal others after the clip; 0 where no gap is needed.
+
+        p = (rest/(T-1) + alpha/T) / (1 + alpha/T) each,   gap = log(1/p - (T-1))
+
+    >>> round(clipped_range_needed(128, 0.0, 0.5), 2), clipped_range_needed(128, 0.0, 3.2)
+    (4.87, 0.0)
+    """
+    p = (rest / (keys - 1) + alpha / keys) / (1 + alpha / keys)
+    return float(np.log(max(1 / p - (keys - 1), 1.0))) if p > 0 else float("inf")
+
+
 def gated_output(outputs: Array, inputs: Array, W: Array, b: Array | float = 0.0) -> Array:
     """o * sigmoid(x W + b): outputs [... T p], inputs [... T d], W [d p] or [d 1] (Qiu et al.
     2025, arXiv 2505.06708: the gate after the attention, elementwise or one scalar per head).
@@ -94,6 +107,44 @@ def sigmoid(x: Array) -> Array:
     array([0. , 0.5])
     """
     return np.exp(-np.logaddexp(0.0, -np.asarray(x, dtype=np.float64)))
+
+
+GATES = ("none", "G1", "G2", "G3", "G4", "G5")
+
+
+def gated_head(
+    x: Array,
+    Wq: Array,
+    Wk: Array,
+    Wv: Array,
+    Wo: Array,
+    gate: str = "none",
+    Wg: Array | None = None,
+    rows: Array | None = None,
+) -> Array:
+    """One causal head x [T d] -> [T d] with the gate sigmoid(x Wg) at one of five positions (Qiu
+    et al. 2025): G1 after the attention, G2 on values, G3 on keys, G4 on queries, G5 after Wo.
+
+        o = softmax(q k' / sqrt d_k) v Wo,   q = x Wq,  k = x Wk,  v = x Wv
+
+    Wq, Wk, Wv [d d_k], Wo [d_k d], Wg [d d_k] (G5: [d d]) or [d 1] for one gate per head; `rows`
+    [T T] fixes the attention instead of computing it.  Raises UnknownNameError.
+
+    >>> one = np.ones((1, 1))
+    >>> gated_head(one, one, one, one, one), gated_head(one, one, one, one, one, "G1", 0 * one)
+    (array([[1.]]), array([[0.5]]))
+    """
+    if gate not in GATES:
+        raise UnknownNameError(f"gated_head: no gate {gate!r}; known: {', '.join(GATES)}")
+
+    def gated(y: Array, position: str) -> Array:
+        return gated_output(y, x, Wg) if gate == position and Wg is not None else y
+
+    if rows is None:
+        q, k = gated(x @ Wq, "G4"), gated(x @ Wk, "G3")
+        logits = q @ np.swapaxes(k, -1, -2) / Wq.shape[-1] ** 0.5
+        rows = softmax(np.where(np.tri(x.shape[-2], dtype=bool), logits, -np.inf))
+    return gated(gated(rows @ gated(x @ Wv, "G2"), "G1") @ Wo, "G5")
 
 
 # ------------------------------------------------------------ visual attention redistribution
