@@ -36,6 +36,9 @@ For each figure the runner writes figures/build/<profile>/<paper>/<name>.csv, .p
 when this record is intact and was made by the same sources (the figure, `figures/_*.py`, and all
 of `dsf`, `dsf.solvers`, `dsf.kernels`), the same profile and the same library versions.  Each
 figure is computed in a process of its own, with one thread.
+
+Profile `paper` may take hours.  It is run once with `--keep`: its table and record are kept in
+figures/<paper>/results/ and are drawn, and judged again, with every other profile.
 """
 
 from dsf.figures._sweep import sweep

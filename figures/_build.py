@@ -14,6 +14,7 @@ from typing import Any
 from dsf.figures import VERDICTS, Table
 from dsf.figures._catalogue import catalogue, select
 from dsf.figures._files import sha256, write, write_record
+from dsf.figures._kept import PROFILE, judged, kept
 from dsf.figures._provenance import fingerprint, provenance
 from dsf.figures._sweep import keep_points
 
@@ -21,7 +22,7 @@ REQUIRED = ("TITLE", "PAPER", "DIFFERS", "ORDER", "PARAMETERS", "compute", "draw
 
 
 def build(package: str, name: str, profile: str, folder: Path) -> None:
-    """Compute one figure and write its four files into `folder`/<paper>/."""
+    """Compute one figure and write its files into `folder`/<paper>/."""
     figure = select(catalogue(package), [name])[0]
     # Before the import: an edit from here on gives another fingerprint, so it cannot go unseen.
     sources = fingerprint(figure.source, profile)
@@ -41,6 +42,10 @@ def build(package: str, name: str, profile: str, folder: Path) -> None:
         raise ValueError(f"{name}: verdict {verdict!r} is none of {', '.join(map(repr, VERDICTS))}")
     inches, drawn = pictures(module, table)
     files = {".csv": csv.encode(), **drawn}
+    long = kept(figure) if profile != PROFILE else None
+    if long is not None:
+        _, drawn = pictures(module, long[0])
+        files |= {f".{PROFILE}{suffix}": data for suffix, data in drawn.items()}
     for suffix, data in files.items():
         write(figure.file(folder, suffix), data)
     record: dict[str, Any] = {
@@ -56,6 +61,7 @@ def build(package: str, name: str, profile: str, folder: Path) -> None:
         "inches": inches,
         "files": {suffix: sha256(data) for suffix, data in files.items()},
         "fingerprint": sources if fingerprint(figure.source, profile) == sources else "edited",
+        "kept": None if long is None else judged(long, module),
         "run": {"seconds": round(time.perf_counter() - start, 2), **provenance(figure.source)},
     }
     write_record(figure.file(folder, ".json"), record)

@@ -53,6 +53,7 @@ article {{ background: var(--paper); border: 1px solid var(--line); border-radiu
 .picture img {{ max-width: 100%; }}
 .pair {{ display: grid; grid-template-columns: 1fr 1fr; gap: 1rem 2rem; }}
 .pair + div {{ margin-top: 1rem; }}
+.long {{ margin-top: 1.2rem; padding-top: 1rem; border-top: 1px solid var(--line); }}
 @media (max-width: 42rem) {{ .pair {{ grid-template-columns: 1fr; }} }}
 footer {{ margin-top: 1.1rem; padding-top: .7rem; border-top: 1px solid var(--line);
   color: var(--soft); font-size: .82rem; display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; }}
@@ -79,7 +80,7 @@ ARTICLE = """<article id="{id}">
 <div><h4>We measured</h4><p>{measured}</p></div>
 </div>
 {differs}
-{footer}
+{long}{footer}
 </article>
 """
 
@@ -129,6 +130,7 @@ def _card(figure: Figure, folder: Path, profile: str, failure: str) -> tuple[str
             paper=escape(texts["PAPER"]),
             measured=f"Nothing yet: <code>dsf figure {escape(figure.name)}</code>",
             differs=_differs(texts["DIFFERS"]),
+            long="",
             footer="",
         )
         return "not computed", html
@@ -139,10 +141,11 @@ def _card(figure: Figure, folder: Path, profile: str, failure: str) -> tuple[str
         title=escape(record["title"]),
         badge=_badge(record["verdict"]),
         warning=_warning(warning),
-        picture=_picture(figure, folder, record),
+        picture=_picture(figure, folder, record, ""),
         paper=escape(record["paper"]),
         measured=escape(record["measured"]),
         differs=_differs(record["differs"]),
+        long=_long(figure, folder, record),
         footer=_footer(figure, folder, record),
     )
     return record["verdict"], html
@@ -172,10 +175,29 @@ def _differs(text: str) -> str:
     return f"<div><h4>What differs from the paper</h4><p>{escape(text)}</p></div>" if text else ""
 
 
-def _picture(figure: Figure, folder: Path, record: dict[str, Any]) -> str:
-    data, kind = figure.file(folder, ".svg").read_bytes(), "svg+xml"
+def _long(figure: Figure, folder: Path, record: dict[str, Any]) -> str:
+    """The kept run of the long profile: its picture, what it says, where it was computed."""
+    kept = record.get("kept")
+    if kept is None:
+        return ""
+    revision, dirty = kept["run"]["git"]["revision"], kept["run"]["git"]["dirty"]
+    facts = [
+        f"computed {kept['run'].get('date', 'once')}",
+        f"{kept['run']['seconds']} s on one thread ({kept['run']['cpu']})",
+        f"revision {(revision or 'unknown')[:10]}" + (" with local changes" if dirty else ""),
+        f"kept in figures/{figure.name.partition('/')[0]}/results/",
+    ]
+    return (
+        f'<div class="long"><div class="head"><h4>Profile paper</h4>{_badge(kept["verdict"])}</div>'
+        f"{_picture(figure, folder, record, '.paper')}<p>{escape(kept['measured'])}</p>"
+        f"<footer>{''.join(f'<span>{escape(fact)}</span>' for fact in facts)}</footer></div>"
+    )
+
+
+def _picture(figure: Figure, folder: Path, record: dict[str, Any], run: str) -> str:
+    data, kind = figure.file(folder, f"{run}.svg").read_bytes(), "svg+xml"
     if len(data) > SVG_LIMIT:
-        data, kind = figure.file(folder, ".png").read_bytes(), "png"
+        data, kind = figure.file(folder, f"{run}.png").read_bytes(), "png"
     source = f"data:image/{kind};base64,{b64encode(data).decode()}"
     width = round(
         130 * record["inches"][0]
@@ -191,7 +213,10 @@ def _footer(figure: Figure, folder: Path, record: dict[str, Any]) -> str:
     )
     git = record["run"]["git"]
     revision = (git["revision"] or "unknown")[:10] + (" with local changes" if git["dirty"] else "")
-    facts = [f"{record['run']['seconds']} s on one thread", f"revision {revision}"]
-    if record["seed"] is not None:
-        facts.insert(0, f"seed {record['seed']}")
+    facts = [
+        f"profile {record['profile']}",
+        *([] if record["seed"] is None else [f"seed {record['seed']}"]),
+        f"{record['run']['seconds']} s on one thread",
+        f"revision {revision}",
+    ]
     return f"<footer>{links}{''.join(f'<span>{escape(fact)}</span>' for fact in facts)}</footer>"

@@ -6,6 +6,7 @@ import hashlib
 import platform
 import subprocess
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -48,7 +49,10 @@ def fingerprint(source: Path, profile: str) -> str:
     rooms = ["solvers", "kernels"] + ["theory_tests"] * (b"theory_tests" in text)
     digest = hashlib.sha256(repr((profile, versions())).encode())
     digest.update(_hash_of(tuple(rooms)))
-    digest.update(_hash_files(sorted({source, *source.parent.glob("_*.py")})))
+    files = {source, *source.parent.glob("_*.py")}
+    if profile != "paper":  # the kept run of that profile is drawn beside the others
+        files |= set(source.parent.glob(f"results/{source.stem}.*"))
+    digest.update(_hash_files(sorted(files)))
     return digest.hexdigest()
 
 
@@ -76,6 +80,7 @@ def _hash_files(files: Iterable[Path]) -> bytes:
 def provenance(source: Path) -> dict[str, Any]:
     """Revision of the sources, versions and machine, for the record of a figure."""
     return {
+        "date": datetime.now(UTC).date().isoformat(),
         "git": _git(source.parent),
         "versions": versions(),
         "platform": platform.platform(),

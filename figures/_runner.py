@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dsf._terminal import show
 from dsf.errors import UnknownNameError
+from dsf.figures import _kept
 from dsf.figures._catalogue import Figure, catalogue, select
 from dsf.figures._gallery import gallery
 from dsf.figures._progress import Progress
@@ -72,8 +73,11 @@ def run(
     package: str = "dsf.figures",
     jobs: int | None = None,
     timeout: float = 3600.0,
+    keep: bool = False,
 ) -> int:
     """Build the named figures (all for none), write the gallery, print the report.
+
+    `keep` (profile "paper" only) copies table and record beside the sources: see `_kept`.
 
     Returns 0, or 1 if a figure could not be built.  A verdict "does not hold" is a result, not a
     failure.  Raises UnknownNameError for a name that is no figure.
@@ -89,6 +93,9 @@ def run(
             print(f"{figure.name}: a file was altered since it was written; computing it again")
     with _polite_end(), Progress(len(todo)) as progress:
         failures = _build_all(todo, package, profile, folder, jobs, timeout, progress)
+    for figure in chosen if keep else ():
+        if figure.name not in failures:
+            _kept.keep(figure, folder)
     page = gallery(every, folder, profile, failures)
     _report(chosen, folder, failures)
     print(f"gallery: {os.path.relpath(page)}")
@@ -200,7 +207,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--package", default="dsf.figures", help="where the figures are")
     parser.add_argument("--jobs", type=int, help="figures at a time; default: number of cores")
     parser.add_argument("--timeout", type=float, default=3600.0, help="seconds for one figure")
+    parser.add_argument("--keep", action="store_true", help="keep the results with the sources")
     arguments = parser.parse_args(argv)
+    if arguments.keep and arguments.profile != _kept.PROFILE:
+        parser.error(f"--keep goes with --profile {_kept.PROFILE}")
     try:
         return run(**vars(arguments))
     except UnknownNameError as e:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import shutil
@@ -17,21 +18,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsf.figures import Table, sweep
+from dsf.figures import VERDICTS, Table, sweep
+from dsf.figures._catalogue import catalogue
 from dsf.figures._files import read_record, write, write_record
+from dsf.figures._kept import kept, place
 from dsf.figures._sweep import keep_points
 
 HEADER = """
 import os
 from pathlib import Path
-from dsf.figures import Table, sweep
+from dsf.figures import VERDICTS, Table, sweep
+from dsf.figures._catalogue import catalogue
 
 TITLE = "Squares <grow>"
 PAPER = "n^2 & nothing else (Euclid, book II)"
 DIFFERS = "fewer points"
 ORDER = {order}
 SEED = 7
-PARAMETERS = {{"smoke": {{"n": 6}}, "default": {{"n": 8}}}}
+PARAMETERS = {{"smoke": {{"n": 6}}, "default": {{"n": 8}}, "paper": {{"n": 20}}}}
 DIARY = Path(os.environ["DIARY"])
 
 
@@ -186,6 +190,41 @@ def test_an_edited_source_is_computed_again(house):
     source.write_text(source.read_text().replace("n * n", "n * n + 1"))
     code, out, _ = house.run()
     assert code == 0 and "the last is 26" in out
+
+
+def test_the_long_profile_is_kept_and_drawn_with_the_others(house):
+    source = house.add("good")
+    code, _, err = house.run("--keep")
+    assert code == 2 and "--keep goes with --profile paper" in err
+    assert house.run("--profile", "paper", "--keep")[0] == 0
+    results = source.parent / "results"
+    assert sorted(f.name for f in results.iterdir()) == ["good.csv", "good.json"]
+    assert house.run("--profile", "paper")[0] == 0
+    assert house.notes("good point 19") == 1  # keeping a run does not make it old
+    assert house.run()[0] == 0
+    record = json.loads(house.file("good", ".json").read_text())
+    assert record["kept"]["measured"] == "20 squares, the last is 361"
+    assert record["kept"]["parameters"] == {"n": 20}
+    page = (house.out / "index.html").read_text()
+    assert page.count("<img") == 2 and "20 squares, the last is 361" in page
+    assert "kept in figures/euclid/results/" in page and "profile smoke" in page
+
+    csv = results / "good.csv"
+    csv.write_text(csv.read_text().replace("361", "362"))
+    code, _, err = house.run()
+    assert code == 1 and "the record or its table was altered" in err
+
+
+KEPT = [f for f in catalogue("dsf.figures") if place(f, ".json").exists()]
+
+
+@pytest.mark.parametrize("figure", KEPT, ids=lambda f: f.name)
+def test_kept_results_are_of_the_present_parameters(figure):
+    module = importlib.import_module(figure.module)
+    table, record = kept(figure)
+    assert record["parameters"] == json.loads(json.dumps(module.PARAMETERS["paper"]))
+    assert record["run"]["git"]["revision"] and len(table)
+    assert module.measured(table)[1] in VERDICTS
 
 
 def test_a_run_that_was_killed_resumes(tmp_path):
