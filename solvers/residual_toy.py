@@ -17,10 +17,14 @@ from collections.abc import Callable
 import numpy as np
 
 from dsf.errors import UnknownNameError
+from dsf.solvers.optimisers import Adam, Momentum
 from dsf.solvers.problem import Array
 
 RATES = {"sgd": 0.1, "adam": 3e-3}
-_BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8
+_RULES: dict[str, Callable[[], Callable[[float], float]]] = {
+    "sgd": lambda: Momentum(0.0),
+    "adam": Adam,
+}
 
 
 def descent(y: float, m: float, c: float) -> tuple[float, float]:
@@ -80,14 +84,9 @@ def _steps(
         raise UnknownNameError(f"optimiser {optimiser!r} is not one of {', '.join(rates)}")
     rate, now = rates[optimiser], list(start)
     path = [tuple(now)]
-    first, second = [0.0] * len(now), [0.0] * len(now)
+    rules = [_RULES[optimiser]() for _ in now]
     for t in range(1, steps + 1):
         for i, d in enumerate(direction(t, now)):
-            if optimiser == "adam":
-                first[i] = _BETA1 * first[i] + (1 - _BETA1) * d
-                second[i] = _BETA2 * second[i] + (1 - _BETA2) * d * d
-                mean, square = first[i] / (1 - _BETA1**t), second[i] / (1 - _BETA2**t)
-                d = mean / (math.sqrt(square) + _EPS)
-            now[i] += rate * d
+            now[i] += rate * rules[i](d)
         path.append(tuple(now))
     return np.array(path)

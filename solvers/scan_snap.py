@@ -96,9 +96,9 @@ class Classes:
         return (self.P > 0).sum(0) > 1
 
     def attention(self, z: Array) -> Array:
-        """c_n [K tokens]: attention of each class at logits z [K tokens]."""
+        """c_n [... K tokens]: attention of each class at logits z [... K tokens]."""
         c = self.P * np.exp(z)
-        return c / c.sum(1, keepdims=True)
+        return c / c.sum(-1, keepdims=True)
 
 
 def example(K: int = 4, common: int = 6, distinct: int = 6) -> Classes:
@@ -182,8 +182,3 @@ def full_flow(classes: Classes, eta_Y: float, eta_Z: float, t: Array) -> Flow:
     start = np.zeros(2 * K * M)
     run = solve_ivp(right, (0.0, float(t[-1])), start, "LSODA", t, rtol=1e-9, atol=1e-11)
     return Flow(t, run.y[: K * M].T.reshape(-1, K, M), np.zeros((len(t), K)))
-
-
-def entropy(c: Array) -> Array:
-    """Entropy of attention rows in nats, zeros allowed."""
-    return -np.sum(c * np.log(np.where(c > 0, c, 1)), axis=-1)

@@ -8,19 +8,21 @@ import numpy as np
 
 from dsf.figures import Table, sweep
 from dsf.solvers.attention_metrics import entropy
-from dsf.solvers.syn_small import descend, syn_small
+from dsf.solvers.sequence_classes import descend, syn
 
 TITLE = "Attention leaves the common tokens; a fast decoder freezes it early and dense"
 PAPER = (
     "Syn-Small (K = 2, ten common and ten distinct tokens per class): attention moves from common "
     "to distinct tokens and stops before it is one-hot; with (η_Y, η_Z) = (10, 1) it stops earlier "
     "and denser than with (1, 1) (Tian et al. 2023, arXiv 2305.16380). The paper shows images, no "
-    "numbers."
+    "numbers; the log that the public code keeps of the run with (1, 1), seed 2, has the losses "
+    "3.526, 0.7335, 0.01295, 2.05e-4 and 2.58e-5 at iterations 0, 4, 10, 20 and 50."
 )
 DIFFERS = (
     "The gradients of the reparametrised model in closed form, in place of an automatic "
-    "derivative; momentum 0.9, batch 128, 128 tokens and weights 0.1 to 1 of distinct tokens as in "
-    "the public configuration. The curves on the right are over several seeds."
+    "derivative; all else as in the public configuration: 34 outputs (the whole vocabulary), 127 "
+    "contextual tokens, batch 128, momentum 0.9, weights 0.1 to 1 of distinct tokens, start at "
+    "zero. Other random numbers; the curves on the right are over several seeds."
 )
 ORDER = 3
 PARAMETERS = {
@@ -29,19 +31,23 @@ PARAMETERS = {
     "paper": {"iterations": 500, "seeds": 10},
 }
 RATES = ((1.0, 1.0), (10.0, 1.0))
+# losses that the public code logged for (1, 1), by iteration
+LOGGED = ((0, 3.526360), (4, 0.733475), (10, 0.012952), (20, 2.0543e-4), (50, 2.5783e-5))
 SHOWN = 20  # tokens in the image: ten common, then the ten of class 0
 
 
 def one(eta_Y: float, eta_Z: float, iterations: int, seed: int) -> list[dict[str, Any]]:
     """Summaries at every second iteration; for seed 0 also the attention of class 0."""
-    run = descend(syn_small(), eta_Y, eta_Z, iterations, seed)
-    common = syn_small().common
+    task = syn()
+    run = descend(task, eta_Y, eta_Z, iterations, seed)
+    common = task.classes.common
     rows: list[dict[str, Any]] = []
     for t in range(0, iterations + 1, 2):
         c = run.attention[t]
         rows.append({
-            "part": "summary", "iteration": t, "entropy": entropy(c).mean(),
-            "common": c[:, common].sum(axis=1).mean(), "top": c[:, ~common].max(axis=1).mean(),
+            "part": "summary", "iteration": t, "loss": run.loss[t],
+            "entropy": entropy(c).mean(), "common": c[:, common].sum(axis=1).mean(),
+            "top": c[:, ~common].max(axis=1).mean(),
         })  # fmt: skip
         if seed == 0:
             rows += [
@@ -87,13 +93,19 @@ def measured(table: Table) -> tuple[str, str]:
     # how much of the way is done after ten iterations
     done = [(e["common"][0] - e["common"][5]) / (e["common"][0] - e["common"][-1])
             for e in (slow, fast)]  # fmt: skip
+    at, loss, _ = mean(table, 1.0, "loss")
+    losses = [(t, loss[at.index(t)], logged) for t, logged in LOGGED if t in at]
+    factor = max(max(ours / logged, logged / ours) for _, ours, logged in losses)
     text = (
+        f"Mean loss with (1, 1): {', '.join(f'{ours:.4g} at {t}' for t, ours, _ in losses)}: "
+        f"within {100 * (factor - 1):.0f} % of the log. "
         "Entropy / mass on common tokens / largest distinct token by iteration, mean over seeds: "
         f"{', '.join(parts)}. After 10 iterations {100 * done[0]:.0f} % and {100 * done[1]:.0f} % "
         f"of the mass that leaves the common tokens has left. Start in theory: {10 / 15.5:.3f} and "
         f"{1 / 15.5:.3f}."
     )
-    return text, "agrees" if moved and denser and done[1] > done[0] else "does not hold"
+    holds = moved and denser and done[1] > done[0] and factor < 1.5
+    return text, "agrees" if holds else "does not hold"
 
 
 def draw(table: Table) -> Any:
