@@ -6,7 +6,8 @@
     temperature       a = softmax(tau s),  tau = 1 + c log n over rows of n keys
     soft injection    o = (1 - m) o + m e
 
-numpy, float64; leading axes broadcast, the last axis of rows and logits counts keys.
+numpy, float64 (clipping and gates also torch); leading axes broadcast, the last axis of rows and
+logits counts keys.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from dsf.errors import DomainError, NonFiniteError, ShapeError, UnknownNameError
+from dsf.ops import sigmoid
 from dsf.solvers.problem import Array
 
 
@@ -45,12 +47,22 @@ def clipped_softmax(logits: Array, gamma: float, zeta: float = 1.0) -> Array:
     >>> clipped_softmax(np.log([0.9, 0.1]), gamma=-0.2)
     array([0.88, 0.  ])
     """
+    return clip_rows(softmax(logits), gamma, zeta)
+
+
+def clip_rows(rows: Array, gamma: float, zeta: float = 1.0) -> Array:
+    """clip((zeta - gamma) p + gamma, 0, 1) of softmax rows p, numpy or torch; raises DomainError
+    unless gamma <= 0 and zeta >= 1.
+
+    >>> clip_rows(np.array([0.9, 0.1]), gamma=-0.2)
+    array([0.88, 0.  ])
+    """
     if gamma > 0 or zeta < 1:
         raise DomainError(
             f"clipped_softmax: needs gamma <= 0 and zeta >= 1, got gamma = {gamma}, zeta = {zeta}; "
             "gamma is usually -alpha / T"
         )
-    return np.clip((zeta - gamma) * softmax(logits) + gamma, 0.0, 1.0)
+    return ((zeta - gamma) * rows + gamma).clip(0.0, 1.0)
 
 
 def zero_threshold(gamma: float, zeta: float = 1.0) -> float:
@@ -87,7 +99,8 @@ def clipped_range_needed(keys: int, rest: float, alpha: float) -> float:
 
 def gated_output(outputs: Array, inputs: Array, W: Array, b: Array | float = 0.0) -> Array:
     """o * sigmoid(x W + b): outputs [... T p], inputs [... T d], W [d p] or [d 1] (Qiu et al.
-    2025, arXiv 2505.06708: the gate after the attention, elementwise or one scalar per head).
+    2025, arXiv 2505.06708: the gate after the attention, elementwise or one scalar per head), numpy
+    or torch.
 
     >>> gated_output(np.ones((1, 2)), np.ones((1, 3)), np.zeros((3, 2)))   # zero gates halve
     array([[0.5, 0.5]])
@@ -98,15 +111,6 @@ def gated_output(outputs: Array, inputs: Array, W: Array, b: Array | float = 0.0
             f"[{inputs.shape[-1]} {outputs.shape[-1]}] or [{inputs.shape[-1]} 1], got {W.shape}"
         )
     return outputs * sigmoid(inputs @ W + b)
-
-
-def sigmoid(x: Array) -> Array:
-    """1 / (1 + e^{-x}), without overflow.
-
-    >>> sigmoid(np.array([-1000.0, 0.0]))
-    array([0. , 0.5])
-    """
-    return np.exp(-np.logaddexp(0.0, -np.asarray(x, dtype=np.float64)))
 
 
 GATES = ("none", "G1", "G2", "G3", "G4", "G5")
