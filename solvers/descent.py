@@ -24,13 +24,16 @@ import numpy as np
 from numba import njit
 
 from dsf.errors import DomainError, ShapeError
+from dsf.solvers.instances import slope
 from dsf.solvers.problem import Array
 
 
-def scaled_gradient(W: Array, X: Array, z: Array, scores: Array) -> tuple[Array, Array]:
+def scaled_gradient(
+    W: Array, X: Array, z: Array, scores: Array, kind: str = "logistic"
+) -> tuple[Array, Array]:
     """(G e^{-shift} [S d e], shift [S]) for S runs at once: the formulas above, the slow twin.
 
-    W [S d e], X [S n T d], z [S n e], scores [S n T]; float64.
+    W [S d e], X [S n T d], z [S n e], scores [S n T]; float64; `kind` of loss as in `instances`.
 
     >>> from dsf.solvers.instances import gradient, named
     >>> i = named("A")
@@ -55,8 +58,7 @@ def scaled_gradient(W: Array, X: Array, z: Array, scores: Array) -> tuple[Array,
     D = np.sum(r, -1, keepdims=True)
     c = np.exp(log_s) * D - r
     m = np.take_along_axis(scores, lead, -1) - np.exp(shift)[:, None, None] * D
-    slope = -1.0 / (1.0 + np.exp(m))
-    return np.einsum("sit,sitd,sie->sde", slope * c / n, X, z), shift
+    return np.einsum("sit,sitd,sie->sde", slope(m, kind) * c / n, X, z), shift
 
 
 @njit(cache=True, error_model="numpy")
@@ -223,12 +225,21 @@ def descend_factors(
 
 
 def descend_plainly(
-    W: Array, X: Array, z: Array, scores: Array, eta: float = 0.1, steps: int = 1000
+    W: Array,
+    X: Array,
+    z: Array,
+    scores: Array,
+    eta: float = 0.1,
+    steps: int = 1000,
+    kind: str = "logistic",
 ) -> Array:
-    """The slow twin of `descend`: all runs at once in numpy, the weights [S d e] at the end."""
+    """The slow twin of `descend`: all runs at once in numpy, the weights [S d e] at the end.
+
+    For the other losses of `instances` too.
+    """
     W = np.array(W, dtype=np.float64)
     for _ in range(steps):
-        G, _ = scaled_gradient(W, X, z, scores)
+        G, _ = scaled_gradient(W, X, z, scores, kind)
         size = np.linalg.norm(G, axis=(1, 2), keepdims=True)
         W -= eta * G / np.where(size > 0, size, 1)
     return W

@@ -91,6 +91,21 @@ def loss(W: Array, X: Array, z: Array, scores: Array, kind: str = "logistic") ->
     return float(np.mean(-m)) if kind == "linear" else _unknown(kind)
 
 
+def slope(m: Array, kind: str = "logistic") -> Array:
+    """l'(m) of the three losses: -1/(1 + e^m), -e^-m, -1.
+
+    >>> slope(np.zeros(1)), slope(np.zeros(1), "exponential")
+    (array([-0.5]), array([-1.]))
+    """
+    if kind == "logistic":
+        return -1.0 / (1.0 + np.exp(m))
+    if kind == "exponential":
+        return -np.exp(-m)
+    if kind != "linear":
+        _unknown(kind)
+    return -np.ones_like(m)
+
+
 def gradient(W: Array, X: Array, z: Array, scores: Array, kind: str = "logistic") -> Array:
     """The gradient of `loss`, [d e]; the formula at the top of this file.
 
@@ -99,14 +114,8 @@ def gradient(W: Array, X: Array, z: Array, scores: Array, kind: str = "logistic"
     """
     s = attention(W, X, z)
     m = np.sum(s * scores, axis=1)
-    if kind == "logistic":
-        slope = -1.0 / (1.0 + np.exp(m))
-    elif kind == "exponential":
-        slope = -np.exp(-m)
-    else:
-        slope = -np.ones(len(m)) if kind == "linear" else _unknown(kind)
     c = s * scores - s * m[:, None]  # (diag(s) - s s') gamma
-    return np.einsum("i,itd,it,ie->de", slope, X, c, z) / len(m)
+    return np.einsum("i,itd,it,ie->de", slope(m, kind), X, c, z) / len(m)
 
 
 def equal_scores(instance: Instance, low: float = 0.0) -> Array:

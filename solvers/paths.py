@@ -35,7 +35,8 @@ def excess(W: Array, X: Array, z: Array, scores: Array) -> tuple[float, Array]:
     keep = 1.0 / (1.0 + np.exp(best[:, 0]))  # sigmoid(-gamma_opt)
     # log of log1p(expm1(delta) keep), from log delta where delta underflows
     small = log_delta + np.log(keep)
-    rises = np.where(delta > 1e-12, np.log(np.log1p(np.expm1(delta) * keep)), small)
+    large = np.log(np.log1p(np.expm1(np.maximum(delta, 1e-12)) * keep))
+    rises = np.where(delta > 1e-12, large, small)
     value = float(np.logaddexp.reduce(rises) - np.log(len(rises)))
     G, shift = scaled_gradient(W[None], X[None], z[None], scores[None])
     return value, G[0] * np.exp(shift[0] - value)
