@@ -3,8 +3,8 @@
 The experiments "Syn-Small" and "Syn-Medium" of Tian et al. 2023 (arXiv 2305.16380): a batch draws
 classes n uniformly and `length` contextual tokens from P(. | n); the class fixes the query m.
 
-    f = w / |w|,  w = counts * e^{z_m},    alpha = softmax(Y' f)
-    dY = mean f (e_n - alpha)',            dz_m = mean f * (P_perp Y (e_n - alpha)),  P_perp = I - ff'
+    f = w / |w|,  w = counts * e^{z_m},   alpha = softmax(Y' f)
+    dY = mean f (e_n - alpha)',           dz_m = mean f * (P_perp Y (e_n - alpha))
 
 The decoder has one output for every token of the vocabulary (contextual tokens, queries, next
 tokens), as in the public code, not one for every class: most of the first steps go into silencing

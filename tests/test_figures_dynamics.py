@@ -15,7 +15,6 @@ from dsf.figures._catalogue import catalogue
 from dsf.figures.dynamics import bigram_backcopy as sink_figure
 from dsf.figures.dynamics import entropy_dilution
 from dsf.figures.dynamics import scan_snap_growth as growth_figure
-from dsf.solvers.attention_metrics import entropy
 from dsf.solvers.bigram_backcopy import ATTENTION, draw_task, measure, model, train
 from dsf.solvers.sequence_classes import descend, syn
 
