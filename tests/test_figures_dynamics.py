@@ -15,7 +15,6 @@ from dsf.figures._catalogue import catalogue
 from dsf.figures.dynamics import bigram_backcopy as sink_figure
 from dsf.figures.dynamics import entropy_dilution
 from dsf.figures.dynamics import scan_snap_growth as growth_figure
-from dsf.solvers.bigram_backcopy import ATTENTION, draw_task, measure, model, train
 from dsf.solvers.sequence_classes import descend, syn
 
 NAMES = (
@@ -159,73 +158,3 @@ def test_runs_keep_distributions_and_refuse_bad_input():
         descend(syn(), 1.0, 1.0, 1, 0, rule="muon")
     with pytest.raises(ShapeError, match="2 classes need query"):
         dataclasses.replace(syn(), outputs=1)
-
-
-# -------------------------------------------------------------------- Bigram-Backcopy
-def test_sequences_follow_the_rules():
-    task = draw_task()
-    x = task.sequences(np.random.default_rng(3), 400, 48)
-    assert np.all(x[:, 0] == task.V) and not np.isin(x[:, 1], task.triggers).any()
-    trigger = np.isin(x[:, 1:-1], task.triggers)
-    np.testing.assert_array_equal(x[:, 2:][trigger], x[:, :-2][trigger])
-    counts = np.zeros_like(task.P)
-    np.add.at(counts, (x[:, 1:-1][~trigger], x[:, 2:][~trigger]), 1)
-    seen = counts.sum(1)
-    for v in np.flatnonzero(seen > 800):
-        error = np.abs(counts[v] / seen[v] - task.P[v])
-        assert np.all(error < 5 * np.sqrt(task.P[v] / seen[v]) + 5 / seen[v])
-
-
-def test_the_oracle_is_the_true_model():
-    task = draw_task()
-    x = task.sequences(np.random.default_rng(0), 5, 12)
-    loss = task.oracle_loss(x)
-    for b in range(5):
-        for t in range(1, 12):
-            now, following = x[b, t], x[b, t + 1]
-            wanted = 0.0 if now in task.triggers else -np.log(task.P[now, following])
-            assert loss[b, t - 1] == pytest.approx(wanted)
-
-
-@pytest.mark.parametrize("attention", ATTENTION)
-def test_attention_variants(attention):
-    import torch
-
-    net = model(5, 7, 8, attention)
-    x = torch.randint(5, (3, 7), generator=torch.Generator().manual_seed(0))
-    y, parts = net(x)
-    A, s = parts["A"].detach(), parts["logits"].detach()
-    assert y.shape == (3, 7, 5) and torch.all(A.triu(1) == 0)
-    now = torch.ones(7, 7).tril().bool()
-    if attention == "softmax":
-        torch.testing.assert_close(A.sum(-1), torch.ones(3, 7))
-    elif attention == "key bias":
-        assert torch.all(A.sum(-1) < 1) and torch.all(A[:, now] > 0)
-    else:
-        f = torch.relu if attention == "relu" else torch.sigmoid
-        torch.testing.assert_close(A[:, now], f(s)[:, now])
-    changed = x.clone()
-    changed[:, -1] = (changed[:, -1] + 1) % 5
-    torch.testing.assert_close(net(changed)[0][:, :-1], y[:, :-1])  # causal
-    with pytest.raises(UnknownNameError, match="softmax, relu"):
-        model(5, 7, 8, "linear")
-
-
-def test_training_lowers_the_loss_and_repeats():
-    task = draw_task(V=8, triggers=2)
-    first = train(task, steps=40, length=12, batch=8, record=(0,))
-    again = train(task, steps=40, length=12, batch=8, record=(0,))
-    assert first == again
-    assert first[-1]["bigram"] < first[0]["bigram"] and first[-1]["step"] == 40
-
-
-def test_measures_of_an_untrained_head_are_uniform():
-    task = draw_task()
-    x = task.sequences(np.random.default_rng(1), 64, 48)
-    net = model(task.V + 1, 48)
-    for p in (net.qkv,):
-        p.data.zero_()
-    found = measure(net, task, x)
-    assert found["start_other"] == pytest.approx(sink_figure.UNIFORM, rel=0.05)
-    assert found["share_other"] == pytest.approx(found["start_other"])
-    assert found["delta"] == 0 and found["value_start"] == 0
