@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dsf.solvers.interventions import clipped_softmax, range_needed, softmax, zero_threshold
+from dsf.solvers.interventions import (
+    clipped_range_needed,
+    clipped_softmax,
+    range_needed,
+    softmax,
+    zero_threshold,
+)
 
 statement = (
     "clip((zeta - gamma) p + gamma, 0, 1) is zero exactly where p <= -gamma/(zeta - gamma), with "
@@ -76,6 +82,32 @@ def test_softmax_needs_a_wide_range(rest: float, gap: float) -> None:
     assert found == pytest.approx(gap, abs=0.051)
     p = softmax(np.append(np.zeros(127), found))
     assert p[:-1].sum() == pytest.approx(rest, rel=1e-9)
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.1, 0.5])
+def test_a_clip_needs_a_finite_range(alpha: float) -> None:
+    """At the stated gap the other keys are at zero; softmax would need an infinite one."""
+    gap = clipped_range_needed(128, 0.0, alpha)
+    for shift, zero in ((1e-9, True), (-1e-6, False)):
+        a = clipped_softmax(np.append(np.zeros(127), gap + shift), -alpha / 128)
+        assert np.all(a[:-1] == 0) == zero and a[-1] > 0
+    rest = 1e-2
+    gap = clipped_range_needed(128, rest, alpha)
+    a = clipped_softmax(np.append(np.zeros(127), gap), -alpha / 128)
+    assert a[:-1].sum() == pytest.approx(rest, rel=1e-9)
+    assert clipped_range_needed(128, rest, 0.0) == pytest.approx(range_needed(128, rest))
+
+
+def test_dead_rows_get_no_gradient_and_collide() -> None:
+    """gamma = -0.025 of the script is alpha = 3.2 at T = 128; all of a nearly flat row is cut."""
+    rng, gamma = np.random.default_rng(1), -0.025
+    assert gamma == -3.2 / 128
+    s = 0.1 * rng.standard_normal((2, 128))
+    np.testing.assert_array_equal(*clipped_softmax(s, gamma))
+    assert np.all(clipped_softmax(s, gamma) == 0)
+    moved = clipped_softmax(s[0] + 1e-3 * np.eye(128), gamma)
+    assert np.all(moved == 0)
+    assert clipped_softmax(s[0] + 5 * np.eye(128), gamma).max() > 0  # a large step leaves it
 
 
 def test_near_uniform_heads_start_dead() -> None:
