@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from dsf.errors import DomainError
@@ -56,30 +58,71 @@ def regularisation_path(
     >>> bool(np.isclose(np.linalg.norm(W[0]), 3))
     True
     """
-    from scipy.optimize import minimize
-
     shape = (X.shape[-1], z.shape[-1])
+
+    def value(flat: Array) -> tuple[float, Array]:
+        found, G = excess(flat.reshape(shape), X, z, scores)
+        return found, G.ravel()
+
+    points, values = _along(value, np.asarray(radii, dtype=np.float64), [*starts])
+    return points.reshape(-1, *shape), values
+
+
+def factor_path(
+    X: Array, z: Array, scores: Array, radii: Array, starts: Sequence[tuple[Array, Array]]
+) -> tuple[Array, Array, Array]:
+    """argmin of the loss of W = K Q' over |K|^2 + |Q|^2 = 2R: (K [R d m], Q [R e m], log excess).
+
+    K Q'/R tends to the solutions of least nuclear norm (tarzanagh2023, regularisation path of
+    (K, Q)).  `starts` are pairs (K [d m], Q [e m]); the best result is taken.
+
+    >>> from dsf.solvers.instances import named
+    >>> i = named("A")
+    >>> start = [(np.eye(2), np.eye(2))]
+    >>> K, Q, _ = factor_path(i.X, i.z, i.scores, np.array([5.0]), start)
+    >>> bool(np.isclose(np.sum(K**2) + np.sum(Q**2), 10))
+    True
+    """
+    (d, m), e = starts[0][0].shape, z.shape[-1]
+
+    def split(flat: Array) -> tuple[Array, Array]:
+        return flat[..., : d * m].reshape(-1, d, m), flat[..., d * m :].reshape(-1, e, m)
+
+    def value(flat: Array) -> tuple[float, Array]:
+        K, Q = (F[0] for F in split(flat))
+        found, G = excess(K @ Q.T, X, z, scores)
+        return found, np.concatenate([(G @ Q).ravel(), (G.T @ K).ravel()])
+
+    guesses = [np.concatenate([K.ravel(), Q.ravel()]) for K, Q in starts]
+    points, values = _along(value, np.sqrt(2.0 * np.asarray(radii)), guesses)
+    return *split(points), values
+
+
+def _along(
+    value: Callable[[Array], tuple[float, Array]], radii: Array, starts: list[Array]
+) -> tuple[Array, Array]:
+    """Minimisers of `value` on spheres, the best over all starts and the previous one: [R N]."""
+    from scipy.optimize import minimize
 
     def on_sphere(flat: Array, R: float) -> tuple[float, Array]:
         size = np.linalg.norm(flat)
         unit = flat / size
-        value, G = excess((R * unit).reshape(shape), X, z, scores)
-        slope = R * G.ravel()
-        return value, (slope - unit * (unit @ slope)) / size
+        found, G = value(R * unit)
+        slope = R * G
+        return found, (slope - unit * (unit @ slope)) / size
 
     found: list[Array] = []
     values: list[float] = []
     for R in radii:
-        guesses = [*starts, *found[-1:]]
         runs = [
             minimize(
                 on_sphere, (g / np.linalg.norm(g)).ravel(), args=(float(R),), jac=True,
                 method="L-BFGS-B", options={"maxiter": 2000, "ftol": 1e-15, "gtol": 1e-12},
             )
-            for g in guesses
+            for g in [*starts, *found[-1:]]
         ]  # fmt: skip
         best = min(runs, key=lambda r: r.fun)
-        found.append((R * best.x / np.linalg.norm(best.x)).reshape(shape))
+        found.append(R * best.x / np.linalg.norm(best.x))
         values.append(best.fun)
     return np.array(found), np.array(values)
 
