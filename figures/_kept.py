@@ -30,7 +30,7 @@ def keep(figure: Figure, folder: Path) -> None:
         raise ValueError(f"{figure.name}: no intact run of profile {PROFILE!r} in {folder}")
     csv = figure.file(folder, ".csv").read_bytes()
     write(place(figure, ".csv"), csv)
-    left_out = ("files", "inches", "title", "paper", "differs")
+    left_out = ("files", "inches", "kept", "title", "paper", "differs")
     content = {key: value for key, value in record.items() if key not in left_out}
     write_record(place(figure, ".json"), {**content, "csv": sha256(csv)})
 

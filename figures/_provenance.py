@@ -83,7 +83,7 @@ def provenance(source: Path) -> dict[str, Any]:
         "date": datetime.now(UTC).date().isoformat(),
         "git": _git(source.parent),
         "versions": versions(),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()} {' '.join(platform.libc_ver())}",
         "cpu": _cpu(),
         "threads": 1,
     }
