@@ -33,6 +33,7 @@ _LAZY = {
         ("Separation", "SEPARATIONS", "separate", "separate_instances"), "dsf.separations"
     ),
     **dict.fromkeys(("AnyRecurrence", "recurrence"), "dsf.opponents"),
+    **dict.fromkeys(("stability", "Stability"), "dsf.stability"),
     **dict.fromkeys(("symbols", "balls"), "dsf.worlds"),
     **dict.fromkeys(("linearise", "inspect"), "dsf.linearise"),
     "atlas": "dsf.atlas",

@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from dsf.errors import DTypeError
+
+ALONE = threading.RLock()  # Arb has one precision per process: threads that need another one wait
 
 
 def symbols(x: Any, name: str = "x") -> np.ndarray:
@@ -75,8 +79,11 @@ def balls(x: Any, radius: float = 0.0) -> np.ndarray:
     return np.asarray(np.frompyfunc(ball, 1, 1)(x), dtype=object)
 
 
-def precision(bits: int) -> Any:
+@contextmanager
+def precision(bits: int) -> Iterator[None]:
     """A context in which balls are computed with that many bits (the default of Arb is 53).
+
+    The precision belongs to the process, so other threads wait for the end of the context.
 
     >>> with precision(128):
     ...     width = (balls(np.ones(1)) / 3)[0].rad()
@@ -85,7 +92,8 @@ def precision(bits: int) -> Any:
     """
     import flint
 
-    return flint.ctx.workprec(bits)
+    with ALONE, flint.ctx.workprec(bits):
+        yield
 
 
 def midpoints(x: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from importlib import import_module
 
 from dsf.certificate import Certificate
 from dsf.errors import CertificateError
+from dsf.worlds import ALONE
 
 # kind of certificate -> (module in dsf.check, function)
 CHECKERS: dict[str, tuple[str, str]] = {
@@ -23,6 +24,7 @@ CHECKERS: dict[str, tuple[str, str]] = {
     "margin-zero": ("margin", "zero"),
     "nuclear-rank": ("margin", "nuclear_rank"),
     "least-norm": ("margin", "least_norm"),
+    "stability": ("stability", "stability"),
     "local-optimality": ("selection", "local_optimality"),
     "nesting": ("identities", "nesting"),
     "equal-when": ("conditions", "equal_when"),
@@ -49,5 +51,6 @@ def check(certificate: Certificate) -> bool:
         )
     module, name = CHECKERS[certificate.kind]
     checker: Callable[[Certificate], None] = getattr(import_module(f"dsf.check.{module}"), name)
-    checker(certificate)
+    with ALONE:  # checkers set the precision of Arb, which is global
+        checker(certificate)
     return True
