@@ -6,9 +6,10 @@ arXiv 2305.16380):
 
     decoder     u' = (eta_Y M/K) / (M - 1 + e^u),   gamma = ((M-1)^2/M) u / (M - 1 + e^u)
     attention   z_n' = (eta_Z/K) f_n * (P_perp g_n),   P_perp = I - f_n f_n'
-                g_n = gamma (f_n - (1/(K-1)) sum_{n' != n} f_n')
+                g_n = gamma (iota f_n - beta sum_{n' != n} f_n')
 
-`logit` and `growth` are closed forms; `reduced_flow` integrates the equations above with M = K.
+with iota = M/(M-1) and beta = M/(M-1)^2, exact while the f_n are orthonormal.  `logit` and `growth`
+are closed forms; `reduced_flow` integrates the equations above with M = K.
 """
 
 from __future__ import annotations
@@ -45,6 +46,19 @@ def logit(t: Array, eta_Y: float, K: int, M: int) -> Array:
         if np.all(np.abs(step) <= 4e-16 * np.maximum(np.abs(u), 1e-300)):
             break
     return u
+
+
+def decoder_gain(t: Array, eta_Y: float, K: int, M: int) -> Array:
+    """gamma(t) = ((M-1)^2/M) u / (M - 1 + e^u): the size of what the decoder sends back.
+
+    About eta_Y t/K at first and K log(M eta_Y t/K) / (eta_Y t) at the end (theorem 1 of the paper).
+
+    >>> gamma = decoder_gain(np.array([0.1, 1e5]), eta_Y=1.0, K=10, M=1000)
+    >>> (gamma / [0.1 / 10, 10 * np.log(1e7) / 1e5]).round(3)
+    array([0.998, 0.999])
+    """
+    u = logit(t, eta_Y, K, M)
+    return (M - 1) ** 2 / M * u / (M - 1 + np.exp(u))
 
 
 def growth(t: Array, eta_Y: float, eta_Z: float, K: int, M: int, C0: float) -> Array:
@@ -120,11 +134,28 @@ class Flow:
     B: Array
 
 
+def pull(c: Array) -> tuple[Array, Array]:
+    """(z', xi) at attention c [K tokens], in units of gamma (theorem 2 of the paper).
+
+        z_n' = -f_n * (P_perp beta sum_{n' != n} f_n'),   xi_n = beta f_n' sum_{n' != n} f_n'
+
+    with beta = K/(K-1)^2; the part iota f_n of g_n is lost under P_perp = I - f_n f_n'.
+
+    >>> z, xi = pull(example().attention(np.zeros((4, 30))))
+    >>> bool(np.all(z[:, :6] < 0)), bool(z[0, -1] == 0), bool(np.all(xi > 0))
+    (True, True, True)
+    """
+    f = c / np.linalg.norm(c, axis=1, keepdims=True)
+    others = len(f) / (len(f) - 1) ** 2 * (f.sum(0) - f)
+    xi = np.sum(f * others, axis=1)
+    return f * (f * xi[:, None] - others), xi
+
+
 def reduced_flow(classes: Classes, eta_Y: float, eta_Z: float, t: Array) -> Flow:
     """The reduced equations at the top of this file from z = 0, at the increasing times t.
 
-    B_n = eta_Z/K int xi_n with xi_n = gamma/(K-1) sum_{n' != n} f_n'f_n', so that the theorem
-    reads e^{2 f_l0(0)^2 B} <= chi_l0 <= e^{2 B} for chi = e^{2 z}.
+    B_n = eta_Z/K int gamma xi_n (see `pull`), so that the theorem reads
+    e^{2 f_l0(0)^2 B} <= chi_l0 <= e^{2 B} for chi = e^{2 z}.
 
     >>> flow = reduced_flow(example(), 1.0, 1.0, np.array([0.0, 10.0]))
     >>> bool(np.all(flow.z[1][:, :6] < 0))        # common tokens lose attention
@@ -134,19 +165,10 @@ def reduced_flow(classes: Classes, eta_Y: float, eta_Z: float, t: Array) -> Flow
 
     K = len(classes.P)
 
-    def parts(time: float, z: Array) -> tuple[Array, Array]:
-        c = classes.attention(z.reshape(classes.P.shape))
-        f = c / np.linalg.norm(c, axis=1, keepdims=True)
-        u = float(logit(np.array(time), eta_Y, K, K))
-        gamma = (K - 1) ** 2 / K * u / (K - 1 + np.exp(u))
-        others = (f.sum(0) - f) / (K - 1)
-        g = gamma * (f - others)
-        across = g - f * np.sum(f * g, axis=1, keepdims=True)
-        return eta_Z / K * f * across, eta_Z / K * gamma * np.sum(f * others, axis=1)
-
     def right(time: float, y: Array) -> Array:
-        dz, dB = parts(time, y[:-K])
-        return np.concatenate([dz.ravel(), dB])
+        rate = eta_Z / K * float(decoder_gain(np.array(time), eta_Y, K, K))
+        dz, dB = pull(classes.attention(y[:-K].reshape(classes.P.shape)))
+        return rate * np.concatenate([dz.ravel(), dB])
 
     start = np.zeros(classes.P.size + K)
     t = np.asarray(t, dtype=np.float64)
@@ -155,30 +177,43 @@ def reduced_flow(classes: Classes, eta_Y: float, eta_Z: float, t: Array) -> Flow
     return Flow(t, z, run.y[-K:].T)
 
 
-def full_flow(classes: Classes, eta_Y: float, eta_Z: float, t: Array) -> Flow:
+def full_flow(
+    classes: Classes,
+    eta_Y: float,
+    eta_Z: float,
+    t: Array,
+    query: Array | None = None,
+    outputs: int | None = None,
+) -> Flow:
     """The coupled flow of decoder Y and attention Z (lemma 1 of the paper, classes uniform).
 
         Y' = (eta_Y/K) sum_n f_n (e_n - alpha_n)',   alpha_n = softmax(Y' f_n)
-        z_n' = (eta_Z/K) f_n * (P_perp Y (e_n - alpha_n)),   one query per class
+        z_m' = (eta_Z/K) sum_{n with query m} f_n * (P_perp Y (e_n - alpha_n))
 
-    B is not defined here and is returned as zeros.
+    `query` [K] is one per class and `outputs` K unless given; z of the result is that of the query
+    of each class.  B is not defined here and is returned as zeros.
     """
     from scipy.integrate import solve_ivp
 
     K, M = classes.P.shape
+    query = np.arange(K) if query is None else query
+    V, Q = outputs or K, int(query.max()) + 1
 
     def right(_: float, y: Array) -> Array:
-        z, Y = y[: K * M].reshape(K, M), y[K * M :].reshape(M, K)
-        c = classes.attention(z)
+        z, Y = y[: Q * M].reshape(Q, M), y[Q * M :].reshape(M, V)
+        c = classes.attention(z[query])
         f = c / np.linalg.norm(c, axis=1, keepdims=True)
         s = f @ Y
         e = np.exp(s - s.max(1, keepdims=True))
-        error = np.eye(K) - e / e.sum(1, keepdims=True)
+        error = np.eye(K, V) - e / e.sum(1, keepdims=True)
         g = error @ Y.T
         across = g - f * np.sum(f * g, axis=1, keepdims=True)
-        return np.concatenate([(eta_Z / K * f * across).ravel(), (eta_Y / K * f.T @ error).ravel()])
+        dz = np.eye(Q)[:, query] @ (f * across)
+        return np.concatenate([(eta_Z / K * dz).ravel(), (eta_Y / K * f.T @ error).ravel()])
 
     t = np.asarray(t, dtype=np.float64)
-    start = np.zeros(2 * K * M)
-    run = solve_ivp(right, (0.0, float(t[-1])), start, "LSODA", t, rtol=1e-9, atol=1e-11)
-    return Flow(t, run.y[: K * M].T.reshape(-1, K, M), np.zeros((len(t), K)))
+    run = solve_ivp(
+        right, (0.0, float(t[-1])), np.zeros((Q + V) * M), "LSODA", t, rtol=1e-9, atol=1e-11
+    )
+    z = run.y[: Q * M].T.reshape(-1, Q, M)
+    return Flow(t, z[:, query], np.zeros((len(t), K)))
