@@ -46,6 +46,23 @@ def test_pinned_value_gives_slope_one_half_and_the_constant(c: float) -> None:
     np.testing.assert_allclose(run.alpha[2], sink.logarithmic_law(times[2:])[0], atol=1e-3)
 
 
+def test_reference_values_of_the_pinned_flow() -> None:
+    """Before e^alpha is far above W the slope exceeds one half; the constant value drops out."""
+    sink = draw(0)
+    times = np.array([0.0, 1e4, 1e6, 1e8, 1e10])
+    runs = [flow(sink, np.zeros(4), np.full(8, c), times, train="alpha") for c in (0.0, 0.7)]
+    np.testing.assert_allclose(runs[0].alpha, runs[1].alpha, atol=1e-6)
+    slow = np.array(
+        [-t * sink.gradients(a, np.zeros(8))[0][0]
+         for t, a in zip(times, runs[0].alpha, strict=True)]
+    )  # fmt: skip
+    np.testing.assert_allclose(slow[1:], [2.178, 0.5292, 0.50233, 0.50023], rtol=2e-4)
+    known = [11.0795, 12.0943, 12.0284, 11.8371]
+    np.testing.assert_allclose(runs[0].alpha[-1], known, atol=6e-5)
+    law = sink.logarithmic_law(times[-1:])[0]
+    np.testing.assert_allclose(law, [11.0799, 12.0945, 12.0285, 11.8373], atol=6e-5)
+
+
 @pytest.mark.parametrize("a", [0.0, 1.5])
 def test_pinned_logits_drain_the_value(a: float) -> None:
     sink = draw(0)
@@ -56,6 +73,9 @@ def test_pinned_logits_drain_the_value(a: float) -> None:
     assert np.log(left[1] / left[2]) / (times[2] - times[1]) == pytest.approx(rate, rel=1e-2)
     assert left[3] < 1e-7 * left[0]
     np.testing.assert_allclose(run.beta.mean(axis=1), 0, atol=1e-9)
+    known = {0.0: (4.45e-4, 6.3417), 1.5: (5.151e-3, 1.4150)}[a]
+    assert rate == pytest.approx(known[0], rel=2e-3)
+    assert np.linalg.norm(sink.drained(a)) == pytest.approx(known[1], abs=1e-4)
 
 
 @given(st.integers(0, 2))

@@ -67,3 +67,21 @@ def test_linear_biases_prefer_near_tokens(T: int, slope: float) -> None:
     i = np.arange(T)
     last = causal(slope * (i[None, :] - i[:, None]))[-1]
     assert np.all(np.diff(last) > 0)
+
+
+@given(st.integers(2, 64), st.floats(1e-3, 1))
+def test_linear_biases_leave_no_sink(T: int, slope: float) -> None:
+    """Less attention on the first token than uniform rows give it, in every row."""
+    i = np.arange(T)
+    A = causal(slope * (i[None, :] - i[:, None]))
+    assert np.all(A[1:, 0] < 1 / (i[1:] + 1))
+    assert sink_weight(A) < claim(T)[0]
+
+
+@pytest.mark.parametrize("T", [2, 64])
+def test_identical_tokens_give_uniform_rows(T: int) -> None:
+    """Without positions every key has the same logit, whatever the weights: A_ti = 1/t."""
+    x = np.tile(np.random.default_rng(0).standard_normal(6), (T, 1))
+    W = np.random.default_rng(1).standard_normal((6, 6))
+    A = causal(x @ W @ x.T)
+    np.testing.assert_allclose(A, np.tri(T) / np.arange(1, T + 1)[:, None], atol=1e-14)
