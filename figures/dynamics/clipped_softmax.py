@@ -1,0 +1,117 @@
+"""What softmax pays for almost no attention, and what clipped softmax pays for exact zeros."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from dsf.figures import Table, sweep
+from dsf.solvers.interventions import clipped_range_needed, clipped_softmax, range_needed
+
+TITLE = "Clipped softmax reaches exact zeros at a finite range of logits, but flat rows start dead"
+PAPER = (
+    "To attend to almost nothing, softmax needs logits of a wide range, which breed outliers; "
+    "clip((ζ − γ) softmax + γ, 0, 1) with γ = −α/T, α from 2 to 4, gives exact zeros at a finite "
+    "one (Bondarenko et al. 2023, arXiv 2306.12929). No number is given for these curves."
+)
+DIFFERS = (
+    "Closed forms for one key that leads T − 1 equal others (left), and Gaussian logits (middle "
+    "and right). The dead rows are an observation of ours: a row that is clipped in whole gets no "
+    "gradient."
+)
+ORDER = 7
+T = 128
+RATIOS = np.geomspace(0.05, 20, 53).tolist()
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "smoke": {"draws": 200, "alphas": [0.1, 1.0, 3.2, 12.0]},
+    "default": {"draws": 2000, "alphas": RATIOS},
+    "paper": {"draws": 20000, "alphas": RATIOS},
+}
+ALPHAS = (0.0, 0.01, 0.1, 0.5)  # of the left panel; 0 is softmax
+DECADES = range(1, 17)
+SPREADS = (0.3, 1.0, 3.0)
+QUOTED = {2: 9.4, 4: 14.1, 8: 23.3, 16: 41.7}  # ranges of softmax for 10^-k
+
+
+def ranges(alpha: float) -> list[dict[str, Any]]:
+    """The gap that leaves at most 10^-k to the others."""
+    rows = []
+    for k in DECADES:
+        gap = clipped_range_needed(T, 10.0**-k, alpha) if alpha else range_needed(T, 10.0**-k)
+        rows.append({"what": "range", "decade": k, "gap": gap})
+    return rows
+
+
+def shares(spread: float, alpha: float, draws: int) -> dict[str, Any]:
+    """Share of exact zeros and of rows of zeros over Gaussian logits."""
+    s = spread * np.random.default_rng(0).standard_normal((draws, T))
+    zero = clipped_softmax(s, -alpha / T) == 0
+    return {"what": "share", "zeros": zero.mean(), "dead": zero.all(axis=1).mean()}
+
+
+def compute(profile: str) -> Table:
+    p = PARAMETERS[profile]
+    first = sweep(ranges, [{"alpha": a} for a in ALPHAS])
+    grid = [
+        {"spread": s, "alpha": a, "draws": p["draws"]} for s in SPREADS for a in [*p["alphas"], 3.2]
+    ]
+    return Table([*first, *sweep(shares, grid)])
+
+
+def measured(table: Table) -> tuple[str, str]:
+    plain = {r["decade"]: r["gap"] for r in table.where(what="range", alpha=0.0)}
+    needed = ", ".join(f"{plain[k]:.1f} (10^−{k})" for k in QUOTED)
+    stop = {a: table.where(what="range", alpha=a)[-1]["gap"] for a in ALPHAS[1:]}
+    finite = ", ".join(f"{gap:.1f} (α = {a:g})" for a, gap in stop.items())
+    dead = [table.where(what="share", alpha=3.2, spread=s)[0]["dead"] for s in SPREADS]
+    rows = ", ".join(f"{d:.3f} (std {s:g})" for s, d in zip(SPREADS, dead, strict=True))
+    text = (
+        f"T = {T}. Softmax needs a gap of {needed} to leave that much to the other keys; clipped "
+        f"softmax reaches zero at {finite}, and at any gap for α ≥ T/(T − 1). At α = 3.2 the share "
+        f"of dead rows is {rows}."
+    )
+    edge = T / (T - 1)
+    holds = (
+        all(abs(plain[k] - gap) < 0.051 for k, gap in QUOTED.items())
+        and all(abs(gap - math.log(T / a + 2 - T)) < 1e-6 for a, gap in stop.items())
+        and clipped_range_needed(T, 0.0, edge) == 0.0
+        and dead[0] > 0.9
+        and dead[-1] == 0.0
+    )
+    return text, "no number in the paper" if holds else "does not hold"
+
+
+def draw(table: Table) -> Any:
+    import matplotlib.pyplot as plt
+
+    from dsf.style import BLACK, BLUE, GREEN, GREY, ORANGE, TEXT, VERMILLION
+
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(TEXT, 2.5))
+    hues = (BLACK, BLUE, GREEN, ORANGE)
+    for a, hue in zip(ALPHAS, hues, strict=True):
+        rows = table.where(what="range", alpha=a)
+        error = [10.0**-k for k in rows.column("decade")]
+        label = "softmax" if a == 0 else f"$\\alpha$ = {a:g}"
+        left.plot(error, rows.column("gap"), color=hue, label=label)
+    left.set(xscale="log", xlabel="weight left to the other keys", ylabel="logit gap needed")
+    left.invert_xaxis()
+    left.set_ylim(0, 45)
+    left.set_title("A key that leads 127 others")
+    left.legend(loc="upper left")
+    panels = ((middle, "zeros", "share of exact zeros"), (right, "dead", "share of rows of zeros"))
+    for axes, column, label in panels:
+        axes.axvspan(2, 4, color=GREY, alpha=0.15, linewidth=0)
+        for spread, hue, line in zip(
+            SPREADS, (BLUE, VERMILLION, GREEN), ("-", "--", ":"), strict=True
+        ):
+            rows = sorted(table.where(what="share", spread=spread), key=lambda r: r["alpha"])
+            x, y = [r["alpha"] for r in rows], [r[column] for r in rows]
+            axes.plot(x, y, color=hue, linestyle=line, label=f"logits of std {spread:g}")
+        axes.set(xscale="log", xlabel="$\\alpha$ (grey: recommended)", ylabel=label)
+        axes.set_ylim(-0.03, 1.03)
+    middle.set_title("Exact zeros")
+    right.set_title("Dead rows: no gradient")
+    right.legend(loc="center left", bbox_to_anchor=(0.0, 0.8))
+    return figure
