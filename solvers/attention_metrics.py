@@ -98,8 +98,9 @@ def kurtosis(x: Array) -> float:
     """
     flat = np.asarray(x, dtype=np.float64).reshape(len(x), -1)
     centred = flat - flat.mean(axis=1, keepdims=True)
-    spread = flat.std(axis=1, ddof=1)
-    return float(np.mean(np.mean(centred**4, axis=1) / (spread**4 + 1e-6)))
+    square = centred * centred  # a power of 4 takes ten times as long
+    variance = square.sum(axis=1) / (flat.shape[1] - 1)
+    return float(np.mean(np.mean(square * square, axis=1) / (variance**2 + 1e-6)))
 
 
 def largest_kurtosis(N: int) -> float:

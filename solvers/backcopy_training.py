@@ -10,8 +10,10 @@ import numpy as np
 from dsf.solvers import attention_metrics as metrics
 from dsf.solvers.backcopy_model import UNNORMALISED, model
 from dsf.solvers.bigram_backcopy import Task
+from dsf.solvers.optimisers import Adam
 from dsf.solvers.problem import Array
 
+DECAY = 1e-4
 BLOCK = 50  # batches that are drawn in one go
 
 
@@ -27,7 +29,9 @@ def train(
     layers: int = 1,
     alpha: float = 3.0,
 ) -> list[dict[str, float]]:
-    """Train with AdamW (decay 1e-4) and `measure` at the steps in `record` and at the end.
+    """Train by AdamW and `measure` at the steps in `record` and at the end.
+
+        w <- w - rate (1e-4 w + Adam(gradient))
 
     The loss is taken at positions >= 1.  The seed sets the initialisation and the batches; the
     chain is the task's.  `attention`, `layers` and `alpha` are those of `backcopy_model.model`.
@@ -39,7 +43,11 @@ def train(
         task.V + 1, length, attention=attention, seed=seed, layers=layers, alpha=alpha, text=text
     )
     held_out = task.sequences(np.random.default_rng(1), 256, length)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=1e-4, fused=True)
+    weights = list(net.parameters())
+    flat = torch.cat([w.detach().flatten() for w in weights])
+    for w, part in zip(weights, flat.split([w.numel() for w in weights]), strict=True):
+        w.data = part.view_as(w)  # one vector holds them all, so that one update moves them all
+    direction = Adam()
     found = []
     for step, tokens in enumerate(batches(task, seed, steps, batch, length)):
         if step in record:
@@ -47,9 +55,9 @@ def train(
         x = torch.from_numpy(tokens)
         y, _ = net(x[:, :-1])
         loss = torch.nn.functional.cross_entropy(y[:, 1:].flatten(0, 1), x[:, 2:].flatten())
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+        gradients = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+        step_taken = direction(torch.cat([g.flatten() for g in gradients]))
+        flat -= rate * (DECAY * flat + step_taken)
     return [*found, {"step": steps, **measure(net, task, held_out, attention)}]
 
 
@@ -76,7 +84,8 @@ def measure(
     start_other, start_trigger   mean attention on the start token, as it is
     share_other           the same for non-triggers; rows of |A| scaled to sum to one where the
                           kind of attention does not normalise (relu, sigmoid)
-    alpha_1               mean over all queries of that share (`attention_metrics.sink_weight`)
+    alpha_1, weight_1     mean over all queries of that share, and of the attention as it is
+                          (`attention_metrics.sink_weight`)
     row_sum               mean sum of a row of A
     previous_trigger      mean attention of triggers on the previous token
     value_start, value_other   mean norm of the values after the output projection
@@ -109,6 +118,7 @@ def measure(
     found["start_trigger"] = float(A[:, 2:, 0][trigger].mean())
     found["share_other"] = float(share[:, 2:, 0][~trigger].mean())
     found["alpha_1"] = float(metrics.sink_weight(share).mean())
+    found["weight_1"] = float(metrics.sink_weight(A).mean())
     found["row_sum"] = float(A.sum(axis=-1).mean())
     found["previous_trigger"] = float(np.diagonal(A, -1, 1, 2)[:, 1:][trigger].mean())
     first, rest = metrics.value_norm(seen["values"]).mean(axis=0)

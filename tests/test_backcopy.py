@@ -285,6 +285,7 @@ def test_measures_against_loops():
         assert found["alpha_1"] == pytest.approx(
             metrics.sink_weight(metrics.normalised_magnitude(A)).mean()
         )
+        assert found["weight_1"] == pytest.approx(np.mean(A[:, :, 0]))
         if attention == "gate":
             assert found["gate_other"] == pytest.approx(mean["gate_other"], rel=1e-5)
             assert found["gate_trigger"] == pytest.approx(mean["gate_trigger"], rel=1e-5)

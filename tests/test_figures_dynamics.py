@@ -20,7 +20,7 @@ from dsf.solvers.sequence_classes import descend, syn
 
 NAMES = (
     "scan_snap_growth", "sink_flows", "syn_small", "syn_medium", "syn_adam", "bigram_backcopy",
-    "entropy_dilution", "adam_vs_sgd",
+    "sink_operations", "deconstructed", "entropy_dilution", "adam_vs_sgd",
 )  # fmt: skip
 KNOWN = {  # verdict of each figure in the smoke profile; another one has to be looked at
     "scan_snap_growth": "agrees in part",
@@ -29,6 +29,8 @@ KNOWN = {  # verdict of each figure in the smoke profile; another one has to be 
     "syn_medium": "agrees",
     "syn_adam": "agrees in part",
     "bigram_backcopy": "no number in the paper",  # twenty steps are too few to judge
+    "sink_operations": "no number in the paper",  # nor here
+    "deconstructed": "no number in the paper",
     "entropy_dilution": "no number in the paper",
     "adam_vs_sgd": "agrees",
 }

@@ -23,7 +23,8 @@ DIFFERS = (
     "100 000 steps of batch 512 in the paper. The strength of the sink depends on the seed; all "
     "seeds are shown. Large embeddings are part of the recipe: with small ones attention can "
     "serve the bigram part and no sink appears. ReLU weights are scaled to sum to one in the "
-    "left panel."
+    "first panel. Grey bars: an earlier run of the recipe with other random numbers, 3000 steps "
+    "and 5 seeds."
 )
 ORDER = 4
 PARAMETERS: dict[str, dict[str, Any]] = {
@@ -35,6 +36,12 @@ LENGTH = 48
 NAMES = {"softmax": "softmax", "relu": "ReLU"}
 MARKS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)  # parts of the run at which we measure
 SINK = 4  # a sink has this many times the uniform share; the same for both kinds of attention
+EARLIER = {  # an independent run of this recipe: softmax, 3000 steps, lowest and highest of 5 seeds
+    "bigram": (0.0057, 0.0098), "backcopy": (0.0035, 0.0047),
+    "no_attention_bigram": (0.015, 0.025), "no_attention_backcopy": (3.9, 4.9),
+    "no_mlp_bigram": (0.74, 0.81), "no_mlp_backcopy": (0.75, 1.27),
+    "share_other": (0.356, 0.941), "delta": (3.5, 13.3), "ratio": (0.17, 0.55),
+}  # fmt: skip
 UNIFORM = float(np.mean([1 / (i + 1) for i in range(2, LENGTH)]))
 
 
@@ -81,6 +88,12 @@ def measured(table: Table) -> tuple[str, str]:
         f"start logit (softmax) has the mean {span(soft.column('delta'))} and the standard "
         f"deviation {span(soft.column('delta_spread'))} over tokens."
     )
+    within = [
+        f"{name.replace('_', ' ')} {low:g} to {high:g}"
+        for name, (low, high) in EARLIER.items()
+        if name.startswith("no_")
+    ]
+    text += f" Earlier run: {', '.join(within)}."
     learned = max(r["backcopy"] for r in (*soft, *relu)) < 0.2
     if not learned:
         return f"Too few steps to judge: the task is not learned. {text}", "no number in the paper"
@@ -110,36 +123,47 @@ def draw(table: Table) -> Any:
 
     from dsf.style import BLACK, GREY, TEXT, VERMILLION
 
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(TEXT, 2.6))
-    hues = {"softmax": BLACK, "relu": VERMILLION}
-    lines = {"softmax": "-", "relu": "--"}
+    figure, ((share, ratio), (lead, losses)) = plt.subplots(2, 2, figsize=(TEXT, 4.6))
+    looks = {
+        "softmax": {"color": BLACK, "linestyle": "-", "marker": "o"},
+        "relu": {"color": VERMILLION, "linestyle": "--", "marker": "s"},
+    }
     for attention, name in NAMES.items():
         for i, seed in enumerate(table.values("seed")):
             rows = table.where(attention=attention, seed=seed)
-            look = {"color": hues[attention], "linestyle": lines[attention], "marker": "o"}
-            label = name if i == 0 else None
+            look = {**looks[attention], "label": name if i == 0 else None}
             x = rows.column("step")
-            left.plot(x, rows.column("share_other"), label=label, **look)
-            ratio = [r["value_start"] / r["value_other"] for r in rows]
-            right.plot(x, ratio, **look)
-    left.axhline(UNIFORM, color=GREY, linestyle=":", label="uniform")
-    left.set(xlabel="step", ylabel="share on the start token", ylim=(0, 1))
-    left.set_title("Other tokens on the start token")
-    left.legend(loc="upper left")
-    right.axhline(1, color=GREY, linestyle=":")
-    right.set(xlabel="step", ylabel="value norm, start / others", ylim=(0, None))
-    right.set_title("Value of the start token")
+            share.plot(x, rows.column("share_other"), **look)
+            ratio.plot(x, [r["value_start"] / r["value_other"] for r in rows], **look)
+            if attention == "softmax":
+                delta, spread = (np.array(rows.column(c)) for c in ("delta", "delta_spread"))
+                lead.plot(x, delta, **look)
+                lead.fill_between(x, delta - spread, delta + spread, color=BLACK, alpha=0.1, lw=0)
+    share.axhline(UNIFORM, color=GREY, linestyle=":", label="uniform rows")
+    share.set(xlabel="step", ylabel="share of the attention", ylim=(0, 1))
+    share.set_title("Non-triggers look at the start token")
+    share.legend(loc="upper left")
+    ratio.axhline(1, color=GREY, linestyle=":")
+    ratio.set(xlabel="step", ylabel="value norm, start / others", ylim=(0, None))
+    ratio.set_title("The value of the start token drains")
+    lead.axhline(0, color=GREY, linestyle=":")
+    lead.set(xlabel="step", ylabel="Δ logit (shaded: ± std over tokens)")
+    lead.set_title("Softmax: lead of the start token's logit")
     soft = final(table, "softmax")
     variants = (("", "whole"), ("no_attention_", "no attention"), ("no_mlp_", "no MLP"))
-    for j, (part, mark) in enumerate((("bigram", "o"), ("backcopy", "s"))):
+    parts = (("bigram", "o", BLACK), ("backcopy", "s", VERMILLION))
+    for j, (part, mark, hue) in enumerate(parts):
         for k, (prefix, _) in enumerate(variants):
+            x = k + 0.3 * (j - 0.5)
             y = soft.column(prefix + part)
-            x = [k + 0.24 * (j - 0.5)] * len(y)
+            losses.plot([x, x], EARLIER[prefix + part], color=GREY, alpha=0.4, linewidth=9)
             label = part if k == 0 else None
-            color = (BLACK, VERMILLION)[j]
-            middle.plot(x, y, mark, color=color, markerfacecolor="none", label=label)
-    middle.set_xticks(range(len(variants)), [name for _, name in variants])
-    middle.set(yscale="log", ylabel="loss (bigram: above the oracle)", xlim=(-0.5, 2.5))
-    middle.set_title("Softmax, parts left out")
-    middle.legend(loc="upper left")
+            losses.plot(
+                [x] * len(y), y, mark, color=hue, markerfacecolor="none", label=label, zorder=3
+            )
+    losses.plot([], [], color=GREY, alpha=0.4, linewidth=6, label="earlier run")
+    losses.set_xticks(range(len(variants)), [name for _, name in variants])
+    losses.set(yscale="log", ylabel="loss (bigram: above the oracle)", xlim=(-0.5, 2.5))
+    losses.set_title("Softmax: parts left out")
+    losses.legend(loc="upper left")
     return figure
