@@ -7,7 +7,7 @@ import pytest
 
 from dsf.solvers import attention_svm
 from dsf.solvers.descent import descend
-from dsf.solvers.instances import named
+from dsf.solvers.instances import gradient, named
 from dsf.theory_tests import judge
 
 statement = (
@@ -37,6 +37,36 @@ def claim(name: str = "A", steps: int = 30_000) -> list:
         (size[1] / (0.1 * steps), 1.0, 0.01),
         (margin, 1.0, 5e-3),
     ]
+
+
+def test_sparsification_is_exponential():
+    """-log(1 - s_opt)/|W|, the rate at which attention leaves other tokens, tends to 1/|W_mm|."""
+    i = named("B")
+    target = attention_svm(i.X, i.z, i.optimal)
+    W = descend(np.zeros((1, 10, 10)), i.X[None], i.z[None], i.scores[None], record=(1000, 10_000))
+    found = []
+    for w in W[0]:
+        a = np.einsum("itd,de,ie->it", i.X, w, i.z)
+        others = np.where(np.arange(8) == i.optimal[:, None], -np.inf, a)
+        log_left = np.logaddexp.reduce(others, axis=1) - np.logaddexp.reduce(a, axis=1)
+        found.append(-log_left.max() / np.linalg.norm(w) * target.value)
+    assert abs(found[1] - 1) < 0.02
+    assert abs(found[1] - 1) < 0.2 * abs(found[0] - 1)
+
+
+def test_plain_descent_grows_like_the_logarithm():
+    """Without normalisation |W| grows by |W_mm| log 10 whenever the number of steps does tenfold;
+    the error of the direction falls like 1/log^2 k instead of 1/k^2."""
+    i = named("A")
+    target = attention_svm(i.X, i.z, i.optimal)
+    W, size, off = np.zeros((2, 2)), [], []
+    for step in range(1, 20_001):
+        W = W - gradient(W, i.X, i.z, i.scores)
+        if step in (2000, 20_000):
+            size.append(float(np.linalg.norm(W)))
+            off.append(1 - float(np.sum(W * target.W)) / size[-1] / target.value)
+    assert abs((size[1] - size[0]) / (target.value * np.log(10.0)) - 1) < 0.1
+    assert 0.2 < off[1] / off[0] < 1.0  # normalised: 0.01
 
 
 @pytest.mark.parametrize("name", CONSTANT)

@@ -37,6 +37,7 @@ def claim(seed: int = 0, norm: str = "frobenius", c: float = 3.0) -> list:
         (turned.value, s.value, near),
         (c * scaled.value, s.value, near),
         (shifted.value, s.value, near * (1.0 if exact else 10.0)),
+        (shifted.problem.matrix(), s.problem.matrix(), 1e-13),  # the same rows
         turned.certificate,
         scaled.certificate,
     ]
@@ -65,6 +66,15 @@ def test_more_constraints_never_lower_the_norm(seed):
     s = attention_svm(i.X, i.z, i.optimal)
     fewer = attention_svm(i.X[:2], i.z[:2], i.optimal[:2])
     assert 1.0 / fewer.upper <= s.value or s.feasible is False
+
+
+@given(st.integers(0, 10**6))
+def test_a_further_token_never_lowers_the_norm(seed):
+    i = draw(seed, 3, 4, 5)
+    s = attention_svm(i.X, i.z, i.optimal)
+    extra = np.random.default_rng(seed).standard_normal((3, 1, 5))
+    more = attention_svm(np.concatenate([i.X, extra], axis=1), i.z, i.optimal)
+    assert more.feasible is False or (s.feasible and 1.0 / s.upper <= more.value)
 
 
 @given(st.integers(0, 10**6))

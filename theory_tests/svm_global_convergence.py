@@ -16,7 +16,8 @@ statement = (
     "out that gives a sample a margin below minus that of the others never repairs it."
 )
 reference = (
-    "tarzanagh2023, global convergence of gradient descent, assumption B.2; the limit is ours"
+    "tarzanagh2023, global convergence of gradient descent, assumptions B.1 (a test) and B.2; the "
+    "limit is ours"
 )
 falsified_by = "an instance with equal scores, started at zero, whose correlation stays below 1"
 
@@ -50,6 +51,24 @@ def claim(start: float = 0.0, instances: int = 10, steps: int = 5000) -> list:
 def test_from_zero_and_near(start):
     judgement = judge(claim(start))
     assert judgement.holds, "\n".join(judgement.lines)
+
+
+def test_every_token_a_support_vector():
+    """Assumption B.1, general scores: three instances of d = 40 on which every margin is 1."""
+    runs, targets, seed = [], [], 0
+    while len(runs) < 3:
+        i = draw(seed, 3, 3, 40)
+        s = attention_svm(i.X, i.z, i.optimal)
+        if s.W is not None and s.slack.max() < 1e-10:
+            runs.append(i)
+            targets.append(s.W / s.value)
+        seed += 1
+    X, z, scores = (np.array([getattr(i, k) for i in runs]) for k in ("X", "z", "scores"))
+    W = descend(np.zeros((3, 40, 40)), X, z, scores, record=(400, 2000))
+    size = np.linalg.norm(W, axis=(2, 3))
+    off = 1.0 - np.einsum("srde,sde->sr", W, np.array(targets)) / size
+    assert off[:, 1].max() < 1e-3 and np.all(off[:, 1] < 0.2 * off[:, 0])
+    assert np.all(size[:, 1] > 4 * size[:, 0])
 
 
 def test_a_far_start_is_never_repaired():

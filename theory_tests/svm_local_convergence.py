@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dsf.solvers import attention_svm
-from dsf.solvers.descent import descend
+from dsf.solvers.descent import descend, scaled_gradient
 from dsf.solvers.instances import attention, named
 from dsf.theory_tests import judge
 
@@ -49,6 +49,29 @@ def _train(i, W0: np.ndarray, steps: int) -> np.ndarray:
 def test_three_starts(selection):
     judgement = judge(claim(selection))
     assert judgement.holds, "\n".join(judgement.lines)
+
+
+@pytest.mark.parametrize(("selection", "sign"), [((1, 2), -1), ((2, 2), -1), ((0, 2), 1)])
+def test_the_gradient_inside_the_cone(selection, sign):
+    """<grad L, W_a> < 0 for |W| = 10, 100, 1000, corr(W, W_a) >= 0.99: no stationary point.
+
+    For (0, 2) it is positive at some W of every size.
+    """
+    i = named("A")
+    axis = _direction(i, selection)
+    rng = np.random.default_rng(0)
+    largest = []
+    for size in (10.0, 100.0, 1000.0):
+        E = rng.standard_normal((200, 2, 2))
+        E -= np.sum(E * axis, axis=(1, 2), keepdims=True) * axis
+        E /= np.linalg.norm(E, axis=(1, 2), keepdims=True)
+        c = rng.uniform(0.99, 1.0, (200, 1, 1))
+        W = size * (c * axis + np.sqrt(1 - c**2) * E)
+        data = [np.broadcast_to(x, (200, *x.shape)) for x in (i.X, i.z, i.scores)]
+        G, _ = scaled_gradient(W, *data)
+        cosine = np.sum(G * axis, axis=(1, 2)) / np.linalg.norm(G, axis=(1, 2))
+        largest.append(cosine.max())
+    assert np.all(sign * np.array(largest) > 0.1)
 
 
 def test_sixty_random_starts():
