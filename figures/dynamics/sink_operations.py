@@ -42,7 +42,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
             "softmax", "sigmoid, normalised", "ReLU", "sigmoid", "key bias", "clipped, α = 2",
             "clipped, α = 3", "clipped, α = 4", "gate", "gate per head", "gate on values",
         ],
-        "steps": 2000, "batch": 64, "seeds": 3,
+        "steps": 1500, "batch": 64, "seeds": 3,
     },
 }  # fmt: skip
 LENGTH = 48
