@@ -20,7 +20,9 @@ from dsf.solvers.sequence_classes import descend, syn
 
 NAMES = (
     "scan_snap_growth", "sink_flows", "syn_small", "syn_medium", "syn_adam", "bigram_backcopy",
-    "sink_operations", "deconstructed", "entropy_dilution", "adam_vs_sgd",
+    "sink_operations", "deconstructed", "deconstructed_maps", "entropy_dilution",
+    "ssa_matrix_norm", "adam_vs_sgd", "clipped_softmax", "gate_positions", "visual_sinks",
+    "soft_injection",
 )  # fmt: skip
 KNOWN = {  # verdict of each figure in the smoke profile; another one has to be looked at
     "scan_snap_growth": "agrees in part",
@@ -32,7 +34,13 @@ KNOWN = {  # verdict of each figure in the smoke profile; another one has to be 
     "sink_operations": "no number in the paper",  # nor here
     "deconstructed": "no number in the paper",
     "entropy_dilution": "no number in the paper",
+    "ssa_matrix_norm": "no number in the paper",
     "adam_vs_sgd": "agrees",
+    "clipped_softmax": "no number in the paper",
+    "gate_positions": "no number in the paper",
+    "visual_sinks": "no number in the paper",
+    "soft_injection": "no number in the paper",
+    "deconstructed_maps": "no number in the paper",
 }
 
 
@@ -79,6 +87,12 @@ def test_every_figure_is_computed_judged_and_drawn(name):
         ("syn_small", "loss", 2.0),
         ("syn_medium", "entropy", -1.0),
         ("entropy_dilution", "weight", -1.0),
+        ("ssa_matrix_norm", "kl", -1.0),
+        ("clipped_softmax", "gap", 1.01),
+        ("gate_positions", "rank", 2),
+        ("visual_sinks", "least_leading", -1.0),
+        ("soft_injection", "law", 1.5),
+        ("deconstructed_maps", "copied", 0.5),
     ],
 )
 def test_a_figure_says_when_its_numbers_are_wrong(name, column, factor):

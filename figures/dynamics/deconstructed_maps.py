@@ -31,7 +31,7 @@ DIFFERS = (
     "change sign: its entropy is that of |A|, its ‖A‖_F leaves the axis, and its heads are all the "
     "same, because it ignores the length of queries and keys."
 )
-ORDER = 11
+ORDER = 4.8
 T, WIDTH, HEADS, SHARPNESS = 64, 32, 4, (4.0, 8.0, 16.0, 32.0)
 NAMES = [
     "standard", "taylor", "approximate", "non-approximate", "RndEmbQK", "FixedSeqQK", "StaticEmbQK",
