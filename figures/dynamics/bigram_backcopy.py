@@ -156,12 +156,13 @@ def draw(table: Table) -> Any:
         for k, (prefix, _) in enumerate(variants):
             x = k + 0.3 * (j - 0.5)
             y = soft.column(prefix + part)
-            losses.plot([x, x], EARLIER[prefix + part], color=GREY, alpha=0.4, linewidth=9)
+            low, high = EARLIER[prefix + part]
+            name = "earlier run" if j == k == 0 else None
+            losses.bar(x, high - low, 0.2, low, color=GREY, alpha=0.4, label=name)
             label = part if k == 0 else None
             losses.plot(
                 [x] * len(y), y, mark, color=hue, markerfacecolor="none", label=label, zorder=3
             )
-    losses.plot([], [], color=GREY, alpha=0.4, linewidth=6, label="earlier run")
     losses.set_xticks(range(len(variants)), [name for _, name in variants])
     losses.set(yscale="log", ylabel="loss (bigram: above the oracle)", xlim=(-0.5, 2.5))
     losses.set_title("Softmax: parts left out")

@@ -126,6 +126,7 @@ def draw(table: Table) -> Any:
         panel.grid(axis="y", visible=False)
     limit = table[0]["no_copy"]
     panels[1].axvline(limit, color=GREY, linestyle="--")
-    panels[1].text(limit, 0.5, "one token\nat a time ", ha="right", fontsize="small", color=GREY)
+    top = len(variants) - 1
+    panels[1].text(limit, top, "one token\nat a time ", ha="right", va="center", color=GREY)
     panels[0].set_yticks(places, variants)
     return figure
