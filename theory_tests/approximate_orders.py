@@ -35,7 +35,7 @@ def claim(T: int = 40, d: int = 4, p: int = 3, seed: int = 0) -> list:
     """Row sums, the recurrence, and the three linear attentions."""
     q, k, v = tokens(T, d, p, seed)
     A = approximate(q, k)
-    tolerance = 1e-12 * size(q, k) ** 2
+    tolerance = 1e-13 * size(q, k) ** 2
     family = dsf.linear_attn(normalise=True)
     ones = np.ones((T, 1))
     parts = [run(family, q=a, k=b, v=v) for a, b in ((ones, ones), (q, k), (q * q, k * k))]

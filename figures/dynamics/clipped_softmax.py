@@ -106,8 +106,8 @@ def draw(table: Table) -> Any:
         for spread, hue, line in zip(
             SPREADS, (BLUE, VERMILLION, GREEN), ("-", "--", ":"), strict=True
         ):
-            rows = sorted(table.where(what="share", spread=spread), key=lambda r: r["alpha"])
-            x, y = [r["alpha"] for r in rows], [r[column] for r in rows]
+            points = sorted(table.where(what="share", spread=spread), key=lambda r: r["alpha"])
+            x, y = [r["alpha"] for r in points], [r[column] for r in points]
             axes.plot(x, y, color=hue, linestyle=line, label=f"logits of std {spread:g}")
         axes.set(xscale="log", xlabel="$\\alpha$ (grey: recommended)", ylabel=label)
         axes.set_ylim(-0.03, 1.03)
