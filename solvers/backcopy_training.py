@@ -13,7 +13,6 @@ from dsf.solvers.bigram_backcopy import Task
 from dsf.solvers.optimisers import Adam
 from dsf.solvers.problem import Array
 
-DECAY = 1e-4
 BLOCK = 50  # batches that are drawn in one go
 
 
@@ -25,13 +24,14 @@ def train(
     length: int = 48,
     batch: int = 64,
     rate: float = 1e-3,
+    decay: float = 1e-4,
     record: tuple[int, ...] = (),
     layers: int = 1,
     alpha: float = 3.0,
 ) -> list[dict[str, float]]:
     """Train by AdamW and `measure` at the steps in `record` and at the end.
 
-        w <- w - rate (1e-4 w + Adam(gradient))
+        w <- w - rate (decay w + Adam(gradient))
 
     The loss is taken at positions >= 1.  The seed sets the initialisation and the batches; the
     chain is the task's.  `attention`, `layers` and `alpha` are those of `backcopy_model.model`.
@@ -57,7 +57,7 @@ def train(
         loss = torch.nn.functional.cross_entropy(y[:, 1:].flatten(0, 1), x[:, 2:].flatten())
         gradients = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
         step_taken = direction(torch.cat([g.flatten() for g in gradients]))
-        flat -= rate * (DECAY * flat + step_taken)
+        flat -= rate * (decay * flat + step_taken)
     return [*found, {"step": steps, **measure(net, task, held_out, attention)}]
 
 

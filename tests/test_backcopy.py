@@ -200,13 +200,14 @@ def plain_loss(net, x):
     return torch.nn.functional.cross_entropy(y[:, 1:].flatten(0, 1), x[:, 2:].flatten())
 
 
-def test_five_steps_are_five_plain_steps():
-    """Distinct pairs, the blocked MLP, values projected first and the fused optimiser change the
+@pytest.mark.parametrize("decay", [1e-4, 10.0])
+def test_five_steps_are_five_plain_steps(decay):
+    """Distinct pairs, the blocked MLP, values projected first and one vector of weights change the
     rounding and nothing else."""
     task, length = draw_task(), 12
-    found = train(task, steps=5, length=length, batch=32)[-1]
+    found = train(task, steps=5, length=length, batch=32, decay=decay)[-1]
     net = model(task.V + 1, length)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=1e-4, foreach=False)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=decay, foreach=False)
     for tokens in batches(task, 0, 5, 32, length):
         loss = plain_loss(net, torch.from_numpy(tokens))
         optimiser.zero_grad()

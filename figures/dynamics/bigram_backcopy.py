@@ -154,15 +154,14 @@ def draw(table: Table) -> Any:
     parts = (("bigram", "o", BLACK), ("backcopy", "s", VERMILLION))
     for j, (part, mark, hue) in enumerate(parts):
         for k, (prefix, _) in enumerate(variants):
-            x = k + 0.3 * (j - 0.5)
-            y = soft.column(prefix + part)
+            at = k + 0.3 * (j - 0.5)
             low, high = EARLIER[prefix + part]
-            name = "earlier run" if j == k == 0 else None
-            losses.bar(x, high - low, 0.2, low, color=GREY, alpha=0.4, label=name)
+            bar = "earlier run" if j == k == 0 else None
+            losses.bar(at, high - low, 0.2, low, color=GREY, alpha=0.4, label=bar)
+            y = soft.column(prefix + part)
             label = part if k == 0 else None
-            losses.plot(
-                [x] * len(y), y, mark, color=hue, markerfacecolor="none", label=label, zorder=3
-            )
+            look = {"color": hue, "markerfacecolor": "none", "label": label, "zorder": 3}
+            losses.plot([at] * len(y), y, mark, **look)
     losses.set_xticks(range(len(variants)), [name for _, name in variants])
     losses.set(yscale="log", ylabel="loss (bigram: above the oracle)", xlim=(-0.5, 2.5))
     losses.set_title("Softmax: parts left out")
