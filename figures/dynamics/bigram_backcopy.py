@@ -37,11 +37,16 @@ NAMES = {"softmax": "softmax", "relu": "ReLU"}
 MARKS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)  # parts of the run at which we measure
 SINK = 4  # a sink has this many times the uniform share; the same for both kinds of attention
 EARLIER = {  # an independent run of this recipe: softmax, 3000 steps, lowest and highest of 5 seeds
-    "bigram": (0.0057, 0.0098), "backcopy": (0.0035, 0.0047),
-    "no_attention_bigram": (0.015, 0.025), "no_attention_backcopy": (3.9, 4.9),
-    "no_mlp_bigram": (0.74, 0.81), "no_mlp_backcopy": (0.75, 1.27),
-    "share_other": (0.356, 0.941), "delta": (3.5, 13.3), "ratio": (0.17, 0.55),
-}  # fmt: skip
+    "bigram": (0.0057, 0.0098),
+    "backcopy": (0.0035, 0.0047),
+    "bigram without attention": (0.015, 0.025),
+    "backcopy without attention": (3.9, 4.9),
+    "bigram without the MLP": (0.74, 0.81),
+    "backcopy without the MLP": (0.75, 1.27),
+    "share on the start token": (0.356, 0.941),
+    "value ratio": (0.17, 0.55),
+    "lead of the start logit": (3.5, 13.3),
+}
 UNIFORM = float(np.mean([1 / (i + 1) for i in range(2, LENGTH)]))
 
 
@@ -88,12 +93,8 @@ def measured(table: Table) -> tuple[str, str]:
         f"start logit (softmax) has the mean {span(soft.column('delta'))} and the standard "
         f"deviation {span(soft.column('delta_spread'))} over tokens."
     )
-    within = [
-        f"{name.replace('_', ' ')} {low:g} to {high:g}"
-        for name, (low, high) in EARLIER.items()
-        if name.startswith("no_")
-    ]
-    text += f" Earlier run: {', '.join(within)}."
+    within = [f"{name} {low:g} to {high:g}" for name, (low, high) in EARLIER.items()]
+    text += f" Earlier run, softmax, 3000 steps: {'; '.join(within)}."
     learned = max(r["backcopy"] for r in (*soft, *relu)) < 0.2
     if not learned:
         return f"Too few steps to judge: the task is not learned. {text}", "no number in the paper"
@@ -150,19 +151,22 @@ def draw(table: Table) -> Any:
     lead.set(xlabel="step", ylabel="Δ logit (shaded: ± std over tokens)")
     lead.set_title("Softmax: lead of the start token's logit")
     soft = final(table, "softmax")
-    variants = (("", "whole"), ("no_attention_", "no attention"), ("no_mlp_", "no MLP"))
+    variants = (
+        ("", "", "whole"),
+        ("no_attention_", " without attention", "no attention"),
+        ("no_mlp_", " without the MLP", "no MLP"),
+    )
     parts = (("bigram", "o", BLACK), ("backcopy", "s", VERMILLION))
     for j, (part, mark, hue) in enumerate(parts):
-        for k, (prefix, _) in enumerate(variants):
+        for k, (prefix, ending, _) in enumerate(variants):
             at = k + 0.3 * (j - 0.5)
-            low, high = EARLIER[prefix + part]
+            low, high = EARLIER[part + ending]
             bar = "earlier run" if j == k == 0 else None
             losses.bar(at, high - low, 0.2, low, color=GREY, alpha=0.4, label=bar)
             y = soft.column(prefix + part)
             label = part if k == 0 else None
-            look = {"color": hue, "markerfacecolor": "none", "label": label, "zorder": 3}
-            losses.plot([at] * len(y), y, mark, **look)
-    losses.set_xticks(range(len(variants)), [name for _, name in variants])
+            losses.plot([at] * len(y), y, mark, color=hue, mfc="none", label=label, zorder=3)
+    losses.set_xticks(range(len(variants)), [name for *_, name in variants])
     losses.set(yscale="log", ylabel="loss (bigram: above the oracle)", xlim=(-0.5, 2.5))
     losses.set_title("Softmax: parts left out")
     losses.legend(loc="upper left")
