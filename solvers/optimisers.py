@@ -25,17 +25,17 @@ class Momentum:
 class Adam:
     """Mean over root mean square of the directions, both corrected for their start at zero.
 
-        m = b1 m + (1 - b1) d,   s = b2 s + (1 - b2) d^2,   step = m^ / (sqrt(s^) + 1e-8)
+        m = b1 m + (1 - b1) d,   s = b2 s + (1 - b2) d^2,   step = m^ / (sqrt(s^) + eps)
 
-    Kingma and Ba 2014 (arXiv 1412.6980), with b1 = 0.9 and b2 = 0.999.
+    Kingma and Ba 2014 (arXiv 1412.6980), with b1 = 0.9, b2 = 0.999, eps = 1e-8.
 
     >>> rule = Adam()
     >>> round(rule(3.0), 6), round(rule(-3.0), 6)     # the first step has size one
     (1.0, -0.052632)
     """
 
-    def __init__(self, b1: float = 0.9, b2: float = 0.999) -> None:
-        self.b1, self.b2 = b1, b2
+    def __init__(self, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> None:
+        self.b1, self.b2, self.eps = b1, b2, eps
         self.steps = 0
         self.first: Any = 0.0
         self.second: Any = 0.0
@@ -46,4 +46,4 @@ class Adam:
         self.second = self.b2 * self.second + (1 - self.b2) * d * d
         mean = self.first / (1 - self.b1**self.steps)
         square = self.second / (1 - self.b2**self.steps)
-        return mean / (square**0.5 + 1e-8)
+        return mean / (square**0.5 + self.eps)

@@ -20,10 +20,11 @@ from dsf.errors import UnknownNameError
 from dsf.solvers.optimisers import Adam, Momentum
 from dsf.solvers.problem import Array
 
-RATES = {"sgd": 0.1, "adam": 3e-3}
+RATES = {"sgd": 0.1, "adam": 3e-3, "adam without eps": 3e-3}
 _RULES: dict[str, Callable[[], Callable[[float], float]]] = {
     "sgd": lambda: Momentum(0.0),
     "adam": Adam,
+    "adam without eps": lambda: Adam(eps=0.0),
 }
 
 
@@ -44,6 +45,9 @@ def descent(y: float, m: float, c: float) -> tuple[float, float]:
 def train(optimiser: str, steps: int, start: float = 0.5, c: float = 0.5) -> Array:
     """(y, m) after every step of "sgd" (rate 0.1) or "adam" (rate 0.003), [steps+1 2].
 
+    "adam without eps" leaves out the 1e-8 in Adam's denominator, which stops the growth once the
+    gradient, about e^{-y}, is smaller.
+
     >>> train("sgd", 1000)[-1].round(2)
     array([4.83, 1.82])
     """
@@ -60,7 +64,7 @@ def forced(optimiser: str, steps: int, start: float = 10.0, rate: float = 0.3) -
     def given(t: int, x: list[float]) -> tuple[float]:
         return (math.log(t) / (t * x[0] ** 3),)
 
-    rates = {"sgd": rate, "adam": rate}
+    rates = {"sgd": rate, "adam": rate}  # the first step is 0, so Adam needs its eps
     return _steps(optimiser, rates, (start,), given, steps)[:, 0]
 
 

@@ -59,3 +59,13 @@ def test_the_logit_grows_like_the_logarithm_of_time_under_gradient_steps() -> No
     """loss = e^{-y nu} with nu -> 1 gives y' = e^{-y}: one ln 10 per decade."""
     y = train("sgd", 100_000)[:, 0]
     np.testing.assert_allclose(np.diff(y[[1000, 10_000, 100_000]]), np.log(10), rtol=0.02)
+
+
+def test_the_end_of_the_growth_is_the_eps_of_adam() -> None:
+    """Without it y grows on at one rate; with it y stops near the y at which e^{-y} = 1e-8."""
+    bare = train("adam without eps", 100_000)[:, 0]
+    assert bare[100_000] - bare[60_000] == pytest.approx(bare[60_000] - bare[20_000], rel=0.01)
+    y = train("adam", 100_000)[:, 0]
+    reached = np.searchsorted(y, np.log(1e8))
+    np.testing.assert_allclose(y[: reached // 2], bare[: reached // 2], rtol=1e-4)
+    assert y[100_000] - y[60_000] < 0.1 * (bare[100_000] - bare[60_000])
