@@ -17,7 +17,7 @@ statement = (
     "state has p + 2(d p + d) numbers. The second denominator only grows; the first changes sign, "
     "and near a zero of it weights have no bound. The row does not change under q -> c q."
 )
-reference = "arXiv 2510.11602, the approximate variant as written; derived here"
+reference = "xue2025 (arXiv 2510.11602), the approximate variant as written; derived here"
 falsified_by = "another row sum, a positive first denominator on every draw, or bounded weights"
 
 

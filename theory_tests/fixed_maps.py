@@ -14,7 +14,7 @@ statement = (
     "linear in its input: f(x + y) = f(x) + f(y). With queries and keys from the token embeddings "
     "(StaticEmbQK) all maps are known before the first layer runs, and only the input moves them."
 )
-reference = "arXiv 2510.11602; the linearity is derived here"
+reference = "xue2025 (arXiv 2510.11602); the linearity is derived here"
 falsified_by = "an additivity defect with fixed maps, or none with standard attention"
 
 T, D, LAYERS = 12, 6, 3

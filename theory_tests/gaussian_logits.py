@@ -16,7 +16,7 @@ statement = (
     "tau^2/2, c sqrt(log n) keeps its share, and c log n freezes every row: log n is the right "
     "order for bounded logits only."
 )
-reference = "the random energy model (Derrida 1981); applied to zhang2024 (arXiv 2411.12892)"
+reference = "derrida1981, the random energy model; zhang2024 (arXiv 2411.12892) for the scale"
 falsified_by = "a share of the entropy off 1 - b^2 by more than its corrections at finite n"
 
 

@@ -18,7 +18,7 @@ statement = (
     "a denominator that only grows. As a function of its query, with the logits of the keys fixed, "
     "a row is constant; q_i enters row i through the weight of key i alone."
 )
-reference = "arXiv 2510.11602, the non-approximate variant; the identities are derived here"
+reference = "xue2025 (arXiv 2510.11602), non-approximate; the identities are derived here"
 falsified_by = "a recurrence off the map, or weights on the past whose ratios move with q_i"
 
 

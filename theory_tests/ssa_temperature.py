@@ -43,12 +43,12 @@ def test_log_temperature_keeps_the_weight_and_a_constant_one_loses_it(gap: float
 @given(st.integers(2, 10**6), st.floats(0, 30), st.integers(0, 99))
 def test_a_range_of_logits_bounds_the_largest_weight(n: int, gap: float, seed: int) -> None:
     """p_max <= 1/(1 + (n-1) e^{-gap}) for logits within `gap`; equality for equal others."""
-    bound = 1 / (1 + (n - 1) * np.exp(-gap))
     s = gap * np.random.default_rng(seed).random(min(n, 1000))
     few = 1 / (1 + (len(s) - 1) * np.exp(-gap))
     assert softmax(s).max() <= few * (1 + 1e-12)
     # and so 1 - delta needs log(n-1) + log((1-delta)/delta)
-    assert range_needed(n, 1 - bound) == pytest.approx(gap, abs=1e-6)
+    rest = 1 / (1 + np.exp(gap) / (n - 1))
+    assert range_needed(n, rest) == pytest.approx(gap, rel=1e-9, abs=1e-9)
 
 
 def test_released_coefficients() -> None:

@@ -15,7 +15,7 @@ statement = (
     "kernel never vanishes, rows sum to one, and they differ from softmax by O(s^3). With s = q'k "
     "/ sqrt d it is linear attention with phi = taylor, normalised, and q / sqrt d for q."
 )
-reference = "derived; beside the approximate variant of arXiv 2510.11602"
+reference = "derived; beside the approximate variant of xue2025 (arXiv 2510.11602)"
 falsified_by = "a weight below 1/2, or an error that falls slower than the cube of the scale"
 
 
