@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,6 +75,14 @@ def test_the_states_double_and_not_more(n: int, seed: int) -> None:
     image, sinks = masks(rng, 30)
     system = doubled(q, k, M, image, sinks, 0.6)
     assert semiseparable_rank(M) == n and system.n == 2 * n
-    expected = generic_rank(image & ~sinks, n)
-    assert semiseparable_rank(system.kernel()) == expected
-    assert expected == 2 * n or n == 4  # four tokens outside the image may come too late
+    # below 2n only where too few tokens follow the n-th one outside the image
+    assert semiseparable_rank(system.kernel()) == generic_rank(image & ~sinks, n) <= 2 * n
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_three_states_become_six(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    q, k, M = recurrent(rng, 30, 3)
+    image, sinks = masks(rng, 30)
+    kernel = doubled(q, k, M, image, sinks, 0.6).kernel()
+    assert (semiseparable_rank(M), semiseparable_rank(kernel)) == (3, 6)
