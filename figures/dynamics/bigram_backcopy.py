@@ -161,7 +161,7 @@ def draw(table: Table) -> Any:
         for k, (prefix, ending, _) in enumerate(variants):
             at = k + 0.3 * (j - 0.5)
             low, high = EARLIER[part + ending]
-            bar = "earlier run" if j == k == 0 else None
+            bar = "earlier run, 3000 steps" if j == k == 0 else None
             losses.bar(at, high - low, 0.2, low, color=GREY, alpha=0.4, label=bar)
             y = soft.column(prefix + part)
             label = part if k == 0 else None
