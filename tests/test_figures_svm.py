@@ -20,7 +20,7 @@ NAMES = [f.module for f in catalogue("dsf.figures") if f.name.startswith("svm/")
 
 
 def test_all_are_found():
-    assert len(NAMES) == 10
+    assert len(NAMES) == 11
 
 
 @pytest.mark.solver

@@ -21,8 +21,8 @@ PAPER = (
 DIFFERS = (
     "1000 steps; our own random data. A run counts as unclassified if a sample leaves more than "
     "0.001 of its attention on other tokens, or if its selection is not separable. Whether a "
-    "selection of W is locally optimal is asked of the Frobenius solution, of (K, Q) of the nuclear "
-    "one; support vectors are those of the Frobenius solution."
+    "selection of W is locally optimal is asked of the Frobenius solution, and of the nuclear one "
+    "for (K, Q); support vectors are those of the Frobenius solution."
 )
 ORDER = 1
 SEED = 0
@@ -117,7 +117,7 @@ def measured(table: Table) -> tuple[str, str]:
         f"Global outcomes among {trials} trials at d = {d}: {'. '.join(parts)}. The shares of W "
         f"and (K, Q) differ by {apart:.2f} at most. At no locally optimal selection are {lost[0]} "
         f"runs of W and {lost[1]} of (K, Q) after {steps} steps, {still[0]} and {still[1]} of them "
-        f"still after {10 * steps}: most of W had not ended yet. "
+        f"still after {10 * steps}. "
         f"All tokens are support vectors in {max(table.column('all active')):.2f} of "
         "the runs at most, so the global outcomes come earlier than that condition explains."
     )

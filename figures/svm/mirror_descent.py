@@ -1,0 +1,112 @@
+"""Mirror descent with three potentials against the solutions of least p-norm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dsf.figures import Table, sweep
+from dsf.figures.svm._common import corr
+
+TITLE = "Each potential of mirror descent turns to the solution of its own norm"
+PAPER = (
+    "Mirror descent with potential sum |W_ij|^p / p for p in {1.75, 2, 3} on 100 synthetic data "
+    "sets: of the attention-SVM solutions of least entrywise q-norm, the iterates of each p "
+    "correlate most with the one of q = p (Julistiono et al. 2024, Optimizing Attention with "
+    "Mirror Descent). The numbers of the table are not known to us."
+)
+DIFFERS = (
+    "Our own random data, n = 4, T = 4, d = 6 on the unit sphere; steps along the normalised "
+    "gradient; every run is compared with the solutions of the tokens that it selects."
+)
+ORDER = 11
+SEED = 0
+POWERS = (1.75, 2.0, 3.0)
+SIZE = {"n": 4, "T": 4, "d": 6}
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "smoke": {"seeds": 2, "steps": 300},
+    "default": {"seeds": 12, "steps": 2000},
+    "paper": {"seeds": 100, "steps": 10_000},
+}
+
+
+def one(seed: int, n: int, T: int, d: int, steps: int) -> list[dict[str, Any]]:
+    """Correlations of the last iterate of every p with the solutions of every q."""
+    from dsf.solvers import attention_svm
+    from dsf.solvers.instances import attention
+    from dsf.solvers.instances import draw as instance
+    from dsf.solvers.paths import mirror_descent
+
+    i = instance(seed, n, T, d)
+    rows: list[dict[str, Any]] = []
+    for p in POWERS:
+        data = np.zeros((1, d, d)), i.X[None], i.z[None], i.scores[None]
+        W = mirror_descent(*data, p=p, steps=steps)[0]
+        picked = attention(W, i.X, i.z).argmax(axis=1)
+        for q in POWERS:
+            V = attention_svm(i.X, i.z, picked, norm="entrywise", p=q).W
+            rows.append({"p": p, "q": q, "corr": None if V is None else corr(W, V)})
+    return rows
+
+
+def compute(profile: str) -> Table:
+    p = PARAMETERS[profile]
+    return sweep(one, [{"seed": SEED + s, **SIZE, "steps": p["steps"]} for s in range(p["seeds"])])
+
+
+def matrix(table: Table) -> np.ndarray:
+    """Mean correlations [p q] over the runs whose selection is separable."""
+    return np.array([
+        [
+            np.mean([v for v in table.where(p=p, q=q).column("corr") if v is not None])
+            for q in POWERS
+        ]
+        for p in POWERS
+    ])  # fmt: skip
+
+
+def measured(table: Table) -> tuple[str, str]:
+    M = matrix(table)
+    own = sum(
+        max(r, key=lambda x: x["corr"])["q"] == p
+        for s in table.values("seed")
+        for p in POWERS
+        for r in [[x for x in table.where(seed=s, p=p) if x["corr"] is not None]]
+        if r
+    )
+    runs = sum(x["corr"] is not None for x in table) // len(POWERS)
+    lines = "; ".join(
+        f"p = {p:g}: {', '.join(f'{x:.3f}' for x in row)}" for p, row in zip(POWERS, M, strict=True)
+    )
+    wins = bool(np.all(M.argmax(axis=0) == range(3)) and np.all(M.argmax(axis=1) == range(3)))
+    text = (
+        f"Mean correlations with the solutions of q = 1.75, 2, 3 over {len(table.values('seed'))} "
+        f"data sets after {table[0]['steps']} steps, {lines}. The diagonal is "
+        f"{'the largest' if wins else 'not the largest'} of every row and column; {own} of {runs} "
+        "single runs are closest to the solution of their own norm."
+    )
+    return text, "agrees" if wins else "agrees in part"
+
+
+def draw(table: Table) -> Any:
+    import matplotlib.pyplot as plt
+
+    from dsf.style import COLUMN
+
+    M = matrix(table)
+    figure, axes = plt.subplots(figsize=(COLUMN, 2.6))
+    image = axes.imshow(M, cmap="Blues", vmin=min(0.85, M.min()), vmax=1.0)
+    for (row, column), value in np.ndenumerate(M):
+        dark = value > 0.5 * (1.0 + min(0.85, M.min()))
+        axes.annotate(f"{value:.3f}", (column, row), ha="center", va="center",
+                      color="white" if dark else "black")  # fmt: skip
+    names = [f"{p:g}" for p in POWERS]
+    axes.set_xticks(range(3), names)
+    axes.set_yticks(range(3), names)
+    axes.set(xlabel="solution of least $q$-norm, $q$", ylabel="mirror descent, $p$")
+    axes.grid(False)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(image, label="mean correlation")
+    return figure
