@@ -107,3 +107,18 @@ def plane(
                               arrowprops={"arrowstyle": "->", "color": hue, "lw": 0.9})  # fmt: skip
     axes.set(xlim=xlim, ylim=ylim, aspect="equal", xlabel="first coordinate",
              ylabel="second coordinate")  # fmt: skip
+
+
+def legend(figure: Any, axes: Any) -> None:
+    """Three columns: sample 1, sample 2, and the lines."""
+    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    one, two = (
+        [k for k in handles if k.startswith(f"sample {i}") and "line" not in k] for i in (1, 2)
+    )
+    names = [*one, *two, *(k for k in handles if k not in (*one, *two))]
+    rows = [handles[k] for k in names]
+    while len(rows) < 3 * len(one):  # equal columns
+        (empty,) = axes.plot([], [], color="none")
+        names.append("")
+        rows.append(empty)
+    figure.legend(rows, names, loc="outside lower center", ncols=3)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table, sweep
-from dsf.figures.svm._paths import plane, summary, trajectories
+from dsf.figures.svm._paths import legend, plane, summary, trajectories
 
 TITLE = "Both gradient methods become parallel to their max-margin ray"
 PAPER = (
@@ -52,5 +52,5 @@ def draw(table: Table) -> Any:
     plane(far, table, (-0.3 * size, size), (-size, 0.3 * size), range(0, 2001, 200))
     near.set_title("the start")
     far.set_title(f"all {max(table.column('step'))} steps of $W$")
-    figure.legend(*near.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    legend(figure, near)
     return figure

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table, sweep
-from dsf.figures.svm._paths import plane, summary, trajectories
+from dsf.figures.svm._paths import legend, plane, summary, trajectories
 
 TITLE = "The max-margin direction separates the best token of every sample from its others"
 PAPER = (
@@ -70,5 +70,5 @@ def draw(table: Table) -> Any:
         ends = foot + np.array([[-20.0], [20.0]]) * along
         axes.plot(*ends.T, color=hue, linestyle=":", linewidth=1.0,
                   label=f"sample {sample + 1}, separating line")  # fmt: skip
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    legend(figure, axes)
     return figure
