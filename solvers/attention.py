@@ -16,7 +16,7 @@ import numpy as np
 
 from dsf.errors import EmptyProblemError, ShapeError, TieError
 from dsf.solvers.chain import solve
-from dsf.solvers.problem import Array, MarginProblem, attention_problem, real
+from dsf.solvers.problem import Array, MarginProblem, array, attention_problem, real
 from dsf.solvers.solution import MarginSolution
 
 REFERENCES = {
@@ -68,6 +68,12 @@ def attention_svm(
     if optimal is None:
         if scores is None:
             raise EmptyProblemError("attention_svm needs `optimal` [n] or `scores` [n T]")
+        scores, shape = real(scores, "scores", 2), array(X, "X").shape
+        if scores.shape != shape[:2]:
+            raise ShapeError(
+                f"`scores` must be [n T], one per token of X {list(shape)}; got "
+                f"{list(scores.shape)}"
+            )
         optimal = optimal_tokens(scores)
     return solve(
         attention_problem(X, z, optimal),
@@ -78,7 +84,7 @@ def attention_svm(
         isolate=isolate,
         seconds=seconds,
         title="attention-SVM",
-        reference=REFERENCES.get(norm, ""),
+        reference=REFERENCES.get(str(norm), ""),
     )
 
 
@@ -137,7 +143,7 @@ def causal_svm(X: Any, optimal: Any, norm: str = "frobenius", **options: Any) ->
         causal_problem(X, optimal),
         norm,
         title="causal attention-SVM",
-        reference=REFERENCES.get(norm, ""),
+        reference=REFERENCES.get(str(norm), ""),
         **options,
     )
 
@@ -146,7 +152,7 @@ def causal_problem(X: Any, optimal: Any) -> MarginProblem:
     """The rows of `causal_svm`, ordered by sample, position, token."""
     X = real(X, "X", 3)
     n, T, d = X.shape
-    chosen = np.asarray(optimal)
+    chosen = array(optimal, "optimal")
     if chosen.shape != (n, T) or chosen.dtype.kind not in "iu":
         raise ShapeError(
             f"`optimal` must be integers [n T] = [{n} {T}], one token per position of X "

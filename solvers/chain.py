@@ -23,7 +23,8 @@ from dsf.solvers.solution import Attempt, MarginSolution
 OWN = ("nnls", "ascent")
 CONIC = ("CLARABEL", "OSQP", "SCS")
 REPAIR_ABOVE = 1e-9
-LARGEST = 4 * 2**30  # bytes of the Gram matrix, or of the rows written out
+LARGEST = 4 * 2**30  # bytes of the rows written out, or of the Gram matrix
+SHORTEST = 2.0**-800  # length of a row relative to the longest; below it bounds would be rounding
 GOAL = {"frobenius": 1e-8, "nuclear": 1e-6, "entrywise": 1e-6}
 # solver -> function that a child process calls; one place, so that tests can put a crash there
 WORKERS = dict.fromkeys(CONIC, "dsf.solvers.cones:solve_cone")
@@ -94,15 +95,32 @@ def solve(
               proved gap is at most `goal`
     goal      default 1e-8 (Frobenius), 1e-6 (nuclear, entrywise)
     isolate   run conic solvers in a child process: a crash or hang is recorded, not suffered
-    seconds   time limit of each conic solver
+    seconds   time limit of each conic solver, and of coordinate ascent
 
-    Raises DomainError for an unknown norm or solver, SolverMissingError, TooLargeError.
+    Raises DomainError for an unknown norm or solver, a goal or time that is no number, rows whose
+    lengths differ by more than 2^800; SolverMissingError; TooLargeError.
     """
     p = norms.checked(norm, p)
-    goal = GOAL[norm] if goal is None else goal
+    goal = _number("goal", GOAL[norm] if goal is None else goal)
+    seconds = _number("seconds", seconds)
     names = order(norm, problem, solvers)
     _fits(problem)
     labels: dict[str, Any] = {"title": title, "reference": reference}
+    with np.errstate(all="ignore"):  # what overflows proves nothing; the bounds decide
+        return _solve(problem, norm, p, names, solvers is not None, goal, isolate, seconds, labels)
+
+
+def _solve(
+    problem: MarginProblem,
+    norm: str,
+    p: float | None,
+    names: tuple[str, ...],
+    asked: bool,
+    goal: float,
+    isolate: bool,
+    seconds: float,
+    labels: dict[str, Any],
+) -> MarginSolution:
     rows = scale(problem)
     if not rows.length.all():  # a row is zero, or its length underflows
         zero = np.logical_not(problem.left.any(axis=1) & problem.right.any(axis=1))
@@ -111,19 +129,20 @@ def solve(
             return _infeasible(state, (np.array([j]), [1]), (_why_zero(problem, int(j)),), **labels)
         problem = problem.rows(np.flatnonzero(~zero))  # the others say 0 >= 0 or 0 = 0
         rows = scale(problem)
+    _comparable(problem, rows)
     state = State(problem, rows, norm, p)
 
     own = [x for x in names if x in OWN]
-    for name in own if own or solvers is not None else ["nnls"]:
-        proof = _own(state, name)
+    for name in own if own or asked else ["nnls"]:
+        proof = _own(state, name, seconds)
         if proof is not None:
             return _infeasible(state, proof, **labels)
         if state.lower > 0.0 and (state.gap <= goal or norm != "frobenius"):
             break
-    if state.lower == 0.0 and solvers is not None and "nnls" not in own:
+    if state.lower == 0.0 and asked and "nnls" not in own:
         # only the solvers asked for may give a W; infeasibility is proved all the same
         aside = State(problem, rows, "frobenius", None)
-        proof = _own(aside, "nnls")
+        proof = _own(aside, "nnls", seconds)
         if proof is not None:
             state.attempts += aside.attempts
             return _infeasible(state, proof, **labels)
@@ -133,9 +152,19 @@ def solve(
     return _finished(state, goal, **labels)
 
 
+def _number(name: str, x: Any) -> float:
+    """A number >= 0 (infinity allowed), or DomainError."""
+    if isinstance(x, (int, float, np.integer, np.floating)) and x >= 0.0:
+        return float(x)
+    raise DomainError(f"`{name}` must be a number >= 0 (infinity allowed); got {x!r}")
+
+
 def _fits(problem: MarginProblem) -> None:
     d, e = problem.shape
-    need = 8 * problem.size * max(problem.size, d * e)
+    columns = (
+        d * e if least_distance.default_method(problem) == "nnls" else max(problem.size, d * e)
+    )
+    need = 8 * problem.size * columns
     if need > LARGEST:
         raise TooLargeError(
             f"{problem.size} constraints on W [{d} {e}] need a matrix of {need / 2**30:.1f} GiB, "
@@ -143,9 +172,24 @@ def _fits(problem: MarginProblem) -> None:
         )
 
 
+def _comparable(problem: MarginProblem, rows: ScaledRows) -> None:
+    j = int(rows.length.argmin())
+    if rows.length[j] < SHORTEST:
+        raise DomainError(
+            f"row {j} (key {problem.plus[j]} against key {problem.minus[j]}, query "
+            f"{problem.query[j]}) is shorter than the longest row by more than a factor 2^800, so "
+            "float64 cannot weigh them against each other.  Bring samples to similar sizes, or "
+            "drop this one."
+        )
+
+
 def order(norm: str, problem: MarginProblem, asked: Sequence[str] | None) -> tuple[str, ...]:
     """The solvers to try, in order."""
     if asked is not None:
+        if isinstance(asked, str):
+            raise DomainError(
+                f"`solvers` must be a list of names; got {asked!r}: write [{asked!r}]"
+            )
         for name in asked:
             if name not in OWN + CONIC:
                 raise DomainError(f"unknown solver {name!r}; known: {', '.join(OWN + CONIC)}")
@@ -184,15 +228,19 @@ def _install(names: Sequence[str]) -> str:
     return f"{', '.join(names)} is not installed: `pip install cvxpy {packages}`."
 
 
-def _own(state: State, name: str) -> tuple[Array, list[int]] | None:
+def _own(state: State, name: str, seconds: float) -> tuple[Array, list[int]] | None:
     """One own solver; returns the Gordan vector if that is what it led to."""
     from dsf.solvers import gordan
 
     start = time.perf_counter()
-    if not np.isfinite(state.rows.h).all():
+    if name == "ascent" and 8 * state.problem.size**2 > LARGEST:
+        status = "not asked: its Gram matrix is too large"
+        state.attempts.append(Attempt("coordinate ascent", status, float("inf"), 0.0))
         return None
-    found = least_distance.solve(state.problem, state.rows, name)
+    found = least_distance.solve(state.problem, state.rows, name, seconds)
     gap = state.offer(found.W, found.lam)
+    if found.lam is not None and not state.problem.equality.any() and not gap <= REPAIR_ABOVE:
+        gap = min(gap, state.offer(*least_distance.least_squares(state.rows, found.lam)))
     spent = time.perf_counter() - start
     state.attempts.append(
         Attempt(found.solver, found.status, gap, spent, iterations=found.iterations)
@@ -224,43 +272,53 @@ def _conic(state: State, name: str, isolate: bool, seconds: float) -> None:
 
 def _ask(state: State, name: str, isolate: bool, seconds: float) -> dict[str, Any]:
     """The answer of a conic solver in the units of the scaled rows."""
-    from dsf.solvers import isolated
+    from dsf.solvers import cones, isolated
     from dsf.solvers.nuclear import spans
 
     rows = state.rows
-    if name not in _installed():
+    try:
+        ready = name in _installed()
+    except SolverMissingError:  # cvxpy: what the own solvers found stands
+        ready = False
+    if not ready:
         return {"status": "not installed"}
-    if not np.all(np.isfinite(rows.h)):
-        return {"status": "not asked: a row is too short for float64"}
     left, right = rows.unit_D, rows.unit_Z
     d, e = left.shape[1], right.shape[1]
     B, C = spans(rows) if state.norm == "nuclear" else (np.eye(d), np.eye(e))
     left, right = left @ B, right @ C
-    top = float(rows.h.max())
+    h = rows.h / float(rows.h.max())
     arguments: dict[str, Any] = {
         "solver": name,
         "norm": state.norm,
         "G": (left[:, :, None] * right[:, None, :]).reshape(len(left), -1),
-        "h": rows.h / top,
+        "h": h,
         "equality": state.problem.equality,
         "shape": (B.shape[1], C.shape[1]),
         "p": state.p,
         "seconds": seconds,
     }
-    if isolate:
-        try:
+    try:
+        if isolate:
             answer = isolated.call(WORKERS[name], seconds + 60.0, **arguments)
-        except isolated.SolverFailure as failure:
-            return {"status": str(failure)}
-    else:
-        from dsf.solvers.cones import solve_cone
+        else:
+            answer = cones.solve_cone(**arguments)
+        W, lam = (_numbers(answer[k], s) for k, s in (("W", arguments["shape"]), ("lam", h.shape)))
+    except isolated.SolverFailure as failure:
+        return {"status": str(failure)}
+    except Exception as e:  # whatever a solver does wrong is recorded, and the next one asked
+        return {"status": f"failed: {type(e).__name__}: {str(e)[:60]}"}
+    W = None if W is None else B @ W @ C.T
+    return answer | {"W": W, "lam": None if lam is None else lam / rows.length}
 
-        answer = solve_cone(**arguments)
-    if answer["W"] is not None:
-        answer["W"] = B @ answer["W"] @ C.T
-    if answer["lam"] is not None:
-        answer["lam"] = answer["lam"] / rows.length
-    return answer
+
+def _numbers(x: Any, shape: tuple[int, ...]) -> Array | None:
+    """A witness as float64, or ValueError if it is none."""
+    if x is None:
+        return None
+    x = np.asarray(x)
+    if x.shape != shape or x.dtype.kind not in "iuf":
+        raise ValueError(f"an answer of shape {x.shape} and dtype {x.dtype}, not {shape}")
+    return x.astype(np.float64)
 
 
 def _infeasible(
@@ -316,7 +374,7 @@ def _finished(state: State, goal: float, **labels: Any) -> MarginSolution:
         True if W is not None else None,
         W,
         value,
-        _shifted(lam, -power * exponent, "the multipliers"),
+        _shifted(lam, -power * exponent, "multipliers"),
         float(np.ldexp(lower, exponent)),
         float(np.ldexp(upper, exponent)),
         attempts=tuple(state.attempts),
@@ -332,8 +390,14 @@ def _shifted(A: Array, exponent: int, name: str) -> Array:
     top = float(np.abs(out).max(initial=0.0))
     if not 2.0**-1000 < top < np.inf and A.any():
         raise DomainError(
-            f"{name} leaves the range of float64 (a factor 2^{exponent} is needed): the data are "
-            "too small or too large.  Multiply X or z by one common factor; the answer is W over "
-            "that factor."
+            f"the answer leaves the range of float64 ({name} of size {_size(A, exponent)}): the "
+            "data are too small or too large.  Multiply X or z by one common factor; the answer is "
+            "W over that factor."
         )
     return out
+
+
+def _size(A: Array, exponent: int) -> str:
+    """The largest entry of 2^exponent A as a power of two."""
+    top = float(np.abs(A).max(initial=0.0))
+    return f"2^{np.frexp(top)[1] + exponent}" if 0.0 < top < np.inf else "beyond 2^1024"

@@ -10,6 +10,7 @@ number of sweeps is capped.  Importing this module imports numba.
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple
 
 import numba
@@ -19,6 +20,7 @@ from dsf.solvers.problem import Array, ScaledRows
 from dsf.solvers.support import on_support
 
 SWEEPS = (20, 40, 80, 160, 320, 640)
+BETWEEN = 1e9  # multiplications between two looks at the clock
 
 
 def gram(rows: ScaledRows) -> Array:
@@ -30,8 +32,8 @@ def gram(rows: ScaledRows) -> Array:
     return K
 
 
-def coordinate_ascent(K: Array, h: Array, width: int = 0) -> Optimum | None:
-    """The optimum, or None if it was not reached.
+def coordinate_ascent(K: Array, h: Array, width: int = 0, seconds: float = 60.0) -> Optimum | None:
+    """The optimum, or None if it was not reached within the sweeps, or the seconds.
 
     K [N N] with unit diagonal, h [N] >= 0; width = d + e of the rows behind K (see `on_support`).
 
@@ -40,9 +42,12 @@ def coordinate_ascent(K: Array, h: Array, width: int = 0) -> Optimum | None:
     (array([0]), array([1.]))
     """
     lam, g = np.zeros(len(h)), h.copy()
-    done = 0
+    done, end, most = 0, time.monotonic() + seconds, max(1, int(BETWEEN / len(h) ** 2))
     for sweeps in SWEEPS:
-        sweep(K, lam, g, sweeps)
+        for start in range(0, sweeps, most):
+            if time.monotonic() > end:
+                return None
+            sweep(K, lam, g, min(most, sweeps - start))
         done += sweeps
         S = np.flatnonzero(lam)
         if not np.isfinite(lam).all() or len(S) == 0:

@@ -13,10 +13,10 @@ import numpy as np
 
 from dsf._rounding import TINY, gamma
 from dsf.certificate import Certificate, Scope, Strength
-from dsf.errors import DomainError
+from dsf.errors import DomainError, ShapeError
 from dsf.solvers import certify
 from dsf.solvers.norms import fro_upper as fro
-from dsf.solvers.problem import Array, MarginProblem, scale
+from dsf.solvers.problem import Array, MarginProblem, real, scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +72,15 @@ class LeastNorm:
 def least_norm(problem: MarginProblem, target: Array) -> LeastNorm:
     """The shortest W with <A_j, W> = target_j; all rows are equalities and independent.
 
-    Raises DomainError if the rows are (nearly) dependent: the equations then may contradict each
-    other.
+    Raises ShapeError, NonFiniteError, DomainError if the rows are (nearly) dependent: the equations
+    then may contradict each other.
     """
+    target = real(target, "target", 1)
+    if target.shape != (problem.size,):
+        raise ShapeError(
+            f"`target` must be [N] = [{problem.size}], one number per equality; got "
+            f"{list(target.shape)}"
+        )
     zero = np.zeros(problem.shape)
     if problem.size == 0:
         return LeastNorm(problem, target, zero, np.zeros(0), 0.0, 0.0)
@@ -118,7 +124,7 @@ def independent(problem: MarginProblem) -> MarginProblem:
     E = np.flatnonzero(problem.equality)
     if len(E) == 0:
         return problem
-    left, right = problem.left[E], problem.right[E]
+    left, right = _near_one(problem.left[E]), _near_one(problem.right[E])
     A = np.einsum("ji,jk->jik", left, right).reshape(len(E), -1)
     lengths = np.linalg.norm(A, axis=1)
     E, A = E[lengths > 0.0], A[lengths > 0.0] / lengths[lengths > 0.0, None]
@@ -128,3 +134,10 @@ def independent(problem: MarginProblem) -> MarginProblem:
     keep = ~problem.equality
     keep[E] = True
     return problem.rows(keep)
+
+
+def _near_one(A: Array) -> Array:
+    """The rows divided by powers of two, so that products of their entries neither over- nor
+    underflow."""
+    exponent = np.frexp(np.abs(A).max(axis=1))[1]
+    return np.ldexp(A, -exponent[:, None])

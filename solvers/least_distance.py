@@ -50,7 +50,9 @@ def nnls_rows(G: Array, h: Array) -> tuple[Array | None, Array]:
     return (u / left if left > 0.0 else None), u
 
 
-def solve(problem: MarginProblem, rows: ScaledRows, method: str | None = None) -> Candidate:
+def solve(
+    problem: MarginProblem, rows: ScaledRows, method: str | None = None, seconds: float = 60.0
+) -> Candidate:
     """Witnesses of the least Frobenius norm by "nnls" or "ascent" (default: by the size).
 
     If no W was found, `lam` still holds multipliers: those of the bound on the margin.
@@ -64,7 +66,7 @@ def solve(problem: MarginProblem, rows: ScaledRows, method: str | None = None) -
     if (method or default_method(problem)) == "ascent":
         from dsf.solvers.coordinate_ascent import coordinate_ascent, gram
 
-        found = coordinate_ascent(gram(rows), h, width)
+        found = coordinate_ascent(gram(rows), h, width, seconds)
         if found is None:
             return Candidate(None, None, "coordinate ascent", "no optimum within the sweeps")
         S, part, lifted, sweeps = found
@@ -74,7 +76,7 @@ def solve(problem: MarginProblem, rows: ScaledRows, method: str | None = None) -
         from dsf.solvers.support import on_support
 
         lam, u = nnls_rows(rows.matrix(), h)
-        if lam is None:
+        if lam is None:  # infeasible, or so nearly that the residual is rounding
             return Candidate(None, u / rows.length, "nnls", "residual 0")
         S = np.flatnonzero(lam)
         DS, ZS = D[S], Z[S]
@@ -89,9 +91,30 @@ def solve(problem: MarginProblem, rows: ScaledRows, method: str | None = None) -
     return Candidate(W * top, lam * top / rows.length, name, "support found", sweeps)
 
 
+def least_squares(rows: ScaledRows, lam: Array) -> tuple[Array, Array]:
+    """(W, multipliers) of the shortest W with <G_j, W> = h_j on the support of lam [N], by SVD.
+
+    Near infeasibility the rows are nearly dependent.  The rounding of an SVD grows with their
+    condition number, that of the Gram matrix with its square.
+    """
+    S = np.flatnonzero(lam)
+    top = float(rows.h.max())
+    h, G = rows.h[S] / top, rows.unit_D[S, :, None] * rows.unit_Z[S, None, :]
+    G = G.reshape(len(S), -1)
+    W = np.linalg.lstsq(G, h, rcond=None)[0]
+    # scaling W up does not help rows >= 0: they are met with room for their rounding
+    room = 2.0 * gamma(rows.D.shape[1] + rows.Z.shape[1] + 12) * np.linalg.norm(W)
+    W += np.linalg.lstsq(G, np.where(h > 0.0, h, room) - G @ W, rcond=None)[0]
+    out = np.zeros(len(lam))
+    out[S] = np.linalg.lstsq(G.T, W, rcond=None)[0]
+    return W.reshape(rows.unit_D.shape[1], -1) * top, out * top / rows.length
+
+
 def default_method(problem: MarginProblem) -> str:
-    """Least-distance programming for few rows and with equalities, else coordinate ascent."""
-    few = problem.size <= ASCENT_FROM or (not problem.plain and bool(problem.equality.any()))
+    """Least-distance programming for few rows or columns and equalities, else coordinate ascent."""
+    d, e = problem.shape
+    few = problem.size <= ASCENT_FROM or problem.size >= 4 * d * e
+    few = few or (not problem.plain and bool(problem.equality.any()))
     return "nnls" if few else "ascent"
 
 

@@ -18,11 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from dsf.errors import DomainError, EmptyProblemError, ShapeError
+from dsf.errors import DomainError, EmptyProblemError, ShapeError, TooLargeError
 from dsf.solvers.chain import solve
 from dsf.solvers.equalities import independent
-from dsf.solvers.problem import Array, MarginProblem, real
+from dsf.solvers.problem import Array, MarginProblem, array, real
 from dsf.solvers.solution import MarginSolution
+
+LARGEST = 1 << 31  # bytes of the edges [K K K]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +51,20 @@ def priority_graph(
     """
     from scipy.sparse.csgraph import connected_components
 
+    if not isinstance(K, (int, np.integer)) or K < 0:
+        raise DomainError(f"K must be the size of the vocabulary, an integer >= 0; got {K!r}")
+    if K**3 > LARGEST:
+        raise TooLargeError(
+            f"the graphs of K = {K} tokens take K^3 = {K**3:.2g} bytes, more than {LARGEST}.  "
+            "Number the tokens that occur from 0 and leave the others out."
+        )
+    if not all(hasattr(x, "__len__") for x in (contexts, labels)):
+        raise ShapeError("contexts must be a list of lists of token indices, labels a list")
     if len(contexts) != len(labels):
         raise ShapeError(f"{len(contexts)} contexts need as many labels; got {len(labels)}")
     edges = np.zeros((K, K, K), dtype=bool)
     for i, (context, y) in enumerate(zip(contexts, labels, strict=True)):
-        tokens = np.asarray(context)
+        tokens = array(context, f"contexts[{i}]")
         if tokens.ndim != 1 or tokens.size == 0 or tokens.dtype.kind not in "iu":
             raise ShapeError(f"context {i} must be a non-empty list of token indices")
         if np.any((tokens < 0) | (tokens >= K)):
@@ -135,7 +146,8 @@ def graph_finite(E: Any, contexts: Any, labels: Any, tol: float = 1e-13) -> Arra
         min over W in span{(e_i - e_j) e_k' : i ~ j} of  sum_samples -log softmax_y(E_C W e_k)
 
     where C holds the tokens of the context in the component of its label, with multiplicity.
-    Newton's method; stops at a gradient of size `tol` per sample.
+    Newton's method; stops at a gradient of size `tol` per sample.  Raises as `graph_svm`;
+    DomainError where W leaves the range of float64.
 
     >>> W = graph_finite(np.eye(4), [[0, 1, 2, 3]] * 4, [0, 0, 0, 1])
     >>> bool(abs(W[0, 3] - np.log(3) / 2) < 1e-12 and abs(W[1, 3] + np.log(3) / 2) < 1e-12)
@@ -143,6 +155,8 @@ def graph_finite(E: Any, contexts: Any, labels: Any, tol: float = 1e-13) -> Arra
     """
     E = real(E, "E", 2)
     graph = priority_graph(len(E), contexts, labels)
+    exponent = int(np.frexp(np.abs(E).max(initial=0.0))[1])
+    E = np.ldexp(E, -exponent)  # W 2^(2 exponent) belongs to these
     samples, spanning = _inside(E, graph, contexts, labels)
     if not spanning:
         return np.zeros((E.shape[1], E.shape[1]))
@@ -163,7 +177,13 @@ def graph_finite(E: Any, contexts: Any, labels: Any, tol: float = 1e-13) -> Arra
         while length > 1e-10 and _log_loss(features, theta + length * step)[0] > value:
             length /= 2.0
         theta = theta + length * step
-    return (basis @ theta).reshape(E.shape[1], E.shape[1])
+    with np.errstate(over="ignore", under="ignore"):
+        W = np.ldexp((basis @ theta).reshape(E.shape[1], E.shape[1]), -2 * exponent)
+    if not np.all(np.isfinite(W)) or (theta.any() and not W.any()):
+        raise DomainError(
+            "graph_finite: W leaves the range of float64; multiply E by a factor c, W by c^2"
+        )
+    return W
 
 
 def _inside(

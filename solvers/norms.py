@@ -23,7 +23,7 @@ Array = np.ndarray
 
 def checked(norm: str, p: float | None) -> float | None:
     """The exponent that belongs to `norm` (None unless entrywise), or DomainError."""
-    if norm not in ("frobenius", "nuclear", "entrywise"):
+    if not isinstance(norm, str) or norm not in ("frobenius", "nuclear", "entrywise"):
         raise DomainError(
             f'norm must be "frobenius", "nuclear" or "entrywise" (with p=); got {norm!r}'
         )
@@ -31,10 +31,11 @@ def checked(norm: str, p: float | None) -> float | None:
         if p is not None:
             raise DomainError(f'p = {p} belongs to norm="entrywise"; got norm={norm!r}')
         return None
-    if p is None or not 1.0 < float(p) < np.inf:
+    real = isinstance(p, (int, float, np.integer, np.floating))
+    if p is None or not real or not 1.0 < p < np.inf:
         raise DomainError(
             f'norm="entrywise" needs an exponent 1 < p < inf, the potential (1/p) sum |W_ij|^p of '
-            f"mirror descent; got p = {p}"
+            f"mirror descent; got p = {p!r}"
         )
     return float(p)
 

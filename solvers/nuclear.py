@@ -73,6 +73,7 @@ def rank_bound(s: MarginSolution, G: Array) -> tuple[int, float]:
     largest = min(G.shape)
     if not s.lower > 0.0:
         return largest, 0.0
+    G = G / np.abs(G).max()
     bounds = norms.singular_upper(G / np.linalg.norm(G))
     # (U - L) with room for the rounding of G, which `upper` already bounds
     slack = (1.0 / s.lower - 1.0 / s.upper) * (1.0 + 1e-9) + 1e-13 / s.lower
@@ -91,10 +92,14 @@ def face_is_a_point(problem: MarginProblem, lam: Array) -> bool:
     used = lam * problem.bound > 1e-7 * np.max(lam * problem.bound)
     used |= problem.equality
     part = problem.rows(used)
-    left, right = part.left @ U[:, :k], part.right @ Vt[:k].T
-    left /= np.linalg.norm(left, axis=1, keepdims=True)
-    right /= np.linalg.norm(right, axis=1, keepdims=True)
+    left, right = _unit(_unit(part.left) @ U[:, :k]), _unit(_unit(part.right) @ Vt[:k].T)
     E = left[:, :, None] * right[:, None, :]
     E = (E + E.transpose(0, 2, 1)) / 2
     i, j = np.triu_indices(k)
     return bool(np.linalg.matrix_rank(E[:, i, j], tol=1e-7) == len(i))
+
+
+def _unit(A: Array) -> Array:
+    """The rows divided by their lengths, neither over- nor underflowing."""
+    A = A / np.abs(A).max(axis=1, keepdims=True)
+    return A / np.linalg.norm(A, axis=1, keepdims=True)

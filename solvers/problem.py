@@ -70,15 +70,21 @@ class MarginProblem:
         negative bound or an equality with another right-hand side than 0, EmptyProblemError if no
         row has a positive bound.
         """
-        plus = np.asarray(plus, dtype=np.int64)
+        plus = _whole(plus, "plus")
+        size = plus.shape
+        if plus.ndim != 1:
+            raise ShapeError(f"`plus` must be [N], one row number per constraint; got {list(size)}")
+        bound = array(bound, "bound")
+        if bound.dtype.kind not in "iuf":
+            raise DTypeError(f"`bound` must hold real numbers; got dtype {bound.dtype}")
         problem = cls(
             real(keys, "keys", 2),
             real(queries, "queries", 2),
             plus,
-            np.broadcast_to(np.asarray(minus, dtype=np.int64), plus.shape).copy(),
-            np.broadcast_to(np.asarray(query, dtype=np.int64), plus.shape).copy(),
-            np.broadcast_to(np.asarray(bound, dtype=np.float64), plus.shape).copy(),
-            np.broadcast_to(np.asarray(equality, dtype=np.bool_), plus.shape).copy(),
+            _spread(_whole(minus, "minus"), size, "minus"),
+            _spread(_whole(query, "query"), size, "query"),
+            _spread(bound.astype(np.float64), size, "bound"),
+            _spread(np.asarray(equality, dtype=np.bool_), size, "equality"),
         )
         problem._validate()
         if not np.any(problem.bound):
@@ -107,6 +113,16 @@ class MarginProblem:
             )
         if np.any(self.bound[self.equality]):
             raise DomainError("an equality must have `bound` 0; see `least_norm` for other targets")
+        if 0 in self.shape:
+            raise ShapeError(
+                f"W is [d e] = {list(self.shape)}: tokens and queries need at least one coordinate"
+            )
+        with np.errstate(over="ignore"):
+            if not np.all(np.isfinite(self.left)):
+                raise DomainError(
+                    "the difference of two tokens leaves the range of float64.  Multiply X by one "
+                    "common factor; the answer is W over that factor."
+                )
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -225,9 +241,33 @@ def _power(A: Array) -> tuple[Array, int]:
     return np.ldexp(A, -exponent), exponent
 
 
+def array(x: Any, name: str) -> Array:
+    """`x` as an array; a torch tensor is detached, rows of different lengths are a ShapeError."""
+    if hasattr(x, "detach"):
+        x = x.detach().cpu()
+        x = x.double().numpy() if x.is_floating_point() else x.numpy()
+    try:
+        return np.asarray(x)
+    except ValueError as e:
+        raise ShapeError(f"`{name}` has rows of different lengths") from e
+
+
+def _spread(x: Array, size: tuple[int, ...], name: str) -> Array:
+    if x.shape not in ((), (1,), size):
+        raise ShapeError(f"`{name}` must be [N] = {list(size)} or one number; got {list(x.shape)}")
+    return np.broadcast_to(x, size).copy()
+
+
+def _whole(x: Any, name: str) -> Array:
+    x = array(x, name)
+    if x.size and x.dtype.kind not in "iu":
+        raise DTypeError(f"`{name}` must hold row numbers (integers); got dtype {x.dtype}")
+    return x.astype(np.int64)
+
+
 def real(x: Any, name: str, axes: int) -> Array:
     """`x` as a float64 array of the given number of axes, or a typed error that names it."""
-    x = np.asarray(x)
+    x = array(x, name)
     if x.dtype.kind not in "iuf":
         raise DTypeError(
             f"`{name}` must hold real numbers; got dtype {x.dtype}.  The SVM problems are real: "
@@ -247,8 +287,8 @@ def real(x: Any, name: str, axes: int) -> Array:
 
 def selection(optimal: Any, n: int, T: int, name: str = "optimal") -> Array:
     """One token index per sample, checked: integers [n] in [0, T)."""
-    chosen = np.asarray(optimal)
-    if chosen.dtype.kind not in "iu":
+    chosen = array(optimal, name)
+    if chosen.size and chosen.dtype.kind not in "iu":
         raise DTypeError(f"`{name}` must hold token indices (integers); got dtype {chosen.dtype}")
     if chosen.shape != (n,):
         raise ShapeError(

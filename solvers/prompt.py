@@ -17,7 +17,7 @@ import numpy as np
 
 from dsf.errors import DomainError, ShapeError
 from dsf.solvers.chain import solve
-from dsf.solvers.problem import Array, MarginProblem, real, selection
+from dsf.solvers.problem import Array, MarginProblem, array, real, selection
 from dsf.solvers.solution import MarginSolution
 
 REFERENCE = "tarzanagh2023b, (ATT-SVM)"
@@ -39,7 +39,7 @@ def prompt_svm(keys: Any, optimal: Any, strict: Any = None, **options: Any) -> M
     keys = real(keys, "keys", 3)
     n, T, d = keys.shape
     chosen = selection(optimal, n, T)
-    strict = np.ones(n, dtype=bool) if strict is None else np.asarray(strict)
+    strict = np.ones(n, dtype=bool) if strict is None else array(strict, "strict")
     if strict.shape != (n,) or strict.dtype != np.bool_:
         raise ShapeError(f"`strict` must be bool [n] = [{n}]; got {strict.dtype} {strict.shape}")
     sample, token = np.nonzero(np.arange(T) != chosen[:, None])

@@ -210,6 +210,8 @@ def enumerate_selections(
             f"enumerate_selections: X [{n} {T} ...] leaves nothing to choose; it needs a sample "
             "and two tokens"
         )
+    if not isinstance(limit, (int, float, np.integer)):
+        raise DomainError(f"limit must be a number; got {limit!r}")
     total = T**n
     if sample is None:
         if total > limit:
@@ -219,8 +221,8 @@ def enumerate_selections(
             )
         visit: Any = itertools.product(range(T), repeat=n)
     else:
-        if sample < 1:
-            raise DomainError(f"sample must be at least 1; got {sample}")
+        if not isinstance(sample, (int, np.integer)) or sample < 1:
+            raise DomainError(f"sample must be at least 1, an integer; got {sample!r}")
         visit = np.random.default_rng(seed).integers(0, T, (sample, n))
     entries = tuple(local_optimality(X, z, np.asarray(a), scores) for a in visit)
     return Enumeration(entries, total, sample is not None)

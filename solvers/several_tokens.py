@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from dsf.errors import DomainError, EmptyProblemError, ShapeError
+from dsf.errors import DomainError, DTypeError, EmptyProblemError, NonFiniteError, ShapeError
 from dsf.solvers.chain import solve
 from dsf.solvers.equalities import LeastNorm, independent, least_norm
-from dsf.solvers.problem import Array, MarginProblem, real
+from dsf.solvers.problem import Array, MarginProblem, array, real
 from dsf.solvers.solution import MarginSolution
+
+CONTRADICTS = 1e-6  # by how much dependent equalities may miss, relative to their terms
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +61,8 @@ def gen_svm(X: Any, z: Any, log_attention: Any, kept: Any = None, **options: Any
 
     With one kept token per sample this is `attention_svm`, and W^fin = 0.
     Raises ShapeError, DTypeError, NonFiniteError (an infinite log attention of a kept token),
-    EmptyProblemError (a sample keeps no token, or no token loses).
+    EmptyProblemError (a sample keeps no token, or no token loses), DomainError (dependent tokens
+    whose attention contradicts itself, as two equal tokens with different attention).
 
     >>> X, z = [[[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]], [[1.0]]
     >>> g = gen_svm(X, z, np.log([[0.8, 0.2, 1e-9]]))
@@ -68,15 +71,21 @@ def gen_svm(X: Any, z: Any, log_attention: Any, kept: Any = None, **options: Any
     """
     X, z = real(X, "X", 3), real(z, "z", 2)
     n, T, d = X.shape
-    logs = np.asarray(log_attention, dtype=np.float64)
+    logs = array(log_attention, "log_attention")
+    if logs.dtype.kind not in "iuf":
+        raise DTypeError(f"`log_attention` must hold real numbers; got dtype {logs.dtype}")
+    logs = logs.astype(np.float64)
     if logs.shape != (n, T) or len(z) != n:
         raise ShapeError(
             f"`log_attention` must be [n T] = [{n} {T}] and `z` [n e]; got {list(logs.shape)} and "
             f"{list(z.shape)}"
         )
+    if not np.all(logs < np.inf):  # also NaN; -inf is a token without attention
+        raise NonFiniteError("`log_attention` holds NaN or +inf: the training run broke down")
     if kept is None:
-        kept = logs - np.logaddexp.reduce(logs, axis=1, keepdims=True) > np.log(1e-3)
-    kept = np.asarray(kept)
+        with np.errstate(invalid="ignore"):  # a row of -inf keeps no token, which is said below
+            kept = logs - np.logaddexp.reduce(logs, axis=1, keepdims=True) > np.log(1e-3)
+    kept = array(kept, "kept")
     if kept.shape != (n, T) or kept.dtype != np.bool_:
         raise ShapeError(f"`kept` must be bool [n T] = [{n} {T}]; got {kept.dtype} {kept.shape}")
     if not np.all(kept.any(axis=1)):
@@ -87,17 +96,17 @@ def gen_svm(X: Any, z: Any, log_attention: Any, kept: Any = None, **options: Any
     sample, token = np.nonzero(np.arange(T) != anchor[:, None])
     equal = kept[sample, token]
     # the anchor against every other token: the remaining pairs follow through the equalities
-    problem = independent(
-        MarginProblem.of(
-            X.reshape(n * T, d),
-            z,
-            sample * T + anchor[sample],
-            sample * T + token,
-            sample,
-            bound=np.where(equal, 0.0, 1.0),
-            equality=equal,
-        )
+    problem = MarginProblem.of(
+        X.reshape(n * T, d),
+        z,
+        sample * T + anchor[sample],
+        sample * T + token,
+        sample,
+        bound=np.where(equal, 0.0, 1.0),
+        equality=equal,
     )
+    everything = problem
+    problem = independent(problem)
     direction = solve(
         problem,
         title="Gen-SVM direction",
@@ -105,5 +114,27 @@ def gen_svm(X: Any, z: Any, log_attention: Any, kept: Any = None, **options: Any
         **options,
     )
     equalities = problem.rows(problem.equality)
-    target = logs.ravel()[equalities.plus] - logs.ravel()[equalities.minus]
-    return GenSVM(direction, least_norm(equalities, target))
+    finite = least_norm(equalities, _wanted(equalities, logs))
+    _consistent(everything.rows(everything.equality), logs, finite)
+    return GenSVM(direction, finite)
+
+
+def _wanted(equalities: MarginProblem, logs: Array) -> Array:
+    """log(s_it/s_iu), the right-hand sides of the finite part."""
+    return logs.ravel()[equalities.plus] - logs.ravel()[equalities.minus]
+
+
+def _consistent(equalities: MarginProblem, logs: Array, finite: LeastNorm) -> None:
+    """Raise DomainError if the equalities left out as dependent ask for something else."""
+    wanted = _wanted(equalities, logs)
+    off = np.abs(equalities.margins(finite.W) - wanted)
+    size = np.abs(equalities.left) @ np.abs(finite.W) * np.abs(equalities.right)
+    bad = off > CONTRADICTS * (1.0 + np.abs(wanted) + size.sum(axis=1))
+    if np.any(bad):
+        j = int(np.flatnonzero(bad)[0])
+        raise DomainError(
+            f"the attention contradicts itself: tokens {equalities.plus[j] % logs.shape[1]} and "
+            f"{equalities.minus[j] % logs.shape[1]} of sample {equalities.query[j]} depend on "
+            f"other kept tokens, and the log attention is off by {off[j]:.3g} from what those "
+            "give.  No W has this attention: keep fewer tokens, or train longer."
+        )

@@ -202,9 +202,21 @@ def test_rows_that_make_no_sense():
 
 
 def test_too_many_constraints_for_memory():
-    X = np.random.default_rng(0).standard_normal((1, 30_000, 2))
+    X = np.ones((1, 30_000, 150))
     with pytest.raises(errors.TooLargeError, match=r"29999 constraints.*6\.7 GiB"):
-        attention_svm(X, [[1.0, 0.0]], [0])
+        attention_svm(X, np.ones((1, 150)), [0])
+    X = np.zeros((30_000, 2, 200))
+    with pytest.raises(errors.TooLargeError, match=r"30000 constraints.*8\.9 GiB"):
+        attention_svm(X, np.ones((30_000, 200)), np.zeros(30_000, dtype=int))
+
+
+def test_a_long_context_needs_no_gram_matrix():
+    X = np.random.default_rng(0).standard_normal((1, 30_000, 2))
+    s = attention_svm(X, [[1.0, 0.0]], [0])
+    assert s.feasible is False and s.check()
+    X[0, 7] = 9.0
+    s = attention_svm(X, [[1.0, 0.0]], [7])
+    assert s.feasible and s.gap < 1e-8 and s.check()
 
 
 # ------------------------------------------------------------ failing solvers
