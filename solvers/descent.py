@@ -1,19 +1,22 @@
-"""Normalised gradient descent on one softmax attention head, stable at any size of the weights.
+"""Normalised gradient descent on one softmax attention head, for weights and scores of any size.
 
     W:     W <- W - eta G/|G|,               G = grad L(W), L the logistic loss of `instances.loss`
     K, Q:  K <- K - eta GQ/|GQ|,  Q <- Q - eta G'K/|G'K|,   W = K Q'
 
-As |W| grows, 1 - s_opt underflows and m = sum_t s_t gamma_t cancels against gamma_opt.  Here
-everything stays relative to the leading token o = argmax_t a_t of each sample:
+As |W| grows, 1 - s_opt underflows and m = sum_t s_t gamma_t cancels against gamma_opt; as the
+scores grow, l'(m) underflows.  Here everything stays relative to the leading token o = argmax_t a_t
+of each sample, and to the largest product:
 
     gamma_o - m = sum_{t != o} s_t (gamma_o - gamma_t)                  no cancellation
-    shift = max over samples and t != o of log(s_t |gamma_o - gamma_t|)
-    r_t = s_t (gamma_o - gamma_t) e^{-shift},    D = sum_{t != o} r_t = (gamma_o - m) e^{-shift}
-    c_t = s_t D - r_t  (t != o),    c_o = s_o D
-    G e^{-shift} = (1/n) sum_i l'(m_i) (sum_t c_t x_t) z_i'
+    shift = max over samples and t != o of log(|l'(m)| s_t |gamma_o - gamma_t|)
+    r_t = |l'(m)| s_t (gamma_o - gamma_t) e^{-shift},    D = sum_{t != o} r_t
+    G e^{-shift} = (1/n) sum_i sum_{t != o} (r_t - s_t D) (x_t - x_o) z_i'
 
 and the common factor e^{-shift} disappears in the normalisation.  The shift looks at the products:
 if the largest s_t belongs to a token that ties with o in score, it moves nothing.
+
+What remains is the rounding of the scores a_t themselves, u |x| |W| |z|: where several rivals
+compete at the same distance, as they do along W_mm, the direction is known to about u |W| only.
 """
 
 from __future__ import annotations
@@ -23,8 +26,8 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit
 
-from dsf.errors import DomainError, ShapeError
-from dsf.solvers.instances import slope
+from dsf.errors import DomainError, DTypeError, NonFiniteError, ShapeError
+from dsf.solvers.instances import log_slope
 from dsf.solvers.problem import Array
 
 
@@ -47,18 +50,19 @@ def scaled_gradient(
     lead = a.argmax(-1)[..., None]
     relative = a - np.take_along_axis(a, lead, -1)
     others = np.arange(T) != lead
-    total = 1.0 + np.sum(np.exp(relative) * others, -1, keepdims=True)
-    log_s = relative - np.log(total)
-    behind = np.take_along_axis(scores, lead, -1) - scores  # gamma_o - gamma_t, 0 at t = o
+    rest = np.sum(np.exp(relative) * others, -1, keepdims=True)
+    s, log_s = np.exp(relative) / (1.0 + rest), relative - np.log1p(rest)
+    ahead = np.take_along_axis(scores, lead, -1)
+    behind = ahead - scores  # gamma_o - gamma_t, 0 at t = o
+    m = ahead - np.sum(s * behind, -1, keepdims=True)
     with np.errstate(divide="ignore"):
-        log_r = log_s + np.log(np.abs(behind))
+        log_r = log_slope(m, kind) + log_s + np.log(np.abs(behind))
     shift = log_r.max((1, 2))
     shift = np.where(np.isfinite(shift), shift, 0.0)  # every score ties: G = 0
     r = np.sign(behind) * np.exp(log_r - shift[:, None, None])
-    D = np.sum(r, -1, keepdims=True)
-    c = np.exp(log_s) * D - r
-    m = np.take_along_axis(scores, lead, -1) - np.exp(shift)[:, None, None] * D
-    return np.einsum("sit,sitd,sie->sde", slope(m, kind) * c / n, X, z), shift
+    c = (r - s * np.sum(r, -1, keepdims=True)) * others
+    away = X - np.take_along_axis(X, lead[..., None], -2)
+    return np.einsum("sit,sitd,sie->sde", c / n, away, z), shift
 
 
 @njit(cache=True, error_model="numpy")
@@ -68,7 +72,7 @@ def _gradient_into(W, X, z, scores, G):  # pragma: no cover
     e = z.shape[1]
     log_s = np.empty((n, T))
     lead = np.empty(n, np.int64)
-    lead_s = np.empty(n)
+    log_l = np.empty(n)
     shift = -np.inf
     Wz = np.empty(d)
     for i in range(n):
@@ -85,21 +89,25 @@ def _gradient_into(W, X, z, scores, G):  # pragma: no cover
             log_s[i, t] = x
             if x > top:
                 top, o = x, t
-        total = 1.0
+        rest = 0.0
         for t in range(T):
             log_s[i, t] -= top
             if t != o:
-                total += np.exp(log_s[i, t])
+                rest += np.exp(log_s[i, t])
+        m = scores[i, o]
         for t in range(T):
-            log_s[i, t] -= np.log(total)
+            log_s[i, t] -= np.log1p(rest)
+            if t != o:
+                m -= np.exp(log_s[i, t]) * (scores[i, o] - scores[i, t])
+        lead[i] = o
+        log_l[i] = -max(m, 0.0) - np.log1p(np.exp(-abs(m)))
+        for t in range(T):
             behind = abs(scores[i, o] - scores[i, t])
             if behind > 0.0:
-                shift = max(shift, log_s[i, t] + np.log(behind))
-        lead[i], lead_s[i] = o, 1.0 / total
+                shift = max(shift, log_l[i] + log_s[i, t] + np.log(behind))
     if shift == -np.inf:
         shift = 0.0
     G[:, :] = 0.0
-    back = np.exp(shift)
     step = np.empty(d)
     r = np.empty(T)
     for i in range(n):
@@ -109,19 +117,19 @@ def _gradient_into(W, X, z, scores, G):  # pragma: no cover
             behind = scores[i, o] - scores[i, t]
             r[t] = 0.0
             if behind != 0.0:
-                r[t] = np.sign(behind) * np.exp(log_s[i, t] + np.log(abs(behind)) - shift)
+                r[t] = np.sign(behind) * np.exp(
+                    log_l[i] + log_s[i, t] + np.log(abs(behind)) - shift
+                )
             D += r[t]
-        slope = -1.0 / (1.0 + np.exp(scores[i, o] - back * D)) / n
-        for k in range(d):
-            step[k] = lead_s[i] * D * X[i, o, k]
+        step[:] = 0.0
         for t in range(T):
             if t != o:
-                c = np.exp(log_s[i, t]) * D - r[t]
+                c = (r[t] - np.exp(log_s[i, t]) * D) / n
                 for k in range(d):
-                    step[k] += c * X[i, t, k]
+                    step[k] += c * (X[i, t, k] - X[i, o, k])
         for k in range(d):
             for l in range(e):
-                G[k, l] += slope * step[k] * z[i, l]
+                G[k, l] += step[k] * z[i, l]
 
 
 @njit(cache=True, error_model="numpy")
@@ -178,7 +186,7 @@ def descend(
 
     W [S d e] start, X [S n T d], z [S n e], scores [S n T]; `record` increases, 0 is the start.
     A gradient that is exactly zero (one token, equal scores) leaves W where it is.
-    Raises ShapeError, DomainError.  Source: tarzanagh2023, W-ERM.
+    Raises ShapeError, DomainError, DTypeError, NonFiniteError.  Source: tarzanagh2023, W-ERM.
 
     >>> from dsf.solvers.instances import named
     >>> i = named("A")
@@ -187,7 +195,7 @@ def descend(
     True
     """
     W, X, z, scores = (np.array(x, dtype=np.float64, order="C") for x in (W, X, z, scores))
-    steps = _checked(X, z, scores, eta, record)
+    steps = _checked(X, z, scores, eta, record, W)
     if W.shape != (len(X), X.shape[-1], z.shape[-1]):
         raise ShapeError(
             f"descend: W must be [S d e] = {[len(X), X.shape[-1], z.shape[-1]]}; got {W.shape}"
@@ -212,7 +220,7 @@ def descend_factors(
     norm from drifting when the gradient underflows.
     """
     K, Q, X, z, scores = (np.array(x, dtype=np.float64, order="C") for x in (K, Q, X, z, scores))
-    steps = _checked(X, z, scores, eta, record)
+    steps = _checked(X, z, scores, eta, record, K, Q)
     if K.shape[:2] != (len(X), X.shape[-1]) or Q.shape != (len(X), z.shape[-1], K.shape[-1]):
         raise ShapeError(
             f"descend_factors: needs K [S d m] and Q [S e m] with S = {len(X)}, "
@@ -245,15 +253,27 @@ def descend_plainly(
     return W
 
 
-def _checked(X: Array, z: Array, scores: Array, eta: float, record: Sequence[int]) -> Array:
+def _checked(
+    X: Array, z: Array, scores: Array, eta: float, record: Sequence[int], *start: Array
+) -> Array:
     if X.ndim != 4 or z.ndim != 3 or X.shape[:2] != z.shape[:2] or scores.shape != X.shape[:3]:
         raise ShapeError(
             "descend: needs X [S n T d], z [S n e], scores [S n T]; got "
             f"{X.shape}, {z.shape}, {scores.shape}. One run still needs its axis S: x[None]."
         )
-    steps = np.asarray(record, dtype=np.int64)
+    if 0 in X.shape[1:3]:
+        raise ShapeError(f"descend: needs at least one sample and one token; got X {X.shape}")
+    for name, x in [("X", X), ("z", z), ("scores", scores), *(("the start", a) for a in start)]:
+        if not np.all(np.isfinite(x)):
+            raise NonFiniteError(
+                f"descend: {name} holds NaN or infinity; a step would hide it, because the "
+                "gradient is normalised"
+            )
+    steps = np.asarray(record)
+    if steps.dtype.kind not in "iu":
+        raise DTypeError(f"descend: `record` must hold integers; got {list(record)}")
     if steps.ndim != 1 or not len(steps) or steps[0] < 0 or np.any(np.diff(steps) <= 0):
         raise DomainError(f"descend: `record` must be increasing steps >= 0; got {list(record)}")
-    if not eta > 0:
-        raise DomainError(f"descend: the step size eta must be positive; got {eta}")
-    return steps
+    if not 0 < eta < np.inf:
+        raise DomainError(f"descend: the step size eta must be positive and finite; got {eta}")
+    return steps.astype(np.int64)

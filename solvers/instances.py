@@ -91,19 +91,28 @@ def loss(W: Array, X: Array, z: Array, scores: Array, kind: str = "logistic") ->
     return float(np.mean(-m)) if kind == "linear" else _unknown(kind)
 
 
+def log_slope(m: Array, kind: str = "logistic") -> Array:
+    """log(-l'(m)) of the three losses: -log(1 + e^m), -m, 0; it does not underflow.
+
+    >>> float(log_slope(np.array(800.0)))
+    -800.0
+    """
+    if kind == "logistic":
+        return -np.logaddexp(0.0, m)
+    if kind == "exponential":
+        return -m
+    if kind != "linear":
+        _unknown(kind)
+    return np.zeros_like(m)
+
+
 def slope(m: Array, kind: str = "logistic") -> Array:
     """l'(m) of the three losses: -1/(1 + e^m), -e^-m, -1.
 
     >>> slope(np.zeros(1)), slope(np.zeros(1), "exponential")
     (array([-0.5]), array([-1.]))
     """
-    if kind == "logistic":
-        return -1.0 / (1.0 + np.exp(m))
-    if kind == "exponential":
-        return -np.exp(-m)
-    if kind != "linear":
-        _unknown(kind)
-    return -np.ones_like(m)
+    return -np.exp(log_slope(m, kind))
 
 
 def gradient(W: Array, X: Array, z: Array, scores: Array, kind: str = "logistic") -> Array:

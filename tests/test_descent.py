@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 
 import hypothesis.strategies as st
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from dsf.errors import DomainError, ShapeError
+from dsf.errors import DomainError, DTypeError, NonFiniteError, ShapeError
 from dsf.solvers import attention_svm
 from dsf.solvers.descent import descend, descend_factors, descend_plainly, scaled_gradient
 from dsf.solvers.instances import draw, equal_scores, gradient, named
@@ -111,6 +112,58 @@ def test_nothing_moves_where_the_gradient_is_zero():
     assert np.array_equal(descend(start, i.X[None], i.z[None], tied, record=(5,))[:, 0], start)
 
 
+def exact_direction(W, X, z, scores):
+    """-grad L/|grad L| with 40 digits, from X'(diag(s) - ss')gamma as a sum over pairs of tokens:
+
+    sum_{t < u} s_t s_u (gamma_t - gamma_u)(x_t - x_u), which does not cancel.
+    """
+    with mpmath.workdps(40):
+        W, total = mpmath.matrix(W.tolist()), mpmath.zeros(*W.shape)
+        for x, q, g in zip(X, z, scores, strict=True):
+            x, q = [mpmath.matrix(v.tolist()) for v in x], mpmath.matrix(q.tolist())
+            a = [(v.T * W * q)[0] for v in x]
+            w = [mpmath.exp(v - max(a)) for v in a]
+            s = [v / mpmath.fsum(w) for v in w]
+            m = mpmath.fsum(p * mpmath.mpf(k) for p, k in zip(s, g, strict=True))
+            for t in range(len(x)):
+                for u in range(t):
+                    gap = s[t] * s[u] * (mpmath.mpf(g[t]) - mpmath.mpf(g[u]))
+                    total += gap / (1 + mpmath.exp(m)) * (x[t] - x[u]) * q.T
+        return np.array((total / mpmath.norm(total)).tolist(), dtype=float)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e2, 1e4, 1e8])
+@pytest.mark.parametrize("along", ["a random matrix", "the solution"])
+def test_the_direction_is_right_at_any_norm(size, along):
+    """Along the solution all support vectors compete, so the rounding u |W| of the scores shows."""
+    i = named("B")
+    W = attention_svm(i.X, i.z, i.optimal).W
+    if along == "a random matrix":
+        W = np.random.default_rng(1).standard_normal(W.shape)
+    W = size * W / np.linalg.norm(W)
+    exact = exact_direction(W, i.X, i.z, i.scores)
+    G, _ = scaled_gradient(W[None], i.X[None], i.z[None], i.scores[None])
+    step = (W - descend(W[None], i.X[None], i.z[None], i.scores[None], record=(1,))[0, 0]) / 0.1
+    allowed = 2.0**-53 * (100 + 10 * size)
+    assert np.linalg.norm(-G[0] / np.linalg.norm(G) - exact) < allowed
+    # W - step is rounded to the spacing of W
+    assert np.linalg.norm(-step - exact) < allowed + 100 * 2.0**-53 * size
+
+
+@pytest.mark.parametrize("factor, offset", [(1.0, 1e6), (1.0, 1e9), (700.0, 0.0), (1e5, 0.0)])
+def test_offsets_of_tokens_and_sizes_of_scores(factor, offset):
+    """A common offset of the tokens changes nothing; slopes of the loss below 1e-308 neither."""
+    i = named("B")
+    W = np.random.default_rng(2).standard_normal((10, 10))
+    X = np.round(i.X * 2**20) / 2**20 + offset  # the offset itself is then nearly exact
+    scores = factor * (i.scores + 1.0)
+    exact = exact_direction(W, X, i.z, scores)
+    G, _ = scaled_gradient(W[None], X[None], i.z[None], scores[None])
+    assert np.linalg.norm(-G[0] / np.linalg.norm(G) - exact) < 1e-13 * max(factor, offset)
+    moved = descend(W[None], X[None], i.z[None], scores[None], record=(1,))[0, 0]
+    assert np.allclose(moved, W - 0.1 * G[0] / np.linalg.norm(G), atol=1e-6)
+
+
 def test_long_runs_under_equal_scores_stay_finite():
     runs = [draw(s, 4, 5, 6) for s in range(4)]
     X, z = np.array([i.X for i in runs]), np.array([i.z for i in runs])
@@ -159,5 +212,11 @@ def test_bad_input():
         descend_factors(W, W[:, :, :1], X, z, scores)
     with pytest.raises(DomainError, match="increasing"):
         descend(W, X, z, scores, record=(5, 5))
+    with pytest.raises(NonFiniteError, match="scores holds NaN"):
+        descend(W, X, z, scores * np.nan)
+    with pytest.raises(NonFiniteError, match="the start holds"):
+        descend_factors(W + np.inf, W, X, z, scores)
+    with pytest.raises(DTypeError, match="integers"):
+        descend(W, X, z, scores, record=[1.7])
     with pytest.raises(DomainError, match="step size"):
         descend(W, X, z, scores, eta=0.0)
