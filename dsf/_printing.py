@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
 
 from dsf import ops
@@ -31,6 +32,52 @@ def dtype(x: Array) -> str:
     """float64, complex128, torch.float32, ... or the world of an object array."""
     kind = str(x.dtype)
     return {"sympy": "symbols", "ball": "Arb balls"}.get(ops.world(x), kind)
+
+
+def at_least(x: float, digits: int) -> str:
+    """`x` to so many digits, rounded down: a lower bound remains one in print.
+
+    >>> at_least(2 / 3, 3), at_least(-2 / 3, 3), at_least(7, 3), at_least(1e-9, 3)
+    ('0.666', '-0.667', '7', '1e-9')
+    """
+    return _outward(x, digits, ROUND_FLOOR)
+
+
+def at_most(x: float, digits: int) -> str:
+    """`x` to so many digits, rounded up: an upper bound remains one in print.
+
+    >>> at_most(2 / 3, 3), at_most(-2 / 3, 3), at_most(1e300, 3), at_most(float("inf"), 3)
+    ('0.667', '-0.666', '1.01e+300', 'inf')
+    """
+    return _outward(x, digits, ROUND_CEILING)
+
+
+def enclosed(lower: float, name: str, upper: float, digits: int) -> str:
+    """Both bounds of what has this name, rounded outward.
+
+    >>> enclosed(2 / 3, "g*", 2 / 3, 3)
+    '0.666 <= g* <= 0.667'
+    """
+    return f"{at_least(lower, digits)} <= {name} <= {at_most(upper, digits)}"
+
+
+def exactly(x: float) -> str:
+    """`x` so that it reads back as the same float, short where possible.
+
+    >>> exactly(3.0), exactly(0.1), exactly(1 / 3)
+    ('3', '0.1', '0.3333333333333333')
+    """
+    return f"{x:g}" if float(f"{x:g}") == x else repr(float(x))
+
+
+def _outward(x: float, digits: int, rounding: str) -> str:
+    value = Decimal(x)  # without rounding
+    if not value.is_finite() or isinstance(x, int):
+        return str(x)
+    value = Context(digits, rounding).plus(value).normalize()
+    if value == 0:
+        return "0"
+    return f"{value:f}" if -5 < value.adjusted() < digits else f"{value:e}"
 
 
 def block(title: str, rows: list[tuple[str, str]]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dsf._printing import at_least, at_most
 from dsf.errors import CertificateError
 
 
@@ -76,8 +77,8 @@ class Certificate:
     def __repr__(self) -> str:
         bounds = ""
         if self.lower is not None or self.upper is not None:
-            low = "" if self.lower is None else f"{self.lower:.6g} <= "
-            high = "" if self.upper is None else f" <= {self.upper:.6g}"
+            low = "" if self.lower is None else f"{at_least(self.lower, 6)} <= "
+            high = "" if self.upper is None else f" <= {at_most(self.upper, 6)}"
             bounds = f"\n  bounds      {low}value{high}"
         shown = ", ".join(f"{k} {_brief(v)}" for k, v in self.witnesses.items())
         rest = "".join(f"\n  {k:<11} {v:.3g}" for k, v in self.residuals.items())
@@ -119,7 +120,7 @@ class Certificate:
                 {k: decode(v) for k, v in d["residuals"].items()},
                 d["reference"],
             )
-        except (KeyError, ValueError, TypeError) as e:
+        except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as e:
             raise CertificateError(f"from_json: not the JSON of a certificate ({e!r})") from e
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dsf._printing import at_least, at_most, exactly
 from dsf.certificate import Certificate, Scope, Strength
 from dsf.comparison import ORDER, Comparison, Finding, Verdict
 from dsf.differences import table
@@ -301,14 +302,14 @@ def _on_input(
     need = states_needed(a, u, error=error, relative=relative, budget=budget / 2)
     unit = "|M|" if relative else ""
     statement = (
-        f"on this input, error {error:g}{unit} of {names[0]} needs at least {need.lower} and at "
-        f"most {need.upper} states"
+        f"on this input, error {exactly(error)}{unit} of {names[0]} needs at least {need.lower} "
+        f"and at most {need.upper} states"
     )
     states = b.n if isinstance(b, AnyRecurrence) else n
     best = realize(a.kernel(u), states=states, relative=relative, budget=budget / 2)
     notes = [
-        f"with {states} states, the best error is between {best.lower:.3g}{unit} and "
-        f"{best.upper:.3g}{unit}: no recurrence with {states} states does better"
+        f"with {states} states, the best error is between {at_least(best.lower, 3)}{unit} and "
+        f"{at_most(best.upper, 3)}{unit}: no recurrence with {states} states does better"
     ]
     if isinstance(b, Mechanism):
         try:

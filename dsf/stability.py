@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from dsf import _radius, ops
+from dsf._printing import enclosed
 from dsf._radius import AXES, Radius
 from dsf.certificate import Certificate, Scope, Strength
 from dsf.errors import (
@@ -93,9 +94,9 @@ class Stability:
         near = self.lower < self.upper and max(map(abs, self.margin)) < 2.0**-50
         note = "\n  note            1 - r is less than the rounding of one entry" if near else ""
         return (
-            f"{self.verdict}\n  {what:<16}{self.lower:.17g} <= r <= {self.upper:.17g}\n"
-            f"  1 - r           {self.margin[0]:.6g} <= 1 - r <= {self.margin[1]:.6g}\n"
-            f"  time constant   {low:.6g} <= -1/log r <= {high:.6g} steps\n"
+            f"{self.verdict}\n  {what:<16}{enclosed(self.lower, 'r', self.upper, 17)}\n"
+            f"  1 - r           {enclosed(self.margin[0], '1 - r', self.margin[1], 6)}\n"
+            f"  time constant   {enclosed(low, '-1/log r', high, 6)} steps\n"
             f"  decided         {self.how}, at index {self.worst}{note}"
         )
 

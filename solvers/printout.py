@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dsf._printing import at_most, enclosed
+
 if TYPE_CHECKING:
     from dsf.solvers.equalities import LeastNorm
     from dsf.solvers.selections import LocalOptimality
@@ -34,7 +36,7 @@ def solution(s: MarginSolution) -> str:
         shown = float(max(weights)) if max(weights).bit_length() < 1000 else float("inf")
         lines.append(_row("arithmetic", f"exact integers, the largest about {shown:.1e}"))
     else:
-        lines.append(_row("margin", f"0 <= g* <= {s.upper:.3e}"))
+        lines.append(_row("margin", f"0 <= g* <= {at_most(s.upper, 4)}"))
         lines.append(_row("", "neither a W nor an exact proof of infeasibility was found"))
     lines += [_row("solver" if i == 0 else "", str(a)) for i, a in enumerate(s.attempts)]
     lines += [_row("note", note) for note in s.notes]
@@ -47,12 +49,13 @@ def _feasible(s: MarginSolution) -> list[str]:
     r = s.residuals
     W, lam = s.W, s.multipliers
     lines = [
-        _row("margin", f"{s.lower:.10g} <= g* <= {s.upper:.10g}", f"relative gap {s.gap:.1e}"),
-        _row("norm", f"{1.0 / s.upper:.10g} <= |W| <= {s.value:.10g}"),
+        _row("margin", enclosed(s.lower, "g*", s.upper, 10), f"relative gap {s.gap:.1e}"),
+        _row("norm", _between(s)),
     ]
     d, e = s.problem.shape
     support = 0 if lam is None else int(np.sum(np.abs(lam) > 1e-9 * np.abs(lam).max()))
-    rank = 0 if W is None else int(np.linalg.matrix_rank(W, tol=1e-6 * np.linalg.norm(W)))
+    V = None if W is None else W / np.abs(W).max()  # squares of its entries stay in range
+    rank = 0 if V is None else int(np.linalg.matrix_rank(V, tol=1e-6 * np.linalg.norm(V)))
     lines.append(
         _row(
             "witnesses",
@@ -62,16 +65,20 @@ def _feasible(s: MarginSolution) -> list[str]:
     shown = "   ".join(f"{name} {x:.1e}" for name, x in r.items())
     lines.append(_row("conditions", f"primal ok   dual ok   {shown}"))
     if s.rank is not None:
-        k, tail = s.rank.witnesses["k"], s.rank.upper
-        lines.append(
-            _row("rank", f"at most {k}: sigma_{k + 1} + ... <= {tail:.1e} in every solution")
-        )
+        k, tail = s.rank.witnesses["k"], at_most(s.rank.upper or 0.0, 2)
+        lines.append(_row("rank", f"at most {k}: sigma_{k + 1} + ... <= {tail} in every solution"))
     if s.unique is False:
         lines.append(_row("note", "W is not unique: the solutions form a set"))
     if s.multipliers_unique is False:
         lines.append(_row("note", "dual degenerate: the multipliers are not unique"))
     lines.append(_row("arithmetic", "float64, bounds rounded outward; check() uses Arb, 128 bits"))
     return lines
+
+
+def _between(s: MarginSolution) -> str:
+    """Bounds of the least norm, 1/g*."""
+    low, high = np.nextafter(1.0 / s.upper, 0.0), np.nextafter(1.0 / s.lower, np.inf)
+    return enclosed(low, "|W|", high, 10)
 
 
 def _row(label: str, text: str, right: str = "") -> str:
@@ -85,7 +92,7 @@ def least_norm(s: LeastNorm) -> str:
     lines = [f"LeastNorm(W [{d} {e}], {s.problem.size} equalities)"]
     if s.problem.size == 0:
         return f"{lines[0]}\n{_row('norm', '0: without equalities W = 0')}"
-    lines.append(_row("norm", f"{s.lower:.10g} <= |W| <= {s.upper:.10g}"))
+    lines.append(_row("norm", enclosed(s.lower, "|W|", s.upper, 10)))
     return "\n".join(lines)
 
 
@@ -105,9 +112,7 @@ def local_optimality(s: LocalOptimality) -> str:
     head = f"Selection{s.selection}"
     lines = [f"{head}{verdict[s.locally_optimal]:>{max(2, WIDTH - len(head))}}"]
     if s.solution.feasible:
-        lines.append(
-            _row("norm", f"{1.0 / s.solution.upper:.10g} <= |W| <= {s.solution.value:.10g}")
-        )
+        lines.append(_row("norm", _between(s.solution)))
     else:
         lines.append(_row("norm", "the selection cannot be separated"))
     if s.rivals:

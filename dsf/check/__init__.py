@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
+import numpy as np
+
 from dsf.certificate import Certificate
 from dsf.errors import CertificateError
 from dsf.worlds import ALONE
@@ -42,15 +44,21 @@ CHECKERS: dict[str, tuple[str, str]] = {
     "separation/one-state": ("separation_recall", "one_state"),
 }
 
+MALFORMED = "check: the witnesses are not what is needed for a claim of the kind"
+
 
 def check(certificate: Certificate) -> bool:
     """Recompute the claim of `certificate`; True, or `CertificateError` saying what failed."""
-    if certificate.kind not in CHECKERS:
+    if not isinstance(certificate.kind, str) or certificate.kind not in CHECKERS:
         raise CertificateError(
             f"check: no checker for kind {certificate.kind!r}; known: {', '.join(sorted(CHECKERS))}"
         )
     module, name = CHECKERS[certificate.kind]
     checker: Callable[[Certificate], None] = getattr(import_module(f"dsf.check.{module}"), name)
-    with ALONE:  # checkers set the precision of Arb, which is global
-        checker(certificate)
+    # checkers set the precision of Arb, which is global; infinity and NaN prove no bound
+    with ALONE, np.errstate(all="ignore"):
+        try:
+            checker(certificate)
+        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as e:
+            raise CertificateError(f"{MALFORMED} {certificate.kind!r} ({e!r})") from e
     return True

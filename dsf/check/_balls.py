@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from dsf.certificate import Certificate, Scope, Strength
+from dsf.check._witnesses import finite, flags, floats, integers, number
 from dsf.errors import CertificateError
 
 BITS = 128
@@ -35,21 +36,31 @@ class Rows:
 
     @classmethod
     def read(cls, w: Mapping[str, Any]) -> Rows:
-        rows = cls(*(np.asarray(w[name]) for name in ARRAYS))
-        N = len(rows.plus)
-        require(rows.keys.ndim == 2 and rows.queries.ndim == 2, "keys and queries are matrices")
-        require(all(len(getattr(rows, n)) == N for n in ARRAYS[2:]), "the rows do not fit together")
+        plus = integers(w, "plus", None)
+        N = len(plus)
+        rows = cls(
+            floats(w, "keys", None, None),
+            floats(w, "queries", None, None),
+            plus,
+            integers(w, "minus", N),
+            integers(w, "query", N),
+            floats(w, "bound", N),
+            flags(w, "equality", N),
+        )
         for index, low, table in (
             (rows.plus, 0, rows.keys),
             (rows.minus, -1, rows.keys),
             (rows.query, 0, rows.queries),
         ):
             require(bool(np.all((index >= low) & (index < len(table)))), "an index is out of range")
-        for a in (rows.keys, rows.queries, rows.bound):
-            require(bool(np.all(np.isfinite(a))), "the data are not finite")
+        require(N > 0 and 0 not in rows.shape, "the problem is empty")
         require(bool(np.all(rows.bound >= 0.0)), "right-hand sides are at least 0")
         require(not np.any(rows.bound[rows.equality]), "equalities have the right-hand side 0")
         return rows
+
+    def part(self, keep: np.ndarray) -> Rows:
+        """The problem with some of its rows."""
+        return Rows(self.keys, self.queries, *(getattr(self, n)[keep] for n in ARRAYS[2:]))
 
     @property
     def size(self) -> int:
@@ -107,6 +118,16 @@ def frobenius(M: Any) -> Any:
     return sum((x * x for x in M.entries()), ZERO()).sqrt()
 
 
+def lengths(rows: Rows) -> list[Any]:
+    """|A_j| = |D_j| |Z_j|, rounded up; balls do not underflow."""
+    D, Z = (M.tolist() for M in balls(rows))
+    return [(_length(x) * _length(z)).upper() for x, z in zip(D, Z, strict=True)]
+
+
+def _length(row: list[Any]) -> Any:
+    return sum((x * x for x in row), ZERO()).sqrt()
+
+
 def margins(rows: Rows, W: np.ndarray) -> tuple[list[Any], np.ndarray]:
     """(<A_j, W> as balls, |D_j| |W| |Z_j| in float), both of length N."""
     D, Z = balls(rows)
@@ -125,9 +146,7 @@ def primal(rows: Rows, W: np.ndarray, norm: str, p: float | None) -> tuple[Any, 
     require(bool(length > 0), "W is zero")
     if np.any(rows.equality):
         off = distance(rows, [abs(x) for x in m])
-        lengths = np.linalg.norm(rows.left(), axis=1)
-        lengths = lengths * np.linalg.norm(rows.queries[rows.query], axis=1) * (1 + 2.0**-40)
-        m = [x - flint.arb(a) * off for x, a in zip(m, lengths, strict=True)]
+        m = [x - a * off for x, a in zip(m, lengths(rows), strict=True)]
         length = length + (off if norm == "frobenius" else off * flint.arb(W.size).sqrt())
     found = None
     for j in np.flatnonzero(~rows.equality):
@@ -145,17 +164,16 @@ def primal(rows: Rows, W: np.ndarray, norm: str, p: float | None) -> tuple[Any, 
 def distance(rows: Rows, miss: list[Any]) -> Any:
     """How far the nearest W that meets the equalities exactly can be; see the finder's derivation.
 
-    C the equality rows over their float lengths, H = C C', rho = |I - R H|_F < 1 for a float R:
-    the correction C' H^-1 r has length at most |r| sqrt(|R|_F / (1 - rho)).
+    C the equality rows over their lengths, H = C C', rho = |I - R H|_F < 1 for a float R: the
+    correction C' H^-1 r has length at most |r| sqrt(|R|_F / (1 - rho)).
     """
     import flint
 
     E = np.flatnonzero(rows.equality)
-    D, Z = balls(Rows(rows.keys, rows.queries, *(getattr(rows, n)[E] for n in ARRAYS[2:])))
-    a = rows.left()[E], rows.queries[rows.query[E]]
-    length = np.linalg.norm(a[0], axis=1) * np.linalg.norm(a[1], axis=1)
-    require(bool(np.all(length > 0.0)), "an equality row is zero")
-    inverse = flint.arb_mat([[1 / flint.arb(float(x))] for x in length])
+    D, Z = balls(rows.part(E))
+    size = lengths(rows.part(E))
+    require(all(bool(x > 0) for x in size), "an equality row is zero")
+    inverse = flint.arb_mat([[1 / x] for x in size])
     DD, ZZ = D * D.transpose(), Z * Z.transpose()
     n = len(E)
     H = flint.arb_mat(
@@ -188,7 +206,8 @@ def combination(rows: Rows, lam: np.ndarray) -> tuple[Any, Any, float]:
     top = float(np.abs(lam).max(initial=0.0)) or 1.0
     Zf = np.abs(rows.queries[rows.query])
     moduli = np.abs(rows.left()).T @ ((np.abs(lam) / top)[:, None] * Zf)
-    return D.transpose() * scaled, weight, float(np.linalg.norm(moduli)) * top
+    most = float(moduli.max(initial=0.0)) or 1.0
+    return D.transpose() * scaled, weight, float(np.linalg.norm(moduli / most)) * most * top
 
 
 def dual(rows: Rows, lam: np.ndarray, norm: str, p: float | None) -> tuple[Any, float]:
@@ -251,32 +270,32 @@ def factored(G: Any, middle: np.ndarray) -> tuple[np.ndarray, Any, Any]:
 
 
 # ---------------------------------------------------------------- small parts
-def common(c: Certificate, strength: Strength, *names: str) -> Mapping[str, Any]:
-    """The witnesses, after scope, strength and presence of `names` have been checked."""
+def common(c: Certificate, strength: Strength, *names: str) -> tuple[dict[str, Any], Rows]:
+    """The witnesses and the problem, after scope, strength and presence have been checked."""
     for name in (*ARRAYS, *names):
         require(name in c.witnesses, f"the witness {name!r} is missing")
     require(c.scope is Scope.OPERATOR, "the scope is these numbers: operator")
     require(c.strength is strength, f"the strength that follows is {strength.value!r}")
-    return c.witnesses
+    w = dict(c.witnesses)
+    rows = Rows.read(w)
+    return w | {name: getattr(rows, name) for name in ARRAYS}, rows
 
 
 def norm_of(w: Mapping[str, Any]) -> tuple[str, float | None]:
-    norm = str(w.get("norm"))
-    require(norm in NORMS, f"unknown norm {norm!r}")
+    norm = w.get("norm")
+    require(type(norm) is str and norm in NORMS, f"unknown norm {norm!r}")
     if norm != "entrywise":
-        return norm, None
-    require("p" in w, "the exponent p is missing")
-    p = float(w["p"])
-    require(1.0 < p < np.inf, "the exponent must lie in (1, inf)")
+        return str(norm), None
+    p = number(w, "p")
+    require(p > 1.0, "the exponent must lie in (1, inf)")
     return norm, p
 
 
-def array(w: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> np.ndarray:
-    require(name in w, f"the witness {name!r} is missing")
-    a = np.asarray(w[name], dtype=np.float64)
-    require(a.shape == shape, f"{name} must be {list(shape)}; got {list(a.shape)}")
-    require(bool(np.all(np.isfinite(a))), f"{name} is not finite")
-    return a
+def bounds(c: Certificate) -> tuple[float, float]:
+    """The stored bounds: numbers, in order."""
+    low, high = finite(c.lower, "the lower bound"), finite(c.upper, "the upper bound")
+    require(low <= high, "the lower bound is above the upper one")
+    return low, high
 
 
 def reproduce(stored: float, proved: Any, spread: float, side: int, what: str) -> None:

@@ -15,19 +15,18 @@ bound must follow, and must not be looser than a float64 computation explains.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from dsf._printing import at_least, at_most, exactly
 from dsf.certificate import Certificate, Strength
 from dsf.check._balls import (
     ARRAYS,
     BITS,
     ZERO,
-    Rows,
-    array,
+    bounds,
     combination,
     common,
     distance,
@@ -41,54 +40,51 @@ from dsf.check._balls import (
     require,
     singular_bounds,
 )
+from dsf.check._witnesses import digest, finite, floats, integers, whole
 from dsf.errors import CertificateError
 
 NAMES = {"frobenius": "Frobenius", "nuclear": "nuclear", "entrywise": "entrywise"}
 
 
 # ------------------------------------------------------------------ sentences
-def digest(w: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits that identify the data of a problem."""
-    code = hashlib.sha256()
-    for name in (*ARRAYS, *(("scores",) if "scores" in w else ())):
-        array = np.ascontiguousarray(w[name])
-        code.update(f"{name}{array.dtype.str}{array.shape}".encode())
-        code.update(array.tobytes())
-    return code.hexdigest()[:12]
-
-
 def margin_sentence(w: Mapping[str, Any], lower: float, upper: float) -> str:
     """The claim of two-sided bounds of the best margin."""
-    return f"{_norm(w)}, {_problem(w)}: the best margin g* lies in [{lower:.10g}, {upper:.10g}]" + (
+    return f"{_norm(w)}, {problem(w)}: the best margin g* lies in {_interval(lower, upper)}" + (
         "" if lower > 0.0 else "; whether it is 0 (infeasible) is undecided"
     )
 
 
 def zero_sentence(w: Mapping[str, Any]) -> str:
     """The claim that no W meets the constraints."""
-    return f"{_problem(w)}: no W satisfies them, g* = 0 in every norm"
+    return f"{problem(w)}: no W satisfies them, g* = 0 in every norm"
 
 
 def rank_sentence(w: Mapping[str, Any], k: int, tail: float) -> str:
     """The claim about the rank of the solutions."""
     return (
-        f"nuclear norm, {_problem(w)}: in every W of least norm the singular values after the "
-        f"first {k} add up to at most {tail:.3g}"
+        f"nuclear norm, {problem(w)}: in every W of least norm the singular values after the "
+        f"first {k} add up to at most {at_most(tail, 3)}"
     )
 
 
 def least_norm_sentence(w: Mapping[str, Any], lower: float, upper: float) -> str:
     """The claim of two-sided bounds of the least norm under equalities."""
-    return f"{_problem(w)}: the least Frobenius norm lies in [{lower:.10g}, {upper:.10g}]"
+    return f"{problem(w, 'target')}: the least Frobenius norm lies in {_interval(lower, upper)}"
+
+
+def problem(w: Mapping[str, Any], *more: str) -> str:
+    """The number of rows, and a digest of all data including the arrays `more`."""
+    code = digest((name, w[name]) for name in (*ARRAYS, *more))
+    return f"{len(w['plus'])} constraints (problem {code})"
 
 
 def _norm(w: Mapping[str, Any]) -> str:
     norm, p = norm_of(w)
-    return f"{NAMES[norm]} norm" if p is None else f"{NAMES[norm]} {p:.6g}-norm"
+    return f"{NAMES[norm]} norm" if p is None else f"{NAMES[norm]} {exactly(p)}-norm"
 
 
-def _problem(w: Mapping[str, Any]) -> str:
-    return f"{len(w['plus'])} constraints (problem {digest(w)})"
+def _interval(lower: float, upper: float) -> str:
+    return f"[{at_least(lower, 10)}, {at_most(upper, 10)}]"
 
 
 # ------------------------------------------------------------------- checkers
@@ -96,26 +92,24 @@ def margin(c: Certificate) -> None:
     """Both bounds of the best margin follow from W and lam."""
     import flint
 
-    w = common(c, Strength.ENCLOSED, "norm", "lam")
-    rows = Rows.read(w)
+    w, rows = common(c, Strength.ENCLOSED, "norm", "lam")
+    lower, upper = bounds(c)
     with flint.ctx.workprec(BITS):
-        if c.lower is None or c.upper is None:
-            raise CertificateError("a margin has two bounds")
         if "W" in w:
-            low, spread = primal(rows, array(w, "W", rows.shape), *norm_of(w))
-            reproduce(float(c.lower), low, spread, -1, "lower bound")
+            low, spread = primal(rows, floats(w, "W", *rows.shape), *norm_of(w))
+            reproduce(lower, low, spread, -1, "lower bound")
         else:
-            require(c.lower == 0.0, "without a primal witness the lower bound is 0")
-        high, spread = dual(rows, array(w, "lam", (rows.size,)), *norm_of(w))
-        reproduce(float(c.upper), high, spread, +1, "upper bound")
-    require(c.claim == margin_sentence(w, c.lower, c.upper), "the claim says something else")
+            require(lower == 0.0, "without a primal witness the lower bound is 0")
+        high, spread = dual(rows, floats(w, "lam", rows.size), *norm_of(w))
+        reproduce(upper, high, spread, +1, "upper bound")
+    require(c.claim == margin_sentence(w, lower, upper), "the claim says something else")
 
 
 def zero(c: Certificate) -> None:
     """A Gordan vector of integers, multiplied out exactly."""
-    w = common(c, Strength.EXACT, "rows", "gordan")
-    rows = Rows.read(w)
-    support = np.asarray(w["rows"], dtype=np.int64)
+    w, rows = common(c, Strength.EXACT, "rows", "gordan")
+    support = integers(w, "rows", None)
+    require(type(w["gordan"]) is list, "the Gordan vector must be a list")
     try:
         weights = [int(str(x), 16) for x in w["gordan"]]
     except ValueError as e:
@@ -134,7 +128,7 @@ def zero(c: Certificate) -> None:
                 total[a, b] = total.get((a, b), 0) + weight * x * y
     require(positive, "no row with a positive right-hand side takes part")
     require(not any(total.values()), "the combination of the rows is not zero")
-    require(c.lower == 0.0 and c.upper == 0.0, "infeasible means g* = 0")
+    require(bounds(c) == (0.0, 0.0), "infeasible means g* = 0")
     require(c.claim == zero_sentence(w), "the claim says something else")
 
 
@@ -146,22 +140,21 @@ def nuclear_rank(c: Certificate) -> None:
     """
     import flint
 
-    w = common(c, Strength.ENCLOSED, "norm", "W", "lam", "k")
-    rows = Rows.read(w)
-    require(w["norm"] == "nuclear", "the bound on the rank is about the nuclear norm")
-    k, tail = int(w["k"]), float(c.upper if c.upper is not None else np.inf)
+    w, rows = common(c, Strength.ENCLOSED, "norm", "W", "lam", "k")
+    require(norm_of(w) == ("nuclear", None), "the bound on the rank is about the nuclear norm")
+    k, tail = whole(w, "k"), finite(c.upper, "the tail")
     require(0 < k <= min(rows.shape) and c.lower is None, "k is out of range")
     with flint.ctx.workprec(BITS):
-        margin_low, _ = primal(rows, array(w, "W", rows.shape), "nuclear", None)
-        G, weight, _ = combination(rows, array(w, "lam", (rows.size,)))
-        bounds = singular_bounds(G)
+        margin_low, _ = primal(rows, floats(w, "W", *rows.shape), "nuclear", None)
+        G, weight, _ = combination(rows, floats(w, "lam", rows.size))
+        sigma = singular_bounds(G)
         if k == min(rows.shape):
             proved = flint.arb(0)
         else:
-            ratio = bounds[k] / bounds[0]
+            ratio = sigma[k] / sigma[0]
             require(bool(ratio < 1), f"sigma_{k + 1} is not separated from sigma_1")
-            slack = 1 / margin_low - weight / bounds[0]
-            proved = (slack if slack > 0 else flint.arb(0)) / (1 - ratio)
+            slack = (1 / margin_low - weight / sigma[0]).upper()  # U >= L: it is at least 0
+            proved = slack / (1 - ratio)
         require(bool(proved.upper() <= flint.arb(tail)), f"only {float(proved):.3g} follows")
         looser = proved.upper() * 2 + 1e-9 / margin_low
         require(bool(flint.arb(tail) <= looser), "the tail is looser than its witnesses prove")
@@ -172,28 +165,23 @@ def least_norm(c: Certificate) -> None:
     """min |W|_F under <A_j, W> = target_j: multipliers from below, W from above."""
     import flint
 
-    w = common(c, Strength.ENCLOSED, "target", "W", "lam")
-    rows = Rows.read(w)
-    target = array(w, "target", (rows.size,))
+    w, rows = common(c, Strength.ENCLOSED, "target", "W", "lam")
+    w["target"] = target = floats(w, "target", rows.size)
+    W, lam = floats(w, "W", *rows.shape), floats(w, "lam", rows.size)
     require(bool(np.all(rows.equality)), "all rows must be equalities")
-    require(c.lower is not None and c.upper is not None, "a least norm has two bounds")
+    lower, upper = bounds(c)
     with flint.ctx.workprec(BITS):
-        W = array(w, "W", rows.shape)
         m, size = margins(rows, W)
         miss = [abs(x - flint.arb(t)) for x, t in zip(m, target, strict=True)]
         off = distance(rows, miss)
         high = frobenius(matrix(W)) + off
-        G, _, sizes = combination(rows, array(w, "lam", (rows.size,)))
-        lam = array(w, "lam", (rows.size,))
+        G, _, sizes = combination(rows, lam)
         value = sum((flint.arb(t) * flint.arb(x) for t, x in zip(target, lam, strict=True)), ZERO())
         norm = frobenius(G)
         low = value / norm if norm > 0 else flint.arb(0)
         spread = (
             2.0**-900 + 1e-9 * float(high) + 2.0**-40 * (float(np.max(size, initial=0.0)) + sizes)
         )
-        reproduce(float(c.upper or 0.0), high, spread, +1, "upper bound")
-        reproduce(float(c.lower or 0.0), low, spread, -1, "lower bound")
-    require(
-        c.claim == least_norm_sentence(w, float(c.lower or 0.0), float(c.upper or 0.0)),
-        "the claim says something else",
-    )
+        reproduce(upper, high, spread, +1, "upper bound")
+        reproduce(lower, low, spread, -1, "lower bound")
+    require(c.claim == least_norm_sentence(w, lower, upper), "the claim says something else")

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from dsf._printing import at_most
 from dsf.certificate import Certificate, Strength
 from dsf.check import _balls as base
-from dsf.check.margin import digest
+from dsf.check._witnesses import floats, integers, number
+from dsf.check.margin import problem
 
 
 def sentence(w: Mapping[str, Any], answer: bool) -> str:
@@ -23,11 +25,11 @@ def sentence(w: Mapping[str, Any], answer: bool) -> str:
         out = len(w["plus"]) - len(w["kept"])
         verdict = (
             f"is not locally optimal: without {out} rivals the least norm is at most "
-            f"{float(w['norm_without']):.10g}, so one of them is active"
+            f"{at_most(w['norm_without'], 10)}, so one of them is active"
         )
     return (
-        f"{len(w['plus'])} constraints (problem {digest(w)}, {int(np.sum(rivals(w)))} rivals that "
-        f"score at least as high as the chosen token): the selection {verdict}"
+        f"{problem(w, 'scores')}, {int(np.sum(rivals(w)))} of them by rivals that score at least "
+        f"as high as the chosen token: the selection {verdict}"
     )
 
 
@@ -40,19 +42,18 @@ def local_optimality(c: Certificate) -> None:
     """No rival row can be active at the optimum; or without some of them the optimum is shorter."""
     import flint
 
-    w = base.common(c, Strength.ENCLOSED, "norm", "W", "lam", "scores")
-    rows = base.Rows.read(w)
-    base.array(w, "scores", (len(rows.keys),))
-    base.require(bool(np.all(rows.minus >= 0)), "a row without a losing token")
+    w, rows = base.common(c, Strength.ENCLOSED, "norm", "W", "lam", "scores")
+    w["scores"] = floats(w, "scores", len(rows.keys))
+    _is_a_selection(rows)
     rival = rivals(w)
     base.require(w["norm"] == "frobenius", "local optimality is about the Frobenius norm")
-    base.require(c.lower is not None and c.upper is not None, "the margin has two bounds")
+    lower, upper = base.bounds(c)
     with flint.ctx.workprec(base.BITS):
-        W = base.array(w, "W", rows.shape)
+        W = floats(w, "W", *rows.shape)
         low, spread = base.primal(rows, W, "frobenius", None)
-        base.reproduce(float(c.lower or 0.0), low, spread, -1, "lower bound")
-        high, spread = base.dual(rows, base.array(w, "lam", (rows.size,)), "frobenius", None)
-        base.reproduce(float(c.upper or 0.0), high, spread, +1, "upper bound")
+        base.reproduce(lower, low, spread, -1, "lower bound")
+        high, spread = base.dual(rows, floats(w, "lam", rows.size), "frobenius", None)
+        base.reproduce(upper, high, spread, +1, "upper bound")
         if "W_without" in w:
             answer = False
             _shorter_without(rows, w, rival, 1 / high)
@@ -62,37 +63,50 @@ def local_optimality(c: Certificate) -> None:
     base.require(c.claim == sentence(w, answer), "the claim says something else")
 
 
+def _is_a_selection(rows: base.Rows) -> None:
+    """(x_{i,a_i} - x_{it})' W z_i >= 1 for every sample i, its token a_i and all others t."""
+    n, T = len(rows.queries), len(rows.keys) // len(rows.queries)
+    base.require(len(rows.keys) == n * T, "every sample has the same number of tokens")
+    base.require(rows.size == n * (T - 1), "a selection has one row per token that is not chosen")
+    chosen = rows.plus.reshape(n, T - 1)[:, 0] - T * np.arange(n)
+    sample, token = np.nonzero(np.arange(T) != chosen[:, None])
+    base.require(
+        len(sample) == rows.size
+        and np.array_equal(rows.query, sample)
+        and np.array_equal(rows.plus, sample * T + chosen[sample])
+        and np.array_equal(rows.minus, sample * T + token),
+        "the rows do not compare one chosen token per sample with all others",
+    )
+    plain = np.all(rows.bound == 1.0) and not np.any(rows.equality)
+    base.require(bool(plain), "the rows of a selection are inequalities with the bound 1")
+
+
 def _inactive(rows: base.Rows, W: np.ndarray, rival: np.ndarray, least: Any) -> None:
-    """<A_j, W_a> >= <A_j, W> - |A_j| |W - W_a| > b_j for every rival j, with W made feasible."""
+    """<A_j, W_a> >= <A_j, W> - |A_j| |W - W_a| > 1 for every rival j, with W made feasible."""
     m, _ = base.margins(rows, W)
-    ratios = [m[j] / float(rows.bound[j]) for j in range(rows.size)]
-    scale = min((x.lower() for x in ratios), key=float)
+    scale = m[0].lower()
+    for x in m[1:]:  # exact numbers: floats may tie where these differ
+        if x.lower() < scale:
+            scale = x.lower()
     length = base.frobenius(base.matrix(W)) / scale
     off = (length * length - least * least).upper()
-    off = off.sqrt() if off > 0 else off * 0
-    sizes = np.linalg.norm(rows.left(), axis=1)
-    sizes = sizes * np.linalg.norm(rows.queries[rows.query], axis=1) * (1 + 2.0**-40)
+    base.require(bool(scale > 0) and bool(off >= 0), "W is not feasible")
+    size = base.lengths(rows)
     for j in np.flatnonzero(rival):
-        safe = m[j] / scale - float(sizes[j]) * off > float(rows.bound[j])
+        safe = m[j] / scale - size[j] * off.sqrt() > 1
         base.require(bool(safe), f"the rival of row {j} may be active")
 
 
 def _shorter_without(rows: base.Rows, w: Mapping[str, Any], rival: np.ndarray, least: Any) -> None:
-    for name in ("kept", "norm_without"):
-        base.require(name in w, f"the witness {name!r} is missing")
-    kept = np.asarray(w["kept"], dtype=np.int64)
+    kept, stored = integers(w, "kept", None), number(w, "norm_without")
     base.require(len(set(kept.tolist())) == len(kept), "a row occurs twice among the kept ones")
     base.require(bool(np.all((kept >= 0) & (kept < rows.size))), "no such row")
     dropped = np.setdiff1d(np.arange(rows.size), kept)
     base.require(len(dropped) > 0 and bool(np.all(rival[dropped])), "a row that is no rival is out")
-    stored = float(w["norm_without"])
-    W = base.array(w, "W_without", rows.shape)
+    W = floats(w, "W_without", *rows.shape)
     if len(kept) == 0:  # W = 0 meets no constraint at all, and is shorter
         base.require(stored == 0.0 and not W.any(), "without any row W = 0")
         return
-    part = base.Rows(
-        rows.keys, rows.queries, *(getattr(rows, name)[kept] for name in base.ARRAYS[2:])
-    )
-    proved, _ = base.primal(part, W, "frobenius", None)
+    proved, _ = base.primal(rows.part(kept), W, "frobenius", None)
     base.reproduce(stored, 1 / proved, 1e-8 * stored, +1, "the norm without these rivals")
     base.require(bool(stored < least), "without these rivals the optimum is not shorter")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dsf._printing import at_least, at_most, exactly
 from dsf._rounding import fro
 from dsf.certificate import Certificate, Scope, Strength
 from dsf.check._state_sentences import error_sentence, gap_sentence, lower_sentence, states_sentence
@@ -54,11 +55,12 @@ class Realization:
     def __repr__(self) -> str:
         w = self.certificate.witnesses
         counting, unit = w["question"] == "states", " |M|" if w["relative"] else ""
-        asked = f"error {w['asked']:.6g}{unit}" if counting else f"{w['asked']} states"
+        asked = f"error {exactly(w['asked'])}{unit}" if counting else f"{w['asked']} states"
         L, r, _, m = w["M" if "M" in w else "h0.M"].shape
         shape = f"[{L} {L}]" if r == m == 1 else f"[{L} {r} {L} {m}]"
         heads = f", {len(self.heads)} heads" if self.heads else ""
-        low, high = (f"{x:d}" if counting else f"{x:.6g}{unit}" for x in (self.lower, self.upper))
+        suffix = "" if counting else unit
+        low, high = at_least(self.lower, 6) + suffix, at_most(self.upper, 6) + suffix
         what = "states" if counting else "error"
         if counting and self.backward is not None:
             what = "states, forward and backward together"
@@ -66,13 +68,14 @@ class Realization:
             f"Realization of M {shape}{heads} for {asked}   ({self.certificate.strength.value})",
             f"  necessary   {low:>8} {what}",
             f"  sufficient  {high:>8} {what}",
-            f"  proved      |M - M^| <= {self.error:.6g}",
+            f"  proved      |M - M^| <= {at_most(self.error, 6)}",
             f"  {CAVEAT}",
         ]
         for t in self.theorems:
             condition = "" if t.condition == "none" else f" ({t.condition})"
+            error = at_most(t.error, 3)
             lines.append(
-                f"  theorem     {t.states:>8} states, error <= {t.error:.3g}: {t.name}{condition}"
+                f"  theorem     {t.states:>8} states, error <= {error}: {t.name}{condition}"
             )
         for note in self.notes:
             lines += wrap(note, 79, initial_indent="  note        ", subsequent_indent=" " * 14)
