@@ -84,7 +84,7 @@ class MarginProblem:
             _spread(_whole(minus, "minus"), size, "minus"),
             _spread(_whole(query, "query"), size, "query"),
             _spread(bound.astype(np.float64), size, "bound"),
-            _spread(np.asarray(equality, dtype=np.bool_), size, "equality"),
+            _spread(np.array(equality, dtype=np.bool_), size, "equality"),
         )
         problem._validate()
         if not np.any(problem.bound):
@@ -255,7 +255,7 @@ def array(x: Any, name: str) -> Array:
 def _spread(x: Array, size: tuple[int, ...], name: str) -> Array:
     if x.shape not in ((), (1,), size):
         raise ShapeError(f"`{name}` must be [N] = {list(size)} or one number; got {list(x.shape)}")
-    return np.broadcast_to(x, size).copy()
+    return x if x.shape == size else np.full(size, x)
 
 
 def _whole(x: Any, name: str) -> Array:
