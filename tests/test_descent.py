@@ -91,6 +91,17 @@ def test_a_step_has_its_length_at_any_norm(seed, log_norm):
     assert abs(np.linalg.norm(W - W0) - 0.1) < 1e-9
 
 
+def test_the_published_normaliser_stalls():
+    """G/(|G| + 2^-52) with the plain gradient stops growing where |G| meets the machine epsilon."""
+    i = draw(0, 6, 8, 10)
+    W = np.zeros((10, 10))
+    for _ in range(2000):
+        G = gradient(W, i.X, i.z, i.scores)
+        W -= 0.1 * G / (np.linalg.norm(G) + 2.0**-52)
+    stable = descend(np.zeros((1, 10, 10)), i.X[None], i.z[None], i.scores[None], record=(2000,))
+    assert np.linalg.norm(W) < 0.75 * np.linalg.norm(stable)
+
+
 @pytest.mark.parametrize("norm", [1.0, 30.0, 3000.0])
 def test_tied_tokens_do_not_hide_the_gradient(norm):
     """The leader ties with the runner-up; the token that moves W lies far below both."""

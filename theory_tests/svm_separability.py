@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 import numpy as np
+import pytest
 from hypothesis import given
 
 from dsf.solvers import separability
@@ -41,6 +42,21 @@ def test_not_a_necessary_condition():
         separability(i.X, i.z, i.optimal).feasible for i in (draw(s, 20, 5, 6) for s in range(5))
     ]
     assert all(found)
+
+
+@pytest.mark.parametrize(
+    ("n", "T", "shares"),
+    [(5, 5, (0.33, 0.90, 1, 1)), (5, 10, (0.33, 0.63, 0.97, 1)), (10, 5, (0.03, 0.15, 0.93, 1))],
+)
+def test_shares_of_separable_draws(n, T, shares):
+    """Of 60 draws at d = 2, 3, 4, 5, against an independent count of 60 others."""
+    found = [
+        np.mean([separability(i.X, i.z, i.optimal).feasible is True for i in runs])
+        for runs in ([draw(s, n, T, d) for s in range(60)] for d in (2, 3, 4, 5))
+    ]
+    spread = [2.6 * np.sqrt(2 * max(p * (1 - p), 0.02) / 60) for p in shares]
+    assert np.all(np.abs(np.array(found) - shares) <= spread)
+    assert found[-1] == 1
 
 
 @given(st.integers(0, 10**6))
