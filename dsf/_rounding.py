@@ -13,6 +13,8 @@ function adds TINY = 2^-1000, more than 2^64 operations can lose.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 U = 2.0**-53
@@ -27,16 +29,27 @@ def gamma(k: float) -> float:
 def fro(X: np.ndarray) -> float:
     """An upper bound of the Frobenius norm of the float array `X` (0.0 exactly where X = 0).
 
-    With N entries scaled by a power of two c <= 2 max|X|, s = fl(sum (x/c)^2) is at least
-    (1 - gamma_N) sum (x/c)^2, so ||X||_F <= c sqrt(s) (1 + gamma_{N+8}).  Entries that underflow
-    change s >= 1/4 by less than N 2^-1074.
+    With N entries scaled by a power of two, max |x| in [1/2, 1), s = fl(sum x^2) is at least
+    (1 - gamma_N) sum x^2, so ||x||_F <= sqrt(s) (1 + gamma_{N+8}).  Entries that underflow change
+    s >= 1/4 by less than N 2^-1074.  Infinite where the norm leaves the range of floats.
     """
     top = float(np.max(np.abs(X), initial=0.0))
     if top == 0.0:
         return 0.0
-    c = 2.0 ** np.ceil(np.log2(top))
-    x = np.ravel(X) / c
-    return float(c * np.sqrt(np.dot(x, x)) * (1.0 + gamma(x.size + 8)))
+    if not math.isfinite(top):
+        return math.inf
+    k = math.frexp(top)[1]
+    x = np.ldexp(np.ravel(X), -k)
+    return times_power(float(np.sqrt(np.dot(x, x))) * (1.0 + gamma(x.size + 8)), k)
+
+
+def times_power(x: float, k: int) -> float:
+    """x 2^k for x >= 0, rounded up where that is not a normal float."""
+    try:
+        y = math.ldexp(x, k)
+    except OverflowError:
+        return math.inf
+    return y if y > 2.0**-1021 or x == 0.0 else math.nextafter(y, math.inf)
 
 
 def lower_gram(E: np.ndarray, block: int = 256) -> np.ndarray:
@@ -164,6 +177,8 @@ def norm_lower(E: np.ndarray, v: np.ndarray) -> float:
     w = E @ v
     lost = gamma(E.shape[1]) * fro(E) * fro(v) + TINY
     proved = float(np.linalg.norm(w)) * (1.0 - gamma(w.size + 8)) - lost * (1.0 + 8.0 * U)
+    if not math.isfinite(proved):  # the squares overflow
+        return 0.0
     return max(proved / fro(v) * (1.0 - 8.0 * U), 0.0) if v.size else 0.0
 
 
@@ -172,10 +187,13 @@ def fro_each(X: np.ndarray) -> np.ndarray:
     top = float(np.max(np.abs(X), initial=0.0))
     if top == 0.0:
         return np.zeros(len(X))
-    c = 2.0 ** np.ceil(np.log2(top))
-    x = X.reshape(len(X), -1) / c
+    if not math.isfinite(top):
+        return np.full(len(X), math.inf)
+    k = math.frexp(top)[1]
+    x = np.ldexp(X.reshape(len(X), -1), -k)
     lost = x.shape[1] * 2.0**-1000  # squares that underflow
-    return c * np.sqrt(np.einsum("ti,ti->t", x, x) + lost) * (1.0 + gamma(x.shape[1] + 8))
+    sizes = np.sqrt(np.einsum("ti,ti->t", x, x) + lost) * (1.0 + gamma(x.shape[1] + 8))
+    return np.array([times_power(float(r), k) for r in sizes])
 
 
 def transition_norms(A: np.ndarray) -> np.ndarray:

@@ -277,8 +277,10 @@ def _same_instance(a: Mechanism, b: Mechanism) -> Finding | None:
 
 
 def _same_arrays(a: Mechanism, b: Mechanism) -> bool:
+    from dsf.check.same import same_bits
+
     p, q = a.parameters(), b.parameters()
-    return p.keys() == q.keys() and all(np.array_equal(p[k], q[k]) for k in p)
+    return p.keys() == q.keys() and all(same_bits(p[k], q[k]) for k in p)
 
 
 # ------------------------------------------------------------------ on one input

@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from dsf._rounding import TINY, gamma
+from dsf._rounding import TINY, gamma, times_power
 from dsf._rounding import fro as scaled_fro
 from dsf.errors import DomainError
 
@@ -43,7 +43,8 @@ def checked(norm: str, p: float | None) -> float | None:
 def fro_upper(A: Array) -> float:
     """An upper bound of the Frobenius norm; without scaling where the squares stay in range."""
     x = A.ravel()
-    s = float(x @ x)
+    with np.errstate(over="ignore"):
+        s = float(x @ x)
     if 1e-200 < s < 1e200:  # what underflows is far below the rounding of s
         return math.sqrt(s) * (1.0 + gamma(x.size + 8))
     return scaled_fro(A)
@@ -81,6 +82,8 @@ def dual_upper(G: Array, error: Array, norm: str, p: float | None = None) -> flo
 
 def _lp(A: Array, p: float) -> float:
     top = float(A.max(initial=0.0))
+    if not math.isfinite(top):
+        return math.inf
     return top * float(np.sum((A / top) ** p) ** (1.0 / p)) if top > 0.0 else 0.0
 
 
@@ -90,24 +93,32 @@ def singular_upper(G: Array) -> Array:
     With the float factors, G = U S V' + E and ||U||_2^2 <= 1 + ||U'U - I||_F, so by Weyl
     sigma_i(G) <= ||U||_2 ||V||_2 S_i + ||E||_F.
     """
-    return _factored(G)[1]
+    S, stretch, rest, k = _factored(G)
+    bounds = (S * stretch + rest) * (1.0 + 2.0**-50)
+    return np.array([times_power(float(x), k) for x in bounds])
 
 
 def nuclear_upper(W: Array) -> float:
     """An upper bound of the sum of the singular values: ||U|| ||V|| sum S_i + sqrt(r) ||E||_F."""
-    S, _, stretch, rest = _factored(W)
+    S, stretch, rest, k = _factored(W)
     r = max(len(S), 1)
-    return float((S.sum() * stretch + np.sqrt(r) * rest) * (1.0 + gamma(r + 16)) + TINY)
+    total = float((S.sum() * stretch + np.sqrt(r) * rest) * (1.0 + gamma(r + 16)))
+    return times_power(total, k)
 
 
-def _factored(G: Array) -> tuple[Array, Array, float, float]:
-    """(S, upper bounds of sigma_i(G), ||U|| ||V||, ||E||_F) for the float SVD of G."""
+def _factored(G: Array) -> tuple[Array, float, float, int]:
+    """(S, ||U|| ||V||, ||E||_F, k) for the float SVD U S V' of 2^-k G, whose entries are below 1.
+
+    Scaling is exact but where entries underflow, far below the largest: TINY covers them.
+    """
+    k = math.frexp(float(np.abs(G).max(initial=0.0)))[1]
+    G = np.ldexp(G, -k)
     U, S, Vt = np.linalg.svd(G, full_matrices=False)
     r = len(S)
     rounding = gamma(r + 2) * fro_upper((np.abs(U) * S) @ np.abs(Vt)) * (1.0 + gamma(r + 8))
     rest = fro_upper(G - (U * S) @ Vt) + 2.0 * rounding + TINY
     stretch = _length(U) * _length(Vt.T) * (1.0 + 2.0**-50)
-    return S, (S * stretch + rest) * (1.0 + 2.0**-50), stretch, rest
+    return S, stretch, rest, k
 
 
 def _length(U: Array) -> float:

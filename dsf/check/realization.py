@@ -25,6 +25,7 @@ from dsf.check._state_sentences import (
     lower_sentence,
     states_sentence,
 )
+from dsf.check._witnesses import finite, floats, get, number, whole
 from dsf.errors import CertificateError
 
 SLACK = 2.0**-40
@@ -40,10 +41,14 @@ def size(X: np.ndarray) -> float:
     biggest = float(np.abs(X).max(initial=0.0))
     if biggest == 0.0:
         return 0.0
-    scaled = X / 2.0 ** np.floor(np.log2(biggest))  # entries below 2, the largest near 1
-    return 2.0 ** float(np.floor(np.log2(biggest))) * float(np.linalg.norm(scaled)) * (
-        1.0 + g(X.size + 8) + SLACK
-    )  # fmt: skip
+    if not np.isfinite(biggest):
+        return float("inf")
+    k = np.frexp(biggest)[1]
+    scaled = np.ldexp(X, 1 - k)  # entries below 2, the largest at least 1
+    bound = float(np.linalg.norm(scaled)) * (1.0 + g(X.size + 8) + SLACK)
+    with np.errstate(over="ignore"):
+        bound = float(np.ldexp(bound, k - 1))
+    return bound if bound > 2.0**-1000 else bound + 2.0**-1074  # ldexp rounds tiny results
 
 
 # ------------------------------------------------------------------- checkers
@@ -52,13 +57,13 @@ def hankel_lower(c: Certificate) -> None:
     _common(c)
     w = c.witnesses
     error, radius = _number(w, "error"), _number(w, "radius")
-    sigma, plain = _smallest(_get(w, "H"), w, "")
-    count = _get(w, "U").shape[1]
+    sigma, plain = _smallest(floats(w, "H", None, None), w, "")
+    count = len(w["U"].T)
     _require(c.lower == count and c.upper is None, f"the directions prove lower = {count}")
     floor = (error + radius) * (1 + SLACK)
     _require(sigma > floor, f"sigma_{count} >= {sigma:.6g} is all that follows")
     _same(c, sigma=(plain, 0.0))
-    text = lower_sentence(error, radius, count, _get(w, "cut"))
+    text = lower_sentence(error, radius, count, whole(w, "cut"))
     _require(c.claim == text, "the claim says something else")
 
 
@@ -66,13 +71,13 @@ def hankel_gap(c: Certificate) -> None:
     """The singular value number `states` + 1 of one Hankel block bounds the error from below."""
     _common(c)
     w = c.witnesses
-    states = int(_get(w, "states"))
-    sigma, plain = _smallest(_get(w, "H"), w, "")
-    radius, low = _number(w, "radius"), float(c.lower or 0.0)
-    _require(_get(w, "U").shape[1] == states + 1 and c.upper is None, "needs states + 1 directions")
+    states = whole(w, "states")
+    sigma, plain = _smallest(floats(w, "H", None, None), w, "")
+    radius, low = _number(w, "radius"), finite(c.lower, "the lower bound")
+    _require(len(w["U"].T) == states + 1 and c.upper is None, "needs states + 1 directions")
     _require(low <= max(sigma - radius, 0.0) * (1 - SLACK), f"only {sigma - radius:.6g} follows")
     _same(c, sigma=(plain, 0.0))
-    text = gap_sentence(states, radius, low, _get(w, "cut"))
+    text = gap_sentence(states, radius, low, whole(w, "cut"))
     _require(c.claim == text, "the claim says something else")
 
 
@@ -80,11 +85,12 @@ def realization(c: Certificate) -> None:
     """Two-sided bounds: Hankel blocks from below, the given systems from above."""
     _common(c)
     w = c.witnesses
-    heads = [f"h{h}." for h in range(int(_get(w, "heads")))]
+    heads = [f"h{h}." for h in range(whole(w, "heads"))]
     _require(len(heads) > 0, "no operator is given")
     if len(heads) == 1:
         heads = [""]
-    question, relative = _get(w, "question"), bool(_get(w, "relative"))
+    question, relative = get(w, "question"), get(w, "relative")
+    _require(type(relative) is bool, "witness relative must be True or False")
     _require(question in ("states", "error"), f"no such question: {question!r}")
     by_error = question == "states"
     asked, radius = _number(w, "asked"), _number(w, "radius")
@@ -98,13 +104,14 @@ def realization(c: Certificate) -> None:
         norms += head.high / head.low - 1.0 if head.low > 0 else 0.0
         if by_error:
             target = asked * head.low * (1 - SLACK) if relative else asked
+            _require(not 0.0 < target < TINY, "the error asked for is below what floats resolve")
             floor = (asked * head.high + radius) * (1 + SLACK)
             _require(head.error <= target, f"the error is {head.error:.6g}, above {target:.6g}")
             _require(min(head.sigmas) > floor, f"a singular value is {min(head.sigmas):.6g} only")
             lows.append(sum(head.counts))
             highs.append(sum(head.states))
         else:
-            most = max(head.states)
+            most, asked = max(head.states), whole(w, "asked")
             _require(most <= asked, f"the system has {most} states; {asked:g} were asked for")
             proved = [
                 s - radius for s, k in zip(head.sigmas, head.counts, strict=True) if k == asked + 1
@@ -116,7 +123,8 @@ def realization(c: Certificate) -> None:
         _require((c.lower, c.upper) == (low, high), f"the witnesses prove {low}, {high}")
         text = states_sentence(asked, relative, radius, int(low), int(high))
     else:
-        lower, upper = float(c.lower or 0.0), float(np.inf if c.upper is None else c.upper)
+        lower = finite(c.lower, "the lower bound")
+        upper = float("inf") if c.upper == np.inf else finite(c.upper, "the upper bound")
         _require(lower <= max(low, 0.0) * (1 - SLACK), f"only {low:.6g} <= error follows")
         _require(upper >= high * (1 + SLACK), f"only error <= {high:.6g} follows")
         text = error_sentence(int(asked), relative, radius, lower, upper)
@@ -146,7 +154,7 @@ class Head:
 
 
 def _head(w: Mapping[str, Any], p: str, relative: bool, radius: float) -> Head:
-    M = _blocks(_get(w, p + "M"))
+    M = _blocks(w, p + "M")
     low, high = _norm_bounds(M, w, p, radius) if relative else (1.0, 1.0)
     parts = [d for d in ("forward.", "backward.") if p + d + "U" in w]
     _require("forward." in parts, "no witnesses for the forward direction")
@@ -157,7 +165,7 @@ def _head(w: Mapping[str, Any], p: str, relative: bool, radius: float) -> Head:
     _require(at_most(E, bound), f"|M - kernel of the system| <= {error:.6g} does not follow")
     return Head(
         tuple(sigma for sigma, _ in found),
-        tuple(int(w[p + d + "U"].shape[1]) for d in parts),
+        tuple(len(w[p + d + "U"].T) for d in parts),
         tuple(_states(M, w, p + d) for d in parts),
         sum(plain for _, plain in found),
         error,
@@ -172,9 +180,6 @@ def _head(w: Mapping[str, Any], p: str, relative: bool, radius: float) -> Head:
 def _common(c: Certificate) -> None:
     _require(c.scope is Scope.OPERATOR, "a state count is a statement about one operator")
     _require(c.strength is not Strength.EXACT, "float bounds are not exact")
-    for name, value in c.witnesses.items():
-        if isinstance(value, np.ndarray) and not np.all(np.isfinite(value)):
-            raise CertificateError(f"realization: witness {name} is not finite")
 
 
 def _require(holds: bool, why: str) -> None:
@@ -183,14 +188,9 @@ def _require(holds: bool, why: str) -> None:
 
 
 def _number(w: Mapping[str, Any], name: str) -> float:
-    x = float(_get(w, name))
-    _require(np.isfinite(x) and x >= 0.0, f"witness {name} must be finite and >= 0; got {x}")
+    x = number(w, name)
+    _require(x >= 0.0, f"witness {name} must be >= 0; got {x}")
     return x
-
-
-def _get(w: Mapping[str, Any], name: str) -> Any:
-    _require(name in w, f"witness {name} is missing")
-    return w[name]
 
 
 def _same(c: Certificate, **found: tuple[float, float]) -> None:
@@ -206,9 +206,10 @@ def _over(x: float, norm: float) -> float:
     return 0.0 if x == 0.0 else x / norm if norm > 0 else float("inf")
 
 
-def _blocks(M: np.ndarray) -> np.ndarray:
-    M = M[:, None, :, None] if M.ndim == 2 else M
-    _require(M.ndim == 4 and M.shape[0] == M.shape[2], f"M has the shape {M.shape}")
+def _blocks(w: Mapping[str, Any], name: str) -> np.ndarray:
+    two = np.ndim(get(w, name)) == 2
+    M = floats(w, name, None, None)[:, None, :, None] if two else floats(w, name, *[None] * 4)
+    _require(M.shape[0] == M.shape[2] and 0 not in M.shape[1::2], f"M has the shape {M.shape}")
     return M
 
 
@@ -220,13 +221,13 @@ def _states(M: np.ndarray, w: Mapping[str, Any], p: str) -> int:
     """States of the given system; a cache keeps all earlier inputs."""
     if w.get(p + "cache") is True:
         return max(M.shape[0] - 1, 0) * M.shape[3]
-    return int(_get(w, p + "A").shape[-1])
+    return floats(w, p + "A", None, None, None).shape[-1]
 
 
 def _hankel(M: np.ndarray, w: Mapping[str, Any], p: str) -> np.ndarray:
     """The Hankel block M[k:, :k] at the cut of the witnesses, in their direction of time."""
     L, r, _, m = M.shape
-    k = int(_get(w, p + "cut"))
+    k = whole(w, p + "cut")
     _require(0 <= k <= L, f"cut {k} is not one of 0..{L}")
     M = _reversed(M) if p.endswith("backward.") else M
     return M[k:, :, :k, :].reshape((L - k) * r, k * m)
@@ -242,7 +243,7 @@ def _smallest(H: np.ndarray, w: Mapping[str, Any], p: str) -> tuple[float, float
 
     (inf, 0) for c = 0, where nothing is claimed.
     """
-    U, V = _get(w, p + "U"), _get(w, p + "V")
+    U, V = floats(w, p + "U", None, None), floats(w, p + "V", None, None)
     count = U.shape[1]
     if count == 0:
         return float("inf"), 0.0
@@ -270,7 +271,8 @@ def _smallest(H: np.ndarray, w: Mapping[str, Any], p: str) -> tuple[float, float
 def _norm_bounds(M: np.ndarray, w: Mapping[str, Any], p: str, radius: float) -> tuple[float, float]:
     """low <= |M| <= high for all operators within `radius` of M: a test vector, and Cholesky."""
     F = M.reshape(M.shape[0] * M.shape[1], M.shape[2] * M.shape[3])
-    low, high, v = _number(w, p + "norm_low"), _number(w, p + "norm_high"), _get(w, p + "norm_v")
+    low, high = _number(w, p + "norm_low"), _number(w, p + "norm_high")
+    v = floats(w, p + "norm_v", None)
     if F.size == 0:
         _require(low == 0.0, "an empty operator has norm 0")
         return low, high
@@ -278,7 +280,8 @@ def _norm_bounds(M: np.ndarray, w: Mapping[str, Any], p: str, radius: float) -> 
     Fv = F @ v
     short = np.sqrt(Fv @ Fv) * (1 - SLACK) - g(F.shape[1]) * size(F) * size(v) - TINY
     proved = (short / size(v) - radius) * (1 - SLACK)
-    _require(low == 0.0 or low <= proved, f"|M| >= {low:.6g} does not follow")
+    fits = bool(np.isfinite(short)) and low <= proved
+    _require(low == 0.0 or fits, f"|M| >= {low:.6g} does not follow")
     _require(at_most(F, (high - radius) * (1 - SLACK)), f"|M| <= {high:.6g} does not follow")
     return low, high
 
@@ -289,15 +292,14 @@ def _difference(
     """E = fl(M - kernel) and a bound on what the evaluation of the kernel may be off by."""
     L, r, _, m = M.shape
     K, extra, t = np.zeros_like(M), 0.0, np.arange(L)
-    D = _get(w, p + "forward.D")
-    _require(D.shape == (L, r, m), f"D must be [{L} {r} {m}]; got {list(D.shape)}")
-    K[t, :, t, :] = D
+    K[t, :, t, :] = floats(w, p + "forward.D", L, r, m)
     for d in parts:  # they fill different entries, so these sums are exact
         if w.get(p + d + "cache") is True:
             earlier = t[:, None, None, None] > t[:, None]
             part = np.where(earlier, M if d == "forward." else _reversed(M), 0.0)
         else:
-            flat, e = _kernel(*(_get(w, p + d + x) for x in "ABC"))
+            flat, e = _kernel(*(floats(w, p + d + x, None, None, None) for x in "ABC"))
+            _require(flat.size == M.size, "the system has other sizes than M")
             part, extra = flat.reshape(M.shape), extra + e
         K += part if d == "forward." else _reversed(part)
     return (M - K).reshape(L * r, L * m), extra
@@ -315,15 +317,15 @@ def _kernel(A: np.ndarray, B: np.ndarray, C: np.ndarray) -> tuple[np.ndarray, fl
     K, Z = np.zeros((L * r, L * m)), np.zeros((0, n))
     f = [size(A_t) for A_t in A]
     gains = _contractive(A, f)
-    e = squares = 0.0
+    e, off = 0.0, np.zeros(L)
     with threadpool_limits(limits=1, user_api="blas"):  # thousands of small products
         for t in range(L - 1, -1, -1):
             z, b = size(Z), size(B[t])
             K[(t + 1) * r :, t * m : (t + 1) * m] = Z @ B[t]
-            squares += (b * e + g(n) * b * z + (TINY if b * z else 0.0)) ** 2
-            e = gains[t] * e + g(n) * f[t] * z + (TINY if f[t] * z else 0.0)
+            off[t] = b * e + g(n) * b * z + (TINY if b and z else 0.0)
+            e = gains[t] * e + g(n) * f[t] * z + (TINY if f[t] and z else 0.0)
             Z = np.vstack([C[t], Z @ A[t]])
-    return K, float(np.sqrt(squares)) * (1 + SLACK) * (1 + g(16 * L))
+    return K, size(off) * (1 + SLACK) * (1 + g(16 * L))
 
 
 def _contractive(A: np.ndarray, f: list[float]) -> list[float]:
@@ -374,5 +376,9 @@ def at_most(E: np.ndarray, bound: float) -> bool:
 def _diagonal(bound: float, p: int, q: int, s: float) -> float:
     """The d of `at_most`, or 0.0 where nothing can be shown."""
     h = g(p + 8)
-    d = (bound**2 - g(q) * s**2 * (1 + SLACK) - TINY) / (1 + 2 * h * p + 2.0**-50) * (1 - 2.0**-49)
+    d = (
+        (bound * bound - g(q) * s * s * (1 + SLACK) - TINY)
+        / (1 + 2 * h * p + 2.0**-50)
+        * (1 - 2.0**-49)
+    )
     return d if d > 2.0**-900 and h * p < 0.25 else 0.0  # smaller d: entries of R would underflow

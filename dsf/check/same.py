@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from dsf.certificate import Certificate
@@ -29,5 +31,15 @@ def same_instance(certificate: Certificate) -> None:
     if left.keys() != right.keys():
         raise CertificateError("same-instance: the two have parameters of different names")
     for k in left:
-        if not np.array_equal(left[k], right[k]):
+        if not same_bits(left[k], right[k]):
             raise CertificateError(f"same-instance: the parameter {k} differs")
+
+
+def same_bits(x: Any, y: Any) -> bool:
+    """Arrays of one dtype and shape that hold the same bits, or equal symbols."""
+    x, y = np.asarray(x), np.asarray(y)
+    if (x.dtype, x.shape) != (y.dtype, y.shape):
+        return False
+    if x.dtype == object:
+        return all(type(a) is type(b) and bool(a == b) for a, b in zip(x.flat, y.flat, strict=True))
+    return x.tobytes() == y.tobytes()

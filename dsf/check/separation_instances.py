@@ -10,6 +10,7 @@ import numpy as np
 
 from dsf.certificate import Certificate, Scope, Strength
 from dsf.check._exact_tokens import get, named, require
+from dsf.check._witnesses import floats, real
 from dsf.check.separation import BITS, below, common, reproduced
 from dsf.family import Family
 from dsf.mechanism import Mechanism
@@ -59,7 +60,7 @@ def inputs(c: Certificate) -> None:
     require(name in RULES, f"no invariant named {name!r}")
     fits, expression = RULES[name]
     has, violates = named(w, "has"), named(w, "violates")
-    u = [np.asarray(x, dtype=np.float64) for x in get(w, "inputs")]
+    u = [real(x, "an input", (None, None)) for x in get(w, "inputs")]
     require(
         len(u) == 2 and u[0].shape == u[1].shape and fits(u), f"{name} is not about these inputs"
     )
@@ -83,7 +84,7 @@ def instances(c: Certificate) -> None:
 
     w = c.witnesses
     names = named(w, "first"), named(w, "second")
-    u = np.asarray(get(w, "inputs"), dtype=np.float64)
+    u = floats(w, "inputs", None, None)
     a = _instance(names[0], get(w, "first parameters"))
     b = _instance(names[1], get(w, "second parameters"))
     with precision(BITS):
@@ -98,9 +99,9 @@ def instances(c: Certificate) -> None:
 
 def _instance(f: Family, parameters: Mapping[str, Any]) -> Mechanism:
     """The mechanism with the stored arrays; every one must be finite float64."""
+    require(isinstance(parameters, Mapping), "parameters are arrays by name")
     for name, x in parameters.items():
-        known = isinstance(x, np.ndarray) and x.dtype == np.float64 and np.isfinite(x).all()
-        require(bool(known), f"parameter {name} is not a finite float64 array")
+        real(x, f"parameter {name}", (None,) * np.ndim(x))
     try:
         return replace(f.bare(), **parameters)
     except TypeError as e:

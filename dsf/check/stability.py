@@ -12,19 +12,21 @@ rationals where balls decide nothing; the finder looks at the roots themselves i
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
 
+from dsf._printing import at_least, at_most
 from dsf.certificate import Certificate, Scope, Strength
+from dsf.check._witnesses import digest
 from dsf.errors import CertificateError
 from dsf.worlds import precision
 
 BITS = (128, 512, 2048)
 NAMES = ("a", "log_a", "U", "W", "A")
+AXES = {"a": 1, "log_a": 1, "U": 2, "W": 2, "A": 2}
 TIGHT = 1e-6  # the bounds may not be looser than this, relative to r, unless nothing was decided
 
 
@@ -32,14 +34,10 @@ def sentence(
     parts: Mapping[str, Any], varying: bool, verdict: str, lower: float, upper: float
 ) -> str:
     """The claim of a verdict with its bounds, about the transition made of `parts`."""
-    code = hashlib.sha256()
-    for name in NAMES:
-        for f in parts.get(name, ()):
-            x = np.ascontiguousarray(f)
-            code.update(f"{name}{x.dtype.str}{x.shape}".encode() + x.tobytes())
+    code = digest((name, f) for name in NAMES for f in parts.get(name, ()))
     what = "max_t |A_t|_2" if varying else "the spectral radius"
     return (
-        f"{what} of the transition {code.hexdigest()[:12]} lies in [{lower:.17g}, {upper:.17g}]: "
+        f"{what} of the transition {code} lies in [{at_least(lower, 17)}, {at_most(upper, 17)}]: "
         f"{verdict}"
     )
 
@@ -51,7 +49,8 @@ def stability(c: Certificate) -> None:
     w = c.witnesses
     for name in ("varying", "verdict", "margin"):
         _require(name in w, f"the witness {name!r} is missing")
-    varying, verdict = bool(w["varying"]), str(w["verdict"])
+    varying, verdict = w["varying"], str(w["verdict"])
+    _require(type(varying) is bool, "the witness 'varying' must be True or False")
     _require(c.lower is not None and c.upper is not None, "a bound is missing")
     lower, upper = float(c.lower or 0.0), float(c.upper or 0.0)
     least, most = (float(x) for x in w["margin"])
@@ -103,7 +102,8 @@ def _items(w: Mapping[str, Any], varying: bool, least: float) -> list[Any]:
     Entries that floats show to be below `least` by far more than their rounding are left out.
     """
     given = {name for name in NAMES if name in w}
-    factors = {name: [np.asarray(f) for f in w[name]] for name in given}
+    factors = {name: [_factor(f, name) for f in w[name]] for name in given}
+    _require(all(factors.values()), "a coefficient has no factor")
     if given in ({"a"}, {"log_a"}):
         (name,) = given
         rows = np.broadcast_arrays(*factors[name])
@@ -113,6 +113,7 @@ def _items(w: Mapping[str, Any], varying: bool, least: float) -> list[Any]:
             error = reduce(np.multiply, [np.abs(x) for x in rows]) * 1e-12
             small = size * (1.0 + 1e-9) + 1e-300 < least
             small &= (error < 1e-9) if name == "log_a" else (error < np.inf)
+            small &= len(rows) <= 2  # partial products of more may underflow on the way
         table = np.stack([x[~small] for x in rows], -1)
         table = np.unique(table, axis=0)
         return [_Entry([_gaussian(v) for v in row], name == "log_a", row) for row in table]
@@ -121,20 +122,41 @@ def _items(w: Mapping[str, Any], varying: bool, least: float) -> list[Any]:
 
 
 def _matrices(factors: dict[str, list[np.ndarray]], varying: bool) -> Iterator[_Matrix]:
-    axes = {"a": 1, "log_a": 1, "U": 2, "W": 2, "A": 2}
     lead = np.broadcast_shapes(
-        *(f.shape[: f.ndim - axes[k]] for k, x in factors.items() for f in x)
+        *(f.shape[: f.ndim - AXES[k]] for k, x in factors.items() for f in x)
     )
     seen = set()
     for index in np.ndindex(lead):
         part = {}
         for k, x in factors.items():
-            full = [np.broadcast_to(f, (*lead, *f.shape[f.ndim - axes[k] :]))[index] for f in x]
+            full = [np.broadcast_to(f, (*lead, *f.shape[f.ndim - AXES[k] :]))[index] for f in x]
             part[k] = list(np.broadcast_arrays(*full))
+        _fit(part)
         key = b"".join(np.ascontiguousarray(f).tobytes() for x in part.values() for f in x)
         if key not in seen:
             seen.add(key)
             yield _Matrix(part, varying)
+
+
+def _factor(f: Any, name: str) -> np.ndarray:
+    """A float64 or complex128 array; nothing else is read without rounding."""
+    known = type(f) is np.ndarray and f.dtype in (np.float64, np.complex128)
+    _require(known and f.ndim >= AXES[name], f"a factor of {name} is no array of floats that fits")
+    return np.array(f)
+
+
+def _fit(part: dict[str, list[np.ndarray]]) -> None:
+    """A [n n], or a diagonal [n|1] with U and W [n r]."""
+    sizes = {k: x[0].shape for k, x in part.items()}
+    if "A" in sizes:
+        _require(sizes["A"][0] == sizes["A"][1], "a dense transition must be square")
+    else:
+        (diagonal,) = (v for k, v in sizes.items() if k in ("a", "log_a"))
+        _require(sizes["U"] == sizes["W"], "U and W have different shapes")
+        _require(diagonal[0] in (1, sizes["U"][0]), "the diagonal does not fit U and W")
+    for f in part.get("log_a", ()):
+        single = len(part["log_a"]) == 1
+        _require(single or not np.isneginf(f.real).any(), "a factor is infinite")
 
 
 def _rational(x: float) -> Any:
