@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from dsf.errors import DomainError, DTypeError, NonFiniteError, ShapeError
 from dsf.solvers import attention_svm
 from dsf.solvers.descent import descend, descend_factors, descend_plainly, scaled_gradient
-from dsf.solvers.instances import draw, equal_scores, gradient, named
+from dsf.solvers.instances import LOSSES, draw, equal_scores, gradient, named
 from dsf.solvers.outcomes import classify
 
 # 1 - corr with the Frobenius solution after 100, 1000, 10000, 100000 steps of 0.1 from zero
@@ -34,13 +34,16 @@ def off(W: np.ndarray, target: np.ndarray) -> float:
     return 0.5 * np.sum((W / np.linalg.norm(W) - target / np.linalg.norm(target)) ** 2)
 
 
-@given(st.integers(0, 10**6), st.floats(-2, 1), st.integers(1, 5), st.integers(1, 5))
-def test_the_scaled_gradient_is_the_gradient(seed, log_norm, n, T):
+@given(
+    st.integers(0, 10**6), st.floats(-2, 1), st.integers(1, 5), st.integers(1, 5),
+    st.sampled_from(LOSSES),
+)  # fmt: skip
+def test_the_scaled_gradient_is_the_gradient(seed, log_norm, n, T, kind):
     i = draw(seed, n, T, 4)
     W = np.random.default_rng(seed).standard_normal((4, 4))
     W *= 10.0**log_norm / np.linalg.norm(W)
-    G, shift = scaled_gradient(W[None], i.X[None], i.z[None], i.scores[None])
-    plain = gradient(W, i.X, i.z, i.scores)
+    G, shift = scaled_gradient(W[None], i.X[None], i.z[None], i.scores[None], kind)
+    plain = gradient(W, i.X, i.z, i.scores, kind)
     assert np.allclose(G[0] * np.exp(shift[0]), plain, rtol=1e-8, atol=1e-15)
 
 
@@ -193,6 +196,17 @@ def test_outcomes_of_instance_a():
         assert (found.outcome.name, found.selection) == (name, selection)
         assert found.correlation > 1 - 1e-12
     assert classify(np.zeros((2, 2)), i.X, i.z, i.scores).outcome.name == "UNCLASSIFIED"
+
+
+@pytest.mark.solver
+def test_outcomes_by_the_nuclear_solution():
+    """Instance A: the best tokens stay global; (0, 2) is not local in this norm either."""
+    i = named("A")
+    for selection, name in {(2, 2): "GLOBAL", (0, 2): "NOT_LOCAL"}.items():
+        W = 100 * attention_svm(i.X, i.z, np.array(selection), norm="nuclear").W
+        found = classify(W, i.X, i.z, i.scores, "nuclear")
+        assert (found.outcome.name, found.selection) == (name, selection)
+        assert found.correlation > 1 - 1e-6
 
 
 def test_faster_than_numpy():
