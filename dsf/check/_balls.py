@@ -115,7 +115,12 @@ def balls(rows: Rows) -> tuple[Any, Any]:
 
 
 def frobenius(M: Any) -> Any:
-    return sum((x * x for x in M.entries()), ZERO()).sqrt()
+    import flint
+
+    squares = sum((x * x for x in M.entries()), ZERO())
+    if bool(squares >= 0):
+        return squares.sqrt()
+    return squares.upper().sqrt() * flint.arb(0.5, 0.5)  # from 0: a ball round 0 has no root
 
 
 def lengths(rows: Rows) -> list[Any]:
