@@ -54,7 +54,8 @@ def fractions(
     later = 0
     if lost:
         rest = [runs[k] for k in lost]
-        W, _ = train(mode, *(F[lost] for F in factors), rest, 9 * steps)
+        K, Q = (F[lost] for F in factors)
+        W, _ = train(mode, K, Q, rest, 9 * steps)
         later = sum(outcome(mode, w, i)[0] == "not local" for w, i in zip(W, rest, strict=True))
     shares = {name: names.count(name) / trials for name in OUTCOMES}
     return shares | {"later": later / trials, "all active": float(np.mean(active))}

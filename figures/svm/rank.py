@@ -125,6 +125,7 @@ def draw(table: Table) -> Any:
         bottom.plot(x, share, color="black", marker="o")
         top.set(title=f"$n = {n}$, $T = {T}$")
         bottom.set(xlabel="dimension $d$", ylim=(-0.05, 1.05))
+        bottom.set_xticks([d for d in x if d >= 5 or d == x[0]])
     grid[0, 0].set_ylabel("mean rank")
     grid[1, 0].set_ylabel("separable")
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
