@@ -55,7 +55,9 @@ def test_from_zero_and_near(start):
 
 def test_every_token_a_support_vector():
     """Assumption B.1, general scores: three instances of d = 40 on which every margin is 1."""
-    runs, targets, seed = [], [], 0
+    runs: list = []
+    targets: list = []
+    seed = 0
     while len(runs) < 3:
         i = draw(seed, 3, 3, 40)
         s = attention_svm(i.X, i.z, i.optimal)

@@ -67,8 +67,8 @@ def test_the_gradient_inside_the_cone(selection, sign):
         E /= np.linalg.norm(E, axis=(1, 2), keepdims=True)
         c = rng.uniform(0.99, 1.0, (200, 1, 1))
         W = size * (c * axis + np.sqrt(1 - c**2) * E)
-        data = [np.broadcast_to(x, (200, *x.shape)) for x in (i.X, i.z, i.scores)]
-        G, _ = scaled_gradient(W, *data)
+        X, z, scores = (np.broadcast_to(x, (200, *x.shape)) for x in (i.X, i.z, i.scores))
+        G, _ = scaled_gradient(W, X, z, scores)
         cosine = np.sum(G * axis, axis=(1, 2)) / np.linalg.norm(G, axis=(1, 2))
         largest.append(cosine.max())
     assert np.all(sign * np.array(largest) > 0.1)
