@@ -68,48 +68,136 @@ def test_ascent_gives_up_on_infeasible_rows():
 
 
 # ----------------------------------------------------------------- proved bounds
-def exact_norms(A):
-    """Enclosures of the three norms in balls."""
+def power_norm(A, p):
+    """The entrywise p-norm as a ball, p given exactly."""
     import flint
 
-    with flint.ctx.workprec(200):
-        entries = [flint.arb(float(x)) for x in A.ravel()]
-        square = sum((x * x for x in entries), flint.arb(0)).sqrt()
-        p = sum((abs(x) ** flint.arb(1.75) for x in entries if x != 0), flint.arb(0))
-        M = flint.arb_mat(A.tolist())
-        eig = flint.acb_mat(M.transpose() * M).eig(algorithm="approx") if A.size else []
-        sigma = [abs(complex(x)) ** 0.5 for x in eig]
-        return float(square), float(p ** (1 / flint.arb(1.75))) if p > 0 else 0.0, sum(sigma)
+    with flint.ctx.workprec(300):
+        p = flint.arb(p)
+        total = sum((abs(flint.arb(float(x))) ** p for x in A.ravel() if x != 0), flint.arb(0))
+        return total ** (1 / p) if A.any() else flint.arb(0)
+
+
+def singular_values(A):
+    """To 60 digits: exact for a comparison with floats."""
+    import mpmath
+
+    with mpmath.workdps(60):
+        return sorted(mpmath.svd_r(mpmath.matrix(A.tolist()), compute_uv=False), reverse=True)
+
+
+def not_below(bound, exact):
+    """bound >= exact without any slack, against a number of 60 digits."""
+    import mpmath
+
+    with mpmath.workdps(60):
+        return mpmath.mpf(bound) >= exact * (1 - mpmath.mpf(10) ** -45)
+
+
+@st.composite
+def matrices(draw, spread=8.0):
+    """Entries of many magnitudes, near 1 or near either end of the range of floats."""
+    seed, d, e = draw(st.integers(0, 10**6)), draw(st.integers(1, 5)), draw(st.integers(1, 5))
+    k = draw(st.sampled_from([0, 0, 300, -300, 1015, -1000, -1045, -1065]))
+    rng = np.random.default_rng(seed)
+    A = rng.standard_normal((d, e)) * 10.0 ** rng.uniform(-spread, 0, (d, e))
+    return np.ldexp(A, k)
+
+
+TINY = 2.0**-999  # what is added for underflow may be all of a bound that small
 
 
 @pytest.mark.rigor
-@given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 5), st.sampled_from([0, 200, -200]))
-def test_norms_from_above(seed, d, e, k):
-    rng = np.random.default_rng(seed)
-    A = np.ldexp(rng.standard_normal((d, e)) * 10.0 ** rng.uniform(-8, 0, (d, e)), k)
-    fro, lp, nuclear = exact_norms(np.ldexp(A, -k))
-    for norm, p, exact in (
-        ("frobenius", None, fro),
-        ("entrywise", 1.75, lp),
-        ("nuclear", None, nuclear),
-    ):
-        bound = np.ldexp(norms.upper(A, norm, p), -k)
-        slack = 1e-13 if norm != "nuclear" else 1e-7  # squared singular values lose half the digits
-        assert exact * (1 - 1e-15 if norm != "nuclear" else 1 - slack) <= bound
-        assert bound <= exact * (1 + slack) + 1e-13 * fro
+@given(matrices(), st.sampled_from([1.0000001, 1.25, 1.75, 17.0, 1e5]))
+def test_entrywise_norms_from_above(A, p):
+    import flint
+
+    size, exact = power_norm(A, 2.0), power_norm(A, p)
+    assert flint.arb(norms.upper(A, "frobenius")) >= size.lower()
+    assert norms.upper(A, "frobenius") <= float(size) * (1 + 1e-13) + 1e-322
+    assert flint.arb(norms.upper(A, "entrywise", p)) >= exact.lower()
+    assert norms.upper(A, "entrywise", p) <= float(exact) * (1 + 1e-11) + TINY
 
 
-@given(st.integers(0, 10**6), st.integers(1, 6), st.integers(1, 6))
-def test_singular_values_from_above(seed, d, e):
+@pytest.mark.rigor
+@given(matrices())
+def test_singular_values_from_above(A):
+    """Both those of the finder and those of the checker."""
+    import flint
     import mpmath
 
-    rng = np.random.default_rng(seed)
-    G = rng.standard_normal((d, e)) @ np.diag(10.0 ** rng.uniform(-6, 0, e))
-    with mpmath.workdps(40):
-        exact = [float(x) for x in mpmath.svd_r(mpmath.matrix(G.tolist()), compute_uv=False)]
-    bounds = norms.singular_upper(G)
-    assert np.all(bounds >= np.array(exact) * (1 - 1e-15))
-    assert np.all(bounds <= np.array(exact) + 1e-13 * max(exact))
+    from dsf.check import _balls
+
+    exact = singular_values(A)
+    with mpmath.workdps(60):
+        total = mpmath.fsum(exact)
+    with flint.ctx.workprec(_balls.BITS):
+        found = _balls.singular_bounds(_balls.matrix(A))
+        found.append(_balls.upper_norm(A, "nuclear", None))
+    with mpmath.workdps(60):  # exactly
+        *checker, upper = (mpmath.ldexp(*map(int, x.man_exp())) for x in found)
+    slack = max(exact) * 1e-13 + TINY
+    for bounds in (norms.singular_upper(A), checker):
+        assert all(map(not_below, bounds, exact))
+        assert all(b <= x + slack for b, x in zip(bounds, exact, strict=True))
+    for bound in (norms.upper(A, "nuclear"), upper):
+        assert not_below(bound, total) and bound <= total + 5 * slack
+
+
+@pytest.mark.rigor
+@given(matrices(spread=1.0), st.floats(0.0, 1.0), st.sampled_from([1.25, 1.75, 17.0]))
+def test_dual_norms_hold_for_all_matrices_within_the_error(G, size, p):
+    import flint
+
+    error = size * np.abs(G).max() * np.random.default_rng(0).uniform(0.0, 1.0, G.shape)
+    if np.abs(G).max() < 1e-290:  # there the rounding of this test's own sums shows
+        return
+    worst = G + np.where(G < 0.0, -error, error) * (1 - 1e-15)
+    q = float(flint.arb(p) / (flint.arb(p) - 1))
+    exact = {"frobenius": power_norm(worst, 2.0), "entrywise": power_norm(worst, q)}
+    for norm, value in exact.items():
+        bound = norms.dual_upper(G, error, norm, p)
+        assert bound >= float(value) * (1 - 1e-14)
+        assert bound <= float(value) * (1 + 1e-10)
+    assert not_below(norms.dual_upper(G, error, "nuclear"), singular_values(worst)[0])
+
+
+@pytest.mark.parametrize("k", range(-1074, 1024, 61))
+def test_norms_of_one_entry(k):
+    """At every magnitude, subnormal and huge: never below the entry, and no warning."""
+    for x in (np.ldexp(1.0, k), np.ldexp(1.9, k), np.ldexp(-1.0 - 2.0**-52, k)):
+        A = np.array([[x]])
+        found = [norms.upper(A, n) for n in ("frobenius", "nuclear")]
+        found += [norms.upper(A, "entrywise", 3.0), norms.singular_upper(A)[0]]
+        assert all(abs(x) <= bound for bound in found)
+
+
+def test_norms_beyond_the_range_of_floats_are_infinite():
+    A = np.full((4, 4), 1.7e308)
+    for norm, p in (("frobenius", None), ("nuclear", None), ("entrywise", 1.5)):
+        assert norms.upper(A, norm, p) == np.inf
+    for bad in (np.inf, np.nan):
+        B = np.array([[1.0, bad]])
+        assert norms.upper(B, "frobenius") == np.inf == norms.upper(B, "entrywise", 1.5)
+
+
+# ------------------------------------------------------- rivals that cannot be active
+@given(st.integers(0, 10**6), st.floats(1e-6, 0.5))
+def test_a_rival_of_the_support_is_never_inactive(seed, more):
+    """W longer than it need be exceeds every row; its distance from the optimum is what tells."""
+    from dataclasses import replace
+
+    from dsf.solvers import attention_svm
+    from dsf.solvers.selections import inactive
+
+    i = draw(seed, 2, 4, 5)
+    s = attention_svm(i.X, i.z, i.optimal)
+    known = inactive(s, s.W)
+    loose = replace(s, W=s.W * (1 + more), value=s.value * (1 + more), lower=s.lower / (1 + more))
+    found = inactive(loose, loose.W)
+    support = s.multipliers > 1e-6 * s.multipliers.max()
+    assert not np.any(found & support) and not np.any(known & support)
+    assert np.all(known | ~found)  # a longer W shows less
 
 
 @given(st.integers(0, 10**6))
