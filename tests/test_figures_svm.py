@@ -81,6 +81,11 @@ def test_the_loose_solver_counts_noise():
     assert all(r["separable"] is False and "proved" not in r for r in lost)
 
 
+def test_a_missing_solution_has_rank_one_in_numpy():
+    """Why the published curves start at 1 where draws are not separable."""
+    assert np.linalg.matrix_rank(None) == 1
+
+
 def test_starts_of_the_single_prompt():
     ends = {c: mmts_single.one("local", c, 1000)[-1]["token"] for c in (1.0, -1.5)}
     assert ends == {1.0: 0, -1.5: 1}
