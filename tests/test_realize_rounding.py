@@ -12,6 +12,7 @@ from hypothesis import given
 
 from dsf import _rounding
 from dsf.check import realization as checker
+from dsf.errors import CertificateError
 from dsf.realization.compress import compress, kernel
 from dsf.realization.hankel import leading_vectors, proved_singular_values
 from dsf.realization.verify import proved_error, scanned_kernel
@@ -85,6 +86,23 @@ def test_frobenius_norm_of_extremes(fro):
     assert 1.4142e160 <= fro(np.array([1e160, -1e160])) <= 1.4143e160
     for x in (1.0, np.nextafter(1.0, 2), np.nextafter(2.0, 0), 3.0):
         assert fro(np.array([x])) >= x
+    for bad in (np.inf, np.nan):
+        assert fro(np.array([1.0, bad])) == np.inf
+    assert fro(np.full(4, 1.7e308)) == np.inf
+
+
+@pytest.mark.rigor
+@FRO
+@given(seeds, st.integers(1, 5), st.sampled_from([-1074, -1070, -1060, -1022, -540, 540, 1010]))
+def test_frobenius_norm_at_both_ends_of_the_range(fro, seed, n, k):
+    """Subnormal results round up; above 1e154 squares overflow, and nothing warns."""
+    E = np.ldexp(np.random.default_rng(seed).uniform(-8.0, 8.0, n), k)
+    square = sum((Fraction(float(x)) ** 2 for x in E), Fraction(0))
+    bound = Fraction(fro(E))
+    assert bound**2 >= square
+    assert bound**2 <= square * (1 + Fraction(1, 10**10)) + Fraction(2) ** -1060 * bound
+    each = Fraction(float(_rounding.fro_each(E[None])[0]))
+    assert each**2 >= square
 
 
 @pytest.mark.rigor
@@ -204,6 +222,28 @@ def test_evaluation_error_of_the_kernel(seed, L, n, size):
         assert off <= Fraction(limit) ** 2
     assert bound <= 1e-9 * (1 + np.linalg.norm(K)) * max(size, 1) ** L * n**L
     assert np.array_equal(K.shape, (L, L))
+
+
+@pytest.mark.parametrize("k", [0, -150, -250, -330, -500])
+def test_evaluation_error_of_a_tiny_kernel(k):
+    """Squares of such errors are 0 in float64; the errors are not."""
+    rng = np.random.default_rng(0)
+    A, D = rng.standard_normal((4, 3, 3)), np.zeros((4, 1, 1))
+    B, C = np.ldexp(rng.standard_normal((2, 4, 3, 1)), k)
+    C = np.swapaxes(C, 1, 2)
+    truth = exact_kernel(A, B, C, D)
+    found, limit = checker._kernel(A, B, C)
+    off = sum((Fraction(float(found[i, j])) - truth[i][j]) ** 2 for i in range(4) for j in range(i))
+    assert 0 < off <= Fraction(limit) ** 2
+
+
+def test_a_norm_that_overflows_proves_nothing():
+    w = {"norm_low": 1e250, "norm_high": 1e300, "norm_v": np.array([0.6, 0.8])}
+    M = np.full((2, 1, 2, 1), 1e200)
+    with np.errstate(over="ignore"), pytest.raises(CertificateError, match="does not follow"):
+        checker._norm_bounds(M, w, "", 0.0)
+    with np.errstate(over="ignore"):
+        assert _rounding.norm_lower(M[:, 0, :, 0], w["norm_v"]) <= 2e200
 
 
 def test_evaluation_bound_is_useful():
