@@ -51,7 +51,7 @@ class Stability:
     stable
       spectral radius 0.5 <= r <= 0.5
       1 - r           0.5 <= 1 - r <= 0.5
-      time constant   1.4427 <= -1/log r <= 1.4427 steps
+      time constant   1.44269 <= -1/log r <= 1.4427 steps
       decided         by enclosed roots (53 bits), at index (0,)
     """
 

@@ -38,9 +38,29 @@ def write(path: Path, data: bytes) -> None:
 
 
 def write_record(path: Path, content: dict[str, Any]) -> None:
-    """Write a dict as JSON with its own checksum inside."""
+    """Write a dict as JSON with its own checksum inside.
+
+    Raises TypeError for a key that is no text: JSON would make text of it, and what is read back
+    would be another dict, sorted in another order, whose checksum says "altered".
+    """
+    _keys(content, "")
     checked = {**content, "sha256": sha256(_canonical(content))}
     write(path, (json.dumps(checked, indent=1) + "\n").encode())
+
+
+def _keys(x: Any, place: str) -> None:
+    if isinstance(x, dict):
+        for key, value in x.items():
+            if not isinstance(key, str):
+                raise TypeError(
+                    f"write_record: the key {key!r} ({type(key).__name__}) in "
+                    f"{place or 'the record'} is no text, and JSON knows no other keys.  Likely "
+                    "cause: a dict by numbers in PARAMETERS.  Use a list of pairs, or str(key)."
+                )
+            _keys(value, f"{place}[{key!r}]")
+    elif isinstance(x, (list, tuple)):
+        for i, value in enumerate(x):
+            _keys(value, f"{place}[{i}]")
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

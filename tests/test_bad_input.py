@@ -6,9 +6,11 @@ this file prints how often each outcome occurred.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -369,14 +371,33 @@ def test_bad_input(row, name, backend):
     assert outcome(row, name, backend) in (VALUE, ERROR, PROPAGATED)
 
 
-def main() -> None:
-    """Print the table of outcomes: rows against value, typed error, propagated."""
-    print(f"{len(NAMES)} mechanisms, {len(BACKENDS)} backends")
-    print(f"{'row':<24}{VALUE:>8}{ERROR:>14}{PROPAGATED:>14}")
+def test_the_table_of_the_readme_counts_every_case():
+    """What happened is counted by the script; how many cases there are must not go stale."""
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
     for row in ROWS:
-        n = Counter(outcome(*case) for case in CASES if case[0] == row)
         title = row.removeprefix("row_").replace("_", " ")
-        print(f"{title:<24}{n[VALUE]:>8}{n[ERROR]:>14}{n[PROPAGATED]:>14}")
+        cells = re.search(rf"^\| {title} \|(.+)\|$", text, re.M)
+        assert cells is not None, title
+        assert sum(map(int, cells[1].split("|"))) == sum(c[0] == row for c in CASES), title
+
+
+def main() -> None:
+    """Print the table of outcomes: rows against value, typed error, propagated, undecided."""
+    import test_solvers_bad_input as solvers
+    import test_stability as stability
+
+    table = {row: Counter(outcome(*c) for c in CASES if c[0] == row) for row in ROWS}
+    titles = {19: "inseparable", 20: "scales", 21: "degenerate", 22: "solvers"}
+    for number, title in titles.items():
+        runs = [run for row, _, run, _ in solvers.TABLE if row == number]
+        table[f"row_{number}_{title}"] = Counter(solvers.outcome(run)[0] for run in runs)
+    table["row_23_stability"] = stability.outcomes()
+    kinds = (VALUE, ERROR, PROPAGATED, solvers.UNDECIDED)
+    print(f"{len(NAMES)} mechanisms x {len(BACKENDS)} backends, margin problems, stability")
+    print("| bad input | " + " | ".join(kinds) + " |\n|---|" + "---:|" * len(kinds))
+    for row, n in [*table.items(), ("total", sum(table.values(), Counter()))]:
+        title = row.removeprefix("row_").replace("_", " ")
+        print(f"| {title} | " + " | ".join(str(n[kind]) for kind in kinds) + " |")
 
 
 if __name__ == "__main__":

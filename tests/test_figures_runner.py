@@ -357,6 +357,24 @@ def test_no_cut_record_is_believed(tmp_path_factory, place):
     assert read_record(path) is None
 
 
+@pytest.mark.parametrize(
+    "bad, where",
+    [
+        ({2: 1}, "the key 2 (int) in the record"),
+        ({"parameters": {"steps": {10: 3, 9: 4}}}, "in ['parameters']['steps']"),
+        ({"rows": [{}, {None: 1}]}, "the key None (NoneType) in ['rows'][1]"),
+        ({"rows": ({1.5: 1},)}, "the key 1.5 (float) in ['rows'][0]"),
+    ],
+)
+def test_a_record_whose_keys_json_would_change_is_refused(tmp_path, bad, where):
+    path = tmp_path / "x.json"
+    with pytest.raises(TypeError, match="list of pairs") as e:
+        write_record(path, bad)
+    assert where in str(e.value) and not path.exists()
+    write_record(path, {"parameters": {"10": 3, "9": 4}, "pairs": [[10, 3], [9, 4]]})
+    assert read_record(path) == {"parameters": {"10": 3, "9": 4}, "pairs": [[10, 3], [9, 4]]}
+
+
 names = st.text("abcxyz_,\"\n '", min_size=1).filter(lambda s: s.strip())
 cells = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), names)
 

@@ -3,9 +3,11 @@ honest "undecided"; every answer passes its own check."""
 
 from __future__ import annotations
 
+import re
 import threading
 import warnings
 from functools import partial
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -399,7 +401,8 @@ TABLE = [
         partial(priority_graph, 100_000, [[0, 1]], [0]),
         errors.TooLargeError,
     ),
-    (21, "causal: the future", partial(causal_svm, A.X, [[1, 0, 0], [0, 0, 0]]), Shape),
+    (21, "causal: the future", partial(causal_svm, A.X, [[1, 0, 0], [0, 0, 0]]), Domain),
+    (21, "causal: floats", partial(causal_svm, A.X, np.zeros((2, 3))), Type),
     (21, "causal: nothing chosen", partial(causal_svm, A.X, np.full((2, 3), -1)), Empty),
     (21, "causal: ragged", partial(causal_svm, A.X, [[0], [0, 1]]), Shape),
     (21, "local: NaN", partial(local_optimality, A.X, A.z, A.optimal, A.scores * np.nan), Finite),
@@ -545,6 +548,13 @@ def outcome(run):
     if s.feasible:
         assert s.lower <= s.margin * (1 + 1e-9) and s.margin <= s.upper * (1 + 1e-9)
     return VALUE, s.feasible
+
+
+def test_the_table_of_the_readme_counts_every_case():
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    for number in (19, 20, 21, 22):
+        cells = re.search(rf"^\| {number} \w+ \|(.+)\|$", text, re.M)[1].split("|")
+        assert sum(map(int, cells)) == sum(row == number for row, *_ in TABLE), number
 
 
 def test_names_are_unique():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -303,41 +306,62 @@ def test_many_entries_take_the_filter():
 
 
 # ------------------------------------------------------------------ bad input
-@pytest.mark.parametrize(
-    "bad, error, text",
-    [
-        (np.zeros((0, 2, 2)), errors.EmptyProblemError, "no transition"),
-        (Diag(a=np.zeros((0, 3))), errors.EmptyProblemError, "no transition"),
-        (np.zeros((3, 0, 2, 2)), errors.EmptyProblemError, "no transition"),
-        (np.array([[np.nan]]), errors.NonFiniteError, "NaN or infinity"),
-        (Diag(a=np.array([np.inf])), errors.NonFiniteError, "`a`"),
-        (Diag(log_a=np.array([np.inf])), errors.NonFiniteError, "`log_a`"),
-        (Diag(log_a=np.array([np.nan])), errors.NonFiniteError, "`log_a`"),
-        (product(-np.inf, 0.0, log=True), errors.NonFiniteError, "factor"),
-        (np.zeros((2, 3)), errors.ShapeError, "n n"),
-        (np.zeros(3), errors.ShapeError, "2 axes"),
-        ([[1.0, 2.0], [3.0]], errors.ShapeError, "different lengths"),
-        (low_rank(a=[1, 1, 1]), errors.ShapeError, "`a`"),
-        (low_rank(w=[1, 1, 1], a=[1]), errors.ShapeError, "`W`"),
-        (np.eye(2, dtype=bool), errors.DTypeError, "bool"),
-        (np.eye(2).astype(str), errors.DTypeError, "<U"),
-        (np.eye(2).astype(object), errors.DTypeError, "object"),
-        (np.eye(2).astype(np.longdouble), errors.DTypeError, "longdouble|float128"),
-        (np.array([[2**60 + 1]]), errors.DTypeError, "2\\^53"),
-        (dsf.gla, errors.DTypeError, "family.init"),
-        ("lru", errors.DTypeError, "str"),
-        (None, errors.DTypeError, "NoneType"),
-        (dsf.gru.init(d=2), errors.NotLinearError, "linearise"),
-        (dsf.softmax.init(d=2), errors.NotLinearError, "cache"),
-        (np.eye(200), errors.TooLargeError, "200"),
-        (np.arange(160_000.0).reshape(10_000, 4, 4), errors.TooLargeError, "window"),
-    ],
-)  # fmt: skip
-def test_refusals(bad, error, text, monkeypatch):
-    if error is errors.TooLargeError:
-        monkeypatch.setattr(_radius, "LARGEST", 1 << 20)
+REFUSED = [
+    (np.zeros((0, 2, 2)), errors.EmptyProblemError, "no transition"),
+    (Diag(a=np.zeros((0, 3))), errors.EmptyProblemError, "no transition"),
+    (np.zeros((3, 0, 2, 2)), errors.EmptyProblemError, "no transition"),
+    (np.array([[np.nan]]), errors.NonFiniteError, "NaN or infinity"),
+    (Diag(a=np.array([np.inf])), errors.NonFiniteError, "`a`"),
+    (Diag(log_a=np.array([np.inf])), errors.NonFiniteError, "`log_a`"),
+    (Diag(log_a=np.array([np.nan])), errors.NonFiniteError, "`log_a`"),
+    (product(-np.inf, 0.0, log=True), errors.NonFiniteError, "factor"),
+    (np.zeros((2, 3)), errors.ShapeError, "n n"),
+    (np.zeros(3), errors.ShapeError, "2 axes"),
+    ([[1.0, 2.0], [3.0]], errors.ShapeError, "different lengths"),
+    (low_rank(a=[1, 1, 1]), errors.ShapeError, "`a`"),
+    (low_rank(w=[1, 1, 1], a=[1]), errors.ShapeError, "`W`"),
+    (np.eye(2, dtype=bool), errors.DTypeError, "bool"),
+    (np.eye(2).astype(str), errors.DTypeError, "<U"),
+    (np.eye(2).astype(object), errors.DTypeError, "object"),
+    (np.eye(2).astype(np.longdouble), errors.DTypeError, "longdouble|float128"),
+    (np.array([[2**60 + 1]]), errors.DTypeError, "2\\^53"),
+    (dsf.gla, errors.DTypeError, "family.init"),
+    ("lru", errors.DTypeError, "str"),
+    (None, errors.DTypeError, "NoneType"),
+    (dsf.gru.init(d=2), errors.NotLinearError, "linearise"),
+    (dsf.softmax.init(d=2), errors.NotLinearError, "cache"),
+    (np.eye(200), errors.TooLargeError, "200"),
+    (np.arange(160_000.0).reshape(10_000, 4, 4), errors.TooLargeError, "window"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("bad, error, text", REFUSED)
+def test_refusals(bad, error, text):
     with pytest.raises(error, match=text):
         stability(bad)
+
+
+def outcomes():
+    """How often there was a value, a typed error, or nothing decided, over both tables."""
+    kinds = Counter()
+    for _, A, _, _ in CASES:
+        s = stability(A)
+        assert s.check()
+        kinds["undecided" if s.stable is None and s.verdict == "undecided" else "value"] += 1
+    for bad, error, _ in REFUSED:
+        try:
+            kinds[f"not refused: {stability(bad)!r}"] += 1
+        except error:
+            kinds["typed error"] += 1
+    return kinds
+
+
+def test_the_table_of_the_readme_counts_every_case():
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    cells = re.search(r"^\| 23 stability \|(.+)\|$", text, re.M)[1].split("|")
+    assert [int(c) for c in cells] == [
+        outcomes()[kind] for kind in ("value", "typed error", "propagated", "undecided")
+    ]
 
 
 def test_an_input_belongs_to_a_mechanism():
