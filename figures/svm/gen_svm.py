@@ -37,7 +37,10 @@ CURVES = {"both": "$W^{fin} + C W^{mm}$", "direction": "$W^{mm}$", "single": "si
 
 
 def accepted(d: int, wanted: int, batch: int, steps: int, seed: int) -> list[dict[str, Any]]:
-    """Rows of the first `wanted` accepted runs: 1 - corr with the three predictions, by step."""
+    """1 - corr with the three predictions for the first `wanted` accepted runs.
+
+    At the last step a row for every run; at the steps before, one row with the means.
+    """
     from dsf.solvers import nonlinear_head as head
 
     record = [s for s in STEPS if s <= steps]
@@ -55,7 +58,12 @@ def accepted(d: int, wanted: int, batch: int, steps: int, seed: int) -> list[dic
             if run:
                 rows += [{"run": found, **r} for r in run]
                 found += 1
-    return [{**r, "tried": tried} for r in rows]
+    runs = Table(rows)
+    means = [
+        {"run": None, "step": s, **{c: mean(runs.where(step=s), c) for c in CURVES}}
+        for s in record[:-1]
+    ]
+    return [{**r, "tried": tried} for r in means + runs.where(step=record[-1])]
 
 
 def _judge(W: Any, X: Any, z: Any, logs: Any, record: list[int]) -> list[dict[str, Any]]:
@@ -130,9 +138,9 @@ def draw(table: Table) -> Any:
         last = rows.where(step=steps[-1])
         bottom.scatter(last.column("leak"), last.column("both"), s=10, color=BLUE)
         top.set(yscale="log", xlabel="step", title=f"$d = {d}$, {len(last)} runs")
-        bottom.set(xscale="log", yscale="log", xlim=(1e-17, 3e-6),
-                   xlabel="largest attention on a dropped token")  # fmt: skip
+        bottom.set(xscale="log", yscale="log", xlim=(1e-17, 3e-6))
     grid[0, 0].set_ylabel("mean $1 - $corr")
     grid[1, 0].set_ylabel("final $1 - $corr, both parts")
+    figure.supxlabel("largest attention on a dropped token")
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
