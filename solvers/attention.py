@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from dsf.errors import EmptyProblemError, ShapeError, TieError
+from dsf.errors import DomainError, DTypeError, EmptyProblemError, ShapeError, TieError
 from dsf.solvers.chain import solve
-from dsf.solvers.problem import Array, MarginProblem, array, attention_problem, real
+from dsf.solvers.problem import Array, MarginProblem, array, attention_problem, real, selection
 from dsf.solvers.solution import MarginSolution
 
 REFERENCES = {
@@ -46,7 +46,8 @@ def attention_svm(
     X        [n T d] tokens (keys), real
     z        [n e] queries; self-attention: X[:, 0]
     optimal  [n] int, the chosen token of each sample; or None with
-    scores   [n T] token scores, whose largest entry of each row is the optimal token
+    scores   [n T] token scores, whose largest entry of each row is the optimal token; given
+             with `optimal`, they must agree (a tie is decided by `optimal`)
     norm     "frobenius", "nuclear", or "entrywise" with 1 < p < inf
     the rest: see `dsf.solvers.chain.solve`
 
@@ -54,7 +55,8 @@ def attention_svm(
     W [d e], value (the norm), margin = 1/value, multipliers [n (T - 1)] (i-major, t ascending),
     certificate, rank (nuclear).  All float64.
 
-    Raises ShapeError, DTypeError, NonFiniteError, DomainError (an index, a norm), TieError (two
+    Raises ShapeError, DTypeError, NonFiniteError, DomainError (an index, a norm, `optimal` against
+    `scores`), TieError (two
     equal best scores), EmptyProblemError (no sample, or one token each), SolverMissingError.
     Source: tarzanagh2023 (2308.16898), problems Att-SVM and Att-SVM*.
 
@@ -65,16 +67,16 @@ def attention_svm(
     >>> s.feasible, round(s.margin, 9), s.check()
     (True, 2.828427125, True)
     """
-    if optimal is None:
-        if scores is None:
-            raise EmptyProblemError("attention_svm needs `optimal` [n] or `scores` [n T]")
+    if scores is not None:
         scores, shape = real(scores, "scores", 2), array(X, "X").shape
         if scores.shape != shape[:2]:
             raise ShapeError(
                 f"`scores` must be [n T], one per token of X {list(shape)}; got "
                 f"{list(scores.shape)}"
             )
-        optimal = optimal_tokens(scores)
+        optimal = optimal_tokens(scores) if optimal is None else _best(optimal, scores)
+    elif optimal is None:
+        raise EmptyProblemError("attention_svm needs `optimal` [n] or `scores` [n T]")
     return solve(
         attention_problem(X, z, optimal),
         norm,
@@ -110,6 +112,20 @@ def optimal_tokens(scores: Any) -> Array:
             "optimal token is not defined.  Choose one and pass optimal=[...] explicitly."
         )
     return scores.argmax(axis=1).astype(np.int64)
+
+
+def _best(optimal: Any, scores: Array) -> Array:
+    """`optimal`, checked to have the largest scores."""
+    chosen = selection(optimal, *scores.shape)
+    worse = np.flatnonzero(scores[np.arange(len(chosen)), chosen] < scores.max(axis=1))
+    if len(worse):
+        i = int(worse[0])
+        raise DomainError(
+            f"`optimal[{i}]` = {chosen[i]} contradicts `scores`, where token "
+            f"{scores[i].argmax()} is better.  Pass one of the two; to ask for a selection that is "
+            "not the best one, leave `scores` out (see also `local_optimality`)."
+        )
+    return chosen
 
 
 def separability(X: Any, z: Any, optimal: Any) -> MarginSolution:
@@ -153,15 +169,17 @@ def causal_problem(X: Any, optimal: Any) -> MarginProblem:
     X = real(X, "X", 3)
     n, T, d = X.shape
     chosen = array(optimal, "optimal")
-    if chosen.shape != (n, T) or chosen.dtype.kind not in "iu":
+    if chosen.shape != (n, T):
         raise ShapeError(
-            f"`optimal` must be integers [n T] = [{n} {T}], one token per position of X "
-            f"[{n} {T} {d}]; got {chosen.dtype} {list(chosen.shape)}"
+            f"`optimal` must be [n T] = [{n} {T}], one token per position of X [{n} {T} {d}]; got "
+            f"{list(chosen.shape)}"
         )
+    if chosen.dtype.kind not in "iu":
+        raise DTypeError(f"`optimal` must hold token indices (integers); got {chosen.dtype}")
     i, k, t = np.meshgrid(np.arange(n), np.arange(T), np.arange(T), indexing="ij")
     a = chosen[i, k]
     if np.any(chosen > np.arange(T)) or np.any(chosen < -1):
-        raise ShapeError(
+        raise DomainError(
             "`optimal`[i, k] must lie in [0, k]: position k sees the tokens up to itself, -1 "
             "leaves it out"
         )

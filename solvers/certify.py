@@ -18,7 +18,7 @@ import numpy as np
 
 from dsf._rounding import TINY, gamma
 from dsf.solvers import norms
-from dsf.solvers.norms import fro_upper as fro
+from dsf.solvers.norms import fro_upper
 from dsf.solvers.problem import Array, MarginProblem, ScaledRows
 
 UP, DOWN = 1.0 + 2.0**-50, 1.0 - 2.0**-50
@@ -31,13 +31,6 @@ class Primal:
     lower: float
     least: float
     norm: float
-
-
-@dataclass(frozen=True)
-class Dual:
-    """What multipliers prove: g* <= `upper`."""
-
-    upper: float
 
 
 def margins(D: Array, Z: Array, W: Array) -> tuple[Array, Array]:
@@ -61,7 +54,8 @@ def primal(
     if not problem.plain and problem.equality.any():
         # the nearest W that meets the equalities exactly is within `off` of this one
         off = distance(rows, problem.equality, np.abs(m) + error)
-        low = low - rows.length * off * UP
+        d, e = W.shape
+        low = low - rows.length * (1.0 + gamma(d + e + 8)) * off * UP
         r = 1.0 if norm == "frobenius" else float(np.sqrt(W.size))  # ||.|| <= r ||.||_F
         if norm == "entrywise":
             r = float(W.size)
@@ -96,31 +90,31 @@ def distance(rows: ScaledRows, equality: Array, residual: Array) -> float:
         return float("inf")
     # entries of H are sums of products of vectors of length 1 (within a few units): error below
     error = gamma(D.shape[1] + Z.shape[1] + 16) * m
-    rho = fro(np.eye(m) - R @ H) + fro(R) * (error + gamma(m + 4) * fro(H)) * UP
+    rho = fro_upper(np.eye(m) - R @ H) + fro_upper(R) * (error + gamma(m + 4) * fro_upper(H)) * UP
     if not rho < 0.5:
         return float("inf")
-    r = fro(residual[equality] / rows.length[equality]) * (1.0 + gamma(16))
-    return float(r * np.sqrt(fro(R) / (1.0 - rho)) * (1.0 + gamma(64)))
+    r = fro_upper(residual[equality] / rows.length[equality]) * (1.0 + gamma(16))
+    return float(r * np.sqrt(fro_upper(R) / (1.0 - rho)) * (1.0 + gamma(64)))
 
 
 def dual(
     problem: MarginProblem, rows: ScaledRows, lam: Array, norm: str, p: float | None = None
-) -> Dual:
-    """The bound that multipliers prove, in the units of `rows`; infinite if they prove none."""
+) -> float:
+    """The g* <= that multipliers prove, in the units of `rows`; infinite if they prove none."""
     lam = clipped(problem, lam)
     if not np.isfinite(lam).all():
-        return Dual(float("inf"))
+        return float("inf")
     top = float(np.abs(lam).max())
     if top == 0.0:
-        return Dual(float("inf"))
+        return float("inf")
     lam = lam / top  # any positive multiple proves the same
     weight = float(problem.bound @ lam) * (1.0 - gamma(len(lam) + 12)) - TINY
     if not weight > 0.0:
-        return Dual(float("inf"))
+        return float("inf")
     G = rows.D.T @ (lam[:, None] * rows.Z)
     size = np.abs(rows.D).T @ (np.abs(lam)[:, None] * np.abs(rows.Z))
     error = gamma(len(lam) + 12) * size * UP + TINY
-    return Dual(norms.dual_upper(G, error, norm, p) / weight * UP)
+    return norms.dual_upper(G, error, norm, p) / weight * UP
 
 
 def clipped(problem: MarginProblem, lam: Array) -> Array:

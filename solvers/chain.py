@@ -17,14 +17,13 @@ import numpy as np
 
 from dsf.errors import DomainError, SolverMissingError, TooLargeError
 from dsf.solvers import certify, least_distance, norms
-from dsf.solvers.problem import Array, MarginProblem, ScaledRows, scale
+from dsf.solvers.problem import Array, MarginProblem, ScaledRows, comparable, scale, shifted
 from dsf.solvers.solution import Attempt, MarginSolution
 
 OWN = ("nnls", "ascent")
 CONIC = ("CLARABEL", "OSQP", "SCS")
 REPAIR_ABOVE = 1e-9
 LARGEST = 4 * 2**30  # bytes of the rows written out, or of the Gram matrix
-SHORTEST = 2.0**-800  # length of a row relative to the longest; below it bounds would be rounding
 GOAL = {"frobenius": 1e-8, "nuclear": 1e-6, "entrywise": 1e-6}
 # solver -> function that a child process calls; one place, so that tests can put a crash there
 WORKERS = dict.fromkeys(CONIC, "dsf.solvers.cones:solve_cone")
@@ -49,7 +48,7 @@ class State:
             if lower > self.lower:
                 self.W, self.lower = W / found.least, lower
         for trial in self._signs(lam):
-            bound = certify.dual(self.problem, self.rows, trial, self.norm, self.p).upper
+            bound = certify.dual(self.problem, self.rows, trial, self.norm, self.p)
             upper = min(upper, bound)
             if bound < self.upper:
                 self.lam, self.upper = certify.clipped(self.problem, trial), bound
@@ -121,22 +120,22 @@ def _solve(
     seconds: float,
     labels: dict[str, Any],
 ) -> MarginSolution:
-    rows = scale(problem)
+    given, rows = problem, scale(problem)
     if not rows.length.all():  # a row is zero, or its length underflows
-        zero = np.logical_not(problem.left.any(axis=1) & problem.right.any(axis=1))
-        for j in np.flatnonzero(zero & (problem.bound > 0.0)):
-            state = State(problem, rows, norm, p)
-            return _infeasible(state, (np.array([j]), [1]), (_why_zero(problem, int(j)),), **labels)
-        problem = problem.rows(np.flatnonzero(~zero))  # the others say 0 >= 0 or 0 = 0
+        for j in np.flatnonzero(given.zero & (given.bound > 0.0)):
+            state = State(given, rows, norm, p)
+            why = (_why_zero(given, int(j)),)
+            return _infeasible(given, state, (np.array([j]), [1]), why, **labels)
+        problem = given.rows(~given.zero)  # the others say 0 >= 0 or 0 = 0
         rows = scale(problem)
-    _comparable(problem, rows)
+    comparable(problem, rows)
     state = State(problem, rows, norm, p)
 
     own = [x for x in names if x in OWN]
     for name in own if own or asked else ["nnls"]:
         proof = _own(state, name, seconds)
         if proof is not None:
-            return _infeasible(state, proof, **labels)
+            return _infeasible(given, state, proof, **labels)
         if state.lower > 0.0 and (state.gap <= goal or norm != "frobenius"):
             break
     if state.lower == 0.0 and asked and "nnls" not in own:
@@ -145,11 +144,11 @@ def _solve(
         proof = _own(aside, "nnls", seconds)
         if proof is not None:
             state.attempts += aside.attempts
-            return _infeasible(state, proof, **labels)
+            return _infeasible(given, state, proof, **labels)
     for name in names:
         if name in CONIC and not (state.lower > 0.0 and state.gap <= goal):
             _conic(state, name, isolate, seconds)
-    return _finished(state, goal, **labels)
+    return _finished(given, state, goal, **labels)
 
 
 def _number(name: str, x: Any) -> float:
@@ -169,17 +168,6 @@ def _fits(problem: MarginProblem) -> None:
         raise TooLargeError(
             f"{problem.size} constraints on W [{d} {e}] need a matrix of {need / 2**30:.1f} GiB, "
             f"more than {LARGEST / 2**30:.0f}.  Drop tokens that cannot compete, or samples."
-        )
-
-
-def _comparable(problem: MarginProblem, rows: ScaledRows) -> None:
-    j = int(rows.length.argmin())
-    if rows.length[j] < SHORTEST:
-        raise DomainError(
-            f"row {j} (key {problem.plus[j]} against key {problem.minus[j]}, query "
-            f"{problem.query[j]}) is shorter than the longest row by more than a factor 2^800, so "
-            "float64 cannot weigh them against each other.  Bring samples to similar sizes, or "
-            "drop this one."
         )
 
 
@@ -322,10 +310,16 @@ def _numbers(x: Any, shape: tuple[int, ...]) -> Array | None:
 
 
 def _infeasible(
-    state: State, proof: tuple[Array, list[int]], notes: tuple[str, ...] = (), **labels: Any
+    given: MarginProblem,
+    state: State,
+    proof: tuple[Array, list[int]],
+    notes: tuple[str, ...] = (),
+    **labels: Any,
 ) -> MarginSolution:
+    if state.problem.size < given.size:
+        proof = np.flatnonzero(~given.zero)[proof[0]], proof[1]
     return MarginSolution(
-        state.problem,
+        given,
         state.norm,
         state.p,
         False,
@@ -350,7 +344,7 @@ def _why_zero(problem: MarginProblem, j: int) -> str:
     )
 
 
-def _finished(state: State, goal: float, **labels: Any) -> MarginSolution:
+def _finished(given: MarginProblem, state: State, goal: float, **labels: Any) -> MarginSolution:
     """The best witnesses in the units of the problem; the bounds belong to exactly these arrays."""
     exponent = state.rows.exponent
     if state.lam is None:
@@ -361,43 +355,26 @@ def _finished(state: State, goal: float, **labels: Any) -> MarginSolution:
     # |sum lam_j A_j|_F = |W|_F at the optimum: b'lam = |W|^2; other norms: b'lam = |W|
     power = 0 if state.W is None else 2 if state.norm == "frobenius" else 1
     lam = lam * (size**power / float(state.problem.bound @ lam))
-    W = None if state.W is None else _shifted(state.W, -exponent, "W")
+    if state.problem.size < given.size:  # the multipliers of zero rows are 0
+        lam, part = np.zeros(given.size), lam
+        lam[~given.zero] = part
+    W = None if state.W is None else shifted(state.W, -exponent, "W")
     value = float("nan") if W is None else float(np.ldexp(size, -exponent))
     gap = certify.gap(lower, upper)
     notes: tuple[str, ...] = ()
     if W is not None and not gap <= goal:
         notes = (f"the proved gap {gap:.1e} misses the goal {goal:.0e}: the data are badly scaled",)
     return MarginSolution(
-        state.problem,
+        given,
         state.norm,
         state.p,
         True if W is not None else None,
         W,
         value,
-        _shifted(lam, -power * exponent, "multipliers"),
+        shifted(lam, -power * exponent, "multipliers"),
         float(np.ldexp(lower, exponent)),
         float(np.ldexp(upper, exponent)),
         attempts=tuple(state.attempts),
         notes=notes,
         **labels,
     )
-
-
-def _shifted(A: Array, exponent: int, name: str) -> Array:
-    """A times a power of two: exactly, but for entries 2^-170 times the largest or smaller."""
-    with np.errstate(over="ignore", under="ignore"):
-        out = np.ldexp(A, exponent)
-    top = float(np.abs(out).max(initial=0.0))
-    if not 2.0**-1000 < top < np.inf and A.any():
-        raise DomainError(
-            f"the answer leaves the range of float64 ({name} of size {_size(A, exponent)}): the "
-            "data are too small or too large.  Multiply X or z by one common factor; the answer is "
-            "W over that factor."
-        )
-    return out
-
-
-def _size(A: Array, exponent: int) -> str:
-    """The largest entry of 2^exponent A as a power of two."""
-    top = float(np.abs(A).max(initial=0.0))
-    return f"2^{np.frexp(top)[1] + exponent}" if 0.0 < top < np.inf else "beyond 2^1024"

@@ -19,11 +19,6 @@ from dsf.errors import SolverMissingError
 from dsf.solvers.problem import Array
 
 PACKAGES = {"CLARABEL": "clarabel", "OSQP": "osqp", "SCS": "scs"}
-NORMS_OF = {
-    "CLARABEL": ("frobenius", "nuclear", "entrywise"),
-    "OSQP": ("frobenius",),
-    "SCS": ("frobenius", "nuclear", "entrywise"),
-}
 
 
 def installed() -> set[str]:

@@ -30,7 +30,7 @@ def gordan_vector(problem: MarginProblem, u: Array) -> tuple[Array, list[int]] |
     support = np.flatnonzero((u > 0.0) | problem.equality)
     if not 0 < len(support) <= LARGEST or not np.all(np.isfinite(u)):
         return None
-    columns = _integer_rows(problem, support)
+    columns = integer_rows(problem, support)
     R, den, rank = flint.fmpz_mat(columns).transpose().rref()
     s = len(support)
     if rank == s:
@@ -52,7 +52,7 @@ def gordan_vector(problem: MarginProblem, u: Array) -> tuple[Array, list[int]] |
     return support[kept], [whole[i] for i in kept]
 
 
-def _integer_rows(problem: MarginProblem, support: Array) -> list[list[int]]:
+def integer_rows(problem: MarginProblem, support: Array) -> list[list[int]]:
     """The rows A_j times a common power of two that makes all their entries integers."""
     keys, queries = _integers(problem.keys), _integers(problem.queries)
     out = []

@@ -18,13 +18,22 @@ from typing import Any
 
 import numpy as np
 
-from dsf.errors import DomainError, EmptyProblemError, ShapeError, TooLargeError
+from dsf.errors import (
+    DomainError,
+    DTypeError,
+    EmptyProblemError,
+    IllConditionedError,
+    ShapeError,
+    TooLargeError,
+)
 from dsf.solvers.chain import solve
 from dsf.solvers.equalities import independent
 from dsf.solvers.problem import Array, MarginProblem, array, real
 from dsf.solvers.solution import MarginSolution
 
 LARGEST = 1 << 31  # bytes of the edges [K K K]
+STEPS = 100  # of Newton's method
+STATIONARY = 1e-8  # what its gradient may be at the end, relative to its largest possible size
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +53,8 @@ def priority_graph(
 ) -> PriorityGraph:
     """The graphs of a data set: contexts of token indices in [0, K), one label each.
 
-    Raises ShapeError, DomainError (an index outside the vocabulary, a label not in its context).
+    Raises ShapeError, DTypeError (a label that is no integer), DomainError (an index outside the
+    vocabulary, a label not in its context).
 
     >>> priority_graph(3, [[0, 1, 2], [1, 0, 2]], [0, 1]).components[2]
     array([0, 0, 1])
@@ -63,12 +73,14 @@ def priority_graph(
     if len(contexts) != len(labels):
         raise ShapeError(f"{len(contexts)} contexts need as many labels; got {len(labels)}")
     edges = np.zeros((K, K, K), dtype=bool)
-    for i, (context, y) in enumerate(zip(contexts, labels, strict=True)):
+    for i, (context, y) in enumerate(zip(contexts, array(labels, "labels"), strict=True)):
         tokens = array(context, f"contexts[{i}]")
         if tokens.ndim != 1 or tokens.size == 0 or tokens.dtype.kind not in "iu":
             raise ShapeError(f"context {i} must be a non-empty list of token indices")
         if np.any((tokens < 0) | (tokens >= K)):
             raise DomainError(f"context {i} holds a token outside the vocabulary of {K}")
+        if isinstance(y, bool) or not isinstance(y, (int, np.integer)):
+            raise DTypeError(f"labels[{i}] must be a token index (an integer); got {y!r}")
         if y not in tokens:
             raise DomainError(
                 f"context {i}: its label {y} does not occur in it; attention cannot copy it"
@@ -146,8 +158,9 @@ def graph_finite(E: Any, contexts: Any, labels: Any, tol: float = 1e-13) -> Arra
         min over W in span{(e_i - e_j) e_k' : i ~ j} of  sum_samples -log softmax_y(E_C W e_k)
 
     where C holds the tokens of the context in the component of its label, with multiplicity.
-    Newton's method; stops at a gradient of size `tol` per sample.  Raises as `graph_svm`;
-    DomainError where W leaves the range of float64.
+    Newton's method; stops at a gradient of size `tol` per sample, or after 100 steps.  Nothing is
+    certified: the relative gradient of the result is below 1e-8, else IllConditionedError gives
+    it.  Raises as `graph_svm`; DomainError where W leaves the range of float64.
 
     >>> W = graph_finite(np.eye(4), [[0, 1, 2, 3]] * 4, [0, 0, 0, 1])
     >>> bool(abs(W[0, 3] - np.log(3) / 2) < 1e-12 and abs(W[1, 3] + np.log(3) / 2) < 1e-12)
@@ -168,7 +181,7 @@ def graph_finite(E: Any, contexts: Any, labels: Any, tol: float = 1e-13) -> Arra
         for C, m, j, k in samples
     ]
     theta = np.zeros(basis.shape[1])
-    for _ in range(100):
+    for _ in range(STEPS):
         value, gradient, hessian = _log_loss(features, theta)
         if np.linalg.norm(gradient) <= tol * len(features):
             break
@@ -177,6 +190,16 @@ def graph_finite(E: Any, contexts: Any, labels: Any, tol: float = 1e-13) -> Arra
         while length > 1e-10 and _log_loss(features, theta + length * step)[0] > value:
             length /= 2.0
         theta = theta + length * step
+    residual = float(np.linalg.norm(_log_loss(features, theta)[1]))
+    # the gradient of one sample is at most twice its longest feature
+    unit = sum(float(np.linalg.norm(F, axis=1).max()) for F, _, _ in features)
+    if not residual <= STATIONARY * unit:
+        raise IllConditionedError(
+            f"graph_finite: after {STEPS} Newton steps the gradient is {residual:.1e}, "
+            f"{residual / unit:.1e} of its largest possible size, and {STATIONARY:.0e} is asked "
+            "for.  Likely cause: embeddings of one component that nearly agree, or differ by many "
+            "orders of magnitude in size.  Merge such tokens, or rescale E."
+        )
     with np.errstate(over="ignore", under="ignore"):
         W = np.ldexp((basis @ theta).reshape(E.shape[1], E.shape[1]), -2 * exponent)
     if not np.all(np.isfinite(W)) or (theta.any() and not W.any()):
@@ -207,10 +230,11 @@ def _inside(
 def _log_loss(features: list[Any], theta: Array) -> tuple[float, Array, Array]:
     value, n = 0.0, len(theta)
     gradient, hessian = np.zeros(n), np.zeros((n, n))
-    for F, counts, label in ((f, c, j) for f, c, j in features):
+    for F, counts, label in features:
         a = F @ theta + np.log(counts)
-        s = np.exp(a - np.logaddexp.reduce(a))
-        value -= float(np.log(s[label]))
+        a -= np.logaddexp.reduce(a)
+        s = np.exp(a)
+        value -= float(a[label])
         mean = s @ F
         gradient += mean - F[label]
         hessian += (F.T * s) @ F - np.outer(mean, mean)

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dsf.solvers import norms
-from dsf.solvers.problem import Array, MarginProblem, ScaledRows
+from dsf.solvers import certify, norms
+from dsf.solvers.problem import Array, MarginProblem, ScaledRows, scale
 
 if TYPE_CHECKING:
     from dsf.certificate import Certificate
     from dsf.solvers.solution import MarginSolution
 
 TAIL = 1e-6  # the tail that the bound on the rank aims at, relative to the norm
+FAR = 30.0  # how much further than sqrt(gap) a second solution must lie
 
 
 def spans(rows: ScaledRows) -> tuple[Array, Array]:
@@ -46,15 +47,11 @@ def rank_certificate(s: MarginSolution) -> Certificate | None:
     from dsf.certificate import Certificate, Scope, Strength
     from dsf.check import margin as check
 
-    if s.W is None or s.multipliers is None:
+    problem, lam = s.stated
+    if s.W is None or lam is None:
         return None
-    k, tail = rank_bound(s, s.problem.combine(s.multipliers))
-    w = s.problem.arrays() | {
-        "norm": "nuclear",
-        "W": s.W,
-        "lam": s.multipliers,
-        "k": k,
-    }
+    k, tail = rank_bound(s, problem.combine(lam))
+    w = problem.arrays() | {"norm": "nuclear", "W": s.W, "lam": lam, "k": k}
     return Certificate(
         "nuclear-rank",
         check.rank_sentence(w, k, tail),
@@ -85,21 +82,88 @@ def rank_bound(s: MarginSolution, G: Array) -> tuple[int, float]:
 
 
 def face_is_a_point(problem: MarginProblem, lam: Array) -> bool:
-    """Whether the equations <U'A_jV, M> = b_j (lam_j > 0) determine the symmetric M [k k]."""
-    G = problem.combine(lam)
+    """Whether the equations <U'A_jV, M> = b_j (lam_j > 0) determine the symmetric M [k k] (float).
+
+    If not, M >= 0 and the rows with lam_j = 0 may still do so.
+    """
+    U, V = _top_spaces(problem.combine(lam))
+    E = _equations(problem, _used(problem, lam), U, V)
+    return _null_space(E).shape[1] == 0
+
+
+def second_optimum(s: MarginSolution) -> Array | None:
+    """Another solution W [d e] of the nuclear problem, or None if this search finds none.
+
+    From W = U M V', the line M + t N with N = Q Y Q' in the range Q of M that leaves the rows with
+    lam_j > 0 and the active ones as they are, as far as M + t N >= 0 and all rows allow.  It counts
+    if it proves the same margin, up to a gap that a solution at this distance could not have if
+    the norm grew quadratically.
+    """
+    problem, lam = s.stated
+    if s.W is None or lam is None or s.active is None:
+        return None
+    U, V = _top_spaces(problem.combine(lam))
+    M = U.T @ s.W @ V
+    values, Q = np.linalg.eigh((M + M.T) / 2.0)
+    Q = Q[:, values > 1e-3 * values[-1]]
+    active = s.active[~(s.problem.zero & s.problem.equality)]
+    used = _used(problem, lam)
+    rows = scale(problem)
+    for equations in (used | (active & ~problem.zero), used):
+        for y in _null_space(_equations(problem, equations, U @ Q, V @ Q)).T:
+            step = (U @ Q) @ _symmetric(y, Q.shape[1]) @ (V @ Q).T * np.linalg.norm(s.W)
+            for t in (1.0, -1.0, 0.3, -0.3, 0.1, -0.1, 0.03, -0.03):
+                W = np.ldexp(s.W + t * step, rows.exponent)
+                proved = certify.primal(problem, rows, W, "nuclear")
+                if not proved.lower > 0.0:
+                    continue
+                other = np.ldexp(W / proved.least, -rows.exponent)
+                gap = certify.gap(float(np.ldexp(proved.lower, rows.exponent)), s.upper)
+                far = float(np.linalg.norm(other - s.W) / np.linalg.norm(s.W))
+                if far > FAR * np.sqrt(max(gap, s.gap)) and gap < 1e-5:
+                    return other
+    return None
+
+
+def _used(problem: MarginProblem, lam: Array) -> Array:
+    """Rows [N] with a positive multiplier, and equalities."""
+    return problem.equality | (lam * problem.bound > 1e-7 * np.max(lam * problem.bound))
+
+
+def _top_spaces(G: Array) -> tuple[Array, Array]:
+    """Singular vectors [d k], [e k] of the singular values that equal the largest one."""
     U, S, Vt = np.linalg.svd(G)
     k = int(np.sum(S > S[0] * (1.0 - 1e-5)))
-    used = lam * problem.bound > 1e-7 * np.max(lam * problem.bound)
-    used |= problem.equality
+    return U[:, :k], Vt[:k].T
+
+
+def _equations(problem: MarginProblem, used: Array, U: Array, V: Array) -> Array:
+    """The rows M -> <U'A_jV, M> on symmetric M [k k] in the coordinates of `_symmetric`."""
     part = problem.rows(used)
-    left, right = _unit(_unit(part.left) @ U[:, :k]), _unit(_unit(part.right) @ Vt[:k].T)
+    left, right = _unit(_unit(part.left) @ U), _unit(_unit(part.right) @ V)
     E = left[:, :, None] * right[:, None, :]
-    E = (E + E.transpose(0, 2, 1)) / 2
+    E = E + E.transpose(0, 2, 1)
+    i, j = np.triu_indices(U.shape[1])
+    return E[:, i, j] * np.where(i == j, 0.5, np.sqrt(0.5))
+
+
+def _symmetric(y: Array, k: int) -> Array:
+    """The symmetric M [k k] with |M| = |y| whose upper half is y, off the diagonal over sqrt 2."""
     i, j = np.triu_indices(k)
-    return bool(np.linalg.matrix_rank(E[:, i, j], tol=1e-7) == len(i))
+    M = np.zeros((k, k))
+    M[i, j] = M[j, i] = y * np.where(i == j, 1.0, np.sqrt(0.5))
+    return M
+
+
+def _null_space(E: Array) -> Array:
+    """An orthonormal basis of {y : E y = 0} as columns, tolerance 1e-7."""
+    _, S, Vt = np.linalg.svd(E)
+    return Vt[int(np.sum(S > 1e-7)) :].T
 
 
 def _unit(A: Array) -> Array:
-    """The rows divided by their lengths, neither over- nor underflowing."""
-    A = A / np.abs(A).max(axis=1, keepdims=True)
-    return A / np.linalg.norm(A, axis=1, keepdims=True)
+    """The rows divided by their lengths, neither over- nor underflowing; zero rows stay."""
+    top = np.abs(A).max(axis=1, keepdims=True)
+    A = A / np.where(top > 0.0, top, 1.0)
+    size = np.linalg.norm(A, axis=1, keepdims=True)
+    return A / np.where(size > 0.0, size, 1.0)

@@ -63,14 +63,17 @@ def _feasible(s: MarginSolution) -> list[str]:
         )
     )
     shown = "   ".join(f"{name} {x:.1e}" for name, x in r.items())
-    lines.append(_row("conditions", f"primal ok   dual ok   {shown}"))
+    if shown:
+        lines.append(_row("conditions", shown))
     if s.rank is not None:
         k, tail = s.rank.witnesses["k"], at_most(s.rank.upper or 0.0, 2)
         lines.append(_row("rank", f"at most {k}: sigma_{k + 1} + ... <= {tail} in every solution"))
     if s.unique is False:
-        lines.append(_row("note", "W is not unique: the solutions form a set"))
+        lines.append(_row("note", "W is not unique: `.other` is another solution (float test)"))
+    if s.unique is None and s.norm == "nuclear":
+        lines.append(_row("note", "whether W is unique is not decided"))
     if s.multipliers_unique is False:
-        lines.append(_row("note", "dual degenerate: the multipliers are not unique"))
+        lines.append(_row("note", "dual degenerate: the multipliers are not unique (float test)"))
     lines.append(_row("arithmetic", "float64, bounds rounded outward; check() uses Arb, 128 bits"))
     return lines
 
@@ -113,8 +116,10 @@ def local_optimality(s: LocalOptimality) -> str:
     lines = [f"{head}{verdict[s.locally_optimal]:>{max(2, WIDTH - len(head))}}"]
     if s.solution.feasible:
         lines.append(_row("norm", _between(s.solution)))
-    else:
+    elif s.solution.feasible is False:
         lines.append(_row("norm", "the selection cannot be separated"))
+    else:
+        lines.append(_row("norm", "whether the selection can be separated is not decided"))
     if s.rivals:
         listed = ", ".join(f"token {t} of sample {i}" for i, t in s.rivals)
         word = "may be active" if s.locally_optimal is None else "one of these is active"

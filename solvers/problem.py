@@ -25,7 +25,7 @@ import numpy as np
 from dsf.errors import DomainError, DTypeError, EmptyProblemError, NonFiniteError, ShapeError
 
 Array = np.ndarray
-NORMS = ("frobenius", "nuclear", "entrywise")
+SHORTEST = 2.0**-800  # length of a row relative to the longest; below it bounds would be rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,11 +153,17 @@ class MarginProblem:
 
     def matrix(self) -> Array:
         """A [N d*e], row-major; the slow twin of (left, right)."""
-        return np.einsum("ji,jk->jik", self.left, self.right).reshape(self.size, -1)
+        d, e = self.shape
+        return np.einsum("ji,jk->jik", self.left, self.right).reshape(self.size, d * e)
 
     def margins(self, W: Array) -> Array:
         """<A_j, W> for every row, [N]."""
         return np.einsum("je,je->j", self.left @ W, self.right)
+
+    @cached_property
+    def zero(self) -> Array:
+        """[N] bool: rows that are zero (duplicated tokens, or a zero query)."""
+        return np.logical_not(self.left.any(axis=1) & self.right.any(axis=1))
 
     def combine(self, lam: Array) -> Array:
         """sum_j lam_j A_j, [d e]."""
@@ -215,14 +221,10 @@ def scale(problem: MarginProblem) -> ScaledRows:
     D, a = _power(problem.left)
     Z, b = _power(problem.right)
     d, z = _lengths(D), _lengths(Z)
-    length = d * z
-    if length.all():
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+        length = d * z
         h = problem.bound / length
         unit_D, unit_Z = D / d[:, None], Z / z[:, None]
-    else:
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            h = problem.bound / length
-            unit_D, unit_Z = D / d[:, None], Z / z[:, None]
     return ScaledRows(D, Z, unit_D, unit_Z, length, h, problem.query, a + b)
 
 
@@ -234,6 +236,41 @@ def _lengths(A: Array) -> Array:
     top = np.abs(A).max(axis=1)
     scaled = A / np.where(top > 0.0, top, 1.0)[:, None]
     return top * np.sqrt(np.einsum("jk,jk->j", scaled, scaled))
+
+
+def comparable(problem: MarginProblem, rows: ScaledRows) -> None:
+    """Raise DomainError where a row is too short beside the longest one for float64."""
+    j = int(rows.length.argmin())
+    if rows.length[j] < SHORTEST:
+        raise DomainError(
+            f"row {j} (key {problem.plus[j]} against key {problem.minus[j]}, query "
+            f"{problem.query[j]}) is shorter than the longest row by more than a factor 2^800, so "
+            "float64 cannot weigh them against each other.  Bring samples to similar sizes, or "
+            "drop this one."
+        )
+
+
+def shifted(A: Array, exponent: int, name: str) -> Array:
+    """A times a power of two: exactly, but for entries 2^-170 times the largest or smaller.
+
+    Raises DomainError where the largest entry leaves the range of normal float64.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        out = np.ldexp(A, exponent)
+    top = float(np.abs(out).max(initial=0.0))
+    if not 2.0**-1000 < top < np.inf and A.any():
+        raise DomainError(
+            f"the answer leaves the range of float64 ({name} of size {_size(A, exponent)}): the "
+            "data are too small or too large.  Multiply X or z by one common factor; the answer is "
+            "W over that factor."
+        )
+    return out
+
+
+def _size(A: Array, exponent: int) -> str:
+    """The largest entry of 2^exponent A as a power of two."""
+    top = float(np.abs(A).max(initial=0.0))
+    return f"2^{np.frexp(top)[1] + exponent}" if 0.0 < top < np.inf else "beyond 2^1024"
 
 
 def _power(A: Array) -> tuple[Array, int]:

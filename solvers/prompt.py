@@ -18,7 +18,8 @@ import numpy as np
 from dsf.errors import DomainError, ShapeError
 from dsf.solvers.chain import solve
 from dsf.solvers.problem import Array, MarginProblem, array, real, selection
-from dsf.solvers.solution import MarginSolution
+from dsf.solvers.selections import inactive
+from dsf.solvers.solution import ACTIVE, MarginSolution
 
 REFERENCE = "tarzanagh2023b, (ATT-SVM)"
 
@@ -110,7 +111,8 @@ def joint_prompt_svm(X: Any, labels: Any, optimal: Any, keys: Any = None) -> Joi
     """Limit directions of head v and prompt p when both are trained.
 
     X [n T d] tokens, labels [n] +-1, optimal [n] int, keys [n T d'] (default X).  Raises
-    DomainError if the selected tokens are not linearly separable by their labels.
+    DomainError if the selected tokens are not linearly separable by their labels, or if the gap of
+    the head leaves open which samples support it (a row is active up to 1e-6, or proved not to be).
     Source: tarzanagh2023b, joint regularisation path.
 
     >>> X = [[[0, 0], [1, 1]], [[0, 0], [1, -1]], [[0, 0], [0.5, 1.5]]]
@@ -122,10 +124,19 @@ def joint_prompt_svm(X: Any, labels: Any, optimal: Any, keys: Any = None) -> Joi
     n, T, _ = X.shape
     chosen = selection(optimal, n, T)
     v = classifier_svm(X[np.arange(n), chosen], labels)
-    if v.active is None:
+    if v.W is None or v.slack is None:
         raise DomainError(
             "joint_prompt_svm: no head separates the selected tokens by their labels, so the "
             f"classifier has no margin ({v.upper:.3g} at most).  Choose other tokens."
         )
-    p = prompt_svm(X if keys is None else keys, chosen, strict=v.active)
-    return JointPrompt(v, p, v.active)
+    strict = v.slack <= ACTIVE["frobenius"]
+    unclear = np.flatnonzero(~(strict | inactive(v, v.W)))
+    if len(unclear):
+        raise DomainError(
+            f"joint_prompt_svm: the gap {v.gap:.1e} of the head leaves open whether sample "
+            f"{unclear[0]} is a support vector, so whether its constraints are strict for the "
+            "prompt is not known.  Likely cause: tokens of very different sizes, or a nearly tied "
+            "sample.  Call classifier_svm and prompt_svm(strict=...) with your own choice."
+        )
+    p = prompt_svm(X if keys is None else keys, chosen, strict=strict)
+    return JointPrompt(v, p, strict)

@@ -175,8 +175,10 @@ class Enumeration:
         lines = [f"Selections({how} {self.total}, {len(self.locally_optimal)} locally optimal)"]
         shown = self.entries if len(self.entries) <= 20 else self._best(20)
         for e in shown:
-            norm = f"{e.solution.value:.6f}" if e.solution.feasible else "infeasible"
-            rivals = "" if not e.rivals else f"   active rivals {list(e.rivals)}"
+            word = "infeasible" if e.solution.feasible is False else "?"
+            norm = f"{e.solution.value:.6f}" if e.solution.feasible else word
+            what = "active rivals" if e.locally_optimal is False else "rivals that may be active"
+            rivals = "" if not e.rivals else f"   {what} {list(e.rivals)}"
             lines.append(f"  {e.selection!s:16} {norm:>12}  {yes[e.locally_optimal]}{rivals}")
         if len(shown) < len(self.entries):
             lines.append(f"  ... {len(self.entries) - len(shown)} more, of larger norm")

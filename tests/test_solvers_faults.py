@@ -132,7 +132,7 @@ def test_other_problems_refuse_in_their_own_words():
         joint_prompt_svm([[[1.0], [0.0]], [[1.0], [0.0]]], [1, -1], [0, 0])
     with pytest.raises(errors.ShapeError, match="one token per position"):
         causal_svm(A.X, [0, 1])
-    with pytest.raises(errors.ShapeError, match=r"\[0, k\]"):
+    with pytest.raises(errors.DomainError, match=r"\[0, k\]"):
         causal_svm(A.X, [[1, 0, 0], [0, 0, 0]])
     with pytest.raises(errors.ShapeError, match="log_attention"):
         gen_svm(A.X, A.z, [[0.0]])
