@@ -209,6 +209,31 @@ def test_outcomes_by_the_nuclear_solution():
         assert found.correlation > 1 - 1e-6
 
 
+def test_classification_of_shared_best_scores():
+    """Tokens 1 and 2 share the best score: attending to either is global."""
+    X, z = np.array([[[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]]), np.ones((1, 1))
+    scores = np.array([[0.0, 1.0, 1.0]])
+    for W in ([[50.0], [0.0]], [[0.0], [50.0]]):
+        assert classify(np.array(W), X, z, scores).outcome.name == "GLOBAL"
+
+
+def test_classification_of_one_token():
+    found = classify(np.ones((2, 1)), np.ones((3, 1, 2)), np.ones((3, 1)), np.zeros((3, 1)))
+    assert found.outcome.name == "GLOBAL" and found.selection == (0, 0, 0)
+    assert np.isnan(found.correlation)
+
+
+def test_classification_of_bad_input():
+    i = named("A")
+    for bad in (np.full((2, 2), np.nan), np.array([[np.inf, 0.0], [0.0, 0.0]])):
+        with pytest.raises(NonFiniteError, match="`W` must be finite"):
+            classify(bad, i.X, i.z, i.scores)
+    with pytest.raises(ShapeError, match="scores"):
+        classify(np.eye(2), i.X, i.z, i.scores[:1])
+    with pytest.raises(DomainError, match="norms"):
+        classify(np.eye(2), i.X, i.z, i.scores, "l2")
+
+
 def test_faster_than_numpy():
     """`benchmarks/descent.py` measures it; half the goal of 5 forgives a busy machine."""
     data = several(1, 6, 8, 10)
