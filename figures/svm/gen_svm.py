@@ -18,7 +18,7 @@ PAPER = (
     "2023, Transformers as SVMs)."
 )
 DIFFERS = (
-    "Our own random data, and fewer accepted runs than 500, so the means are noisy. A run is "
+    "Our own random data; with fewer accepted runs than 500 the means are noisy. A run is "
     "accepted as in the paper: every attention is above 1e-3 or at most 1e-6, some token is "
     "dropped, and the problem is separable. The gradient is computed without cancellation. "
     "The single-token mean leaves out the runs whose largest tokens are not separable."
@@ -136,11 +136,12 @@ def draw(table: Table) -> Any:
                 top.plot([2000], [PUBLISHED[d][k]], color=hue, marker="D", linestyle="none",
                          clip_on=False, label="read off the paper" if k == 0 else None)  # fmt: skip
         last = rows.where(step=steps[-1])
-        bottom.scatter(last.column("leak"), last.column("both"), s=10, color=BLUE)
+        many = len(last) > 100
+        bottom.scatter(last.column("leak"), last.column("both"), s=2 if many else 10, color=BLUE)
         top.set(yscale="log", xlabel="step", title=f"$d = {d}$, {len(last)} runs")
-        bottom.set(xscale="log", yscale="log", xlim=(1e-17, 3e-6))
+        bottom.set(xscale="log", yscale="log", xlim=(1e-17, 3e-6),
+                   xlabel="largest dropped attention")  # fmt: skip
     grid[0, 0].set_ylabel("mean $1 - $corr")
     grid[1, 0].set_ylabel("final $1 - $corr, both parts")
-    figure.supxlabel("largest attention on a dropped token")
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
