@@ -24,10 +24,10 @@ from importlib.metadata import version
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from dsf.solvers import certify, least_distance
-from dsf.solvers.chain import solve
-from dsf.solvers.instances import draw
-from dsf.solvers.problem import MarginProblem, attention_problem, scale
+from dsf.solvers.svm import certify, least_distance
+from dsf.solvers.svm.chain import solve
+from dsf.solvers.svm.instances import draw
+from dsf.solvers.svm.problem import MarginProblem, attention_problem, scale
 
 SIZES = [(5, 8, 10), (15, 11, 20), (20, 32, 40)]
 GOALS = {35: (20, 3), 150: (50, 20), 620: (100, 30)}  # over cvxpy, over the direct dual

@@ -18,8 +18,8 @@ import time
 import numpy as np
 
 from dsf.solvers import attention_svm
-from dsf.solvers.descent import descend, descend_plainly
-from dsf.solvers.instances import draw, named
+from dsf.solvers.dynamics.descent import descend, descend_plainly
+from dsf.solvers.svm.instances import draw, named
 
 
 def measure(runs: int, steps: int, repeats: int = 7) -> tuple[float, float, float]:

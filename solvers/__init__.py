@@ -1,7 +1,11 @@
-"""Convex problems of attention, each answered with a certificate.
+"""Convex problems of attention, each answered with a certificate, and how attention trains.
 
     from dsf.solvers import attention_svm
     s = attention_svm(X, z, optimal)        # s.feasible, s.W, s.margin, s.certificate, s.check()
+
+    svm         the problems, their solvers and certificates; what is named here
+    dynamics    training: descent, flows, small models
+    heads       interventions on heads, metrics, heads taken apart
 
 Nothing is imported before it is used.
 """
@@ -13,14 +17,15 @@ from typing import Any
 
 # public name -> module of this package that defines it
 _LAZY = {
-    **dict.fromkeys(("attention_svm", "optimal_tokens", "separability", "causal_svm"), "attention"),
-    **dict.fromkeys(("MarginProblem", "attention_problem"), "problem"),
-    **dict.fromkeys(("MarginSolution", "Attempt"), "solution"),
-    **dict.fromkeys(("prompt_svm", "classifier_svm", "joint_prompt_svm"), "prompt"),
-    **dict.fromkeys(("gen_svm", "GenSVM"), "several_tokens"),
-    **dict.fromkeys(("graph_svm", "graph_finite", "priority_graph"), "next_token"),
-    **dict.fromkeys(("least_norm", "LeastNorm"), "equalities"),
-    **dict.fromkeys(("local_optimality", "enumerate_selections"), "selections"),
+    **dict.fromkeys(("attention_svm", "causal_svm"), "svm.attention"),
+    **dict.fromkeys(("optimal_tokens", "separability"), "svm.attention"),
+    **dict.fromkeys(("MarginProblem", "attention_problem"), "svm.problem"),
+    **dict.fromkeys(("MarginSolution", "Attempt"), "svm.solution"),
+    **dict.fromkeys(("prompt_svm", "classifier_svm", "joint_prompt_svm"), "svm.prompt"),
+    **dict.fromkeys(("gen_svm", "GenSVM"), "svm.several_tokens"),
+    **dict.fromkeys(("graph_svm", "graph_finite", "priority_graph"), "svm.next_token"),
+    **dict.fromkeys(("least_norm", "LeastNorm"), "svm.equalities"),
+    **dict.fromkeys(("local_optimality", "enumerate_selections"), "svm.selections"),
 }
 
 __all__ = sorted(_LAZY)

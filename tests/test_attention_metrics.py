@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsf.errors import DomainError, ShapeError
-from dsf.solvers import attention_metrics as m
+from dsf.solvers.heads import attention_metrics as m
 
 
 def maps(seed, *shape):

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsf.errors import UnknownNameError
-from dsf.solvers import attention_metrics as metrics
-from dsf.solvers.backcopy_model import ATTENTION, KINDS, model
-from dsf.solvers.backcopy_training import batches, measure, train
-from dsf.solvers.bigram_backcopy import draw_task
-from dsf.solvers.deconstructed import mixing_map, mlp
-from dsf.solvers.interventions import clipped_softmax, sigmoid, softmax
-from dsf.solvers.relu_mlp import ROWS, relu_mlp
+from dsf.solvers.dynamics.backcopy_model import ATTENTION, KINDS, model
+from dsf.solvers.dynamics.backcopy_training import batches, measure, train
+from dsf.solvers.dynamics.bigram_backcopy import draw_task
+from dsf.solvers.dynamics.relu_mlp import ROWS, relu_mlp
+from dsf.solvers.heads import attention_metrics as metrics
+from dsf.solvers.heads.deconstructed import mixing_map, mlp
+from dsf.solvers.heads.interventions import clipped_softmax, sigmoid, softmax
 
 FIXED = ("RndEmbQK", "FixedSeqQK")
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsf.errors import UnknownNameError
-from dsf.solvers import deconstructed as dc
-from dsf.solvers.interventions import GATES, gated_head
-from dsf.solvers.transition_toy import graph, loss
+from dsf.solvers.heads import deconstructed as dc
+from dsf.solvers.heads.interventions import GATES, gated_head
+from dsf.solvers.heads.transition_toy import graph, loss
 
 
 def tokens(seed, T=7, d=3):

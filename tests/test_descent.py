@@ -12,9 +12,9 @@ from hypothesis import given, settings
 
 from dsf.errors import DomainError, DTypeError, NonFiniteError, ShapeError
 from dsf.solvers import attention_svm
-from dsf.solvers.descent import descend, descend_factors, descend_plainly, scaled_gradient
-from dsf.solvers.instances import LOSSES, draw, equal_scores, gradient, named
-from dsf.solvers.outcomes import classify
+from dsf.solvers.dynamics.descent import descend, descend_factors, descend_plainly, scaled_gradient
+from dsf.solvers.dynamics.outcomes import classify
+from dsf.solvers.svm.instances import LOSSES, draw, equal_scores, gradient, named
 
 # 1 - corr with the Frobenius solution after 100, 1000, 10000, 100000 steps of 0.1 from zero
 RATES = {

@@ -7,7 +7,7 @@ import pytest
 
 from dsf.figures import Table
 from dsf.figures.dynamics import deconstructed, sink_operations
-from dsf.solvers.bigram_backcopy import draw_task
+from dsf.solvers.dynamics.bigram_backcopy import draw_task
 
 KINDS = sink_operations.PARAMETERS["default"]["kinds"]
 

@@ -16,7 +16,7 @@ from dsf.figures.dynamics import bigram_backcopy as sink_figure
 from dsf.figures.dynamics import entropy_dilution
 from dsf.figures.dynamics import scan_snap_growth as growth_figure
 from dsf.figures.dynamics import syn_adam as adam_figure
-from dsf.solvers.sequence_classes import descend, syn
+from dsf.solvers.dynamics.sequence_classes import descend, syn
 
 NAMES = (
     "scan_snap_growth", "sink_flows", "syn_small", "syn_medium", "syn_adam", "bigram_backcopy",

@@ -14,7 +14,7 @@ from dsf.errors import DomainError
 from dsf.figures import VERDICTS, Table
 from dsf.figures._catalogue import catalogue
 from dsf.figures.svm import mmts_joint, mmts_losses, mmts_single, rank
-from dsf.solvers import nonlinear_head as head
+from dsf.solvers.dynamics import nonlinear_head as head
 
 NAMES = [f.module for f in catalogue("dsf.figures") if f.name.startswith("svm/")]
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from dsf.errors import DomainError, NonFiniteError, ShapeError, UnknownNameError
-from dsf.solvers import interventions as act
-from dsf.solvers.residual_toy import descent, train
+from dsf.solvers.dynamics.residual_toy import descent, train
+from dsf.solvers.heads import interventions as act
 
 logits = arrays(float, st.integers(1, 20), elements=st.floats(-50, 50))
 

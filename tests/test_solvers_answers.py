@@ -15,14 +15,14 @@ from dsf.solvers import (
     graph_finite,
     joint_prompt_svm,
     local_optimality,
-    next_token,
     priority_graph,
     prompt_svm,
 )
-from dsf.solvers.chain import solve
-from dsf.solvers.equalities import independent, least_norm
-from dsf.solvers.instances import draw, named
-from dsf.solvers.problem import MarginProblem
+from dsf.solvers.svm import next_token
+from dsf.solvers.svm.chain import solve
+from dsf.solvers.svm.equalities import independent, least_norm
+from dsf.solvers.svm.instances import draw, named
+from dsf.solvers.svm.problem import MarginProblem
 
 SIZES = [[-6e6, -7e6], [4e-4, 5e-4]]  # two rows whose lengths differ by 1e10: the gap is 2.5e-4
 

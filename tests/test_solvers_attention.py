@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 
 from dsf.solvers import attention_svm, optimal_tokens, separability
-from dsf.solvers.chain import solve
-from dsf.solvers.instances import draw, named
-from dsf.solvers.problem import attention_problem
+from dsf.solvers.svm.chain import solve
+from dsf.solvers.svm.instances import draw, named
+from dsf.solvers.svm.problem import attention_problem
 
 NORMS = {"frobenius": None, "nuclear": None, "entrywise": 1.75}
 GAP = {"frobenius": 1e-8, "nuclear": 1e-6, "entrywise": 1e-6}
@@ -234,7 +234,7 @@ def test_nearly_equal_tokens_get_their_honest_margin():
 @given(st.integers(0, 10**6))
 def test_borderline_problems_are_never_claimed_wrongly(seed):
     """A known null combination up to rounding: the answer may be any of three, each with proof."""
-    from dsf.solvers.problem import MarginProblem
+    from dsf.solvers.svm.problem import MarginProblem
 
     rng = np.random.default_rng(seed)
     d = int(rng.integers(1, 4))

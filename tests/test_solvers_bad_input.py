@@ -19,7 +19,6 @@ from dsf.solvers import (
     attention_svm,
     causal_svm,
     classifier_svm,
-    cones,
     enumerate_selections,
     gen_svm,
     graph_finite,
@@ -29,9 +28,10 @@ from dsf.solvers import (
     priority_graph,
     prompt_svm,
 )
-from dsf.solvers.equalities import least_norm
-from dsf.solvers.instances import draw, named
-from dsf.solvers.problem import MarginProblem, attention_problem
+from dsf.solvers.svm import cones
+from dsf.solvers.svm.equalities import least_norm
+from dsf.solvers.svm.instances import draw, named
+from dsf.solvers.svm.problem import MarginProblem, attention_problem
 
 pytestmark = pytest.mark.solver
 
@@ -573,7 +573,7 @@ def test_bad_input(row, name, run, expected):
 @pytest.mark.parametrize("seed", range(3))
 def test_nearly_inseparable_problems_are_solved_without_a_conic_solver(seed, m):
     """A null combination of five vectors, lifted by a coordinate m: the best margin is m."""
-    from dsf.solvers.chain import solve
+    from dsf.solvers.svm.chain import solve
 
     rng = np.random.default_rng(seed)
     a = rng.standard_normal((5, 4))
@@ -594,7 +594,7 @@ def test_the_chain_of_a_failing_solver_is_recorded():
 
 
 def test_long_sweeps_look_at_the_clock():
-    from dsf.solvers.coordinate_ascent import coordinate_ascent
+    from dsf.solvers.svm.coordinate_ascent import coordinate_ascent
 
     G = np.array([[1.0, 0.0], [-1.0, 0.0]])  # infeasible: the sweeps would go on
     assert coordinate_ascent(G @ G.T, np.ones(2), seconds=0.0) is None

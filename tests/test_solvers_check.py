@@ -14,7 +14,7 @@ from dsf.check import margin as check
 from dsf.check import selection as selection
 from dsf.errors import CertificateError
 from dsf.solvers import attention_svm, gen_svm, local_optimality, prompt_svm
-from dsf.solvers.instances import named
+from dsf.solvers.svm.instances import named
 
 pytestmark = pytest.mark.solver
 
@@ -433,7 +433,7 @@ def test_printed_intervals_hold_the_proved_ones():
     import re
     from decimal import Decimal
 
-    from dsf.solvers.instances import draw
+    from dsf.solvers.svm.instances import draw
 
     for seed in range(20):
         i = draw(seed, 3, 4, 5)

@@ -12,22 +12,20 @@ from dsf import errors
 from dsf.solvers import (
     attention_svm,
     causal_svm,
-    chain,
     classifier_svm,
-    cones,
     enumerate_selections,
     gen_svm,
     graph_svm,
-    isolated,
     joint_prompt_svm,
     local_optimality,
     optimal_tokens,
     prompt_svm,
     separability,
 )
-from dsf.solvers.equalities import least_norm
-from dsf.solvers.instances import draw, gradient, loss, named
-from dsf.solvers.problem import MarginProblem
+from dsf.solvers.svm import chain, cones, isolated
+from dsf.solvers.svm.equalities import least_norm
+from dsf.solvers.svm.instances import draw, gradient, loss, named
+from dsf.solvers.svm.problem import MarginProblem
 
 A = named("A")
 
@@ -238,7 +236,7 @@ def test_cvxpy_missing():
     code = (
         "import sys; sys.modules['cvxpy'] = None\n"
         "from dsf.solvers import attention_svm\n"
-        "from dsf.solvers.instances import named\n"
+        "from dsf.solvers.svm.instances import named\n"
         "from dsf.errors import SolverMissingError\n"
         "i = named('A')\n"
         "assert attention_svm(i.X, i.z, i.optimal).check()\n"

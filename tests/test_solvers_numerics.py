@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from dsf.solvers import certify, norms
-from dsf.solvers.coordinate_ascent import coordinate_ascent, gram, sweep, sweep_twin
-from dsf.solvers.gordan import gordan_vector
-from dsf.solvers.instances import LOSSES, attention, draw, equal_scores, gradient, loss, named
-from dsf.solvers.least_distance import nnls_rows
-from dsf.solvers.problem import MarginProblem, attention_problem, scale
+from dsf.solvers.svm import certify, norms
+from dsf.solvers.svm.coordinate_ascent import coordinate_ascent, gram, sweep, sweep_twin
+from dsf.solvers.svm.gordan import gordan_vector
+from dsf.solvers.svm.instances import LOSSES, attention, draw, equal_scores, gradient, loss, named
+from dsf.solvers.svm.least_distance import nnls_rows
+from dsf.solvers.svm.problem import MarginProblem, attention_problem, scale
 
 
 # ---------------------------------------------------------------------- twins
@@ -188,7 +188,7 @@ def test_a_rival_of_the_support_is_never_inactive(seed, more):
     from dataclasses import replace
 
     from dsf.solvers import attention_svm
-    from dsf.solvers.selections import inactive
+    from dsf.solvers.svm.selections import inactive
 
     i = draw(seed, 2, 4, 5)
     s = attention_svm(i.X, i.z, i.optimal)

@@ -21,9 +21,9 @@ from dsf.solvers import (
     priority_graph,
     prompt_svm,
 )
-from dsf.solvers.equalities import independent, least_norm
-from dsf.solvers.instances import draw, named
-from dsf.solvers.problem import MarginProblem
+from dsf.solvers.svm.equalities import independent, least_norm
+from dsf.solvers.svm.instances import draw, named
+from dsf.solvers.svm.problem import MarginProblem
 
 
 # -------------------------------------------------------------------- prompts

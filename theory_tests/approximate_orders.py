@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dsf
-from dsf.solvers.deconstructed import approximate, approximate_scan, orders, taylor
+from dsf.solvers.heads.deconstructed import approximate, approximate_scan, orders, taylor
 from dsf.theory_tests._run import run
 
 statement = (

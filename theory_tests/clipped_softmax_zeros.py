@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dsf.solvers.interventions import (
+from dsf.solvers.heads.interventions import (
     clipped_range_needed,
     clipped_softmax,
     range_needed,

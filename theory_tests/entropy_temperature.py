@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dsf.solvers.attention_metrics import entropy
-from dsf.solvers.interventions import softmax
+from dsf.solvers.heads.attention_metrics import entropy
+from dsf.solvers.heads.interventions import softmax
 
 statement = "For p = softmax(tau s): dH(p)/dtau = -tau Var_p(s) <= 0 for tau >= 0."
 reference = "derived; used for zhang2024 (arXiv 2411.12892)"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsf.solvers.deconstructed import mixing_map, qk_source
+from dsf.solvers.heads.deconstructed import mixing_map, qk_source
 
 statement = (
     "With queries and keys from fixed inputs (RndEmbQK, FixedSeqQK) a stack of attention layers is "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dsf.solvers.interventions import gated_head, gated_output, sigmoid, softmax
+from dsf.solvers.heads.interventions import gated_head, gated_output, sigmoid, softmax
 
 statement = (
     "One head's output matrix has rank at most d_k without a gate and with one on queries (G4), "

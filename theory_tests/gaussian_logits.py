@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from dsf.solvers.attention_metrics import entropy
-from dsf.solvers.interventions import softmax
+from dsf.solvers.heads.attention_metrics import entropy
+from dsf.solvers.heads.interventions import softmax
 
 statement = (
     "For n independent N(0, 1) logits with inverse temperature tau = b sqrt(2 log n) the entropy "

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsf.solvers.interventions import inject, sigmoid
+from dsf.solvers.heads.interventions import inject, sigmoid
 
 statement = (
     "For a linear read-out the cross-entropy (and the squared loss) of (1-m) o + m e is convex in "

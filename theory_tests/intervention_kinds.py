@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsf.solvers.interventions import slot_logit, softmax
+from dsf.solvers.heads.interventions import slot_logit, softmax
 from dsf.system import LTV
 from dsf.transition import Diag
 

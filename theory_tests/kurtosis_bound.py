@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dsf.solvers.attention_metrics import infinity_norm, kurtosis, largest_kurtosis
+from dsf.solvers.heads.attention_metrics import infinity_norm, kurtosis, largest_kurtosis
 
 statement = (
     "mean((x - mean)^4) / s^4 of N numbers with unbiased s is at most (N^2 - 3N + 3)/(N - 1) "

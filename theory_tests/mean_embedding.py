@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsf.solvers.interventions import inject
-from dsf.solvers.task_embedding import embeddings, frames, output_size, state_size
+from dsf.solvers.heads.interventions import inject
+from dsf.solvers.heads.task_embedding import embeddings, frames, output_size, state_size
 
 statement = (
     "The mean head output of linear-attention regression over prompts of one task w is w'E[x_q]: "

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dsf import ops
-from dsf.solvers.deconstructed import MAPS, mixing_map
+from dsf.solvers.heads.deconstructed import MAPS, mixing_map
 
 statement = (
     "A causal map with a non-zero diagonal has full rank, whatever its states. The largest rank of "

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import dsf
 from dsf.mechanisms.linear_attn import LinearAttention
-from dsf.solvers.deconstructed import key_logits, non_approximate, non_approximate_scan
+from dsf.solvers.heads.deconstructed import key_logits, non_approximate, non_approximate_scan
 from dsf.theory_tests._run import run
 
 statement = (

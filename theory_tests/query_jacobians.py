@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dsf import ops
-from dsf.solvers.interventions import softmax
+from dsf.solvers.heads.interventions import softmax
 
 statement = (
     "A row w(q) that depends on q through d features divided by their sum has a Jacobian of rank "

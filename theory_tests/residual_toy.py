@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dsf.solvers.residual_toy import forced, forced_flow, train
+from dsf.solvers.dynamics.residual_toy import forced, forced_flow, train
 
 statement = (
     "With the gradient log(t)/(t m^3) the norm under its flow is (m0^4 + 2 rate log^2 t)^{1/4}, "

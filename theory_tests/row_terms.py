@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsf import ops
-from dsf.solvers.interventions import clipped_softmax, softmax
+from dsf.solvers.heads.interventions import clipped_softmax, softmax
 
 statement = (
     "Adding a_i + c_j to the logits of softmax is the same as adding c_j; clipped softmax inherits "

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsf.solvers.scan_snap import decoder_gain, logit
+from dsf.solvers.dynamics.scan_snap import decoder_gain, logit
 
 statement = (
     "With orthonormal f_n of K uniform classes and M outputs, Y (e_n - alpha_n) = gamma (iota f_n "

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dsf.solvers.attention_metrics import entropy
-from dsf.solvers.scan_snap import Classes, Flow, example, full_flow, reduced_flow
+from dsf.solvers.dynamics.scan_snap import Classes, Flow, example, full_flow, reduced_flow
+from dsf.solvers.heads.attention_metrics import entropy
 
 statement = (
     "For distinct tokens l, l' of one class, f_l^2/f_l'^2 - 1 grows by the factor e^{2 z_l}, which "

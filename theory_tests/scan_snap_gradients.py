@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsf.solvers.scan_snap import Classes
-from dsf.solvers.sequence_classes import Task, ascent
+from dsf.solvers.dynamics.scan_snap import Classes
+from dsf.solvers.dynamics.sequence_classes import Task, ascent
 
 statement = (
     "With Y = U W_V' U', Z = U W_Q W_K' U'/sqrt(d) the gradients for one sequence are dY = "

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsf.solvers.scan_snap import FIGURE, growth, growth_numerically, logit
+from dsf.solvers.dynamics.scan_snap import FIGURE, growth, growth_numerically, logit
 
 statement = (
     "With one common token, B(t) = (1/4) log(1 + 2K(M-1)^2/(M^2 C0) (eta_Z/eta_Y) u(t)^2) with "

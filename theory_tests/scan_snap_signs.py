@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsf.solvers.scan_snap import Classes, example, full_flow, pull
+from dsf.solvers.dynamics.scan_snap import Classes, example, full_flow, pull
 
 statement = (
     "z_m' = eta_Z gamma sum_n diag(f_n) sum_{n' != n} beta (f_n f_n' - I) f_n'. So the logit of a "

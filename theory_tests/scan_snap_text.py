@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from dsf.solvers.scan_snap import Classes, reduced_flow
+from dsf.solvers.dynamics.scan_snap import Classes, reduced_flow
 
 statement = (
     "In the reduced flow every token that only one class uses gains attention, and r_l(t)/r_l(0) = "

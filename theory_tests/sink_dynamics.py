@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsf.solvers.active_dormant import draw, flow
+from dsf.solvers.dynamics.active_dormant import draw, flow
 
 statement = (
     "With the sink value pinned, its logits grow like (1/2) log(2 pi_v Var_{p_v}(zbar) t); with "

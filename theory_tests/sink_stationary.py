@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsf.solvers.active_dormant import draw, flow
+from dsf.solvers.dynamics.active_dormant import draw, flow
 
 statement = (
     "For every common sink logit a the value beta = c - e^{-a} (zbar - mean(zbar)) has loss zero, "

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsf.solvers.attention_metrics import sink_rate, sink_weight
-from dsf.solvers.interventions import softmax
+from dsf.solvers.heads.attention_metrics import sink_rate, sink_weight
+from dsf.solvers.heads.interventions import softmax
 
 statement = (
     "Causal uniform rows give the mean attention alpha_1 = H_T / T on the first token (0.0741 at "

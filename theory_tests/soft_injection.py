@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsf.solvers.interventions import inject, slot_logit, softmax
+from dsf.solvers.heads.interventions import inject, slot_logit, softmax
 
 statement = (
     "(1-m) o + m e is attention with one more key of value e and logit logsumexp(s) + "

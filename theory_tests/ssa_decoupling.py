@@ -79,7 +79,7 @@ def test_no_matrix_with_these_gaps_is_smaller(seed: int, G1: float, G2: float) -
 
 
 def test_only_the_product_of_temperature_and_weights_counts() -> None:
-    from dsf.solvers.interventions import tempered
+    from dsf.solvers.heads.interventions import tempered
 
     rng = np.random.default_rng(0)
     s, tau = rng.standard_normal((5, 7)), rng.random(5)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsf.solvers.interventions import position_temperature, range_needed, softmax, tempered
+from dsf.solvers.heads.interventions import position_temperature, range_needed, softmax, tempered
 
 statement = (
     "A key that leads n - 1 others by Delta keeps its weight as n grows iff tau grows like "

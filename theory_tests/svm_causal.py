@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dsf.solvers import causal_svm
-from dsf.solvers.descent import scaled_gradient
+from dsf.solvers.dynamics.descent import scaled_gradient
 from dsf.theory_tests import judge
 
 statement = (

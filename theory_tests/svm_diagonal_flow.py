@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from dsf.solvers import prompt_svm
-from dsf.solvers.descent import descend, scaled_gradient
-from dsf.solvers.instances import draw
+from dsf.solvers.dynamics.descent import descend, scaled_gradient
+from dsf.solvers.svm.instances import draw
 from dsf.theory_tests import judge
 
 statement = (

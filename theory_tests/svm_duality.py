@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 from dsf.solvers import attention_svm
-from dsf.solvers.instances import draw, named
+from dsf.solvers.svm.instances import draw, named
 from dsf.theory_tests import judge
 
 statement = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dsf.solvers import enumerate_selections
-from dsf.solvers.instances import named
+from dsf.solvers.svm.instances import named
 from dsf.theory_tests import judge
 
 statement = (

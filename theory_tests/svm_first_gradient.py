@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dsf.solvers.descent import descend
-from dsf.solvers.instances import Instance, attention, draw, gradient
-from dsf.solvers.paths import excess
+from dsf.solvers.dynamics.descent import descend
+from dsf.solvers.dynamics.paths import excess
+from dsf.solvers.svm.instances import Instance, attention, draw, gradient
 from dsf.theory_tests import judge
 
 statement = (

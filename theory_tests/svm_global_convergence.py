@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dsf.solvers import attention_svm
-from dsf.solvers.descent import descend
-from dsf.solvers.instances import draw, equal_scores
+from dsf.solvers.dynamics.descent import descend
+from dsf.solvers.svm.instances import draw, equal_scores
 from dsf.theory_tests import judge
 
 statement = (

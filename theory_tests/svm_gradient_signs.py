@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 
 from dsf.solvers import attention_svm
-from dsf.solvers.instances import attention, draw, equal_scores, gradient
+from dsf.solvers.svm.instances import attention, draw, equal_scores, gradient
 from dsf.theory_tests import judge
 
 statement = (

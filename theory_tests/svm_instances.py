@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dsf.solvers import attention_svm
-from dsf.solvers.instances import named
+from dsf.solvers.svm.instances import named
 from dsf.theory_tests import judge
 
 statement = (

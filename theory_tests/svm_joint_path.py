@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dsf.solvers import classifier_svm, joint_prompt_svm, prompt_svm
-from dsf.solvers.instances import attention
-from dsf.solvers.paths import regularisation_path
+from dsf.solvers.dynamics.paths import regularisation_path
+from dsf.solvers.svm.instances import attention
 from dsf.theory_tests import judge
 
 statement = (

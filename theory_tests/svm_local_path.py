@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dsf.solvers import attention_svm
-from dsf.solvers.descent import scaled_gradient
-from dsf.solvers.instances import Instance, loss, named
+from dsf.solvers.dynamics.descent import scaled_gradient
+from dsf.solvers.svm.instances import Instance, loss, named
 from dsf.theory_tests import judge
 
 statement = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from dsf.solvers import attention_svm
-from dsf.solvers.descent import descend_plainly
-from dsf.solvers.instances import LOSSES, attention, draw, equal_scores
+from dsf.solvers.dynamics.descent import descend_plainly
+from dsf.solvers.svm.instances import LOSSES, attention, draw, equal_scores
 from dsf.theory_tests import judge
 
 statement = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from dsf.solvers import attention_svm
-from dsf.solvers.instances import draw
-from dsf.solvers.paths import mirror_descent
+from dsf.solvers.dynamics.paths import mirror_descent
+from dsf.solvers.svm.instances import draw
 from dsf.theory_tests import judge
 
 statement = (
@@ -56,7 +56,7 @@ def correlations(instances: int, steps: int) -> np.ndarray:
 
 def tied(i) -> np.ndarray:
     """Equal scores of the non-optimal tokens, so that every run goes to the same selection."""
-    from dsf.solvers.instances import equal_scores
+    from dsf.solvers.svm.instances import equal_scores
 
     return equal_scores(i, float(i.scores.min()) - 0.1)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from dsf.solvers import attention_svm
-from dsf.solvers.instances import draw
+from dsf.solvers.svm.instances import draw
 from dsf.theory_tests import judge
 
 statement = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dsf.solvers.descent import descend
-from dsf.solvers.instances import draw
+from dsf.solvers.dynamics.descent import descend
+from dsf.solvers.svm.instances import draw
 from dsf.theory_tests import judge
 
 statement = (

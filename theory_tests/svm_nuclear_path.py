@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dsf.solvers import attention_svm
-from dsf.solvers.instances import named
-from dsf.solvers.paths import factor_path
+from dsf.solvers.dynamics.paths import factor_path
+from dsf.solvers.svm.instances import named
 from dsf.theory_tests import judge
 
 statement = (

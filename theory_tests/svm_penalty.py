@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dsf.solvers import attention_svm
-from dsf.solvers.descent import descend_factors, scaled_gradient
-from dsf.solvers.instances import attention, draw
+from dsf.solvers.dynamics.descent import descend_factors, scaled_gradient
+from dsf.solvers.svm.instances import attention, draw
 from dsf.theory_tests import judge
 
 statement = (

@@ -7,8 +7,8 @@ import numpy as np
 from hypothesis import given, settings
 
 from dsf.solvers import attention_svm, prompt_svm
-from dsf.solvers.descent import descend
-from dsf.solvers.instances import draw
+from dsf.solvers.dynamics.descent import descend
+from dsf.solvers.svm.instances import draw
 from dsf.theory_tests import judge
 
 statement = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from dsf.solvers import attention_svm
-from dsf.solvers.instances import named
-from dsf.solvers.paths import regularisation_path
+from dsf.solvers.dynamics.paths import regularisation_path
+from dsf.solvers.svm.instances import named
 from dsf.theory_tests import judge
 
 statement = (

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 import dsf
 from dsf.solvers import attention_svm
-from dsf.solvers.instances import attention, draw
+from dsf.solvers.svm.instances import attention, draw
 from dsf.theory_tests import judge
 from dsf.theory_tests._run import run
 

@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given, settings
 
-from dsf.solvers.instances import Instance, draw, gradient
+from dsf.solvers.svm.instances import Instance, draw, gradient
 from dsf.theory_tests import judge
 
 statement = (

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsf.mechanisms.linear_attn import LinearAttention
-from dsf.solvers.deconstructed import scaled, standard, taylor
+from dsf.solvers.heads.deconstructed import scaled, standard, taylor
 
 statement = (
     "1 + s + s^2/2 = (1 + (1+s)^2)/2 >= 1/2, with equality at s = -1: the normaliser of the full "

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsf.solvers.interventions import sigmoid, softmax, tempered
+from dsf.solvers.heads.interventions import sigmoid, softmax, tempered
 
 statement = (
     "Softmax rows sum to one, so values with a common part c give c whatever the logits are; a "

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dsf.solvers.attention_metrics import entropy
-from dsf.solvers.interventions import redistribute
+from dsf.solvers.heads.attention_metrics import entropy
+from dsf.solvers.heads.interventions import redistribute
 from dsf.theory_tests.var_redistribution import masks
 
 statement = (

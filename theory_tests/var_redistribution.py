@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsf.solvers.interventions import redistribute
+from dsf.solvers.heads.interventions import redistribute
 
 statement = (
     "Moving Omega = (1-p) sum_sinks a from the sinks to the other image tokens keeps row sums, is "

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsf.solvers.interventions import redistribute
+from dsf.solvers.heads.interventions import redistribute
 from dsf.system import LTV
 from dsf.theory_tests.mixer_ranks import semiseparable_rank
 from dsf.theory_tests.var_redistribution import masks

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table, sweep
-from dsf.solvers.residual_toy import RATES, forced, forced_flow, train
+from dsf.solvers.dynamics.residual_toy import RATES, forced, forced_flow, train
 
 TITLE = "Adam inflates the residual norm, gradient descent leaves it"
 PAPER = (

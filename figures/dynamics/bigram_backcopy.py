@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table, sweep
-from dsf.solvers.backcopy_training import train
-from dsf.solvers.bigram_backcopy import draw_task
+from dsf.solvers.dynamics.backcopy_training import train
+from dsf.solvers.dynamics.bigram_backcopy import draw_task
 
 TITLE = "A trained head sleeps on the start token where it is not needed"
 PAPER = (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table, sweep
-from dsf.solvers.interventions import clipped_range_needed, clipped_softmax, range_needed
+from dsf.solvers.heads.interventions import clipped_range_needed, clipped_softmax, range_needed
 
 TITLE = "Clipped softmax reaches exact zeros at a finite range of logits, but flat rows start dead"
 PAPER = (

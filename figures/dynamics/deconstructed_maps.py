@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table, sweep
-from dsf.solvers.attention_metrics import (
+from dsf.solvers.heads.attention_metrics import (
     concentration,
     entropy,
     head_diversity,
@@ -15,7 +15,7 @@ from dsf.solvers.attention_metrics import (
     normalised_magnitude,
     sink_weight,
 )
-from dsf.solvers.deconstructed import mixing_map, qk_source
+from dsf.solvers.heads.deconstructed import mixing_map, qk_source
 
 TITLE = "A copy needs queries that meet keys; a fixed map copies only with the period of its text"
 PAPER = (

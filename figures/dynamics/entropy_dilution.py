@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table, sweep
-from dsf.solvers.attention_metrics import entropy
-from dsf.solvers.interventions import position_temperature, softmax
+from dsf.solvers.heads.attention_metrics import entropy
+from dsf.solvers.heads.interventions import position_temperature, softmax
 
 TITLE = (
     "A constant temperature dilutes attention; one that grows like c log n keeps a share set by c"

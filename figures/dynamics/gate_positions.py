@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table, sweep
-from dsf.solvers.interventions import GATES, gated_head, softmax
+from dsf.solvers.heads.interventions import GATES, gated_head, softmax
 
 TITLE = "The gate after attention makes a head nonlinear; it does not raise its rank"
 PAPER = (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table, sweep
-from dsf.solvers.scan_snap import FIGURE, growth, growth_numerically, logit
+from dsf.solvers.dynamics.scan_snap import FIGURE, growth, growth_numerically, logit
 
 TITLE = "Attention scans, then snaps: a faster decoder leads early and freezes lower"
 PAPER = (

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table, sweep
-from dsf.solvers.active_dormant import draw as draw_sink
-from dsf.solvers.active_dormant import flow
+from dsf.solvers.dynamics.active_dormant import draw as draw_sink
+from dsf.solvers.dynamics.active_dormant import flow
 
 TITLE = "Sink logits grow like ½ log t if the sink value is pinned; if both move, they stop"
 PAPER = (

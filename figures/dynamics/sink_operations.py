@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table, sweep
-from dsf.solvers.backcopy_training import train
-from dsf.solvers.bigram_backcopy import draw_task
+from dsf.solvers.dynamics.backcopy_training import train
+from dsf.solvers.dynamics.bigram_backcopy import draw_task
 
 TITLE = "Sinks belong to normalised rows: other operations, key biases and gates need none"
 PAPER = (

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table, sweep
-from dsf.solvers.task_embedding import embeddings, frames, output_size, state_size
+from dsf.solvers.heads.task_embedding import embeddings, frames, output_size, state_size
 
 TITLE = "Mean outputs forget the task when the queries are centred; mean states keep it"
 PAPER = (

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table, sweep
-from dsf.solvers.attention_metrics import entropy
-from dsf.solvers.transition_toy import DEGREES, fit, graph
+from dsf.solvers.heads.attention_metrics import entropy
+from dsf.solvers.heads.transition_toy import DEGREES, fit, graph
 
 TITLE = "With one temperature sharp and flat rows leave an error that larger weights do not remove"
 PAPER = (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table, sweep
-from dsf.solvers.sequence_classes import descend, syn
+from dsf.solvers.dynamics.sequence_classes import descend, syn
 
 TITLE = "Under Adam the learning rate decides which distinct tokens are picked"
 PAPER = (

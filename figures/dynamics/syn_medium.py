@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table, sweep
-from dsf.solvers.attention_metrics import entropy
-from dsf.solvers.sequence_classes import descend, syn
+from dsf.solvers.dynamics.sequence_classes import descend, syn
+from dsf.solvers.heads.attention_metrics import entropy
 
 TITLE = "A faster attention ends sparser, a faster decoder freezes it denser"
 PAPER = (

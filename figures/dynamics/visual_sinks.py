@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table, sweep
-from dsf.solvers.attention_metrics import entropy
-from dsf.solvers.interventions import redistribute
+from dsf.solvers.heads.attention_metrics import entropy
+from dsf.solvers.heads.interventions import redistribute
 
 TITLE = "Redistribution raises the entropy while the sinks still lead; beyond that, not always"
 PAPER = (

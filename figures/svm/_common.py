@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dsf.solvers.instances import Instance
+from dsf.solvers.svm.instances import Instance
 
 Array = np.ndarray
 

@@ -20,8 +20,8 @@ def trajectories(X: Array, z: Array, v: Array, seed: int, steps: int) -> list[di
     solutions are those of the tokens that each run selects.
     """
     from dsf.solvers import attention_svm
-    from dsf.solvers.descent import descend, descend_factors
-    from dsf.solvers.instances import attention
+    from dsf.solvers.dynamics.descent import descend, descend_factors
+    from dsf.solvers.svm.instances import attention
 
     scores = X @ v
     data = X[None], z[None], scores[None]

@@ -41,7 +41,7 @@ def accepted(d: int, wanted: int, batch: int, steps: int, seed: int) -> list[dic
 
     At the last step a row for every run; at the steps before, one row with the means.
     """
-    from dsf.solvers import nonlinear_head as head
+    from dsf.solvers.dynamics import nonlinear_head as head
 
     record = [s for s in STEPS if s <= steps]
     rows: list[dict[str, Any]] = []

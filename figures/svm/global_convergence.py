@@ -44,7 +44,7 @@ def fractions(
     Runs that end at no locally optimal selection are continued to ten times the steps: `later` is
     the share that then still is at none.
     """
-    from dsf.solvers.instances import draw
+    from dsf.solvers.svm.instances import draw
 
     runs = [draw(seed + k, n, T, d) for k in range(trials)]
     K, Q = (start(d, seed + k, trials) for k in range(2))
@@ -63,7 +63,7 @@ def fractions(
 
 def outcome(mode: str, W: Array, i: Any) -> tuple[str, bool]:
     """The name of the outcome of one run, and whether all its tokens are support vectors."""
-    from dsf.solvers.outcomes import classify
+    from dsf.solvers.dynamics.outcomes import classify
 
     found = classify(W, i.X, i.z, i.scores)
     active = found.all_active
@@ -74,7 +74,7 @@ def outcome(mode: str, W: Array, i: Any) -> tuple[str, bool]:
 
 def train(mode: str, K: Array, Q: Array, runs: list[Any], steps: int) -> tuple[Array, Any]:
     """The weights W [S d d] after `steps` from K (W trained) or K Q', and what to go on from."""
-    from dsf.solvers.descent import descend, descend_factors
+    from dsf.solvers.dynamics.descent import descend, descend_factors
 
     data = stack(runs)
     if mode == "W":

@@ -38,9 +38,9 @@ MODES = ("W", "K, Q")
 def one(seed: int, n: int, T: int, d: int, last: int, fine: bool) -> list[dict[str, Any]]:
     """Largest attention and both correlations along the two runs of one instance."""
     from dsf.solvers import attention_svm
-    from dsf.solvers.descent import descend, descend_factors
-    from dsf.solvers.instances import attention
-    from dsf.solvers.instances import draw as instance
+    from dsf.solvers.dynamics.descent import descend, descend_factors
+    from dsf.solvers.svm.instances import attention
+    from dsf.solvers.svm.instances import draw as instance
 
     i = instance(seed, n, T, d)
     data = i.X[None], i.z[None], i.scores[None]

@@ -34,9 +34,9 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 def one(seed: int, n: int, T: int, d: int, steps: int) -> list[dict[str, Any]]:
     """Correlations of the last iterate of every p with the solutions of every q."""
     from dsf.solvers import attention_svm
-    from dsf.solvers.instances import attention
-    from dsf.solvers.instances import draw as instance
-    from dsf.solvers.paths import mirror_descent
+    from dsf.solvers.dynamics.paths import mirror_descent
+    from dsf.solvers.svm.instances import attention
+    from dsf.solvers.svm.instances import draw as instance
 
     i = instance(seed, n, T, d)
     rows: list[dict[str, Any]] = []

@@ -32,8 +32,8 @@ def tokens(height: float) -> np.ndarray:
 def one(case: str, steps: int) -> list[dict[str, Any]]:
     """Both paths, and the angles to the solutions of the joint problem."""
     from dsf.solvers import joint_prompt_svm
-    from dsf.solvers.descent import scaled_gradient
-    from dsf.solvers.instances import attention
+    from dsf.solvers.dynamics.descent import scaled_gradient
+    from dsf.solvers.svm.instances import attention
 
     X = tokens(CASES[case])
     joint = joint_prompt_svm(X, LABELS, [1, 1, 1])

@@ -31,8 +31,8 @@ METHODS = {"plain": 1.0, "normalised": 0.1}
 def one(method: str, steps: int, seed: int) -> list[dict[str, Any]]:
     """The path of p, the least attention on a best token, and the angle to the solution."""
     from dsf.solvers import prompt_svm
-    from dsf.solvers.descent import scaled_gradient
-    from dsf.solvers.instances import attention
+    from dsf.solvers.dynamics.descent import scaled_gradient
+    from dsf.solvers.svm.instances import attention
 
     X = 0.2 * np.random.default_rng(seed).standard_normal((3, 7, 2)) + SHIFT
     turns = np.linspace(0, 2 * np.pi, 24, endpoint=False)

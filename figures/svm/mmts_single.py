@@ -27,7 +27,7 @@ KEYS = np.array([[[-0.1, 1.0], [1.0, 0.0], [0.0, 0.0]]])
 def one(case: str, c: float, steps: int) -> list[dict[str, Any]]:
     """The path of p, the token it selects, and the angle to the solution of that token."""
     from dsf.solvers import prompt_svm
-    from dsf.solvers.descent import descend
+    from dsf.solvers.dynamics.descent import descend
 
     record = [*range(0, min(100, steps) + 1), steps]
     record = sorted(set(record))

@@ -35,7 +35,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 def one(n: int, T: int, d: int, trials: int, seed: int) -> list[dict[str, Any]]:
     """Three ranks of every draw; None for a draw that is not separable."""
     from dsf.solvers import attention_svm
-    from dsf.solvers.instances import draw as instance
+    from dsf.solvers.svm.instances import draw as instance
 
     rows: list[dict[str, Any]] = []
     for trial in range(trials):
