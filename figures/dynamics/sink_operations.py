@@ -169,13 +169,10 @@ def draw(table: Table) -> Any:
         values = np.array([rows.where(step=t).column("alpha_1") for t in at])
         hue, line = looks[kind]
         axes.plot(at, values.mean(axis=1), color=hue, linestyle=line, label=kind)
-        if values.shape[1] > 1:
-            low, high = values.min(axis=1), values.max(axis=1)
-            axes.fill_between(at, low, high, color=hue, alpha=0.12, linewidth=0)
     axes.axhline(EPSILON, color=GREY, linewidth=0.7)
     axes.axhline(UNIFORM, color=GREY, linewidth=0.7, linestyle=":", label="uniform rows")
     axes.text(0, EPSILON, "a sink is above this line", va="bottom", fontsize="small", color=GREY)
-    axes.set(xlabel="step", ylabel="share of the first token $\\alpha_1$", ylim=(0, None))
+    axes.set(xlabel="step", ylabel="share of the first token $\\alpha_1$, mean", ylim=(0, None))
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     columns = below.subplots(1, len(COLUMNS), sharey=True)
     places = np.arange(len(kinds))[::-1]
