@@ -99,7 +99,8 @@ def _git(folder: Path) -> dict[str, Any]:
             return None
         return run.stdout.strip() if run.returncode == 0 else None
 
-    status = git("status", "--porcelain")
+    # results that were kept a moment ago are no change of the sources
+    status = git("status", "--porcelain", "--", ":/", ":(top,exclude)figures/*/results")
     return {
         "revision": git("rev-parse", "HEAD"),
         "dirty": None if status is None else bool(status),

@@ -132,8 +132,8 @@ def measured(table: Table) -> tuple[str, str]:
         f"{off:.3f} from the law for n ≥ 256. Entropy over log n for Gaussian logits: "
         f"{', '.join(spread)}; there log n sharpens too much."
     )
-    kept = all(b > 0.5 * a for a, b in (ends[BOUNDED[1]], ends[BOUNDED[2]]))
-    holds = kept and ends["constant"][1] < 0.1 * ends["constant"][0] and off < 0.01
+    lost, slow, kept = (ends[name][1] / ends[name][0] for name in BOUNDED)
+    holds = lost < 0.1 < slow < kept and kept > 0.5 and off < 0.01
     return text, "no number in the paper" if holds else "does not hold"
 
 

@@ -27,7 +27,7 @@ ORDER = 2
 PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"seeds": 1, "points": 25, "last": 1e10, "joint": 1e6},
     "default": {"seeds": 3, "points": 160, "last": 1e10, "joint": 1e6},
-    "paper": {"seeds": 10, "points": 160, "last": 1e10, "joint": 1e6},
+    "paper": {"seeds": 3, "points": 160, "last": 1e10, "joint": 1e6},
 }
 V, U = 4, 8  # tokens and outputs of the simplified model
 PINNED = (0.0, 1.5)  # sink logits at which the value drains
