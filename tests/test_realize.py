@@ -17,16 +17,9 @@ from dsf.certificate import Certificate, Scope, Strength
 from dsf.errors import CertificateError, DomainError, DTypeError, NonFiniteError, ShapeError
 from dsf.realization import hankel_gap, hankel_lower, realize, states_needed
 from dsf.realization.search import switched
+from dsf.theory_tests.softmax_states_table import softmax_matrix
 
 seeds = st.integers(0, 2**32 - 1)
-
-
-def softmax_matrix(L: int, m: int, s: float = 1.0, seed: int = 7) -> np.ndarray:
-    """softmax(s q k'/sqrt(m)), causal, q drawn before k."""
-    rng = np.random.default_rng(seed)
-    q, k = rng.standard_normal((L, m)), rng.standard_normal((L, m))
-    weights = np.tril(np.exp(s * q @ k.T / np.sqrt(m)))
-    return weights / weights.sum(axis=1, keepdims=True)
 
 
 def hankel_counts(M: np.ndarray, error: float) -> int:

@@ -32,7 +32,7 @@ TABLE = {
 }
 
 
-def softmax_matrix(L: int, m: int, s: float, seed: int = 7) -> np.ndarray:
+def softmax_matrix(L: int, m: int, s: float = 1.0, seed: int = 7) -> np.ndarray:
     """The causal softmax matrix [L L], q drawn before k."""
     rng = np.random.default_rng(seed)
     q, k = rng.standard_normal((L, m)), rng.standard_normal((L, m))

@@ -6,6 +6,7 @@ import numpy as np
 
 from dsf.solvers import attention_svm
 from dsf.solvers.dynamics.descent import descend_plainly
+from dsf.solvers.dynamics.outcomes import corr
 from dsf.solvers.svm.instances import LOSSES, attention, draw, equal_scores
 from dsf.theory_tests import judge
 
@@ -24,8 +25,8 @@ def claim(instances: int = 6, steps: int = 3000) -> list:
     runs, targets = _separable(instances)
     data = _stack(runs, tied=True)
     W = [descend_plainly(np.zeros((instances, 6, 6)), *data, steps=steps, kind=k) for k in LOSSES]
-    out = [(_corr(w, targets), np.ones(instances), 1e-3) for w in W]
-    return [*out, (_corr(W[0], W[1]), np.ones(instances), 1e-3)]
+    out = [(corr(w, targets), np.ones(instances), 1e-3) for w in W]
+    return [*out, (corr(W[0], W[1]), np.ones(instances), 1e-3)]
 
 
 def _separable(count: int) -> tuple[list, np.ndarray]:
@@ -47,11 +48,6 @@ def _stack(runs: list, tied: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.array([i.X for i in runs]), np.array([i.z for i in runs]), np.array(scores)
 
 
-def _corr(A: np.ndarray, B: np.ndarray) -> np.ndarray:
-    inner = np.einsum("sde,sde->s", A, B)
-    return inner / np.linalg.norm(A, axis=(1, 2)) / np.linalg.norm(B, axis=(1, 2))
-
-
 def test_equal_scores():
     judgement = judge(claim())
     assert judgement.holds, "\n".join(judgement.lines)
@@ -68,7 +64,7 @@ def test_general_scores_can_select_differently():
         own = [attention_svm(i.X, i.z, a).W for i, a in zip(runs, chosen, strict=True)]
         assert all(W is not None for W in own)
         picked.append([tuple(a) for a in chosen])
-        off.append(1 - _corr(W, np.array(own)))
+        off.append(1 - corr(W, np.array(own)))
     differ = [len(set(choices)) > 1 for choices in zip(*picked, strict=True)]
     assert sum(differ) == 3
     assert np.quantile(off, 0.95) < 5e-3

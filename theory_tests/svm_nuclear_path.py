@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dsf.solvers import attention_svm
+from dsf.solvers.dynamics.outcomes import corr
 from dsf.solvers.dynamics.paths import factor_path
 from dsf.solvers.svm.instances import named
 from dsf.theory_tests import judge
@@ -38,7 +39,7 @@ def claim(name: str = "B", width: int | None = None) -> list:
     W = K @ np.swapaxes(Q, 1, 2)
     size = np.linalg.svd(W, compute_uv=False).sum(-1)
     margin = np.array([nuclear.problem.margins(w).min() for w in W]) / RADII * nuclear.value
-    off = 1 - _corr(W, nuclear.W)
+    off = 1 - corr(W, nuclear.W)
     out = [
         (size / RADII, np.ones(4), 1e-4),  # balanced: the bound on K and Q is one on |K Q'|_*
         (np.maximum(np.diff(margin), 0.0), np.diff(margin), 0.0),  # rising
@@ -48,14 +49,9 @@ def claim(name: str = "B", width: int | None = None) -> list:
         nuclear.certificate,
     ]
     if name == "B":
-        other = _corr(W[-1:], frobenius.W)[0]
+        other = corr(W[-1:], frobenius.W)[0]
         out += [(off / DISTANCE_B, np.ones(4), 0.01), (float(other), 0.785, 1e-3)]
     return out
-
-
-def _corr(A: np.ndarray, B: np.ndarray) -> np.ndarray:
-    inner = np.einsum("rde,de->r", A, B)
-    return inner / np.linalg.norm(A, axis=(1, 2)) / np.linalg.norm(B)
 
 
 @pytest.mark.solver

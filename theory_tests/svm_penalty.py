@@ -7,6 +7,7 @@ import pytest
 
 from dsf.solvers import attention_svm
 from dsf.solvers.dynamics.descent import descend_factors, scaled_gradient
+from dsf.solvers.dynamics.outcomes import corr
 from dsf.solvers.svm.instances import attention, draw
 from dsf.theory_tests import judge
 
@@ -34,7 +35,7 @@ def claim(seeds: int = 6) -> list:
     free = K @ np.swapaxes(Q, -1, -2)
     size, far = (np.linalg.norm(A, axis=(2, 3)) for A in (W, free))
     near, later = (
-        np.array([corr(a, i.X, i.z, i.scores) for a, i in zip(A, runs, strict=True)])
+        np.array([end_corr(a, i.X, i.z, i.scores) for a, i in zip(A, runs, strict=True)])
         for A in (W, free)
     )
     return [
@@ -64,11 +65,11 @@ def penalised(K, Q, X, z, scores) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(out, axis=1), balance
 
 
-def corr(W, X, z, scores) -> np.ndarray:
+def end_corr(W, X, z, scores) -> np.ndarray:
     """Of the W [R d d] of one run with the nuclear solution of what it selects at the end."""
     picked = attention(W[-1], X, z).argmax(1)
     V = attention_svm(X, z, picked, norm="nuclear").W
-    return np.array([np.sum(w * V) / np.linalg.norm(w) / np.linalg.norm(V) for w in W])
+    return corr(W, V)
 
 
 @pytest.mark.solver

@@ -1,8 +1,6 @@
-"""What the figures of this folder share: data for many runs at once, starts, correlations."""
+"""What the figures of this folder share: data for many runs at once, starts."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
@@ -20,9 +18,3 @@ def stack(runs: list[Instance]) -> tuple[Array, Array, Array]:
 def start(d: int, seed: int, count: int = 1) -> Array:
     """`count` matrices [count d d] from U(-1/sqrt(d), 1/sqrt(d)), the default of a linear layer."""
     return np.random.default_rng([seed, d]).uniform(-(d**-0.5), d**-0.5, (count, d, d))
-
-
-def corr(A: Array, B: Array) -> Any:
-    """<A, B>/(|A| |B|) over the last two axes; 0 if A or B is zero."""
-    size = np.linalg.norm(A, axis=(-2, -1)) * np.linalg.norm(B, axis=(-2, -1))
-    return np.sum(A * B, axis=(-2, -1)) / np.where(size > 0, size, 1.0)

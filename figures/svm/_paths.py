@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table
-from dsf.figures.svm._common import corr
+from dsf.solvers.dynamics.outcomes import corr
 
 Array = np.ndarray
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table, sweep
-from dsf.figures.svm._common import corr, start
+from dsf.figures.svm._common import start
+from dsf.solvers.dynamics.outcomes import corr
 
 TITLE = "Direction plus finite part predict the weights, the single-token solution does not"
 PAPER = (

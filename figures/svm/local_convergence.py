@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table, sweep
-from dsf.figures.svm._common import corr, start
+from dsf.figures.svm._common import start
+from dsf.solvers.dynamics.outcomes import corr
 
 TITLE = "Training W finds the Frobenius solution, training K and Q the nuclear one"
 PAPER = (

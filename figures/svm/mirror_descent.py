@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table, sweep
-from dsf.figures.svm._common import corr
+from dsf.solvers.dynamics.outcomes import corr
 
 TITLE = "Each potential of mirror descent turns to the solution of its own norm"
 PAPER = (

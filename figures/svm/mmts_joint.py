@@ -33,7 +33,7 @@ def one(case: str, steps: int) -> list[dict[str, Any]]:
     """Both paths, and the angles to the solutions of the joint problem."""
     from dsf.solvers import joint_prompt_svm
     from dsf.solvers.dynamics.descent import scaled_gradient
-    from dsf.solvers.svm.instances import attention
+    from dsf.solvers.svm.instances import attention, slope
 
     X = tokens(CASES[case])
     joint = joint_prompt_svm(X, LABELS, [1, 1, 1])
@@ -51,9 +51,9 @@ def one(case: str, steps: int) -> list[dict[str, Any]]:
                              "limit x": w[0], "limit y": w[1]})  # fmt: skip
         scores = LABELS[:, None] * (X @ now["v"])
         s = attention(now["p"][:, None], X, z)
-        slope = -1.0 / (1.0 + np.exp(np.sum(s * scores, axis=1)))
+        weight = slope(np.sum(s * scores, axis=1)) * LABELS
         toward = {
-            "v": np.einsum("i,it,itd->d", slope * LABELS, s, X),
+            "v": np.einsum("i,it,itd->d", weight, s, X),
             "p": scaled_gradient(now["p"][None, :, None], X[None], z[None], scores[None])[0][0][
                 :, 0
             ],

@@ -31,15 +31,17 @@ def one(loss: str, C: float, steps: int) -> list[dict[str, Any]]:
 
     grad = (1/n) sum_i l'(C_i s_i) C_i s_i (1 - s_i) k_i.
     """
+    from dsf.ops import sigmoid
+    from dsf.solvers.svm.instances import slope
+
     scores, p = np.array([C, 1.0]), np.zeros(2)
     rows = []
     for step in range(steps + 1):
         if step <= 100 or step % 10 == 0:
             rows.append({"step": step, "x": p[0], "y": p[1]})
         a = KEYS @ p
-        s, rest = 1.0 / (1.0 + np.exp(-a)), 1.0 / (1.0 + np.exp(a))
-        slope = -np.ones(2) if loss == "linear" else -1.0 / (1.0 + np.exp(scores * s))
-        G = (slope * scores * s * rest) @ KEYS
+        s, rest = sigmoid(a), sigmoid(-a)
+        G = (slope(scores * s, loss) * scores * s * rest) @ KEYS
         p = p - 0.1 * G / np.linalg.norm(G)
     return rows
 

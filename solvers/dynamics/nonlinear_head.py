@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsf.errors import DomainError
+from dsf.solvers.svm.instances import slope
 from dsf.solvers.svm.problem import Array
 
 
@@ -81,8 +82,8 @@ def gradient(W: Array, data: HeadData) -> Array:
     lead = s.argmax(-1)[..., None]
     ahead = value - np.take_along_axis(value, lead, -1)
     c = s * (ahead - np.sum(s * ahead, -1, keepdims=True))
-    slope = -data.Y / (1.0 + np.exp(data.Y * f)) / s.shape[1]
-    return np.swapaxes(slope[..., None] * _attended(c, data.X), 1, 2) @ data.z
+    weight = data.Y * slope(data.Y * f) / s.shape[1]
+    return np.swapaxes(weight[..., None] * _attended(c, data.X), 1, 2) @ data.z
 
 
 def descend(

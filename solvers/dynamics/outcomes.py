@@ -41,6 +41,16 @@ class Classified:
     all_active: bool = False
 
 
+def corr(A: Array, B: Array) -> Array:
+    """<A, B>/(|A| |B|) over the last two axes; 0 if A or B is zero.
+
+    >>> float(corr(np.eye(2), 3 * np.eye(2)))
+    1.0
+    """
+    size = np.linalg.norm(A, axis=(-2, -1)) * np.linalg.norm(B, axis=(-2, -1))
+    return np.sum(A * B, axis=(-2, -1)) / np.where(size > 0, size, 1.0)
+
+
 def classify(W: Array, X: Array, z: Array, scores: Array, norm: str = "frobenius") -> Classified:
     """Which selection the weights W [d e] of a run went to, and whether training belongs there.
 
@@ -78,11 +88,9 @@ def classify(W: Array, X: Array, z: Array, scores: Array, norm: str = "frobenius
     solution = attention_svm(X, z, picked, norm=norm, solvers=SOLVERS[norm])
     if solution.W is None or solution.active is None:
         return Classified(Outcome.UNCLASSIFIED, selection)
-    target = solution.W
-    correlation = float(np.sum(W * target) / (np.linalg.norm(W) * np.linalg.norm(target)))
     rival = (scores >= scores[rows, picked][:, None])[np.arange(T) != picked[:, None]]
     if best.all():
         outcome = Outcome.GLOBAL
     else:  # the rows are those of the other tokens, sample by sample
         outcome = Outcome.NOT_LOCAL if np.any(solution.active & rival) else Outcome.LOCAL
-    return Classified(outcome, selection, correlation, bool(solution.active.all()))
+    return Classified(outcome, selection, float(corr(W, solution.W)), bool(solution.active.all()))

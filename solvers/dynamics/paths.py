@@ -8,6 +8,7 @@ import numpy as np
 
 from dsf.errors import DomainError
 from dsf.solvers.dynamics.descent import scaled_gradient
+from dsf.solvers.svm.instances import slope
 from dsf.solvers.svm.problem import Array
 
 
@@ -34,7 +35,7 @@ def excess(W: Array, X: Array, z: Array, scores: Array) -> tuple[float, Array]:
     with np.errstate(divide="ignore"):
         log_delta = np.logaddexp.reduce(log_s + np.log(behind), axis=1)
     delta = np.exp(log_delta)
-    keep = 1.0 / (1.0 + np.exp(best[:, 0]))  # sigmoid(-gamma_opt)
+    keep = -slope(best[:, 0])  # sigmoid(-gamma_opt)
     # log of log1p(expm1(delta) keep), from log delta where delta underflows
     small = log_delta + np.log(keep)
     large = np.log(np.log1p(np.expm1(np.maximum(delta, 1e-12)) * keep))
@@ -108,8 +109,8 @@ def _along(
         size = np.linalg.norm(flat)
         unit = flat / size
         found, G = value(R * unit)
-        slope = R * G
-        return found, (slope - unit * (unit @ slope)) / size
+        ascent = R * G
+        return found, (ascent - unit * (unit @ ascent)) / size
 
     found: list[Array] = []
     values: list[float] = []

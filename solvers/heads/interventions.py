@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from dsf import ops
 from dsf.errors import DomainError, NonFiniteError, ShapeError, UnknownNameError
 from dsf.ops import sigmoid
 from dsf.solvers.svm.problem import Array
 
 
 def softmax(logits: Array) -> Array:
-    """e^{s_j} / sum e^{s_l} along the last axis; -inf is a masked key.
+    """`dsf.ops.softmax` in float64, strict: e^{s_j} / sum e^{s_l} along the last axis.
+
+    -inf is a masked key.
 
     Raises NonFiniteError for NaN, +inf, and rows with no key left.
 
@@ -34,8 +37,7 @@ def softmax(logits: Array) -> Array:
             "softmax: a row holds NaN or +inf, or all its keys are masked (-inf); every row needs "
             "one finite logit: check the mask and the scale of the logits"
         )
-    e = np.exp(s - top)
-    return e / e.sum(axis=-1, keepdims=True)
+    return ops.softmax(s)
 
 
 def clipped_softmax(logits: Array, gamma: float, zeta: float = 1.0) -> Array:
