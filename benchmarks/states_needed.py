@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-from dsf.realization import realize
+from dsf.states import realize
 
 # L, m, s, error
 CASES = [

@@ -9,41 +9,40 @@ on first use.
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
 
 # public name -> module that defines it
 _LAZY = {
-    **dict.fromkeys(("LTV", "Element"), "dsf.system"),
-    **dict.fromkeys(("Diag", "LowRank", "Dense", "Shift", "Prod"), "dsf.transition"),
-    **dict.fromkeys(("Mechanism", "Facts", "State"), "dsf.mechanism"),
-    "Tokens": "dsf.tokens",
-    **dict.fromkeys(("Family", "family", "register"), "dsf.family"),
-    **dict.fromkeys(("Certificate", "Scope", "Strength"), "dsf.certificate"),
-    **dict.fromkeys(("realize", "states_needed", "Realization"), "dsf.realization"),
-    **dict.fromkeys(("minimal_realization", "minimal_dims"), "dsf.realization"),
-    **dict.fromkeys(("hankel_lower", "hankel_gap"), "dsf.realization"),
-    **dict.fromkeys(("compare", "Comparison", "Verdict"), "dsf.compare"),
-    **dict.fromkeys(("Nesting", "NESTINGS"), "dsf.nesting"),
+    **dict.fromkeys(("LTV", "Element"), "dsf.core.system"),
+    **dict.fromkeys(("Diag", "LowRank", "Dense", "Shift", "Prod"), "dsf.core.transition"),
+    **dict.fromkeys(("Mechanism", "Facts", "State"), "dsf.core.mechanism"),
+    "Tokens": "dsf.core.tokens",
+    **dict.fromkeys(("Family", "family", "register"), "dsf.core.family"),
+    **dict.fromkeys(("Certificate", "Scope", "Strength"), "dsf.core.certificate"),
+    **dict.fromkeys(("realize", "states_needed", "Realization"), "dsf.states"),
+    **dict.fromkeys(("minimal_realization", "minimal_dims"), "dsf.states"),
+    **dict.fromkeys(("hankel_lower", "hankel_gap"), "dsf.states"),
+    **dict.fromkeys(("compare", "Comparison", "Verdict"), "dsf.verdicts.compare"),
+    **dict.fromkeys(("Nesting", "NESTINGS"), "dsf.verdicts.lattice.paths"),
     **dict.fromkeys(
-        ("Separation", "SEPARATIONS", "separate", "separate_instances"), "dsf.separations"
+        ("Separation", "SEPARATIONS", "separate", "separate_instances"), "dsf.verdicts.separations"
     ),
-    **dict.fromkeys(("AnyRecurrence", "recurrence"), "dsf.opponents"),
-    **dict.fromkeys(("stability", "Stability"), "dsf.stability"),
-    **dict.fromkeys(("symbols", "balls"), "dsf.worlds"),
-    **dict.fromkeys(("linearise", "inspect"), "dsf.linearise"),
-    "atlas": "dsf.atlas",
-    "cite": "dsf.cite",
-    "style": "dsf.style",
-    "errors": "dsf.errors",
+    **dict.fromkeys(("AnyRecurrence", "recurrence"), "dsf.core.opponents"),
+    **dict.fromkeys(("stability", "Stability"), "dsf.spectra.stability"),
+    **dict.fromkeys(("symbols", "balls"), "dsf.core.worlds"),
+    **dict.fromkeys(("linearise", "inspect"), "dsf.jacobians.linearise"),
+    "atlas": "dsf.verdicts.atlas",
+    "cite": "dsf.tools.cite",
+    "style": "dsf.tools.style",
+    "errors": "dsf.core.errors",
     "interop": "dsf.interop",
-    "ops": "dsf.ops",
+    "lattice": "dsf.verdicts.lattice",
+    "ops": "dsf.core.ops",
     "solvers": "dsf.solvers",
-    "DSFError": "dsf.errors",
+    "DSFError": "dsf.core.errors",
     **dict.fromkeys(
         (
             "softmax", "window_softmax", "linear_attn", "normalised_linear_attn",
@@ -61,27 +60,10 @@ def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'dsf' has no attribute {name!r}")
     module = import_module(_LAZY[name])
-    value = (
-        module
-        if _LAZY[name] == f"dsf.{name}" and not hasattr(module, name)
-        else getattr(module, name)
-    )
+    value = getattr(module, name, module)  # a name without an object in it is the module itself
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_LAZY})
-
-
-class _Package(ModuleType):
-    """`dsf.compare` is the function, also after `from dsf.compare import Verdict`, where Python
-    would put the module of that name in its place."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _LAZY and isinstance(value, ModuleType):
-            value = getattr(value, name, value)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -33,7 +33,7 @@ Everything that varies has to be in the grid: it is the key under which a point 
 
 For each figure the runner writes figures/build/<profile>/<paper>/<name>.csv, .png, .svg and, last,
 .json: the verdict, the provenance, and the checksums of the other three.  A figure is up to date
-when this record is intact and was made by the same sources (the figure, `figures/_*.py`, and all
+when this record is intact and was made by the same sources (the figure, `figures/runner`, and all
 of `dsf`, `dsf.solvers`, `dsf.kernels`), the same profile and the same library versions.  Each
 figure is computed in a process of its own, with one thread.
 
@@ -41,8 +41,8 @@ Profile `paper` may take hours.  It is run once with `--keep`: its table and rec
 figures/<paper>/results/ and are drawn, and judged again, with every other profile.
 """
 
-from dsf.figures._sweep import sweep
-from dsf.figures._table import Table
+from dsf.figures.runner.sweep import sweep
+from dsf.figures.runner.table import Table
 
 VERDICTS = ("agrees", "agrees in part", "does not hold", "no number in the paper")
 

@@ -1,5 +1,5 @@
 import sys
 
-from dsf.figures._runner import main
+from dsf.figures.runner.runner import main
 
 sys.exit(main())

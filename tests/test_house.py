@@ -59,8 +59,8 @@ def test_a_function_keeps_its_name_when_its_module_is_imported():
         "for name in names:\n"
         "    module = get(f'dsf.{name}')\n"
         "    assert getattr(dsf, name) is getattr(module, name, module), name\n"
-        "import dsf.atlas; assert callable(dsf.atlas) and callable(dsf.style)\n"
-        "assert dsf.errors is get('dsf.errors')\n"
+        "import dsf.verdicts.atlas; assert callable(dsf.atlas) and callable(dsf.style)\n"
+        "assert dsf.errors is get('dsf.core.errors')\n"
     )
     subprocess.run([sys.executable, "-P", "-c", code], check=True)
 

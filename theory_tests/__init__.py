@@ -15,6 +15,6 @@ difference is at most the tolerance, or a list of such outcomes, of which all ha
 A file without `statement` (the contract suite) holds tests only.
 """
 
-from dsf.theory_tests._protocol import Judgement, Theorem, judge, theorems
+from dsf.theory_tests.protocol import Judgement, Theorem, judge, theorems
 
 __all__ = ["Judgement", "Theorem", "judge", "theorems"]

@@ -10,10 +10,10 @@ A system here is S_t = A_t S_{t-1} + B_t X_t, read after or before the update; s
 other libraries are time-invariant and read before it.  The converters say what they change.
 """
 
-from dsf.interop._layouts import from_fla, from_mamba, to_fla, to_mamba
-from dsf.interop._lti import to_control, to_scipy
-from dsf.interop._symbolic import SymbolicSystem, named_functions, to_latex, to_sympy
-from dsf.interop._tables import to_pandas
+from dsf.interop.layouts import from_fla, from_mamba, to_fla, to_mamba
+from dsf.interop.lti import to_control, to_scipy
+from dsf.interop.symbolic import SymbolicSystem, named_functions, to_latex, to_sympy
+from dsf.interop.tables import to_pandas
 
 __all__ = [
     "SymbolicSystem",

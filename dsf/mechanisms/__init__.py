@@ -1,24 +1,24 @@
 """The mechanisms, one small file each, and the table of registered families."""
 
-from dsf.family import register
-from dsf.mechanisms.deltanet import DeltaNet
-from dsf.mechanisms.deltaproduct import DeltaProduct
-from dsf.mechanisms.gated_deltanet import GatedDeltaNet
-from dsf.mechanisms.gla import GLA
-from dsf.mechanisms.gru import GRU
-from dsf.mechanisms.linear_attn import LinearAttention
-from dsf.mechanisms.lru import LRU
-from dsf.mechanisms.mamba import S6
-from dsf.mechanisms.mamba2 import SSD
-from dsf.mechanisms.mamba3 import Mamba3
-from dsf.mechanisms.mlstm import MLSTM
-from dsf.mechanisms.normalised_attn import NormalisedAttention
-from dsf.mechanisms.qlstm import QLSTM
-from dsf.mechanisms.retnet import RetNet
-from dsf.mechanisms.rglru import RGLRU
-from dsf.mechanisms.rwkv6 import RWKV6
-from dsf.mechanisms.s4d import S4D
-from dsf.mechanisms.softmax import Softmax, WindowSoftmax
+from dsf.core.family import register
+from dsf.mechanisms.attention.normalised_attn import NormalisedAttention
+from dsf.mechanisms.attention.softmax import Softmax, WindowSoftmax
+from dsf.mechanisms.delta.deltanet import DeltaNet
+from dsf.mechanisms.delta.deltaproduct import DeltaProduct
+from dsf.mechanisms.delta.gated_deltanet import GatedDeltaNet
+from dsf.mechanisms.linear.gla import GLA
+from dsf.mechanisms.linear.linear_attn import LinearAttention
+from dsf.mechanisms.linear.mlstm import MLSTM
+from dsf.mechanisms.linear.retnet import RetNet
+from dsf.mechanisms.linear.rwkv6 import RWKV6
+from dsf.mechanisms.rnn.gru import GRU
+from dsf.mechanisms.rnn.qlstm import QLSTM
+from dsf.mechanisms.rnn.rglru import RGLRU
+from dsf.mechanisms.ssm.lru import LRU
+from dsf.mechanisms.ssm.mamba import S6
+from dsf.mechanisms.ssm.mamba2 import SSD
+from dsf.mechanisms.ssm.mamba3 import Mamba3
+from dsf.mechanisms.ssm.s4d import S4D
 
 softmax = register("softmax", Softmax)
 window_softmax = register("window_softmax", WindowSoftmax)

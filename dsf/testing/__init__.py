@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 
 import dsf.mechanisms  # noqa: F401  (fills the registry)
-from dsf.errors import NotContractive
-from dsf.family import REGISTRY, Family
-from dsf.mechanism import Mechanism
+from dsf.core.errors import NotContractive
+from dsf.core.family import REGISTRY, Family
+from dsf.core.mechanism import Mechanism
 from dsf.testing.structure import STRUCTURE
 from dsf.testing.worlds import WORLDS
 
@@ -72,7 +72,7 @@ def instances(target: Mechanism | Family | str) -> list[Mechanism]:
     if isinstance(target, Mechanism):
         return [target]
     if isinstance(target, str):
-        from dsf.family import family
+        from dsf.core.family import family
 
         target = family(target)
     return [target.init(**sizes, seed=1) for sizes in SIZES]

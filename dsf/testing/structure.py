@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from dsf import metrics, ops
-from dsf.errors import ContractError
-from dsf.mechanism import REGIONS, Mechanism, State, count
-from dsf.system import LTV
-from dsf.tokens import Tokens, inside, sample
-from dsf.transition import Prod, dense
+from dsf.core import metrics, ops
+from dsf.core.errors import ContractError
+from dsf.core.mechanism import REGIONS, Mechanism, State, count
+from dsf.core.system import LTV
+from dsf.core.tokens import Tokens, inside, sample
+from dsf.core.transition import Prod, dense
 
 CHUNKS = (1, 7, 16, 64)
 
@@ -82,7 +82,7 @@ def tokens_have_declared_shape_and_domain(mech: Mechanism) -> None:
 # ------------------------------------------------------------------------ tokens
 def tokens_are_pointwise(mech: Mechanism) -> None:
     """Row i of every per-token field depends on u_i alone, and on no position."""
-    from dsf.worlds import balls, precision
+    from dsf.core.worlds import balls, precision
 
     L = 4
     u, order = draw(mech, L, seed=2), np.array([2, 0, 3, 1])
@@ -195,7 +195,7 @@ def constants_equal_repeated_arrays(mech: Mechanism) -> None:
     require(np.array_equal(full.scan(X)[0], ltv.scan(X)[0]), mech, "constant is not repeated")
     for x in (ltv.B, ltv.C):
         if isinstance(x, Prod):
-            from dsf.transition import at
+            from dsf.core.transition import at
 
             steps = np.stack([at(x, t, -3) for t in range(L)], -3)
             require(np.array_equal(steps, x.dense()), mech, "Prod.dense differs from its .at(t)")

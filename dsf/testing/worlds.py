@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from dsf import metrics, worlds
-from dsf.mechanism import Mechanism, State
+from dsf.core import metrics, worlds
+from dsf.core.mechanism import Mechanism, State
+from dsf.core.tokens import Tokens
 from dsf.testing.structure import draw, require, to_longdouble
-from dsf.tokens import Tokens
 
 BITS = 128
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 import dsf
+from dsf.core.system import LTV
 from dsf.figures import Table, sweep
-from dsf.system import LTV
 
 TITLE = "Eigenvalues depend on the state coordinates, Hankel singular values do not"
 PAPER = (
@@ -98,7 +98,7 @@ def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
     from dsf.figures.dsf._common import plain_log
-    from dsf.style import BLUE, GREEN, TEXT, VERMILLION
+    from dsf.tools.style import BLUE, GREEN, TEXT, VERMILLION
 
     looks = (
         {"color": BLUE, "marker": "o", "markersize": 7.0, "markerfacecolor": "none"},

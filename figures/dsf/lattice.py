@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from dsf.errors import CertificateError
-from dsf.family import REGISTRY, Family
+from dsf.core.errors import CertificateError
+from dsf.core.family import REGISTRY, Family
 from dsf.figures import Table, sweep
 from dsf.figures.dsf._layout import faults, place
-from dsf.nesting import NESTINGS, Nesting, edge, hasse
+from dsf.verdicts.lattice.paths import NESTINGS, Nesting, edge, hasse
 
 TITLE = "Which mechanism is a special case of which"
 PAPER = (
@@ -155,7 +155,7 @@ def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
     from matplotlib.lines import Line2D
 
-    from dsf.style import TEXT, color
+    from dsf.tools.style import TEXT, color
 
     nodes = {r["name"]: r for r in table.where(part="node")}
     left = min(r["x"] for r in nodes.values())

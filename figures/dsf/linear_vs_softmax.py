@@ -8,7 +8,7 @@ import numpy as np
 
 import dsf
 from dsf.figures import Table, sweep
-from dsf.mechanisms.features import feature_map
+from dsf.mechanisms.linear.features import feature_map
 
 TITLE = "More states bring a recurrence closer to softmax attention; recall of K pairs needs K"
 PAPER = (
@@ -139,7 +139,7 @@ def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
     from dsf.figures.dsf._common import plain_log
-    from dsf.style import BLACK, ORANGE, PURPLE, TEXT
+    from dsf.tools.style import BLACK, ORANGE, PURPLE, TEXT
 
     tasks = table.values("task")
     figure, grid = plt.subplots(

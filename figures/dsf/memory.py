@@ -115,7 +115,7 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import GREY, TEXT, color
+    from dsf.tools.style import GREY, TEXT, color
 
     figure, grid = plt.subplots(2, 4, figsize=(TEXT, 3.5), sharex=True, sharey=True)
     floor = 1e-6

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import dsf
-from dsf import ops
+from dsf.core import ops
 from dsf.figures import Table, sweep
 
 TITLE = "S6 forgets with a reversed sigmoid, and can imitate one normaliser only"
@@ -121,7 +121,7 @@ def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
     from dsf.figures.dsf._common import plain_log
-    from dsf.style import BLUE, GREEN, GREY, TEXT, VERMILLION
+    from dsf.tools.style import BLUE, GREEN, GREY, TEXT, VERMILLION
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(TEXT, 2.7))
     looks = zip(table.values("alpha"), (BLUE, VERMILLION, GREEN), ("o", "s", "^"), strict=False)

@@ -152,7 +152,7 @@ def draw(table: Table) -> Any:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    from dsf.style import BLUE, GREEN, GREY, TEXT, VERMILLION
+    from dsf.tools.style import BLUE, GREEN, GREY, TEXT, VERMILLION
 
     scales = table.values("scale")
     figure, grid = plt.subplots(

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 import dsf
+from dsf.core.mechanism import Mechanism
+from dsf.core.transition import dense
 from dsf.figures import Table, sweep
-from dsf.mechanism import Mechanism
-from dsf.transition import dense
 
 TITLE = "On a real text most mechanisms use fewer states than they have"
 PAPER = (
@@ -175,7 +175,7 @@ def draw(table: Table) -> Any:
     from matplotlib.lines import Line2D
 
     from dsf.figures.dsf._common import plain_log
-    from dsf.style import BLACK, GREY, TEXT, color
+    from dsf.tools.style import BLACK, GREY, TEXT, color
 
     heads = table.values("head")
     figure, axes = plt.subplots(figsize=(TEXT, 0.8 + 0.19 * len(heads)))

@@ -80,7 +80,7 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import BLACK, BLUE, GREEN, TEXT, VERMILLION
+    from dsf.tools.style import BLACK, BLUE, GREEN, TEXT, VERMILLION
 
     names = {
         "sgd": ("gradient descent", BLUE, "-"),

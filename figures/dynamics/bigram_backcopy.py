@@ -122,7 +122,7 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import BLACK, GREY, TEXT, VERMILLION
+    from dsf.tools.style import BLACK, GREY, TEXT, VERMILLION
 
     figure, ((share, ratio), (lead, losses)) = plt.subplots(2, 2, figsize=(TEXT, 4.6))
     looks = {

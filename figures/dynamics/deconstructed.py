@@ -110,7 +110,7 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import BLACK, GREY, SKY, TEXT
+    from dsf.tools.style import BLACK, GREY, SKY, TEXT
 
     variants = table.values("variant")
     places = np.arange(len(variants))[::-1]

@@ -128,7 +128,7 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import BLUE, GREY, TEXT
+    from dsf.tools.style import BLUE, GREY, TEXT
 
     figure, panels = plt.subplots(1, 6, figsize=(TEXT, 2.7), sharey=True)
     place = np.arange(len(NAMES))

@@ -140,7 +140,7 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import BLUE, GREEN, PURPLE, TEXT, VERMILLION
+    from dsf.tools.style import BLUE, GREEN, PURPLE, TEXT, VERMILLION
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(TEXT, 2.6))
     blue, red = (BLUE, "o"), (VERMILLION, "s")

@@ -82,7 +82,7 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import BLUE, GREY, SKY, TEXT
+    from dsf.tools.style import BLUE, GREY, SKY, TEXT
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(TEXT, 2.3))
     places = np.arange(len(GATES))

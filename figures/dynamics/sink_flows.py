@@ -140,7 +140,7 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import BLACK, BLUE, GREEN, ORANGE, TEXT, VERMILLION
+    from dsf.tools.style import BLACK, BLUE, GREEN, ORANGE, TEXT, VERMILLION
 
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(TEXT, 2.4))
     hues = (BLUE, GREEN, ORANGE, VERMILLION)

@@ -151,7 +151,7 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, TEXT, VERMILLION
+    from dsf.tools.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, TEXT, VERMILLION
 
     looks = {
         "softmax": (BLACK, "-"), "sigmoid, normalised": (ORANGE, "-"), "ReLU": (VERMILLION, "-"),

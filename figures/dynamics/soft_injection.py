@@ -80,7 +80,7 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import BLACK, BLUE, GREEN, PURPLE, VERMILLION
+    from dsf.tools.style import BLACK, BLUE, GREEN, PURPLE, VERMILLION
 
     figure, axes = plt.subplots(figsize=(4.0, 2.8))
     looks = ((BLUE, "o"), (VERMILLION, "s"), (PURPLE, "^"))

@@ -99,7 +99,7 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import BLACK, BLUE, TEXT, VERMILLION
+    from dsf.tools.style import BLACK, BLUE, TEXT, VERMILLION
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(TEXT, 2.5))
     looks = ((BLUE, "-", "o"), (VERMILLION, "--", "s"))

@@ -103,7 +103,7 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import BLUE, GREEN, GREY, ORANGE, TEXT, VERMILLION
+    from dsf.tools.style import BLUE, GREEN, GREY, ORANGE, TEXT, VERMILLION
 
     figure, panels = plt.subplots(1, 3, figsize=(TEXT, 2.4))
     hues, markers = (BLUE, GREEN, VERMILLION), "os^"

@@ -128,7 +128,7 @@ def start() -> np.ndarray:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import BLUE, GREEN, ORANGE, TEXT, VERMILLION
+    from dsf.tools.style import BLUE, GREEN, ORANGE, TEXT, VERMILLION
 
     shown = table.values("queries")
     figure, panels = plt.subplots(1, len(shown), figsize=(TEXT, 2.4), sharey=True, squeeze=False)

@@ -111,7 +111,7 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import BLUE, TEXT, VERMILLION
+    from dsf.tools.style import BLUE, TEXT, VERMILLION
 
     figure, (*images, right) = plt.subplots(
         1, 3, figsize=(TEXT, 2.6), gridspec_kw={"width_ratios": [1, 1, 1.1]}

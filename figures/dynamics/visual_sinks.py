@@ -96,7 +96,7 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import BLUE, GREEN, GREY, ORANGE, PURPLE, TEXT, VERMILLION
+    from dsf.tools.style import BLUE, GREEN, GREY, ORANGE, PURPLE, TEXT, VERMILLION
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(TEXT, 2.5), width_ratios=(1.3, 1))
     hues = {"text": GREY, "sink": VERMILLION, "image": BLUE}

@@ -80,7 +80,7 @@ def plane(
     arrows: Iterable[int],
 ) -> None:  # fmt: skip
     """Tokens, paths and rays in one frame."""
-    from dsf.style import BLUE, GREY, VERMILLION
+    from dsf.tools.style import BLUE, GREY, VERMILLION
 
     far = 10 * max(map(abs, (*xlim, *ylim)))
     for sample, hue in enumerate((BLUE, VERMILLION)):

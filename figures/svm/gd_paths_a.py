@@ -44,7 +44,7 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import TEXT
+    from dsf.tools.style import TEXT
 
     figure, (near, far) = plt.subplots(1, 2, figsize=(TEXT, 3.1))
     size = 1.05 * max(abs(r[c]) for r in table.where(kind="W") for c in ("x", "y"))

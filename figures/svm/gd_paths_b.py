@@ -57,7 +57,7 @@ def margins(table: Table, sample: int) -> list[float]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import BLUE, TEXT, VERMILLION
+    from dsf.tools.style import BLUE, TEXT, VERMILLION
 
     figure, axes = plt.subplots(figsize=(TEXT, 4.2))
     plane(axes, table, (-3, 10), (-5, 5), (20, 40, 60, 80, 100, 120, 160, 200))

@@ -120,7 +120,7 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import BLUE, GREEN, TEXT, VERMILLION
+    from dsf.tools.style import BLUE, GREEN, TEXT, VERMILLION
 
     widths = table.values("d")
     figure, grid = plt.subplots(2, len(widths), figsize=(TEXT, 4.2), sharey="row", squeeze=False)

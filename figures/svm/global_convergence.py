@@ -128,7 +128,7 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import BLACK, BLUE, GREY, SKY, TEXT, VERMILLION
+    from dsf.tools.style import BLACK, BLUE, GREY, SKY, TEXT, VERMILLION
 
     settings = _settings(table)
     figure, grid = plt.subplots(

@@ -112,7 +112,7 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import BLUE, TEXT, VERMILLION
+    from dsf.tools.style import BLUE, TEXT, VERMILLION
 
     panels = {
         "attention": "largest attention, mean over samples",

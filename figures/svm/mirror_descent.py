@@ -92,7 +92,7 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import COLUMN
+    from dsf.tools.style import COLUMN
 
     M = matrix(table)
     figure, axes = plt.subplots(figsize=(COLUMN, 2.6))

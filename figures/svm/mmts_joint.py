@@ -89,7 +89,7 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import BLUE, TEXT, VERMILLION
+    from dsf.tools.style import BLUE, TEXT, VERMILLION
 
     figure, grid = plt.subplots(1, 3, figsize=(TEXT, 2.5), width_ratios=[1, 1, 1.1])
     hues = {"v": BLUE, "p": VERMILLION}

@@ -31,7 +31,7 @@ def one(loss: str, C: float, steps: int) -> list[dict[str, Any]]:
 
     grad = (1/n) sum_i l'(C_i s_i) C_i s_i (1 - s_i) k_i.
     """
-    from dsf.ops import sigmoid
+    from dsf.core.ops import sigmoid
     from dsf.solvers.svm.instances import slope
 
     scores, p = np.array([C, 1.0]), np.zeros(2)
@@ -78,7 +78,7 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import TEXT
+    from dsf.tools.style import TEXT
 
     figure, panels = plt.subplots(1, 2, figsize=(TEXT, 2.5), sharex=True, sharey=True)
     levels = table.values("C")

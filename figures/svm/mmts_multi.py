@@ -86,7 +86,7 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import BLUE, TEXT, VERMILLION
+    from dsf.tools.style import BLUE, TEXT, VERMILLION
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(TEXT, 2.4))
     for method, hue, line in zip(METHODS, (VERMILLION, BLUE), ("--", "-"), strict=True):

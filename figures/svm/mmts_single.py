@@ -66,7 +66,7 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import BLUE, GREY, TEXT, VERMILLION
+    from dsf.tools.style import BLUE, GREY, TEXT, VERMILLION
 
     figure, panels = plt.subplots(1, 2, figsize=(TEXT, 2.9), sharey=True)
     rays = {0: np.array([-0.0990099, 0.990099]), 1: np.array([1.0, 0.0])}

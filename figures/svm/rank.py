@@ -102,7 +102,7 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.style import BLUE, GREY, TEXT, VERMILLION
+    from dsf.tools.style import BLUE, GREY, TEXT, VERMILLION
 
     curves = {
         "Frobenius": ("Frobenius", BLUE, "-", "o"),

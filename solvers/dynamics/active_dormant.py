@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsf.errors import ShapeError
+from dsf.core.errors import ShapeError
 from dsf.solvers.svm.problem import Array
 
 

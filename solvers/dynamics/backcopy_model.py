@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dsf.errors import UnknownNameError
+from dsf.core.errors import UnknownNameError
 from dsf.solvers.dynamics.relu_mlp import relu_mlp
 from dsf.solvers.heads.deconstructed import MAPS, mixing_map, mlp, qk_source
 from dsf.solvers.heads.interventions import clip_rows, gated_output

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit
 
-from dsf.errors import DomainError, DTypeError, NonFiniteError, ShapeError
+from dsf.core.errors import DomainError, DTypeError, NonFiniteError, ShapeError
 from dsf.solvers.svm.instances import log_slope
 from dsf.solvers.svm.problem import Array
 

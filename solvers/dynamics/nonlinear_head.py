@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsf.errors import DomainError
+from dsf.core.errors import DomainError
 from dsf.solvers.svm.instances import slope
 from dsf.solvers.svm.problem import Array
 

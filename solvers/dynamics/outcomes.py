@@ -7,7 +7,7 @@ from enum import Enum
 
 import numpy as np
 
-from dsf.errors import DomainError, ShapeError
+from dsf.core.errors import DomainError, ShapeError
 from dsf.solvers.svm.attention import attention_svm
 from dsf.solvers.svm.instances import attention
 from dsf.solvers.svm.problem import Array, real

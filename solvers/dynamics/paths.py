@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dsf.errors import DomainError
+from dsf.core.errors import DomainError
 from dsf.solvers.dynamics.descent import scaled_gradient
 from dsf.solvers.svm.instances import slope
 from dsf.solvers.svm.problem import Array

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dsf.errors import UnknownNameError
+from dsf.core.errors import UnknownNameError
 from dsf.solvers.dynamics.optimisers import Adam, Momentum
 from dsf.solvers.svm.problem import Array
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from dsf.errors import DomainError, ShapeError
+from dsf.core.errors import DomainError, ShapeError
 from dsf.solvers.svm.problem import Array
 
 # settings of the growth figure of the paper

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsf.errors import DomainError, ShapeError, UnknownNameError
+from dsf.core.errors import DomainError, ShapeError, UnknownNameError
 from dsf.solvers.dynamics.optimisers import Adam, Momentum
 from dsf.solvers.dynamics.scan_snap import Classes, example
 from dsf.solvers.svm.problem import Array

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dsf.errors import DomainError, ShapeError
+from dsf.core.errors import DomainError, ShapeError
 from dsf.solvers.svm.problem import Array
 
 

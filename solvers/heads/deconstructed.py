@@ -18,9 +18,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dsf import ops
-from dsf.errors import UnknownNameError
-from dsf.ops import Array
+from dsf.core import ops
+from dsf.core.errors import UnknownNameError
+from dsf.core.ops import Array
 
 
 def silu(x: Array) -> Array:

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from dsf import ops
-from dsf.errors import DomainError, NonFiniteError, ShapeError, UnknownNameError
-from dsf.ops import sigmoid
+from dsf.core import ops
+from dsf.core.errors import DomainError, NonFiniteError, ShapeError, UnknownNameError
+from dsf.core.ops import sigmoid
 from dsf.solvers.svm.problem import Array
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dsf.errors import DomainError, DTypeError, EmptyProblemError, ShapeError, TieError
+from dsf.core.errors import DomainError, DTypeError, EmptyProblemError, ShapeError, TieError
 from dsf.solvers.svm.chain import solve
 from dsf.solvers.svm.problem import Array, MarginProblem, array, attention_problem, real, selection
 from dsf.solvers.svm.solution import MarginSolution

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsf._rounding import TINY, gamma
 from dsf.solvers.svm import norms
 from dsf.solvers.svm.norms import fro_upper
 from dsf.solvers.svm.problem import Array, MarginProblem, ScaledRows
+from dsf.states.rounding import TINY, gamma
 
 UP, DOWN = 1.0 + 2.0**-50, 1.0 - 2.0**-50
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dsf.errors import DomainError, SolverMissingError, TooLargeError
+from dsf.core.errors import DomainError, SolverMissingError, TooLargeError
 from dsf.solvers.svm import certify, least_distance, norms
 from dsf.solvers.svm.problem import Array, MarginProblem, ScaledRows, comparable, scale, shifted
 from dsf.solvers.svm.solution import Attempt, MarginSolution

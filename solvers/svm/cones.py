@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dsf.errors import SolverMissingError
+from dsf.core.errors import SolverMissingError
 from dsf.solvers.svm.problem import Array
 
 PACKAGES = {"CLARABEL": "clarabel", "OSQP": "osqp", "SCS": "scs"}

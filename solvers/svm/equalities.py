@@ -11,12 +11,12 @@ from functools import cached_property
 
 import numpy as np
 
-from dsf._rounding import TINY, gamma
-from dsf.certificate import Certificate, Scope, Strength
-from dsf.errors import DomainError, ShapeError
+from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.core.errors import DomainError, ShapeError
 from dsf.solvers.svm import certify
 from dsf.solvers.svm.norms import fro_upper
 from dsf.solvers.svm.problem import Array, MarginProblem, comparable, real, scale, shifted
+from dsf.states.rounding import TINY, gamma
 
 CLEAR = 1e-10  # a pivot of unit rows above this is no rounding: the row is independent
 LARGEST = 256  # rows whose rank is computed exactly
@@ -48,7 +48,7 @@ class LeastNorm:
     @cached_property
     def certificate(self) -> Certificate | None:
         """Both bounds of the least norm."""
-        from dsf.check.margin import least_norm_sentence
+        from dsf.solvers.svm.check.margin import least_norm_sentence
 
         if self.problem.size == 0:
             return None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsf.errors import DomainError
+from dsf.core.errors import DomainError
 from dsf.solvers.svm.problem import Array
 
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsf._rounding import gamma
 from dsf.solvers.svm.problem import Array, MarginProblem, ScaledRows
+from dsf.states.rounding import gamma
 
 ASCENT_FROM = 100
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from dsf.errors import (
+from dsf.core.errors import (
     DomainError,
     DTypeError,
     EmptyProblemError,

@@ -14,9 +14,9 @@ import math
 
 import numpy as np
 
-from dsf._rounding import TINY, gamma, times_power
-from dsf._rounding import fro as scaled_fro
-from dsf.errors import DomainError
+from dsf.core.errors import DomainError
+from dsf.states.rounding import TINY, gamma, times_power
+from dsf.states.rounding import fro as scaled_fro
 
 Array = np.ndarray
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dsf._printing import at_most, enclosed
+from dsf.core.printing import at_most, enclosed
 
 if TYPE_CHECKING:
     from dsf.solvers.svm.equalities import LeastNorm

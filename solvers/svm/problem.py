@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from dsf.errors import DomainError, DTypeError, EmptyProblemError, NonFiniteError, ShapeError
+from dsf.core.errors import DomainError, DTypeError, EmptyProblemError, NonFiniteError, ShapeError
 
 Array = np.ndarray
 SHORTEST = 2.0**-800  # length of a row relative to the longest; below it bounds would be rounding

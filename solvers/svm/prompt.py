@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dsf.errors import DomainError, ShapeError
+from dsf.core.errors import DomainError, ShapeError
 from dsf.solvers.svm.chain import solve
 from dsf.solvers.svm.problem import Array, MarginProblem, array, real, selection
 from dsf.solvers.svm.selections import inactive

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from dsf._rounding import gamma
-from dsf.certificate import Certificate, Scope, Strength
-from dsf.errors import DomainError, EmptyProblemError, ShapeError, TooManySelectionsError
+from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.core.errors import DomainError, EmptyProblemError, ShapeError, TooManySelectionsError
 from dsf.solvers.svm import certify
 from dsf.solvers.svm.attention import attention_svm
 from dsf.solvers.svm.chain import solve
 from dsf.solvers.svm.problem import Array, MarginProblem, real, scale, selection
 from dsf.solvers.svm.solution import MarginSolution
+from dsf.states.rounding import gamma
 
 LIMIT = 10_000
 
@@ -128,7 +128,7 @@ def certify_norm(problem: MarginProblem, keep: Array, W: Array) -> float:
 
 
 def _certificate(w: dict[str, Any], s: MarginSolution, answer: bool) -> Certificate:
-    from dsf.check.selection import sentence
+    from dsf.solvers.svm.check.selection import sentence
 
     return Certificate(
         "local-optimality",

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dsf.errors import DomainError, DTypeError, EmptyProblemError, NonFiniteError, ShapeError
+from dsf.core.errors import DomainError, DTypeError, EmptyProblemError, NonFiniteError, ShapeError
 from dsf.solvers.svm.chain import solve
 from dsf.solvers.svm.equalities import LeastNorm, independent, least_norm
 from dsf.solvers.svm.problem import Array, MarginProblem, array, real

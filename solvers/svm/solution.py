@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dsf.certificate import Certificate, Scope, Strength
+from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.solvers.svm import certify
 from dsf.solvers.svm.problem import Array, MarginProblem, scale
 
@@ -164,7 +164,7 @@ class MarginSolution:
     @cached_property
     def certificate(self) -> Certificate:
         """Both bounds of the margin, or the exact proof that it is 0."""
-        from dsf.check import margin as check
+        from dsf.solvers.svm.check import margin as check
 
         if self.feasible is False and self.gordan is not None:
             rows, weights = self.gordan

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg.lapack import dpotrf, dpotrs
 
-from dsf._rounding import gamma
 from dsf.solvers.svm.problem import Array
+from dsf.states.rounding import gamma
 
 
 def on_support(K: Array, h: Array, width: int) -> tuple[Array, Array] | None:

@@ -1,0 +1,1 @@
+"""What a mechanism is: arrays, tokens, the recurrence, families, certificates."""

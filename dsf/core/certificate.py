@@ -1,0 +1,172 @@
+"""A certificate: a claim with the witnesses from which anyone can recompute it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from dsf.core.errors import CertificateError
+from dsf.core.printing import at_least, at_most
+
+
+class Strength(Enum):
+    """How a claim was established, strongest first."""
+
+    EXACT = "exact"  # symbolic or rational, at the sizes named
+    ENCLOSED = "enclosed"  # rigorous bounds: balls, or a derived rounding bound
+    VERIFIED = "verified"  # float residuals
+    SAMPLED = "sampled"  # random draws; refutes for certain, confirms only with probability
+
+
+class Scope(Enum):
+    """For what a statement holds."""
+
+    RECURRENCE = "recurrence"  # all token sequences in their domains, gates free
+    MECHANISM = "mechanism"  # all parameters and inputs
+    INSTANCE = "instance"  # these numbers, all inputs
+    OPERATOR = "operator"  # these numbers, this input
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """A claim with two-sided bounds and the witnesses that prove it.
+
+    `check()` recomputes the claim from `witnesses` alone, in `dsf.claims`, which shares no code
+    with what found them.  It returns True or raises `CertificateError`.
+
+    kind        name of the checker in `dsf.claims`
+    claim       one sentence
+    lower, upper  bounds of the quantity in the claim (None where it has none)
+    witnesses   arrays, numbers, strings, names of families and of stored token maps
+    residuals   floats that measure how well the conditions hold
+    reference   bibliography key and place, e.g. "dewilde1998, ch. 5"
+
+    >>> from dsf.core.certificate import Certificate, Scope, Strength
+    >>> c = Certificate("hankel-lower", "at least 1 state", Scope.OPERATOR, Strength.VERIFIED,
+    ...                 lower=1, witnesses={"M": np.eye(2)})
+    >>> c.strength.value
+    'verified'
+    """
+
+    kind: str
+    claim: str
+    scope: Scope
+    strength: Strength
+    lower: float | int | None = None
+    upper: float | int | None = None
+    witnesses: Mapping[str, Any] = field(default_factory=dict)
+    residuals: Mapping[str, float] = field(default_factory=dict)
+    reference: str = ""
+
+    def check(self) -> bool:
+        """Recompute the claim from the witnesses; True, or CertificateError with what failed."""
+        from dsf import claims
+
+        return claims.check(self)
+
+    def __bool__(self) -> bool:
+        raise TypeError(
+            "the truth value of a Certificate is ambiguous: call check() to recompute the claim"
+        )
+
+    def __repr__(self) -> str:
+        bounds = ""
+        if self.lower is not None or self.upper is not None:
+            low = "" if self.lower is None else f"{at_least(self.lower, 6)} <= "
+            high = "" if self.upper is None else f" <= {at_most(self.upper, 6)}"
+            bounds = f"\n  bounds      {low}value{high}"
+        shown = ", ".join(f"{k} {_brief(v)}" for k, v in self.witnesses.items())
+        rest = "".join(f"\n  {k:<11} {v:.3g}" for k, v in self.residuals.items())
+        source = f"\n  reference   {self.reference}" if self.reference else ""
+        return (
+            f"Certificate({self.kind}, {self.strength.value}, scope {self.scope.value})\n"
+            f"  claim       {self.claim}{bounds}\n  witnesses   {shown or 'none'}{rest}{source}"
+        )
+
+    def to_json(self) -> str:
+        """The certificate as JSON; floats as hexadecimal strings, so that every bit survives."""
+        return json.dumps(
+            {
+                "kind": self.kind,
+                "claim": self.claim,
+                "scope": self.scope.value,
+                "strength": self.strength.value,
+                "lower": encode(self.lower),
+                "upper": encode(self.upper),
+                "witnesses": {k: encode(v) for k, v in self.witnesses.items()},
+                "residuals": {k: encode(v) for k, v in self.residuals.items()},
+                "reference": self.reference,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Certificate:
+        """The inverse of `to_json`; raises `CertificateError` if the text is not a certificate."""
+        try:
+            d = json.loads(text)
+            return cls(
+                d["kind"],
+                d["claim"],
+                Scope(d["scope"]),
+                Strength(d["strength"]),
+                decode(d["lower"]),
+                decode(d["upper"]),
+                {k: decode(v) for k, v in d["witnesses"].items()},
+                {k: decode(v) for k, v in d["residuals"].items()},
+                d["reference"],
+            )
+        except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as e:
+            raise CertificateError(f"from_json: not the JSON of a certificate ({e!r})") from e
+
+
+def encode(x: Any) -> Any:
+    """A value as JSON-ready data, without loss."""
+    if isinstance(x, np.ndarray):
+        if x.dtype == object:
+            return {"objects": [str(e) for e in x.ravel()], "shape": list(x.shape)}
+        return {
+            "array": x.dtype.str,
+            "shape": list(x.shape),
+            "hex": np.ascontiguousarray(x).tobytes().hex(),
+        }
+    if isinstance(x, (bool, np.bool_)):
+        return bool(x)
+    if isinstance(x, (int, np.integer)):
+        return int(x)
+    if isinstance(x, (float, np.floating)):
+        return {"float": float(x).hex()}
+    if isinstance(x, (list, tuple)):
+        return [encode(e) for e in x]
+    if isinstance(x, Mapping):
+        return {"map": {str(k): encode(v) for k, v in x.items()}}
+    return x if x is None else str(x)
+
+
+def decode(x: Any) -> Any:
+    """The inverse of `encode` (tuples come back as lists)."""
+    if isinstance(x, list):
+        return [decode(e) for e in x]
+    if not isinstance(x, dict):
+        return x
+    if "float" in x:
+        return float.fromhex(x["float"])
+    if "map" in x:
+        return {k: decode(v) for k, v in x["map"].items()}
+    if "objects" in x:
+        return np.array(x["objects"], dtype=object).reshape(x["shape"])
+    raw = np.frombuffer(bytes.fromhex(x["hex"]), dtype=np.dtype(x["array"]))
+    return raw.reshape(x["shape"]).copy()
+
+
+def _brief(v: Any) -> str:
+    if isinstance(v, np.ndarray):
+        return f"[{' '.join(map(str, v.shape))}]"
+    if isinstance(v, (list, tuple)):
+        return f"({len(v)} items)"
+    text = f"{v:.6g}" if isinstance(v, float) else str(v)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,66 @@
+"""A mechanism as a torch module: its parameter arrays become torch parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from dsf.core.errors import UnknownNameError
+from dsf.core.mechanism import Mechanism, State
+
+
+class Module(torch.nn.Module):
+    """Any mechanism as a `torch.nn.Module`, one class for all of them.
+
+    Parameters carry the names of the mechanism's fields and its dtype (float64 unless converted:
+    `module.float()`).  Those in `fixed` become buffers: they move with the module and are not
+    trained, e.g. `Module(mech, fixed=["gamma"])` for the published decays of RetNet.
+    Raises UnknownNameError if `fixed` names no parameter.
+
+    >>> import dsf
+    >>> module = dsf.gla.init(d=4, n=2, p=3).to_torch()
+    >>> module(torch.ones(5, 4, dtype=torch.float64)).shape
+    torch.Size([5, 3])
+    >>> module.mech.Wq.dtype
+    dtype('float64')
+    """
+
+    def __init__(self, mech: Mechanism, fixed: Collection[str] = ()) -> None:
+        super().__init__()
+        arrays = mech.parameters()
+        unknown = set(fixed) - set(arrays)
+        if unknown:
+            raise UnknownNameError(
+                f"Module: {type(mech).__name__} has no parameter {', '.join(sorted(unknown))}; "
+                f"parameters: {', '.join(arrays)}"
+            )
+        self._mechanism = mech
+        for name, x in arrays.items():
+            value = torch.tensor(x) if not torch.is_tensor(x) else x.detach().clone()
+            if name in fixed:
+                self.register_buffer(name, value)
+            else:
+                self.register_parameter(name, torch.nn.Parameter(value))
+
+    def _current(self) -> Any:
+        held = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        return replace(self._mechanism, **held)
+
+    def forward(self, u: torch.Tensor) -> torch.Tensor:
+        """y [... L H p] for u [... L d]."""
+        return self._current()(u)
+
+    def run(self, u: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
+        """(y, state), as `Mechanism.run`."""
+        return self._current().run(u, state)
+
+    @property
+    def mech(self) -> Any:
+        """The mechanism with the present numbers, as numpy arrays."""
+        return self._current().map(lambda x: x.detach().cpu().numpy().copy())
+
+    def extra_repr(self) -> str:
+        return repr(self._mechanism)

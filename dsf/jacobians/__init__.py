@@ -1,0 +1,1 @@
+"""Any module as a linear operator: Jacobians along a trajectory."""

@@ -1,0 +1,1 @@
+"""Attention: every token weighs all earlier ones."""

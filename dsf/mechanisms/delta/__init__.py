@@ -1,0 +1,1 @@
+"""Delta rules: what is stored under a key is replaced."""

@@ -1,0 +1,1 @@
+"""Linear attention and its gated forms: outer products in, diagonal decay."""

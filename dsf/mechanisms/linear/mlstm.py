@@ -1,0 +1,98 @@
+"""mLSTM.   S_t = f_t S_{t-1} + i_t k_t (v_t, 1)', normalised by max(|last|, 1) and gated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dsf.core import ops
+from dsf.core.draws import projection
+from dsf.core.mechanism import Facts, Mechanism, split_heads
+from dsf.core.ops import Array, col, row
+from dsf.core.system import LTV
+from dsf.core.tokens import Tokens
+from dsf.core.transition import Diag
+
+
+@dataclass(frozen=True, eq=False)
+class MLSTM(Mechanism):
+    """Matrix LSTM: scalar forget gate, exponential input gate, normaliser bounded below by 1.
+
+        (z_t, eta_t) = S_t' q_t,    y_t = gate_t * z_t / max(|eta_t|, 1)
+
+    u [L d];  q, k [H L n], v, gate [H L p], i [H L 1] = exp(.) > 0, log_f [H L 1] < 0, k scaled by
+    1/sqrt(n);  float64.  Without the log-max stabiliser.
+    Source: Beck et al. 2024, arXiv 2405.04517.
+
+    >>> import dsf
+    >>> dsf.mlstm.init(d=4, n=2, p=3)(np.ones((5, 4))).shape
+    (5, 3)
+    """
+
+    Wq: Array
+    Wk: Array
+    Wv: Array
+    Wi: Array
+    Wf: Array
+    Wo: Array
+    bi: Array
+    bf: Array
+
+    equations = ("f_t S_{t-1} + i_t k_t (v_t, 1)'", "gate z_t / max(|eta_t|, 1)")
+    conventions = ("k / sqrt(n)",)
+    spec = {
+        "q": "L n",
+        "k": "L n",
+        "v": "L p",
+        "i": "L 1 > 0",
+        "log_f": "L 1 < 0",
+        "gate": "L p in (0, 1)",
+    }
+    facts = Facts(
+        "scalar",
+        contraction=True,
+        state="H*n*(p+1)",
+        flops="5*H*n*p+4*H*n",
+        source="beck2024",
+        eigenvalues="(0, 1)",
+    )
+
+    def tokens(self, u: Array) -> Tokens:
+        u = split_heads(u)
+        return Tokens(
+            q=u @ self.Wq,
+            k=u @ self.Wk / ops.sqrt(ops.const(self.Wk.shape[-1], u)),
+            v=u @ self.Wv,
+            i=ops.exp(u @ self.Wi + self.bi),
+            log_f=ops.logsigmoid(u @ self.Wf + self.bf),
+            gate=ops.sigmoid(u @ self.Wo),
+        )
+
+    def system(self, tok: Tokens) -> tuple[LTV, Array]:
+        v = ops.cat([tok.v, ops.ones_like(tok.v[..., :1])])
+        return LTV(Diag(log_a=tok.log_f), B=col(tok.i * tok.k), C=row(tok.q)), row(v)
+
+    def normaliser(self, o: Array, tok: Tokens) -> Array:
+        return ops.maximum(ops.absolute(o[..., -1:]), ops.ones_like(o[..., -1:]))
+
+    def readout(self, o: Array, tok: Tokens) -> Array:
+        return super().readout(o, tok) * row(tok.gate)
+
+    @classmethod
+    def init(
+        cls, rng: np.random.Generator, d: int, n: int, p: int, heads: int, **options: Any
+    ) -> MLSTM:
+        """Forget bias linear in the head from 3 to 6, small input gates, as published."""
+        return cls(
+            Wq=projection(rng, heads, d, n),
+            Wk=projection(rng, heads, d, n),
+            Wv=projection(rng, heads, d, p),
+            Wi=projection(rng, heads, d, 1),
+            Wf=projection(rng, heads, d, 1),
+            Wo=projection(rng, heads, d, p),
+            bi=0.1 * rng.standard_normal((heads, 1, 1)),
+            bf=np.linspace(3.0, 6.0, heads).reshape(heads, 1, 1),
+            **options,
+        )

@@ -1,0 +1,1 @@
+"""State space models: channels with a state each."""

@@ -1,0 +1,63 @@
+"""Edges between the kinds of linear attention: a divided query, feature maps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dsf.mechanisms as m
+from dsf.core import ops
+from dsf.core.tokens import Tokens
+from dsf.relations.edge import Nesting, identity
+from dsf.relations.maps import one, unit_step
+
+
+def divided_query(tok: Tokens) -> Tokens:
+    return Tokens(q=tok.q / tok.eta, k=tok.k, v=tok.v)
+
+
+def eta_one(tok: Tokens) -> Tokens:
+    return tok.replace(eta=one(tok))
+
+
+def eta_half(tok: Tokens) -> Tokens:
+    return tok.replace(q=tok.q / 2, eta=one(tok) / 2)
+
+
+def _constant_eta(eta: str) -> Any:
+    def constant_eta(mech: Any) -> Any:
+        """w <- 0; b <- 0 (exp), log(e - 1) (softplus); sigmoid: b <- 0, W_q <- W_q/2"""
+        w, b = unit_step(mech.Wq)
+        Wq = mech.Wq / 2 if eta == "sigmoid" else mech.Wq
+        b = b if eta == "softplus" else ops.zeros_like(b)
+        return m.NormalisedAttention(Wq, mech.Wk, mech.Wv, w, b, eta=eta)
+
+    return constant_eta
+
+
+def _divided(eta: str) -> tuple[Nesting, Nesting]:
+    family = m.normalised_attn if eta == "exp" else m.normalised_attn(eta=eta)
+    back, text = eta_one, "eta <- 1"
+    if eta == "sigmoid":
+        back, text = eta_half, "q <- q/2, eta <- 1/2"
+    down = Nesting(family, m.linear_attn, divided_query, "q <- q/eta", reference="sieber2024")
+    return down, Nesting(m.linear_attn, family, back, text, params=_constant_eta(eta))
+
+
+# What is left of a feature map when features are free tokens: their signs.  Both of these maps
+# reach all positive numbers.
+POSITIVE = "the same positive tokens"
+
+EDGES = (
+    *(e for eta in ("exp", "softplus", "sigmoid") for e in _divided(eta)),
+    *(
+        Nesting(m.linear_attn(phi=phi), m.linear_attn, identity, f"q, k <- {phi} features")
+        for phi in ("elu+1", "exp", "taylor", "favor")
+    ),
+    Nesting(
+        m.linear_attn(phi="elu+1"), m.linear_attn(phi="exp"), identity, POSITIVE, inverse=identity
+    ),
+    Nesting(
+        m.normalised_linear_attn, m.linear_attn(phi="exp", normalise=True), identity, POSITIVE,
+        inverse=identity,
+    ),
+)  # fmt: skip

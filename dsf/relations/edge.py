@@ -1,0 +1,157 @@
+"""An edge of the lattice: one mechanism is another under a map of tokens and a map of states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from dsf.core.errors import DomainError
+from dsf.core.family import Family
+from dsf.core.ops import Array
+from dsf.core.tokens import Tokens
+
+if TYPE_CHECKING:
+    from dsf.core.certificate import Certificate, Scope
+    from dsf.verdicts.lattice.prover import Proof
+
+
+def same(S: Array, tok: Tokens) -> Array:
+    """The state map of most edges."""
+    return S
+
+
+def identity(tok: Tokens) -> Tokens:
+    """The token map of families that have the same tokens."""
+    return tok
+
+
+# what a random evaluation can do; short enough to be printed with every certificate
+HONESTY = "refutes surely, confirms almost surely"
+CLOSURE = "; coefficients converge, so outputs do for each length, not uniformly in length"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A parameter that goes to the open end of its domain: `Limit("gamma", 1, "-")`."""
+
+    symbol: str
+    value: int
+    side: str  # "-": from below, "+": from above
+
+    def __post_init__(self) -> None:
+        if (self.value, self.side) not in ((0, "-"), (0, "+"), (1, "-")):
+            raise DomainError(
+                f"Limit: domains are open at 0 (either side) and at 1 from below; got {self}"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.symbol} -> {self.value}{self.side}"
+
+
+@dataclass(frozen=True, eq=False)
+class Nesting:
+    """`special` is `general` with tokens tau(tok) and states T(S, tok).
+
+    Write special (f, g), general (F, G), one step each of one head.  The outputs agree at every
+    length if
+
+        1  T(0, tok) = 0, or 2-3 hold for the first token             initial states
+        2  F(T(s, tok_{i-1}), tau(tok_i)) = T(f(s, tok_i), tok_i)     the step commutes
+        3  G(...) = g(...) on the same step                           readouts agree
+        4  tau maps the token domain of special into that of general
+
+    for all s, tok_{i-1}, tok_i.  T need be neither invertible nor square nor linear.  With `limit`
+    the token map is tau(tok, x) and 1-3 hold as x goes to the end of its domain: an edge of the
+    closure, for each fixed length and compact set of tokens, not uniform in length.
+
+    text      the token map in words, one line
+    inverse   a map back with tau(inverse(tok)) = tok: then the families are equal
+    params    instance of special [, x] -> instance of general with tokens'(u) = tau(tokens(u)); the
+              first line of its docstring is what a claim at scope mechanism says
+    sizes     the (n, p) of special at which the proof runs; sample: where it is tested on numbers
+    sampled   tokens whose domain (condition 4) is only sampled, not proved
+    only      a restriction of sizes, e.g. "d = 1"; note: what a reader should know
+
+    >>> import dsf
+    >>> edge = dsf.lattice.find_path(dsf.retnet, dsf.gla)[0]
+    >>> edge.kind, edge.describe()
+    ('nested', 'retnet is gla with log_a <- log gamma')
+    """
+
+    special: Family
+    general: Family
+    tau: Callable[..., Tokens]
+    text: str
+    T: Callable[[Array, Tokens], Array] = same
+    limit: Limit | None = None
+    inverse: Callable[[Tokens], Tokens] | None = None
+    params: Callable[..., Any] | None = None
+    sizes: tuple[tuple[int, int], ...] = ((1, 1), (2, 2), (3, 2))
+    sample: tuple[int, int] = (5, 3)
+    sampled: tuple[str, ...] = ()
+    only: str = ""
+    note: str = ""
+    reference: str = "derived"
+
+    @property
+    def kind(self) -> str:
+        """ "equal", "nested" or "limit"."""
+        if self.limit is not None:
+            return "limit"
+        return "nested" if self.inverse is None else "equal"
+
+    @property
+    def name(self) -> str:
+        """The edge in the table, e.g. "retnet -> gla"."""
+        return f"{self.special!r} {'=' if self.kind == 'equal' else '->'} {self.general!r}"
+
+    def describe(self) -> str:
+        """One line for a printout."""
+        verb = {"equal": "equals", "nested": "is", "limit": "is a limit of"}[self.kind]
+        end = f" as {self.limit}" if self.limit else ""
+        only = f" ({self.only})" if self.only else ""
+        text = f" with {self.text}" if self.text else ""
+        return f"{self.special!r} {verb} {self.general!r}{only}{text}{end}"
+
+    @property
+    def proved_at(self) -> str:
+        """The sizes of the proof, printed."""
+        return ", ".join(f"({n}, {p})" for n, p in self.sizes)
+
+    @property
+    def domain(self) -> str:
+        """How condition 4 is known."""
+        return f"sampled for {', '.join(self.sampled)}" if self.sampled else "proved"
+
+    def claim(self, scope: Scope | None = None) -> str:
+        """The statement of the certificate, at scope recurrence unless told otherwise."""
+        text = self.describe()
+        if scope is not None and scope.value == "mechanism":
+            kind, end = ("a limit of ", f" as {self.limit}") if self.limit else ("", "")
+            how = (self.params.__doc__ or "").partition("\n")[0]
+            text = f"every instance of {self.special!r} is {kind}{self.general!r} with {how}{end}"
+        return text + (CLOSURE if self.limit else "")
+
+    @cached_property
+    def _proof(self) -> Proof:
+        from dsf.verdicts.lattice.prover import prove
+
+        return prove(self)
+
+    def proof(self) -> Proof:
+        """The proof of this edge, made once per process."""
+        return self._proof
+
+    def certificate(self, scope: Scope | None = None) -> Certificate:
+        """The certificate of this edge; scope MECHANISM where `params` is given.
+
+        Raises CertificateError if the edge does not prove.
+        """
+        from dsf.verdicts.lattice.prover import certificate
+
+        return certificate(self, scope)
+
+    def __repr__(self) -> str:
+        return f"<Nesting {self.name}>"

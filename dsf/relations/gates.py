@@ -1,0 +1,79 @@
+"""Edges of the gated recurrent units: qLSTM, RG-LRU, mLSTM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dsf.mechanisms as m
+from dsf.core import ops
+from dsf.core.ops import Array
+from dsf.core.tokens import Tokens
+from dsf.relations.edge import Limit, Nesting, identity
+
+
+def flipped_gate(mech: Any) -> Any:
+    """alpha <- 1, (W_f, b_f) <- -(W_f, b_f)"""
+    changed = {
+        "Wf": -mech.Wf, "bf": -mech.bf, "alpha": ops.ones_like(mech.alpha), "reversed": True,
+    }  # fmt: skip
+    return m.QLSTM(**{**mech.parameters(), **changed})
+
+
+def qlstm_gla(tok: Tokens) -> Tokens:
+    return Tokens(q=tok.o, k=tok.g, v=tok.v, log_a=tok.log_f)
+
+
+def tied_write(tok: Tokens) -> Array:
+    """sqrt(1 - a^2) i."""
+    return ops.sqrt(1 - ops.exp(2 * tok.log_a)) * tok.i
+
+
+def rglru_gla(tok: Tokens) -> Tokens:
+    return Tokens(q=ops.ones_like(tok.v), k=tied_write(tok), v=tok.v, log_a=tok.log_a)
+
+
+def rglru_mamba(tok: Tokens) -> Tokens:
+    """q and k are shared by the channels, so the write goes into the values."""
+    ones = ops.ones_like(tok.v[:1])
+    v = tied_write(tok) * tok.v / -tok.log_a
+    return Tokens(q=ones, k=ones, v=v, dt=-tok.log_a, a=-ops.ones_like(tok.v[:, :1]))
+
+
+def rglru_qlstm(tok: Tokens, x: Array) -> Tokens:
+    return Tokens(v=tok.v, log_f=tok.log_a, g=tied_write(tok), o=x + ops.zeros_like(tok.i))
+
+
+def small_normaliser(tok: Tokens, x: Array) -> Tokens:
+    half = ops.ones_like(tok.v) / 2
+    return Tokens(q=tok.q, k=x * tok.k, v=2 * tok.v / x, i=tok.dt, log_f=tok.dt * tok.a, gate=half)
+
+
+def doubled_and_zero(S: Array, tok: Tokens) -> Array:
+    """(2 S, 0): the column of the normaliser vanishes."""
+    return ops.cat([2 * S, ops.zeros_like(S[..., :1])])
+
+
+EDGES = (
+    Nesting(
+        m.qlstm, m.qlstm(reversed=True), identity, "the same tokens", inverse=identity,
+        params=flipped_gate, reference="sieber2024",
+    ),
+    Nesting(m.qlstm, m.gla, qlstm_gla, "q <- o, k <- g, log_a <- log_f, one head per channel"),
+    Nesting(
+        m.rglru, m.gla, rglru_gla, "q <- 1, k <- sqrt(1 - a^2) i, one head per channel",
+        reference="de2024",
+    ),
+    Nesting(
+        m.rglru, m.mamba, rglru_mamba,
+        "q, k <- 1, v <- sqrt(1 - a^2) i v/dt, dt <- -log_a, a <- -1", reference="de2024",
+    ),
+    Nesting(
+        m.rglru, m.qlstm, rglru_qlstm, "g <- sqrt(1 - a^2) i", limit=Limit("o", 1, "-"),
+        reference="sieber2024", note="the output gate 1 is the open end of its domain",
+    ),
+    Nesting(
+        m.mamba2, m.mlstm, small_normaliser, "k <- eps k, v <- 2v/eps, gate <- 1/2",
+        doubled_and_zero, limit=Limit("eps", 0, "+"), reference="beck2024",
+        note="exact on a sequence as soon as eps |q' n| <= 1, n the summed keys",
+    ),
+)  # fmt: skip

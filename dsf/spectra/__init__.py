@@ -1,0 +1,1 @@
+"""Stability: spectral radii and norms, enclosed."""

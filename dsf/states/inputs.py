@@ -1,0 +1,45 @@
+"""What the realization functions accept: finite real operators of moderate size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dsf.core.errors import DomainError, DTypeError, NonFiniteError, ShapeError
+
+LARGEST = 1e100  # squares of entries, summed, must neither overflow nor vanish
+
+
+def as_blocks(M: Any, who: str, heads: bool = True) -> np.ndarray:
+    """M as float64 [L r L m], or [H L r L m] if `heads`; r = m = 1 and H = 1 may be left out."""
+    if hasattr(M, "detach"):  # a torch tensor, wherever it lives
+        M = M.detach().cpu()
+    X = np.asarray(M)
+    if X.dtype == object or X.dtype.kind not in "buif":
+        raise DTypeError(
+            f"{who}: needs a real numeric array; got {X.dtype}. For a complex system pass the "
+            "real part of the kernel, which is the operator on real values."
+        )
+    X = np.ascontiguousarray(X, dtype=np.float64)
+    if not np.all(np.isfinite(X)):
+        bad = tuple(map(int, np.argwhere(~np.isfinite(X))[0]))
+        raise NonFiniteError(
+            f"{who}: M holds {X[bad]} at {bad}; a state count needs finite numbers"
+        )
+    if X.ndim in (2, 3):
+        X = X[..., :, None, :, None]
+    wrong = X.ndim not in (4, 5) or X.shape[-4] != X.shape[-2] or (X.ndim == 5 and not heads)
+    if wrong or 0 in X.shape[-3::2] or (X.ndim == 5 and X.shape[0] == 0):
+        accepted = "[L L], [H L L], [L r L m] or [H L r L m]" if heads else "[L L] or [L r L m]"
+        raise ShapeError(
+            f"{who}: needs an operator on sequences of shape {accepted}; got {np.shape(M)}. "
+            "Flatten further batch axes into H."
+        )
+    top = float(np.abs(X).max(initial=0.0))
+    if top > LARGEST or 0.0 < top < 1.0 / LARGEST:
+        raise DomainError(
+            f"{who}: the largest entry of M is {top:.3g}; it must lie in 1e-100..1e100. "
+            "Rescale M: a relative error does not change."
+        )
+    return X if heads and X.ndim == 5 else X[None] if heads else X

@@ -1,0 +1,1 @@
+"""Beside the mathematics: command line, citations, style, what is installed."""

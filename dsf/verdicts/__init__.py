@@ -1,0 +1,1 @@
+"""How claims are found: compare, the atlas, the lattice, separations."""

@@ -1,0 +1,5 @@
+"""The lattice: which mechanism is a special case of which, by chains of proved edges."""
+
+from dsf.verdicts.lattice.paths import NESTINGS, Limit, Nesting, Path, edge, find_path, hasse
+
+__all__ = ["NESTINGS", "Limit", "Nesting", "Path", "edge", "find_path", "hasse"]

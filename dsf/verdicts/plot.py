@@ -1,0 +1,103 @@
+"""The picture of a comparison: two mechanisms, four views of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dsf.core.family import Family
+from dsf.core.mechanism import Mechanism
+
+DRAW = {"d": 8, "n": 4, "p": 4}
+LENGTH = 64
+
+
+def plot(comparison: Any) -> Any:
+    """A matplotlib Figure with one row per mechanism.
+
+    columns: the kernel (each scaled by its largest entry), |M_ij| against the lag i - j (median,
+    10-90 %), eigenvalues of A_t (they depend on the state coordinates), Hankel singular values at
+    the middle cut (they do not).  Families are drawn by init(d=8, n=4, p=4, seed=0), on a
+    random input.
+    """
+    import matplotlib.pyplot as plt
+
+    from dsf.tools.style import TEXT, look, style
+
+    left, right, u = comparison.drawn
+    u = np.random.default_rng(0).standard_normal((LENGTH, DRAW["d"])) if u is None else u
+    names = (comparison.left, comparison.right)
+    sides = [_draw(x, u) for x in (left, right)]
+    kernels = [None if x is None else _magnitude(x, u) for x in sides]
+    with style():
+        fig, axes = plt.subplots(2, 4, figsize=(TEXT, 3.6))
+        for axs, name, mech, M in zip(axes, names, sides, kernels, strict=True):
+            axs[0].set_ylabel(name)
+            if mech is None or M is None:
+                for ax in axs:
+                    ax.set_axis_off()
+                axs[0].text(0, 0.5, f"{name}: no linear system", transform=axs[0].transAxes)
+                continue
+            color = look(_base(name))["color"]
+            scale = float(np.abs(M).max()) or 1.0
+            axs[0].imshow(M, cmap="RdBu_r", vmin=-scale, vmax=scale, interpolation="nearest")
+            _memory(axs[1], M, color)
+            _eigenvalues(axs[2], mech, u, color)
+            _hankel(axs[3], M, color)
+        titles = (
+            "kernel, row i, column j",
+            "memory against lag",
+            "eigenvalues (gauge)",
+            "Hankel values",
+        )
+        for ax, title in zip(axes[0], titles, strict=True):
+            ax.set_title(title)
+        axes[1][1].set_xlabel("lag i - j")
+        axes[1][3].set_xlabel("index")
+    return fig
+
+
+def _base(name: str) -> str:
+    return name.partition("(")[0]
+
+
+def _draw(side: Any, u: np.ndarray) -> Mechanism | None:
+    if isinstance(side, Family):
+        side = side.init(**{**DRAW, "d": u.shape[-1]})
+    return side if isinstance(side, Mechanism) and not side._has("step") else None
+
+
+def _magnitude(mech: Mechanism, u: np.ndarray) -> np.ndarray:
+    """The kernel of the first head; blocks [r m] are replaced by their norms."""
+    M = mech.kernel(u)
+    if M.ndim >= 4:
+        blocks = M if M.ndim == 4 else M.reshape(-1, *M.shape[-4:])[0]
+        return np.linalg.norm(blocks, axis=(1, 3))
+    return M.reshape(-1, *M.shape[-2:])[0]
+
+
+def _memory(ax: Any, M: np.ndarray, color: str) -> None:
+    L = len(M)
+    lags = np.arange(0, max(L - 3, 1))
+    bands = np.array([np.quantile(np.abs(np.diagonal(M, -k)), [0.1, 0.5, 0.9]) for k in lags])
+    floor = 1e-16 * max(float(np.abs(M).max()), 1e-300)
+    ax.fill_between(lags, bands[:, 0] + floor, bands[:, 2] + floor, color=color, alpha=0.25, lw=0)
+    ax.plot(lags, bands[:, 1] + floor, color=color)
+    ax.set_yscale("log")
+
+
+def _eigenvalues(ax: Any, mech: Mechanism, u: np.ndarray, color: str) -> None:
+    z = np.ravel(mech.ltv(u).eigenvalues())
+    angle = np.linspace(0, 2 * np.pi, 200)
+    ax.plot(np.cos(angle), np.sin(angle), color="#7f7f7f", lw=0.6)
+    ax.plot(z.real, z.imag, ".", color=color, ms=3, alpha=0.5)
+    ax.set_aspect("equal")
+    ax.set_xlim(-1.15, 1.15)
+    ax.set_ylim(-1.15, 1.15)
+
+
+def _hankel(ax: Any, M: np.ndarray, color: str) -> None:
+    half = len(M) // 2
+    s = np.linalg.svd(M[half:, :half], compute_uv=False)
+    ax.semilogy(np.arange(1, len(s) + 1), np.maximum(s, 1e-17 * s[0]), ".-", color=color, ms=3)

@@ -1,0 +1,140 @@
+"""Separations as maps from inputs u to outputs y, with parameters: one small instance violates."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from dsf.claims.separation_instances import input_sentence
+from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.core.errors import NotContractive
+from dsf.core.family import Family
+from dsf.core.mechanism import Mechanism
+from dsf.core.worlds import balls, precision
+from dsf.verdicts.separations.core import Separation, Side, below
+from dsf.verdicts.separations.traits import traits
+from dsf.verdicts.separations.words import BITS, paired
+
+
+@dataclass(frozen=True, eq=False)
+class InputSeparation(Separation):
+    """An invariant of the form: this expression in the outputs for these inputs is zero.
+
+    inputs      candidates, smallest first; each a list of sequences [L d]
+    expression  from the outputs [L d] for one such list; zero where the invariant holds
+    """
+
+    inputs: tuple[list[np.ndarray], ...] = ()
+    expression: Callable[[list[Any]], Any] = lambda outputs: outputs[0]
+    predicate: Callable[[Family], bool] = lambda family: False
+
+    def has(self, side: Side) -> bool:
+        return isinstance(side, Family) and self.predicate(side)
+
+    def defect(self, family: Family, rng: np.random.Generator) -> float:
+        mech = family.init(d=self._width, n=2, p=self._width, seed=int(rng.integers(1 << 30)))
+        factor = rng.standard_normal((1, self._width))
+        y = outputs(mech, [x * factor for x in self.inputs[-1]])
+        size = max(np.abs(x).max() for x in y)
+        return float(np.abs(self.expression(y)).max() / max(size, 1e-300))
+
+    @property
+    def _width(self) -> int:
+        return self.inputs[0][0].shape[-1]
+
+    def violated_by(self, side: Side) -> bool:
+        return isinstance(side, Family) and _found(self, side) is not None
+
+    def certificate(self, a: Side, b: Side) -> Certificate | None:
+        if not (isinstance(a, Family) and isinstance(b, Family)) or not self.has(a) or self.has(b):
+            return None
+        found = _found(self, b)
+        if found is None:
+            return None
+        mech, u, gap = found
+        return Certificate(
+            kind="separation/inputs",
+            claim=input_sentence(self.name, a, b, len(u[0])),
+            scope=self.scope,
+            strength=Strength.ENCLOSED,
+            lower=gap,
+            witnesses={
+                "invariant": self.name,
+                "has": repr(a),
+                "violates": repr(b),
+                "parameters": mech.parameters(),
+                "inputs": u,
+            },
+            reference=self.reference,
+        )
+
+
+@cache
+def _found(s: InputSeparation, b: Family) -> tuple[Mechanism, list[np.ndarray], float] | None:
+    """The first small instance and input whose expression is enclosed away from zero."""
+    sizes = [2] if paired(b) else [1, 2]
+    for u in s.inputs:
+        for n in sizes:
+            for seed in range(4):
+                mech = b.init(d=s._width, n=n, p=s._width, seed=seed).map(eighths)
+                y = outputs(mech, u)
+                if np.abs(s.expression(y)).max() < 1e-6:
+                    continue
+                with precision(BITS):
+                    exact = mech.map(balls)
+                    gap = max(below(e) for e in s.expression([exact(balls(x)) for x in u]).flat)
+                if gap > 0:
+                    return mech, u, gap
+    return None
+
+
+def outputs(mech: Mechanism, u: list[np.ndarray]) -> list[np.ndarray]:
+    """The outputs on several inputs; whether states may grow does not matter here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotContractive)
+        return [mech(x) for x in u]
+
+
+def eighths(x: np.ndarray) -> np.ndarray:
+    """Parameters rounded to multiples of 1/8, exactly."""
+    return np.round(8 * x) / 8
+
+
+SUPERPOSITION = InputSeparation(
+    name="superposition",
+    theorem="A time-invariant linear system doubles its output when its input is doubled.",
+    proof="u enters linearly, and A, B, C, D do not depend on it. Products of gates, keys and "
+    "values have degree 2 or more in u.",
+    scope=Scope.MECHANISM,
+    reference="dsf2026",
+    inputs=(
+        [np.array([[1.0]]), np.array([[2.0]])],
+        [np.array([[1.0], [2.0]]), np.array([[2.0], [4.0]])],
+    ),
+    expression=lambda y: y[1] - 2 * y[0],
+    predicate=lambda family: traits(family).affine and traits(family).constant,
+)
+
+CHANNELS = InputSeparation(
+    name="channels apart",
+    theorem="One time-invariant system per channel: output channel 2 does not depend on input "
+    "channel 1.",
+    proof="Every coefficient belongs to one channel and depends on nothing else.",
+    scope=Scope.MECHANISM,
+    reference="dsf2026",
+    inputs=(
+        [np.array([[1.0, 0.0]]), np.array([[0.0, 0.0]])],
+        [np.array([[1.0, 1.0]]), np.array([[0.0, 1.0]])],
+    ),
+    expression=lambda y: y[0][..., 1] - y[1][..., 1],
+    predicate=lambda family: (
+        traits(family).affine
+        and traits(family).constant
+        and all(f.axes[0] == "p" for f in family.spec.values())
+    ),
+)

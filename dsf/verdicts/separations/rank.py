@@ -1,0 +1,132 @@
+"""Softmax attention needs more states than any recurrence has: its Hankel rank grows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import factorial, prod
+
+import numpy as np
+
+from dsf.claims.separation import rank_sentence
+from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.core.errors import ShapeError
+from dsf.core.family import Family
+from dsf.core.mechanism import State
+from dsf.core.opponents import AnyRecurrence
+from dsf.mechanisms.attention.softmax import Softmax, WindowSoftmax
+from dsf.verdicts.separations.core import Separation, Side
+
+SIZES = (1, 2, 3, 4, 5)  # for a family, whose number of states is free
+
+
+@dataclass(frozen=True, eq=False)
+class RankWitness:
+    """2n+2 tokens on which softmax attention has a Hankel block of rank n+1.
+
+    Tokens 0..n have the keys 0..n; token n+1+i has the query log(i+1) and the key 0.  Row i of the
+    block is (i+1)^j / z_i with z_i = sum_j (i+1)^j + i + 1: a row-scaled Vandermonde matrix, whose
+    determinant before scaling is prod_{m<=n} m!.
+    """
+
+    n: int
+    keys: list[int]
+    bases: list[int]
+    vandermonde: np.ndarray  # [n+1 n+1] integers
+    block: np.ndarray  # [n+1 n+1] Fractions, M[n+1:, :n+1]
+    determinant: int  # of `vandermonde`
+
+    @property
+    def length(self) -> int:
+        return 2 * self.n + 2
+
+
+def softmax_rank_witness(n: int) -> RankWitness:
+    """The smallest input on which softmax attention is no recurrence with n states per channel.
+
+    Fewer than 2n+2 tokens have no cut with n+1 tokens on both sides.  Raises ShapeError for n < 1.
+
+    >>> w = softmax_rank_witness(2)
+    >>> w.length, w.determinant, w.vandermonde.tolist()
+    (6, 2, [[1, 1, 1], [1, 2, 4], [1, 3, 9]])
+    """
+    if n < 1:
+        raise ShapeError(f"softmax_rank_witness: n must be at least 1; got {n}")
+    keys, bases = list(range(n + 1)), list(range(1, n + 2))
+    vandermonde = np.array([[b**k for k in keys] for b in bases], dtype=object)
+    totals = [sum(row) + i + 1 for i, row in enumerate(vandermonde)]
+    block = np.array(
+        [[Fraction(e, z) for e in row] for row, z in zip(vandermonde, totals, strict=True)],
+        dtype=object,
+    )
+    return RankWitness(n, keys, bases, vandermonde, block, prod(map(factorial, range(1, n + 1))))
+
+
+@dataclass(frozen=True, eq=False)
+class FiniteState(Separation):
+    """Hankel rank at most n, against the growing cache of softmax attention."""
+
+    def has(self, side: Side) -> bool:
+        if isinstance(side, AnyRecurrence):
+            return True
+        mech = side.bare()
+        return not (mech._has("rows") and mech.lookback is None)
+
+    def defect(self, family: Family, rng: np.random.Generator) -> float:
+        """How much the carried state grows from 4 to 8 tokens, relative."""
+        sizes = []
+        for L in (4, 8):
+            tok = family.draw_tokens(rng, L, n=2, p=2, d=2)
+            sizes.append(_numbers(family.bare().advance(tok, State())[1]))
+        return (sizes[1] - sizes[0]) / sizes[1]
+
+    def violated_by(self, side: Side) -> bool:
+        return (
+            isinstance(side, Family)
+            and issubclass(side.cls, Softmax)
+            and not issubclass(side.cls, WindowSoftmax)
+        )
+
+    def certificate(self, a: Side, b: Side) -> Certificate | None:
+        if not self.has(a) or not self.violated_by(b):
+            return None
+        sizes = [a.n] if isinstance(a, AnyRecurrence) else list(SIZES)
+        found = [softmax_rank_witness(n) for n in sizes]
+        return Certificate(
+            kind="separation/rank",
+            claim=rank_sentence(a, b, sizes),
+            scope=self.scope,
+            strength=Strength.EXACT,
+            lower=sizes[-1] + 1,
+            witnesses={
+                "has": repr(a),
+                "violates": repr(b),
+                "states": sizes,
+                "keys": [w.keys for w in found],
+                "bases": [w.bases for w in found],
+                "determinants": [str(w.determinant) for w in found],
+            },
+            reference=self.reference,
+        )
+
+
+def _numbers(state: State) -> int:
+    """How many numbers a streaming state holds."""
+    rows = [] if state.tail is None else [x for _, x in state.tail.items()]
+    return sum(int(np.size(x)) for x in [state.S, *rows] if x is not None)
+
+
+FINITE_STATE = FiniteState(
+    name="finite state",
+    theorem="A recurrence with n states per value channel has Hankel blocks M[k:, :k] of rank at "
+    "most n; softmax attention reaches rank n + 1 with 2n + 2 tokens, for every n.",
+    proof="Fix all queries and keys. Outputs after the cut are an affine function of the n "
+    "numbers that the state holds there, so they lie in an affine space of dimension n, however "
+    "the past was turned into these numbers: the map from earlier values to later outputs has "
+    "rank at most n. Where the outputs are a locally Lipschitz function of the state instead "
+    "(normalisers, the GRU), they cannot fill R^(n+1) from n numbers either. For keys 0..n and "
+    "queries log(i+1) the block is a row-scaled Vandermonde matrix of determinant prod m! > 0. "
+    "With fewer tokens every cut has at most n tokens on one side.",
+    scope=Scope.RECURRENCE,
+    reference="dewilde1998",
+)

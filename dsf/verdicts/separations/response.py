@@ -1,0 +1,181 @@
+"""The GRU is no linear time-varying system, by its response to a constant and by its step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from dsf.claims.separation_response import hankel_determinant, response_sentence, step_sentence
+from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.core.family import Family
+from dsf.core.mechanism import State
+from dsf.core.opponents import AnyRecurrence
+from dsf.core.worlds import precision
+from dsf.mechanisms.rnn.gru import GRU
+from dsf.verdicts.separations.core import Separation, Side, below, drawn
+from dsf.verdicts.separations.traits import traits
+from dsf.verdicts.separations.words import BITS, Alphabet, alphabet, enclosures, floats
+
+SIZES = (1, 2, 3, 4, 5)
+
+
+def all_ones(family: Family) -> Alphabet:
+    """One state, one token x, all of whose entries and weights are 1."""
+    letters = alphabet(family, "x", n=1)
+    one = {k: np.full_like(v, Fraction(1)) for k, v in letters.letters["x"].items()}
+    constants = {k: np.full_like(v, Fraction(1)) for k, v in letters.constants.items()}
+    return replace(letters, letters={"x": one}, constants=constants)
+
+
+def response_determinant(letters: Alphabet, n: int) -> tuple[Any, int]:
+    """det of the (n+2) x (n+2) Hankel matrix of the response to the token x, and the bits used.
+
+    The ball excludes zero; its precision is doubled until it does (None after 10 000 bits).
+    """
+    bits = BITS
+    while bits <= 10000:
+        with precision(bits):
+            found = hankel_determinant(letters.outputs("x" * (2 * n + 3), enclosures)[:, 0])
+            if not found.contains(0):
+                return found, bits
+        bits *= 2
+    return None, bits
+
+
+@dataclass(frozen=True, eq=False)
+class ResponseOrder(Separation):
+    """The response of n states to a constant token obeys a linear recurrence of order n + 1."""
+
+    def has(self, side: Side) -> bool:
+        if isinstance(side, AnyRecurrence):
+            return side.current_token_only
+        return traits(side).affine and "pos" not in side.spec
+
+    def defect(self, family: Family, rng: np.random.Generator) -> float:
+        """The relative error of the best recurrence of order n + 1 for a drawn response."""
+        n = 2
+        y = drawn(family, "x", n, rng).outputs("x" * 24, floats)
+        order = n * (2 if any("_im" in k for k in family.spec) else 1) + 1
+        worst = 0.0
+        for column in y.T:
+            H = np.lib.stride_tricks.sliding_window_view(column, order + 1)
+            sigma = np.linalg.svd(H / max(np.abs(H).max(), 1e-300), compute_uv=False)
+            worst = max(worst, float(sigma[-1]))
+        return worst
+
+    def violated_by(self, side: Side) -> bool:
+        return isinstance(side, Family) and issubclass(side.cls, GRU)
+
+    def certificate(self, a: Side, b: Side) -> Certificate | None:
+        if not isinstance(b, Family) or not self.has(a) or not self.violated_by(b):
+            return None
+        sizes = [a.n] if isinstance(a, AnyRecurrence) else list(SIZES)
+        letters = all_ones(b)
+        found = [response_determinant(letters, n) for n in sizes]
+        if any(d is None for d, _ in found):
+            return None
+        return Certificate(
+            kind="separation/response",
+            claim=response_sentence(a, b, sizes),
+            scope=self.scope,
+            strength=Strength.ENCLOSED,
+            lower=below(found[-1][0]),
+            witnesses={
+                "has": repr(a),
+                "violates": repr(b),
+                "states": sizes,
+                "bits": [bits for _, bits in found],
+                **letters.witnesses(),
+            },
+            residuals={
+                f"determinant {n}": float(d) for n, (d, _) in zip(sizes, found, strict=True)
+            },
+            reference=self.reference,
+        )
+
+
+RESPONSE_ORDER = ResponseOrder(
+    name="order of the response",
+    theorem="With n states and coefficients from the current token only, the response y_t to a "
+    "constant token obeys a linear recurrence of order n + 1, so the (n+2) x (n+2) Hankel "
+    "determinant of y_0 .. y_{2n+2} is 0; for the GRU it is not, for any n.",
+    proof="h_t = A h_{t-1} + b and y_t = C h_t + d give y_t = c + C A^t e: the characteristic "
+    "polynomial of A times (x - 1) annihilates y. GRU with one state, all weights and the token "
+    "1: h -> f(h) maps [0, 1] into itself with 0 < f' < 1 there, so h_t tends to the fixed point "
+    "h* without reaching it and h_t = phi(m^t s) with s != 0, m = f'(h*), phi(m s) = f(phi(s)) "
+    "(Koenigs). A linear recurrence leaves finitely many exponentials m^{kt}, so phi would be a "
+    "polynomial and the equation hold for all real s; but f(h) -> 1 as h -> +oo and f(h) - h -> 0 "
+    "as h -> -oo, which no polynomial that is not constant allows. With coefficients that may "
+    "depend on the whole past every causal map is an LTV: the restriction to the current token is "
+    "needed.",
+    reference="dsf2026",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class AffineStep(Separation):
+    """One step from the states 0, 1/2 and 1 with the same token."""
+
+    def has(self, side: Side) -> bool:
+        if isinstance(side, AnyRecurrence):
+            return True
+        mech = side.bare()
+        return not mech._has("step") and not mech._has("rows")
+
+    def defect(self, family: Family, rng: np.random.Generator) -> float:
+        mech = family.bare()
+        tok = family.draw_tokens(rng, 3, n=2, p=2, d=2)
+        first, last = (tok.rows(i, j, mech.token_fields, mech.micro) for i, j in ((0, 2), (2, 3)))
+        start = mech.advance(first, State())[1]
+        shape = np.shape(start.S)
+        h0, h1 = rng.standard_normal((2, *shape))
+
+        def step(h: np.ndarray) -> np.ndarray:
+            return mech.advance(last, State(h, start.tail, start.t))[1].S
+
+        gap = step((h0 + h1) / 2) - (step(h0) + step(h1)) / 2
+        return float(np.max(np.abs(gap)) / np.max(np.abs([h0, h1])))
+
+    def violated_by(self, side: Side) -> bool:
+        return isinstance(side, Family) and issubclass(side.cls, GRU)
+
+    def certificate(self, a: Side, b: Side) -> Certificate | None:
+        if not isinstance(b, Family) or not self.has(a) or not self.violated_by(b):
+            return None
+        letters = all_ones(b)
+        with precision(BITS):
+            gap = below(midpoint_defect(letters))
+        return Certificate(
+            kind="separation/affine-step",
+            claim=step_sentence(a, b),
+            scope=self.scope,
+            strength=Strength.ENCLOSED,
+            lower=gap,
+            witnesses={"has": repr(a), "violates": repr(b), **letters.witnesses()},
+            reference=self.reference,
+        )
+
+
+def midpoint_defect(letters: Alphabet) -> Any:
+    """f(1/2) - (f(0) + f(1))/2 for the step f from a state to the next one at the token x."""
+    mech, tok = letters.family.bare(), letters.tokens("x", enclosures)
+
+    def step(h: Fraction) -> Any:
+        start = State(enclosures(np.array([[h]], dtype=object)))
+        return mech.advance(tok, start)[1].S[0, 0]
+
+    return step(Fraction(1, 2)) - (step(Fraction(0)) + step(Fraction(1))) / 2
+
+
+AFFINE_STEP = AffineStep(
+    name="affine step",
+    theorem="The step of a linear time-varying system is affine in its state: the midpoint of "
+    "two states goes to the midpoint of their images.",
+    proof="S -> A S + B x is affine, and stays so under an affine change of state. This "
+    "separates the state maps; for outputs see the order of the response.",
+    reference="dsf2026",
+    scope=Scope.RECURRENCE,
+)

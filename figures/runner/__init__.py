@@ -1,0 +1,1 @@
+"""The runner: builds figures, keeps results, writes the gallery."""

@@ -1,0 +1,62 @@
+"""Results of the long profile, computed once and kept with the sources.
+
+`python -m dsf.figures NAME --profile paper --keep` writes figures/<paper>/results/<name>.csv and
+.json.  Every later build of the figure reads the numbers from there, draws them and judges them
+again, beside its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from dsf.figures.runner.catalogue import Figure
+from dsf.figures.runner.files import read_record, sha256, write, write_record
+from dsf.figures.runner.table import Table
+
+PROFILE = "paper"
+
+
+def place(figure: Figure, suffix: str) -> Path:
+    """The kept file with this suffix."""
+    return figure.source.parent / "results" / f"{figure.source.stem}{suffix}"
+
+
+def keep(figure: Figure, folder: Path) -> None:
+    """Copy table and record of a finished run; ValueError if there is none of this profile."""
+    record = figure.record(folder)
+    if record is None or record["profile"] != PROFILE:
+        raise ValueError(f"{figure.name}: no intact run of profile {PROFILE!r} in {folder}")
+    csv = figure.file(folder, ".csv").read_bytes()
+    write(place(figure, ".csv"), csv)
+    left_out = ("files", "inches", "kept", "title", "paper", "differs")
+    content = {key: value for key, value in record.items() if key not in left_out}
+    write_record(place(figure, ".json"), {**content, "csv": sha256(csv)})
+
+
+def kept(figure: Figure) -> tuple[Table, dict[str, Any]] | None:
+    """The kept table and its record; None if nothing is kept, ValueError if it was altered."""
+    path = place(figure, ".json")
+    if not path.exists():
+        return None
+    record = read_record(path)
+    csv = place(figure, ".csv").read_bytes()
+    if record is None or record["csv"] != sha256(csv):
+        raise ValueError(
+            f"{path}: the record or its table was altered; compute it again with "
+            f"`python -m dsf.figures {figure.name} --profile {PROFILE} --keep`"
+        )
+    return Table.from_csv(csv.decode()), record
+
+
+def judged(found: tuple[Table, dict[str, Any]], module: ModuleType) -> dict[str, Any]:
+    """What other profiles say of a kept run; text and verdict are those of today's code."""
+    table, record = found
+    text, verdict = module.measured(table)
+    return {
+        "measured": text,
+        "verdict": verdict,
+        "parameters": record["parameters"],
+        "run": record["run"],
+    }

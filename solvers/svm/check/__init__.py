@@ -1,0 +1,1 @@
+"""The checkers of margin claims: numpy and balls alone, nothing of the solvers."""

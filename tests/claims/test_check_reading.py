@@ -1,0 +1,190 @@
+"""What checkers read: exactly the arrays an argument is about, or a refusal that says so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+
+import dsf
+from dsf.claims import CHECKERS, MALFORMED
+from dsf.claims.same import same_bits
+from dsf.claims.stability import sentence
+from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.core.errors import CertificateError
+from dsf.core.printing import at_least, at_most, exactly
+from dsf.core.transition import Diag
+from dsf.spectra.stability import stability
+from dsf.states.needed import hankel_gap, hankel_lower, realize
+from dsf.verdicts.separations import separate_instances
+
+
+def refused(c: Certificate, match: str | None = None) -> None:
+    with pytest.raises(CertificateError, match=match) as error:
+        c.check()
+    assert not str(error.value).startswith(MALFORMED)
+
+
+# ------------------------------------------------------------------- every kind
+@pytest.mark.parametrize("kind", CHECKERS)
+@pytest.mark.parametrize("value", [None, 3, "x", [], np.zeros((0, 2), dtype=complex)])
+def test_nonsense_is_a_certificate_error(kind, value):
+    """`check` answers True or CertificateError, whatever the witnesses are."""
+    names = (
+        "left right family edge case varying verdict margin A invariant has violates words letters "
+        "constants first second inputs parameters states keys bases determinants bits heads M U V "
+        "question relative asked radius plus minus query queries bound equality norm lam W K"
+    )
+    nonsense = dict.fromkeys(names.split(), value)
+    for witnesses in ({}, nonsense, {**nonsense, "has": "gla", "violates": "softmax"}):
+        for strength in Strength:
+            c = Certificate(kind, "", Scope.OPERATOR, strength, 0.0, 0.0, witnesses)
+            with pytest.raises(CertificateError):
+                c.check()
+
+
+def test_a_stumble_is_named_and_chained():
+    w = {"left": {"W": 1}, "right": [], "family": "gla"}
+    claim = "the two gla have the same parameters, bit by bit"
+    c = Certificate("same-instance", claim, Scope.INSTANCE, Strength.EXACT, witnesses=w)
+    with pytest.raises(CertificateError, match="not what is needed") as error:
+        c.check()
+    assert isinstance(error.value.__cause__, AttributeError)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", '{"kind": "x"}', '{"witnesses": 3}'])
+def test_json_that_is_no_certificate(text):
+    with pytest.raises(CertificateError):
+        Certificate.from_json(text)
+    good = hankel_lower(np.eye(9, k=-3), error=0.5).to_json()
+    with pytest.raises(CertificateError):
+        Certificate.from_json(good.replace('"witnesses": {', '"witnesses": [], "w": {'))
+
+
+# ------------------------------------------------------------------- state counts
+COUNTS = {
+    "states": realize(np.tril(np.exp(-np.arange(9.0)[:, None] / (1 + np.arange(9)))), error=0.1),
+    "relative": realize(np.tril(np.ones((8, 8))), states=1, relative=True),
+    "lower": hankel_lower(np.eye(9, k=-3), error=0.5),
+    "gap": hankel_gap(np.eye(9, k=-3), states=2),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_state_counts_read_float64_only(name):
+    c = getattr(COUNTS[name], "certificate", COUNTS[name])
+    assert c.check()
+    for key, value in c.witnesses.items():
+        others: list[object] = []
+        if isinstance(value, np.ndarray):
+            others = [value.astype(k) for k in ("f4", "g", "c16", "O")]
+            others += [value[None, None], np.ma.masked_array(value)]
+            others += [np.full_like(value, np.nan)] if value.size else []
+        elif isinstance(value, bool):
+            others = [int(value), str(value)]
+        elif isinstance(value, (int, float)):
+            others = [np.longdouble(value), str(value), np.nan, complex(value)]
+        for other in others:
+            refused(replace(c, witnesses={**c.witnesses, key: other}))
+
+
+def test_a_complex_difference_is_not_small():
+    """E = M - kernel = [1, i]: E E' without conjugation is 0, and any error would follow."""
+    c = realize(np.tril(np.ones((4, 4))), error=0.1).certificate
+    w = dict(c.witnesses)
+    w["M"] = w["M"] + 0j
+    w["M"][3, 0, :2, 0] += np.array([1.0, 1j])
+    refused(replace(c, witnesses=w), "float64")
+
+
+# ------------------------------------------------------------------- stability
+def verdict(parts, lower, upper, word, varying=False):
+    margin = [1.0 - upper, 1.0 - lower]
+    return Certificate(
+        "stability",
+        sentence(parts, varying, word, lower, upper),
+        Scope.INSTANCE,
+        Strength.EXACT if lower == upper else Strength.ENCLOSED,
+        lower,
+        upper,
+        {"varying": varying, "verdict": word, "margin": margin, **parts},
+    )
+
+
+FALSE = {
+    # the product is 1e200; its first two factors underflow
+    "an underflow on the way": {
+        "a": [np.array([[x, y]]) for x, y in ((1e-200, 0.5), (1e-200, 1), (1e300, 1), (1e300, 1))]
+    },
+    "an exponent that underflows on the way": {
+        "log_a": [
+            np.array([[x, y]])
+            for x, y in ((1e-200, np.log(0.5)), (1e-200, 1), (1e300, 1), (1e300, 1))
+        ]
+    },
+    "integers": {"a": [np.array([[2**53 + 1, 0]]), np.array([[2.0**-54]])]},
+    "extended precision": {"a": [np.array([[0.5]], dtype=np.longdouble)]},
+    "a rectangle": {"A": [np.array([[[0.5, 0.0], [0.0, 0.5], [9.0, 9.0]]])]},
+    "more columns of U than of W": {
+        "a": [np.full((1, 1), 0.5)], "U": [np.ones((1, 1, 1))], "W": [np.zeros((1, 1, 2))]
+    },
+    "a longer diagonal": {
+        "a": [np.array([[0.5, 7.0]])], "U": [np.zeros((1, 1, 1))], "W": [np.zeros((1, 1, 1))]
+    },
+    "a factor of minus infinity": {
+        "log_a": [np.array([[-np.inf]]), np.array([[-1.0]])],
+        "U": [np.full((1, 1, 1), 0.5)], "W": [np.ones((1, 1, 1))],
+    },
+    "no factor": {"a": []},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FALSE)
+def test_a_false_verdict_is_refused(name):
+    refused(verdict(FALSE[name], 0.5, 0.5, "stable"))
+
+
+def test_a_true_verdict_is_not():
+    assert verdict({"a": [np.array([[0.5]])]}, 0.5, 0.5, "stable").check()
+    s = stability(Diag(a=np.array([0.5, -0.25])))
+    assert Certificate.from_json(s.certificate.to_json()).check()
+
+
+# ------------------------------------------------------------------- instances
+def test_the_same_bits():
+    x = np.array([0.0, 1.0])
+    assert same_bits(x, x.copy()) and same_bits(np.array([np.nan]), np.array([np.nan]))
+    assert not same_bits(x, np.array([-0.0, 1.0])) and not same_bits(x, x.astype(np.float32))
+    assert not same_bits(x, x[None]) and not same_bits(np.array([1]), np.array([True]))
+
+
+def test_instances_are_read_as_float64():
+    c = separate_instances(*(dsf.gla.init(2, n=2, p=2, seed=k) for k in (1, 2)))
+    assert c.check()
+    u = c.witnesses["inputs"]
+    for other in (u.astype(np.longdouble), u.astype(complex), u.tolist(), np.full_like(u, np.nan)):
+        refused(replace(c, witnesses={**c.witnesses, "inputs": other}))
+
+
+# ------------------------------------------------------------------- print
+@given(st.floats(allow_nan=False, allow_infinity=False), st.integers(1, 18))
+def test_numbers_are_printed_outward(x, digits):
+    low, high = Decimal(at_least(x, digits)), Decimal(at_most(x, digits))
+    assert low <= Decimal(x) <= high
+    assert high - low <= abs(Decimal(x)) * Decimal(10) ** (1 - digits) * Decimal("1.01")
+    assert len(low.as_tuple().digits) <= max(digits, len(at_least(x, digits).strip("-0.")))
+    assert float(exactly(x)) == x
+
+
+def test_state_counts_are_printed_outward():
+    c = COUNTS["gap"]
+    assert Decimal(c.claim.split("at least ")[1].split(" ")[0]) <= Decimal(c.lower)
+    r = COUNTS["relative"]
+    text = r.certificate.claim
+    low, high = text.split("at least ")[1].split("; ")
+    assert Decimal(low.split(" ")[0]) <= Decimal(r.lower)
+    assert Decimal(high.split(" ")[0]) >= Decimal(r.upper)

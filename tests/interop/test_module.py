@@ -1,0 +1,88 @@
+"""One torch module for every mechanism: names, training, and the numbers back."""
+
+from __future__ import annotations
+
+import copy
+import io
+
+import numpy as np
+import pytest
+import torch
+
+import dsf
+from dsf.core.errors import UnknownNameError
+from dsf.interop.module import Module
+
+
+def test_parameters_are_the_fields():
+    mech = dsf.gla.init(d=3, n=2, p=2)
+    module = mech.to_torch()
+    assert dict(module.named_parameters()).keys() == mech.parameters().keys()
+    assert all(np.array_equal(getattr(module.mech, k), v) for k, v in mech.parameters().items())
+    assert "GLA(" in repr(module)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("family", [dsf.gla, dsf.deltanet, dsf.softmax, dsf.lru, dsf.gru])
+def test_it_trains(family):
+    """Gradient descent on the parameters of one instance towards the outputs of another."""
+    torch.manual_seed(0)
+    u = torch.as_tensor(np.random.default_rng(0).standard_normal((8, 3)))
+    target = torch.as_tensor(family.init(d=3, n=2, p=3, seed=1)(u.numpy()))
+    module = family.init(d=3, n=2, p=3, seed=2).to_torch()
+    before = module.mech
+    optimiser = torch.optim.Adam(module.parameters(), lr=0.03)
+    losses = []
+    for _ in range(40):
+        optimiser.zero_grad()
+        loss = ((module(u) - target) ** 2).mean()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 2
+    after = module.mech
+    assert isinstance(after, type(before))
+    moved = [not np.array_equal(v, getattr(after, k)) for k, v in before.parameters().items()]
+    assert all(moved)
+    # the numbers that come back compute what the module computes
+    assert np.allclose(after(u.numpy()), module(u).detach().numpy(), rtol=1e-12, atol=1e-13)
+
+
+def test_the_mechanism_is_not_changed_by_training():
+    mech = dsf.gla.init(d=2)
+    kept = mech.Wq.copy()
+    module = mech.to_torch()
+    with torch.no_grad():
+        module.Wq += 1
+    assert np.array_equal(mech.Wq, kept)
+    assert np.array_equal(module.mech.Wq, kept + 1)
+
+
+def test_fixed_parameters_are_buffers():
+    module = Module(dsf.retnet.init(d=2), fixed=["gamma", "theta"])
+    assert {k for k, _ in module.named_buffers()} == {"gamma", "theta"}
+    module(torch.ones(3, 2, dtype=torch.float64)).sum().backward()
+    assert module.gamma.grad is None
+    with pytest.raises(UnknownNameError, match="no parameter Wx"):
+        Module(dsf.retnet.init(d=2), fixed=["Wx"])
+
+
+def test_dtype_state_dict_copy_and_pickle():
+    module = dsf.deltanet.init(d=2, n=2, p=2).to_torch()
+    u = torch.ones(3, 2)
+    single = copy.deepcopy(module).float()
+    assert single(u).dtype == torch.float32
+    other = dsf.deltanet.init(d=2, n=2, p=2, seed=5).to_torch()
+    other.load_state_dict(module.state_dict())
+    buffer = io.BytesIO()
+    torch.save(module, buffer)
+    buffer.seek(0)
+    loaded = torch.load(buffer, weights_only=False)
+    for copied in (other, loaded):
+        assert torch.equal(copied(u.double()), module(u.double()))
+
+
+def test_streaming():
+    module, u = dsf.mamba3.init(d=2, n=2).to_torch(), torch.ones(5, 2, dtype=torch.float64)
+    head, state = module.run(u[:2])
+    assert torch.allclose(torch.cat([head, module.run(u[2:], state)[0]]), module(u), rtol=1e-13)

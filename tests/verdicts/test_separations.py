@@ -1,0 +1,352 @@
+"""Separations: who has an invariant has it, who violates it does, and nothing can be forged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dsf
+from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.core.errors import CertificateError, ShapeError, UnknownNameError
+from dsf.core.family import REGISTRY, Family, family
+from dsf.relations import NESTINGS
+from dsf.verdicts.separations import SEPARATIONS, separate, separate_instances
+from dsf.verdicts.separations.traits import traits
+
+
+def families() -> list[Family]:
+    import dsf.mechanisms
+
+    return [
+        *REGISTRY.values(),
+        dsf.retnet(rotation=True),
+        dsf.retnet(rotation="qk"),
+        dsf.deltanet(reach=2),
+        dsf.deltanet(unit_keys=False),
+        dsf.gated_deltanet(reach=2),
+        dsf.deltaproduct(steps=3, reach=1),
+        dsf.linear_attn(phi="exp"),
+        dsf.s4d(discretisation="bilinear"),
+        dsf.mamba(discretisation="zoh", skip=True),
+        dsf.mamba2(skip=True),
+        dsf.mamba3(skip=True),
+        dsf.window_softmax(width=2),
+        dsf.rwkv6(read="after"),
+        dsf.qlstm(reversed=True),
+    ]
+
+
+FAMILIES = families()
+
+# invariant -> the families that are asked to violate it
+VIOLATORS = {
+    "order-blind": "retnet retnet(rotation=True) s4d lru mamba mamba2 gla deltanet gated_deltanet "
+    "deltaproduct rwkv6 mlstm mamba3 qlstm rglru gru window_softmax",
+    "finite state": "softmax",
+    "sign changes": "retnet(rotation=True) s4d lru mamba3 deltanet(reach=2) deltaproduct",
+    "commuting transitions": "deltanet gated_deltanet deltaproduct mlstm mamba3 gru",
+    "additive in the tokens": "softmax linear_attn retnet mamba gla deltanet gru rglru",
+    "constants to constants": "linear_attn normalised_attn retnet s4d lru mamba gla deltanet gru",
+    "one exponential in the response": "gla mamba rwkv6 s4d lru deltaproduct gru "
+    "retnet(rotation=True)",
+    "one exponential in the memory": "gla mamba gated_deltanet deltaproduct softmax gru",
+    "finite window": "softmax linear_attn retnet gla deltanet lru gru",
+    "invertible transitions": "window_softmax",
+    "forgetting": "linear_attn normalised_attn deltanet deltaproduct",
+    "settling": "linear_attn normalised_attn",
+    "order of the response": "gru",
+    "superposition": "softmax linear_attn mamba gla gru rglru",
+    "channels apart": "lru mamba softmax gla",
+    "affine step": "gru",
+}
+
+# the pairs of the comparison table, and the first proof that is expected for them
+TABLE = [
+    ("linear_attn", "retnet", "order-blind", "retnet"),
+    ("gla", "retnet(rotation=True)", "sign-changes", "retnet(rotation=True)"),
+    ("gla", "deltanet", "commuting transitions", "deltanet"),
+    ("s4d", "lru", "channels apart", "lru"),
+    ("s4d(discretisation=bilinear)", "lru", "channels apart", "lru"),
+    ("gla", "softmax", "rank", "softmax"),
+]
+
+
+def find(name: str):
+    return next(s for s in SEPARATIONS if s.name == name)
+
+
+def label(c: Certificate) -> str:
+    return c.witnesses.get("invariant", c.kind.partition("/")[2])
+
+
+def test_every_separation_is_asked_to_be_violated():
+    assert {s.name for s in SEPARATIONS} == set(VIOLATORS)
+
+
+# ------------------------------------------------------------------ who has it
+@pytest.mark.parametrize("separation", SEPARATIONS, ids=lambda s: s.name)
+@settings(max_examples=60)
+@given(data=st.data(), seed=st.integers(0, 2**31))
+def test_members_of_families_that_claim_an_invariant_have_it(separation, data, seed):
+    members = [f for f in FAMILIES if separation.has(f)]
+    chosen = data.draw(st.sampled_from(members))
+    assert separation.defect(chosen, np.random.default_rng(seed)) < 1e-9
+
+
+@pytest.mark.parametrize("separation", SEPARATIONS, ids=lambda s: s.name)
+def test_theorem_and_proof_are_told(separation):
+    assert separation.theorem.endswith(".") and 60 < len(separation.proof) < 1200
+    assert separation.name in repr(separation)
+
+
+@pytest.mark.parametrize(
+    ("name", "violator"), [(k, f) for k, v in VIOLATORS.items() for f in v.split()]
+)
+def test_violators_violate(name, violator):
+    separation = find(name)
+    assert not separation.has(family(violator))
+    assert separation.violated_by(family(violator))
+
+
+def test_traits_of_a_few_families():
+    assert traits(dsf.gla).positive and traits(dsf.gla).forgets and not traits(dsf.gla).scalar
+    assert not traits(dsf.retnet(rotation=True)).scalar  # one complex number is two real states
+    assert traits(dsf.lru).constant and not traits(dsf.rglru).constant
+    assert traits(dsf.deltanet).lossless and not traits(dsf.gated_deltanet).lossless
+    assert not traits(dsf.mlstm).affine and not traits(dsf.gru).affine
+
+
+# ------------------------------------------------------------------ certificates
+@pytest.mark.parametrize(("a", "b", "first", "violates"), TABLE)
+def test_the_comparison_table(a, b, first, violates):
+    found = separate(a, b)
+    assert label(found[0]) == first and found[0].witnesses["violates"] == violates
+    assert all(c.check() for c in found)
+    assert all(Certificate.from_json(c.to_json()).check() for c in found)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 9])
+def test_softmax_against_any_recurrence(n):
+    (c,) = separate(dsf.softmax, dsf.recurrence(n))
+    assert c.check() and c.lower == n + 1 and f"any recurrence with {n} state" in c.claim
+    assert f"{2 * n + 2} tokens" in c.claim and c.strength is Strength.EXACT
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7])
+def test_gru_against_any_current_token_system(n):
+    found = separate(dsf.gru, dsf.recurrence(n, current_token_only=True))
+    assert {c.kind for c in found} == {"separation/response", "separation/affine-step"}
+    assert all(c.check() for c in found) and f"{2 * n + 3} tokens" in found[0].claim
+    only_step = separate(dsf.gru, dsf.recurrence(n))  # the past may tell the time: no response
+    assert [c.kind for c in only_step] == ["separation/affine-step"]
+
+
+def test_a_family_is_not_separated_from_itself():
+    for f in FAMILIES:
+        assert separate(f, f) == ()
+
+
+def test_no_separation_contradicts_a_proved_nesting():
+    for edge in NESTINGS:
+        if edge.only:
+            continue  # holds for some sizes only
+        for s in SEPARATIONS:
+            contradiction = s.certificate(edge.general, edge.special)
+            open_end = edge.limit is not None and not s.closed
+            assert contradiction is None or open_end, (s.name, edge)
+
+
+def test_limits_are_shown_to_be_limits():
+    for a, b in (("retnet", "linear_attn"), ("gla", "linear_attn"), ("gated_deltanet", "deltanet")):
+        stays = [c for c in separate(a, b) if c.kind == "separation/stays"]
+        assert [c.witnesses["violates"] for c in stays] == [b] and stays[0].check()
+
+
+def test_unknown_names_and_sizes():
+    with pytest.raises(UnknownNameError):
+        separate("gla", "glass")
+    with pytest.raises(ShapeError, match="at least 1"):
+        dsf.recurrence(0)
+    assert repr(dsf.recurrence(1)) == "any recurrence with 1 state"
+
+
+# --------------------------------------------------------------------- tampering
+def one_of_each_kind() -> dict[str, Certificate]:
+    from dsf.verdicts.separations import one_state_gap, recall_gap
+
+    pairs = [
+        ("linear_attn", "retnet"), ("gla", "deltanet"), ("gla", "retnet(rotation=True)"),
+        ("gla", "softmax"), ("gla", "linear_attn"), ("gla", "window_softmax"), ("s4d", "lru"),
+        ("gla", "gru"), ("softmax", dsf.recurrence(2)),
+        ("gru", dsf.recurrence(2, current_token_only=True)),
+    ]  # fmt: skip
+    found = {c.kind + " " + c.claim[:40]: c for a, b in pairs for c in separate(a, b)}
+    extra = [recall_gap(4), one_state_gap(2)]
+    a, b = dsf.gla.init(2, n=1, p=2, seed=0), dsf.retnet.init(2, n=1, p=2, seed=0)
+    extra.append(separate_instances(a, b))
+    return found | {c.kind: c for c in extra}
+
+
+CERTIFICATES = one_of_each_kind()
+
+
+def test_every_kind_is_tampered_with():
+    from dsf.claims import CHECKERS
+
+    kinds = {k for k in CHECKERS if k.startswith("separation/")}
+    assert {c.kind for c in CERTIFICATES.values()} == kinds
+
+
+def refused(c: Certificate) -> None:
+    with pytest.raises(CertificateError):
+        c.check()
+
+
+@pytest.mark.parametrize("c", CERTIFICATES.values(), ids=CERTIFICATES)
+def test_tampering_is_noticed(c):
+    assert c.check()
+    w = dict(c.witnesses)
+    refused(replace(c, lower=c.lower * 1.001))
+    refused(replace(c, lower=c.lower * 0.999))
+    refused(replace(c, lower=None))
+    refused(replace(c, upper=c.lower))
+    refused(replace(c, claim=c.claim + " at all"))
+    others = [s for s in Strength if s is not c.strength]
+    refused(replace(c, strength=others[0]))
+    refused(replace(c, scope=Scope.INSTANCE if c.scope is not Scope.INSTANCE else Scope.OPERATOR))
+    for name in w:
+        refused(replace(c, witnesses={k: x for k, x in w.items() if k != name}))
+    if "has" in w:
+        refused(replace(c, witnesses={**w, "has": w["violates"], "violates": w["has"]}))
+    if "words" in w:
+        refused(replace(c, witnesses={**w, "words": [x + x[-1] for x in w["words"]]}))
+    if "invariant" in w:
+        refused(replace(c, witnesses={**w, "invariant": "order"}))
+
+
+def moved(letters: dict, by: Fraction) -> list[dict]:
+    """Every way to move one entry of one letter."""
+    out = []
+    for c, letter in letters.items():
+        for name, x in letter.items():
+            for index in np.ndindex(x.shape):
+                y = x.copy()
+                y[index] = str(Fraction(str(x[index])) + by)
+                out.append({**letters, c: {**letter, name: y}})
+    return out
+
+
+WORDS = [c for c in CERTIFICATES.values() if "letters" in c.witnesses]
+
+
+@pytest.mark.parametrize("c", WORDS, ids=lambda c: f"{label(c)} {c.witnesses['violates']}")
+def test_moved_letters_are_noticed(c):
+    """Entries that an expression does not see may move; those that it sees may not.
+
+    A number of sign changes stays the same under small moves, and is proved again.
+    """
+    letters = dict(c.witnesses["letters"])
+    outcomes = []
+    for candidate in moved(letters, Fraction(1, 1000)):
+        try:
+            outcomes.append(replace(c, witnesses={**c.witnesses, "letters": candidate}).check())
+        except CertificateError:
+            outcomes.append(False)
+    assert all(outcomes) if c.kind == "separation/sign-changes" else not all(outcomes)
+
+
+@pytest.mark.parametrize("c", WORDS, ids=lambda c: f"{label(c)} {c.witnesses['violates']}")
+def test_letters_outside_of_their_domain_are_refused(c):
+    spec, letters = family(c.witnesses["violates"]).spec, c.witnesses["letters"]
+    for c_name, letter in letters.items():
+        for name, x in letter.items():
+            bad = {"real": None, "> 0": "-7", "< 0": "7"}.get(spec[name].domain, "7")
+            if bad is not None:
+                worse = {**letter, name: np.full_like(x, bad)}
+                refused(
+                    replace(c, witnesses={**c.witnesses, "letters": {**letters, c_name: worse}})
+                )
+            refused(replace(c, witnesses={**c.witnesses, "letters": {**letters, c_name: {}}}))
+            short = {**letter, name: x[..., :0]}
+            refused(replace(c, witnesses={**c.witnesses, "letters": {**letters, c_name: short}}))
+
+
+FORGED = [
+    # (has, violates, kind or invariant, ascribed to): true of `has`, false of `ascribed to`
+    ("gla", "deltanet", "commuting transitions", "gated_deltanet"),
+    ("gla", "linear_attn", "stays", "deltanet"),
+    ("gla", "linear_attn", "stays", "deltaproduct"),
+    ("gla", "linear_attn", "grows", "normalised_attn"),
+    ("deltanet", "linear_attn", "grows", "deltanet(unit_keys=False)"),
+    ("linear_attn", "window_softmax(width=2)", "window", "deltanet(reach=2)"),
+    ("linear_attn", "window_softmax(width=2)", "window", "s4d(discretisation=bilinear)"),
+    ("gla", "retnet(rotation=True)", "sign-changes", "deltanet(reach=2)"),
+    ("gla", "retnet(rotation=True)", "sign-changes", "lru"),
+    ("gla", "softmax", "rank", "softmax"),
+    ("gla", "gru", "response", "gru"),
+    ("gla", "gru", "affine-step", "gru"),
+    ("s4d", "mamba", "channels apart", "lru"),
+    ("s4d", "mamba", "superposition", "rglru"),
+]
+
+
+@pytest.mark.parametrize(("has", "violates", "name", "ascribed"), FORGED)
+def test_an_invariant_ascribed_to_a_family_without_it_is_refused(has, violates, name, ascribed):
+    """Also where a random member has it, and only an exceptional token does not."""
+    found = [s.certificate(family(has), family(violates)) for s in SEPARATIONS]
+    c = next(c for c in found if c is not None and label(c) == name)
+    assert c.check()
+    wrong = repr(family(ascribed))
+    claim = c.claim.replace(f" {has}", f" {wrong}").replace(f"{has} ", f"{wrong} ")
+    refused(replace(c, witnesses={**c.witnesses, "has": wrong}, claim=claim))
+
+
+# --------------------------------------------------------------------- instances
+def test_instances_of_the_same_numbers_are_not_separated():
+    a, b = (dsf.gla.init(3, n=2, p=2, seed=4) for _ in range(2))
+    assert separate_instances(a, b) is None
+
+
+@pytest.mark.parametrize("f", FAMILIES, ids=repr)
+@pytest.mark.filterwarnings("ignore::dsf.core.errors.NotContractive")
+def test_two_draws_of_a_family_differ(f):
+    c = separate_instances(f.init(2, n=2, p=2, seed=1), f.init(2, n=2, p=2, seed=2))
+    assert c is not None and c.lower > 0 and c.check()
+    assert Certificate.from_json(c.to_json()).check()
+
+
+def test_instances_on_a_given_input():
+    rng = np.random.default_rng(0)
+    a, b = dsf.gla.init(3, n=2, p=2), dsf.mamba2.init(3, n=2, p=2)
+    u = rng.standard_normal((4, 3))
+    c = separate_instances(a, b, u)
+    assert np.array_equal(c.witnesses["inputs"], u) and c.check()
+    gap = np.abs(a(u) - b(u)).max()
+    assert c.lower <= gap * (1 + 1e-12) and c.lower > gap * (1 - 1e-9)
+    w = {**c.witnesses, "inputs": u + 1e-3}
+    refused(replace(c, witnesses=w))
+    w = {**c.witnesses, "first parameters": {**a.parameters(), "Wq": a.Wq * 1.001}}
+    refused(replace(c, witnesses=w))
+    assert separate_instances(a, a, u) is None
+
+
+def test_instances_of_other_widths_are_refused():
+    a = dsf.gla.init(3, n=2, p=2)
+    with pytest.raises(ShapeError, match="width d = 3 and 4"):
+        separate_instances(a, dsf.gla.init(4, n=2, p=2))
+    with pytest.raises(ShapeError, match="shapes"):
+        separate_instances(a, dsf.gla.init(3, n=2, p=3))
+
+
+def test_unregistered_instances_are_refused():
+    class Other(type(dsf.gla.init(2))):
+        pass
+
+    other = Other(**dsf.gla.init(2).parameters())
+    with pytest.raises(UnknownNameError, match="register"):
+        separate_instances(other, dsf.gla.init(2))

@@ -1,0 +1,1 @@
+"""Theorems about attention as a max-margin problem."""

@@ -1,0 +1,1 @@
+"""Theorems about how attention trains, and about changed heads."""
