@@ -15,7 +15,8 @@ import numpy as np
 from dsf.claims.identities import BITS, SMALL, ball, rational, size_of
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import CertificateError
-from dsf.core.tokens import Field, Tokens
+from dsf.core.fields import GATE, NEGATIVE, POSITIVE, REAL, UNIT
+from dsf.core.tokens import Tokens
 
 L, N = 3, 2
 
@@ -56,10 +57,10 @@ def _same_case(c: Certificate) -> Any:
 
 def _coupled(left: Any, right: Any, rng: np.random.Generator) -> None:
     """dt = 1/eta and eta_{i-1} = eta_i e^{a/eta_i}, against each of them broken."""
-    free = {x: rational(Field(()), (L, N), rng) for x in ("q", "k")}
-    free["v"] = rational(Field(()), (L, 1), rng)
-    a = rational(Field((), "< 0"), (1, 1), rng)
-    chain = [5 + rational(Field((), "> 0"), (1,), rng)[0]]  # backwards the normaliser shrinks fast
+    free = {x: rational(REAL, (L, N), rng) for x in ("q", "k")}
+    free["v"] = rational(REAL, (L, 1), rng)
+    a = rational(NEGATIVE, (1, 1), rng)
+    chain = [5 + rational(POSITIVE, (1,), rng)[0]]  # backwards the normaliser shrinks fast
     for _ in range(L - 1):
         chain.insert(0, chain[0] * (a[0, 0] / chain[0]).exp())
     eta = np.array(chain, dtype=object)[:, None]
@@ -102,14 +103,14 @@ def _one_hot(left: Any, right: Any, rng: np.random.Generator) -> None:
         dtype=object,
     )  # fmt: skip
     tok = Tokens(
-        q=rational(Field(()), (L, N), rng),
+        q=rational(REAL, (L, N), rng),
         k=k,
-        v=rational(Field(()), (L, 1), rng),
-        beta=rational(Field((), "in (0, 1)"), (L, 1), rng),
+        v=rational(REAL, (L, 1), rng),
+        beta=rational(GATE, (L, 1), rng),
     )
     decay = one
     if "log_a" in right.spec:
-        tok = tok.replace(log_a=rational(Field((), "< 0"), (L, 1), rng))
+        tok = tok.replace(log_a=rational(NEGATIVE, (L, 1), rng))
         decay = np.frompyfunc(lambda e: e.exp(), 1, 1)(tok.log_a)
     gate = np.frompyfunc(lambda e: e.log(), 1, 1)(decay * (1 - tok.beta * k * k))
     image = Tokens(q=tok.q, k=tok.beta * k, v=tok.v, log_a=gate)
@@ -121,7 +122,7 @@ def _one_hot(left: Any, right: Any, rng: np.random.Generator) -> None:
     _differ(left.bare().system(weaker)[0].kernel() - theirs.kernel(), "alpha")
     # one entry of the operator that is zero for every diagonal gate: e_0 read after e_1 was written
     mixed = k.copy()
-    mixed[0], mixed[1] = [zero, one], rational(Field((), "unit"), (1, N), rng)[0]
+    mixed[0], mixed[1] = [zero, one], rational(UNIT, (1, N), rng)[0]
     q = tok.q.copy()
     q[1] = [one, zero]
     entry = right.bare().system(tok.replace(k=mixed, q=q))[0].kernel()[1, 0]

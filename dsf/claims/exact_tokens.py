@@ -11,9 +11,10 @@ import numpy as np
 
 from dsf.core.errors import CertificateError, UnknownNameError
 from dsf.core.family import Family, family
+from dsf.core.fields import Field
 from dsf.core.mechanism import State
 from dsf.core.opponents import AnyRecurrence
-from dsf.core.tokens import Field, Tokens
+from dsf.core.tokens import Tokens
 
 Letter = dict[str, np.ndarray]
 
@@ -87,17 +88,7 @@ def _fit(name: str, field: Field, x: np.ndarray, sizes: dict[str, int]) -> None:
             expected = sizes.setdefault(letter, size * int(divisor or 1))
             require(size * int(divisor or 1) == expected, f"field {name} has shape {x.shape}")
     for row in x.reshape(-1, x.shape[-1]):
-        require(_inside(field.domain, row), f"field {name} leaves its domain {field.domain}")
-
-
-def _inside(domain: str, row: np.ndarray) -> bool:
-    if domain == "unit":
-        return sum(e * e for e in row) == 1
-    bounds = {
-        "< 0": (None, 0), "> 0": (0, None), "in (0, 1)": (0, 1), "in (0, 2)": (0, 2)
-    }  # fmt: skip
-    low, high = bounds.get(domain, (None, None))
-    return all((low is None or e > low) and (high is None or e < high) for e in row)
+        require(field.domain.holds(row), f"field {name} leaves its domain {field.domain}")
 
 
 # ------------------------------------------------------------------- drawing
@@ -108,28 +99,12 @@ def draw_letters(
     spec = {k: f for k, f in family.spec.items() if k != "pos"}
     sizes = {"n": n, "p": 2, "d": 2, "s": family.bare().micro}
     letters = {
-        c: {k: _draw(f, f.shape(sizes, 1), rng) for k, f in spec.items() if f.per_token}
+        c: {k: f.domain.rational(rng, f.shape(sizes)) for k, f in spec.items() if f.per_token}
         for c in names
     }
     return letters, {
-        k: _draw(f, f.shape(sizes, 1), rng) for k, f in spec.items() if not f.per_token
+        k: f.domain.rational(rng, f.shape(sizes)) for k, f in spec.items() if not f.per_token
     }
-
-
-def _draw(field: Field, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    low, high = {"< 0": (-16, 0), "> 0": (1, 17), "in (0, 1)": (1, 8), "in (0, 2)": (1, 16)}.get(
-        field.domain, (-16, 17)
-    )
-    x = np.asarray(
-        np.frompyfunc(lambda k: Fraction(int(k), 8), 1, 1)(rng.integers(low, high, shape)), object
-    )
-    if field.domain != "unit":
-        return x
-    for index in np.ndindex(shape[:-1]):
-        t = x[index][1:]
-        square = sum((e * e for e in t), Fraction(0))
-        x[index] = [(1 - square) / (1 + square), *(2 * e / (1 + square) for e in t)]
-    return x
 
 
 def even_state(family: Family) -> bool:

@@ -13,12 +13,14 @@ import numpy as np
 
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import CertificateError
+from dsf.core.fields import REAL, Domain, Field
 from dsf.core.mechanism import State
-from dsf.core.tokens import Field, Tokens
+from dsf.core.tokens import Tokens
 
 BITS = 300
 SMALL = 2.0**-200  # what remains of a difference that is exactly zero
 DRAWS = 3
+PARTS = 700  # of the unit, in random rational numbers
 STEPS = (10, 20, 40, 80)  # a limit edge is evaluated 2^-10, ..., 2^-80 away from its end
 
 
@@ -122,18 +124,11 @@ def _inside(edge: Any, tok: Tokens) -> None:
             continue
         rows = np.asarray(getattr(tok, name), dtype=object)
         flat = [_as_ball(e) for e in rows.flat]
-        top = int(field.domain[-2]) if field.domain.startswith("in") else None
-        if field.domain == "< 0":
-            good = all(e < 0 for e in flat)
-        elif field.domain == "> 0":
-            good = all(e > 0 for e in flat)
-        elif top is not None:
-            good = all(e > 0 and e < top for e in flat)
-        elif field.domain == "unit":
+        if field.domain.unit:
             norms = [sum(e * e for e in r) - 1 for r in rows.reshape(-1, rows.shape[-1])]
             good = all(float(abs(_as_ball(e)).upper()) < SMALL for e in norms)
         else:
-            good = all(e.is_finite() for e in flat)
+            good = all(e.is_finite() for e in flat) and field.domain.holds(flat)
         _require(good, f"{edge.name}: token {name} leaves its domain {field.domain}")
 
 
@@ -171,33 +166,18 @@ def _draw(
         if name == "pos":
             out[name] = np.array([[ball((position, 1))]], dtype=object)
         elif field.per_token:
-            out[name] = rational(field, field.shape(sizes), rng)
+            out[name] = rational(field.domain, field.shape(sizes), rng)
         else:
             if name not in constants:
-                constants[name] = rational(field, field.shape(sizes), rng)
+                constants[name] = rational(field.domain, field.shape(sizes), rng)
             out[name] = constants[name]
     return Tokens(**out)
 
 
-def rational(field: Field, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Random rational numbers in a domain; unit vectors by stereographic projection."""
-    a = rng.integers(1, 1000, shape)
-    if field.domain == "< 0":
-        return _array([(-int(i), 700) for i in a.flat], shape)
-    if field.domain == "> 0":
-        return _array([(int(i), 700) for i in a.flat], shape)
-    if field.domain.startswith("in"):
-        return _array([(int(field.domain[-2]) * int(i), 1000) for i in a.flat], shape)
-    signed = rng.integers(-999, 1000, shape)
-    if field.domain != "unit":
-        return _array([(int(i), 601) for i in signed.flat], shape)
-    out = np.empty(shape, dtype=object)
-    for i in np.ndindex(*shape[:-1]):
-        t = [int(e) for e in signed[i][:-1]]
-        total = sum(e * e for e in t)
-        size = total + 500**2
-        out[i] = [*[ball((2 * 500 * e, size)) for e in t], ball((total - 500**2, size))]
-    return out
+def rational(domain: Domain, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Random rational numbers in a domain, as exact balls."""
+    exact = np.frompyfunc(lambda e: ball((e.numerator, e.denominator)), 1, 1)
+    return np.asarray(exact(domain.rational(rng, shape, PARTS)), dtype=object)
 
 
 def _state(family: Any, sizes: dict[str, int], rng: np.random.Generator) -> np.ndarray:
@@ -206,17 +186,11 @@ def _state(family: Any, sizes: dict[str, int], rng: np.random.Generator) -> np.n
 
     draw = family.draw_tokens(np.random.default_rng(0), **sizes)
     like = family.bare().advance(draw, State())[1].S
-    parts = [rational(Field(()), like.shape, rng) for _ in range(2)]
+    parts = [rational(REAL, like.shape, rng) for _ in range(2)]
     if like.dtype.kind != "c":
         return parts[0]
     make = np.frompyfunc(flint.acb, 2, 1)
     return np.asarray(make(*parts), dtype=object)
-
-
-def _array(pairs: list[tuple[int, int]], shape: tuple[int, ...]) -> np.ndarray:
-    out = np.empty(len(pairs), dtype=object)
-    out[:] = [ball(x) for x in pairs]
-    return out.reshape(shape)
 
 
 def ball(x: tuple[int, int]) -> Any:

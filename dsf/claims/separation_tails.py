@@ -206,7 +206,7 @@ def _positive(f: Family) -> None:
 
 def _unit_deltas(f: Family) -> bool:
     """Delta steps with unit keys: the state stays in the span of the keys of a repeated token."""
-    return {"k", "beta"} <= set(f.spec) and f.spec["k"].domain == "unit"
+    return {"k", "beta"} <= set(f.spec) and f.spec["k"].domain.unit
 
 
 def _samples(has: Family, lags: int) -> list[tuple[int, np.ndarray]]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from dsf.claims.exact_tokens import Letter, ball, draw_letters, even_state
 from dsf.core.family import Family
+from dsf.core.fields import GATE, NEGATIVE, POSITIVE, REAL, Domain
 from dsf.core.mechanism import State
 from dsf.core.tokens import Tokens
 
@@ -22,18 +23,18 @@ SMALL = [Fraction(1, 64), Fraction(1, 32), Fraction(1, 16)]
 EIGHTHS = [Fraction(k, 8) for k in range(1, 17)]
 # Cuts of a domain into pieces: short, and no longer than their distance to an open end, so that
 # balls keep the sign of what is computed from them.
-CUTS: dict[str, list[Fraction]] = {
-    "in (0, 1)": [*SMALL, *EIGHTHS[:7], *(1 - x for x in reversed(SMALL))],
-    "in (0, 2)": [*SMALL, *EIGHTHS[:15], *(2 - x for x in reversed(SMALL))],
-    "> 0": [*SMALL, *EIGHTHS],
-    "< 0": [-x for x in reversed([*SMALL, *EIGHTHS])],
+CUTS: dict[Domain, list[Fraction]] = {
+    GATE: [*SMALL, *EIGHTHS[:7], *(1 - x for x in reversed(SMALL))],
+    Domain(0, 2): [*SMALL, *EIGHTHS[:15], *(2 - x for x in reversed(SMALL))],
+    POSITIVE: [*SMALL, *EIGHTHS],
+    NEGATIVE: [-x for x in reversed([*SMALL, *EIGHTHS])],
 }
 POINTS = {
-    "in (0, 1)": (2, 4, 6),
-    "in (0, 2)": (4, 8, 12),
-    "> 0": (4, 8, 16),
-    "< 0": (-4, -8, -16),
-    "real": (-2, -1, 1, 2),
+    GATE: (2, 4, 6),
+    Domain(0, 2): (4, 8, 12),
+    POSITIVE: (4, 8, 16),
+    NEGATIVE: (-4, -8, -16),
+    REAL: (-2, -1, 1, 2),
 }  # fmt: skip  (eighths)
 
 Balls = dict[str, np.ndarray]
@@ -81,8 +82,8 @@ def drawn(f: Family, n: int, seed: int) -> list[Matrix]:
 def over_domains(f: Family) -> Iterator[list[Matrix]]:
     """Transitions at the smallest size, with one gate after the other in each piece of its domain.
 
-    A gate is a field with a domain other than "real" and "unit".  All other fields are exact
-    points, drawn anew DRAWS times, and values are 0.
+    A gate is a field whose domain is neither the real line nor unit vectors.  All other fields are
+    exact points, drawn anew DRAWS times, and values are 0.
     """
     rng = np.random.default_rng(4000)
     gates = [k for k, field in f.spec.items() if field.domain in CUTS]
@@ -105,7 +106,7 @@ def _moved(group: Balls, gate: str, piece: Any) -> Balls:
     return {k: np.full_like(x, piece) if k == gate else x for k, x in group.items()}
 
 
-def _point(name: str, x: np.ndarray, domain: str, rng: np.random.Generator) -> np.ndarray:
+def _point(name: str, x: np.ndarray, domain: Domain, rng: np.random.Generator) -> np.ndarray:
     """Exact balls: values 0, unit vectors as drawn, everything else from POINTS."""
     if name in ("v", "u"):
         return ball(np.full(x.shape, Fraction(0), dtype=object))

@@ -20,6 +20,7 @@ import numpy as np
 
 from dsf.core import ops
 from dsf.core.errors import DTypeError, NonFiniteError, OverflowingScanError, ShapeError
+from dsf.core.fields import NEGATIVE
 from dsf.core.ops import Array
 from dsf.core.tokens import Tokens
 
@@ -200,7 +201,7 @@ def _refuse_overflow(mech: Any, u: Array, tok: Tokens) -> None:
         field, found = mech.token_fields[name], _finite(x)
         if found.all():
             continue
-        if field.domain == "< 0":
+        if field.domain == NEGATIVE:
             found = found | (_numpy(x) == -np.inf)
         bad = ~_rows(found)
         if not field.per_token:

@@ -12,8 +12,9 @@ import numpy as np
 
 from dsf.core import printing
 from dsf.core.errors import DomainError, ShapeError, UnknownNameError
+from dsf.core.fields import Field
 from dsf.core.mechanism import Facts, Mechanism
-from dsf.core.tokens import Field, Tokens, sample
+from dsf.core.tokens import Tokens
 
 REGISTRY: dict[str, Family] = {}
 
@@ -104,7 +105,7 @@ class Family:
 
         >>> import dsf
         >>> dsf.gla.spec["log_a"].domain
-        '< 0'
+        < 0
         """
         return self.bare().token_fields
 
@@ -117,7 +118,11 @@ class Family:
         """
         sizes = {"s": self.bare().micro, **sizes}
         return Tokens(
-            **{k: sample(f, f.shape(sizes, L), rng) for k, f in self.spec.items() if k != "pos"}
+            **{
+                k: f.domain.sample(rng, f.shape(sizes, L))
+                for k, f in self.spec.items()
+                if k != "pos"
+            }
         )
 
     def __eq__(self, other: object) -> bool:

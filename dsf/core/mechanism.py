@@ -18,9 +18,10 @@ from dsf.core.errors import (
     ShapeError,
     UnknownNameError,
 )
+from dsf.core.fields import Field
 from dsf.core.ops import Array
 from dsf.core.system import LTV
-from dsf.core.tokens import Field, Tokens
+from dsf.core.tokens import Tokens
 from dsf.core.transition import Coefficient, Prod, Shift
 
 # regions of the complex plane that a set of eigenvalues may be claimed to lie in

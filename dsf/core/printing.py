@@ -221,8 +221,8 @@ def _equations(mech: Any) -> list[tuple[str, str]]:
 
 def _spec(text: str) -> str:
     """ "L n < 0" as "L n] < 0"."""
-    from dsf.core.tokens import Field
+    from dsf.core.fields import REAL, Field
 
     field = Field.parse(text)
-    domain = "" if field.domain == "real" else f" {field.domain}"
+    domain = "" if field.domain == REAL else f" {field.domain}"
     return f"{' '.join(field.axes)}]{domain}"

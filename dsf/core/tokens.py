@@ -3,54 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from dsf.core import ops
+from dsf.core.fields import Field
 from dsf.core.ops import Array
-
-# The ranges that published gates reach.  The numbers at a closed end (a gate of exactly 0 or 1)
-# still compute; the domain matters where a statement says "for all tokens".
-DOMAINS = ("real", "< 0", "> 0", "in (0, 1)", "in (0, 2)", "unit")
-
-
-@dataclass(frozen=True)
-class Field:
-    """Axes and domain of one token field: `Field.parse("L n < 0")`.
-
-    The axis before the last is time: "L", "sL" (s micro-tokens per token) or "1" (constant).
-    Letters: d model width, n state size, p values per head, r and m as in `LTV`.
-
-    >>> Field.parse("L n in (0, 1)").domain
-    'in (0, 1)'
-    """
-
-    axes: tuple[str, ...]
-    domain: str = "real"
-
-    @classmethod
-    def parse(cls, text: str) -> Field:
-        for domain in DOMAINS:
-            if text.endswith(domain):
-                return cls(tuple(text.removesuffix(domain).split()), domain)
-        return cls(tuple(text.split()))
-
-    @property
-    def per_token(self) -> bool:
-        """Whether the field has a row for every token (False: constant)."""
-        return self.axes[-2] in ("L", "sL")
-
-    def shape(self, sizes: Mapping[str, int], L: int = 1) -> tuple[int, ...]:
-        """The shape at given sizes and length."""
-        known = {**sizes, "L": L, "sL": L * sizes.get("s", 1)}
-        return tuple(_size(a, known) for a in self.axes)
-
-
-def _size(axis: str, known: Mapping[str, int]) -> int:
-    letter, _, divisor = axis.partition("/")
-    return int(axis) if axis.isdigit() else known[letter] // int(divisor or 1)
 
 
 class Tokens:
@@ -106,33 +62,3 @@ class Tokens:
     def __repr__(self) -> str:
         shown = ", ".join(f"{k} [{' '.join(map(str, v.shape))}]" for k, v in self.items())
         return f"Tokens({shown})"
-
-
-def sample(field: Field, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Random values in the domain of a field, away from its ends (float64)."""
-    x = rng.uniform(-1.5, 1.5, shape)
-    if field.domain == "< 0":
-        return -rng.uniform(0.05, 1.5, shape)
-    if field.domain == "> 0":
-        return rng.uniform(0.2, 1.5, shape)
-    if field.domain == "in (0, 1)":
-        return rng.uniform(0.1, 0.9, shape)
-    if field.domain == "in (0, 2)":
-        return rng.uniform(0.1, 1.9, shape)
-    if field.domain == "unit":
-        return x / np.linalg.norm(x, axis=-1, keepdims=True)
-    return x
-
-
-def inside(field: Field, x: Any) -> bool:
-    """Whether float values lie in the domain of a field (unit vectors: to rounding)."""
-    x = np.asarray(x)
-    if field.domain == "< 0":
-        return bool(np.all(x < 0))
-    if field.domain == "> 0":
-        return bool(np.all(x > 0))
-    if field.domain in ("in (0, 1)", "in (0, 2)"):
-        return bool(np.all((x > 0) & (x < int(field.domain[-2]))))
-    if field.domain == "unit":
-        return bool(np.all(np.abs(np.linalg.norm(x, axis=-1) - 1) < 1e-12))
-    return bool(np.all(np.isfinite(x)))

@@ -12,7 +12,7 @@ from dsf.core import metrics, ops
 from dsf.core.errors import ContractError
 from dsf.core.mechanism import REGIONS, Mechanism, State, count
 from dsf.core.system import LTV
-from dsf.core.tokens import Tokens, inside, sample
+from dsf.core.tokens import Tokens
 from dsf.core.transition import Prod, dense
 
 CHUNKS = (1, 7, 16, 64)
@@ -37,7 +37,7 @@ def domain_tokens(mech: Mechanism, L: int, seed: int = 0) -> Tokens:
     for name, field in mech.token_fields.items():
         if name != "pos":
             head = (sizes["H"],) if mech.heads and len(field.axes) == 2 else ()
-            found[name] = sample(field, (*head, *field.shape(sizes, L)), rng)
+            found[name] = field.domain.sample(rng, (*head, *field.shape(sizes, L)))
     return mech._with_position(Tokens(**found), 0)
 
 
@@ -76,7 +76,7 @@ def tokens_have_declared_shape_and_domain(mech: Mechanism) -> None:
             a in (b, 1) for a, b in zip(x.shape[::-1], want[::-1], strict=False)
         )
         require(fits, mech, f"token {name} has shape {x.shape}; the spec says {want}")
-        require(inside(field, x), mech, f"token {name} leaves its domain {field.domain!r}")
+        require(field.domain.inside(x), mech, f"token {name} leaves its domain '{field.domain}'")
 
 
 # ------------------------------------------------------------------------ tokens

@@ -12,7 +12,7 @@ from dsf.core.errors import NotContractive, NotLinearError
 from dsf.core.family import REGISTRY, Family
 from dsf.core.mechanism import Mechanism, State, count
 from dsf.core.system import LTV
-from dsf.core.tokens import Field, Tokens, sample
+from dsf.core.tokens import Tokens
 from dsf.core.transition import at
 
 RANK = 1e-12  # singular values below this times the largest count as zero
@@ -135,17 +135,8 @@ def _wide_tokens(mech: Mechanism, rng: np.random.Generator) -> Tokens:
     for name, field in mech.token_fields.items():
         if name != "pos":
             head = (sizes["H"],) if mech.heads and len(field.axes) == 2 else ()
-            fields[name] = _wide(field, (*head, *field.shape(sizes, L)), rng)
+            fields[name] = field.domain.wide(rng, (*head, *field.shape(sizes, L)))
     return Tokens(**fields)
-
-
-def _wide(field: Field, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Values over a whole domain, towards its open ends but not on them."""
-    if field.domain in ("< 0", "> 0"):
-        return (1 if field.domain == "> 0" else -1) * 10 ** rng.uniform(-3, 1, shape)
-    if field.domain in ("in (0, 1)", "in (0, 2)"):
-        return int(field.domain[-2]) / (1 + np.exp(rng.uniform(-7, 7, shape)))
-    return sample(field, shape, rng) if field.domain == "unit" else 3 * rng.standard_normal(shape)
 
 
 def _real(z: np.ndarray) -> np.ndarray:

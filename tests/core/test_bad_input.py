@@ -25,6 +25,7 @@ from dsf.core.errors import (
     ShapeError,
 )
 from dsf.core.family import family
+from dsf.core.fields import NEGATIVE
 from dsf.core.mechanism import State
 from dsf.core.system import LTV
 from dsf.testing import NAMES
@@ -263,7 +264,7 @@ def row_12_shapes(case):
 def row_14_strong_decay(case):
     """Every decay is 1/2 for 1200 steps: products underflow, outputs must not care."""
     tok, fields = domain_tokens(case.mech, 1200), case.mech.token_fields
-    half = {k: np.full(x.shape, -np.log(2)) for k, x in tok.items() if fields[k].domain == "< 0"}
+    half = {k: np.full(x.shape, -np.log(2)) for k, x in tok.items() if fields[k].domain == NEGATIVE}
     if hasattr(tok, "gamma"):
         half["gamma"] = np.full(tok.gamma.shape, 0.5)
     tok = tok.replace(**half)
@@ -293,14 +294,14 @@ def row_15_closed_gates(case):
             return np.asarray(mech.readout(ltv.scan(X)[0], tok.rows(back, T, fields, mech.micro)))
 
     for name, field in fields.items():
-        if field.domain in ("in (0, 1)", "in (0, 2)"):
+        if field.domain.bounded:
             for edge in (0.0, 1.0):
                 value = np.full(getattr(clean, name).shape, edge)
                 if name != "eta":  # a normaliser of 0 is row 16
                     assert np.isfinite(outputs(clean.replace(**{name: value}), back + L)).all(), (
                         name
                     )
-    logs = [k for k, f in fields.items() if f.domain == "< 0" and f.per_token]
+    logs = [k for k, f in fields.items() if f.domain == NEGATIVE and f.per_token]
     if not logs or mech.options().get("read") == "after":  # q/w: documented to break down
         return VALUE
     closed = {k: getattr(clean, k).copy() for k in logs}
@@ -349,9 +350,9 @@ def applies(row, name):
     mech = family(name).init(d=2, n=2, p=2)
     domains = {field.domain for field in mech.token_fields.values()}
     if row == "row_14_strong_decay":
-        return is_recurrence(mech) and ("< 0" in domains or "gamma" in mech.spec)
+        return is_recurrence(mech) and (NEGATIVE in domains or "gamma" in mech.spec)
     if row == "row_15_closed_gates":
-        return is_recurrence(mech) and bool(domains & {"< 0", "in (0, 1)", "in (0, 2)"})
+        return is_recurrence(mech) and any(d == NEGATIVE or d.bounded for d in domains)
     return True
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sympy import cos, exp, log, sin, sqrt
 
 from dsf.core.algebra.signs import Domains
+from dsf.core.fields import DOMAINS, UNIT
 
 r, a = sympy.Symbol("r", positive=True), sympy.Symbol("a", negative=True)
 g, h = sympy.symbols("g h", positive=True)  # in (0, 1) and (0, 2)
@@ -37,18 +38,18 @@ def cases(table):
 
 @pytest.mark.parametrize(("domain", "e"), cases(INSIDE))
 def test_shown_inside(domain, e):
-    assert Domains({g: 1, h: 2}).inside(domain, np.array([e]))
+    assert Domains({g: 1, h: 2}).inside(DOMAINS[domain], np.array([e]))
 
 
 @pytest.mark.parametrize(("domain", "e"), cases(OUTSIDE))
 def test_not_shown(domain, e):
-    assert not Domains({g: 1, h: 2}).inside(domain, np.array([e]))
+    assert not Domains({g: 1, h: 2}).inside(DOMAINS[domain], np.array([e]))
 
 
 def test_unit_vectors():
     v = np.array([[cos(t), sin(t)], [sympy.Rational(3, 5), sympy.Rational(4, 5)]])
-    assert Domains({}).inside("unit", v)
-    assert not Domains({}).inside("unit", v + 1)
+    assert Domains({}).inside(UNIT, v)
+    assert not Domains({}).inside(UNIT, v + 1)
 
 
 ATOMS = st.sampled_from(

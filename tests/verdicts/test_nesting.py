@@ -15,10 +15,10 @@ import dsf
 from dsf.core import ops
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import CertificateError, DomainError, UnknownNameError
+from dsf.core.fields import Domain
 from dsf.core.mechanism import State
 from dsf.core.tokens import Tokens
 from dsf.relations import lti
-from dsf.verdicts.lattice import prover
 from dsf.verdicts.lattice.paths import NESTINGS, Limit, Nesting, edge, find_path, hasse
 from dsf.verdicts.lattice.prover import mapped, prove, step
 
@@ -183,7 +183,7 @@ def test_a_limit_inside_the_domain_is_not_a_limit():
 
 
 def test_a_statement_that_no_disturbance_violates_is_vacuous(monkeypatch):
-    monkeypatch.setattr(prover, "_moved", lambda x, domain, rng: x)
+    monkeypatch.setattr(Domain, "moved", lambda self, rng, x: x)
     failures = prove(edge("retnet -> gla")).failures
     assert failures == ("disturbing a token changes the output by 0.0e+00 only: vacuous",)
 

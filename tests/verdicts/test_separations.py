@@ -265,7 +265,7 @@ def test_letters_outside_of_their_domain_are_refused(c):
     spec, letters = family(c.witnesses["violates"]).spec, c.witnesses["letters"]
     for c_name, letter in letters.items():
         for name, x in letter.items():
-            bad = {"real": None, "> 0": "-7", "< 0": "7"}.get(spec[name].domain, "7")
+            bad = {"real": None, "> 0": "-7", "< 0": "7"}.get(str(spec[name].domain), "7")
             if bad is not None:
                 worse = {**letter, name: np.full_like(x, bad)}
                 refused(

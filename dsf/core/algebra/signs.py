@@ -9,6 +9,7 @@ import numpy as np
 import sympy
 
 from dsf.core.algebra.zero import is_zero
+from dsf.core.fields import REAL, Domain
 
 Expr = Any
 
@@ -19,8 +20,9 @@ class Domains:
     `bounded` gives the symbols (assumed positive) that lie in (0, b).  A False means only that no
     proof was found.
 
+    >>> from dsf.core.fields import NEGATIVE
     >>> g = sympy.Symbol("g", positive=True)
-    >>> Domains({g: 1}).inside("< 0", np.array([sympy.log(g)]))
+    >>> Domains({g: 1}).inside(NEGATIVE, np.array([sympy.log(g)]))
     True
     """
 
@@ -33,21 +35,20 @@ class Domains:
         self.signs: dict[Expr, int] = {}
         self.reals: dict[Expr, bool] = {}
 
-    def inside(self, domain: str, x: np.ndarray, unit: Iterable[Any] = ()) -> bool:
-        """Whether all entries of x are shown to lie in a domain of `dsf.core.tokens`."""
+    def inside(self, domain: Domain, x: np.ndarray, unit: Iterable[Any] = ()) -> bool:
+        """Whether all entries of x are shown to lie in a domain."""
         x = np.asarray(x, dtype=object)
-        if domain == "unit":
+        if domain.unit:
             rows = x.reshape(-1, x.shape[-1])
             return all(is_zero(sum(e * e for e in row) - 1, unit) for row in rows)
         entries = [sympy.sympify(e) for e in x.flat]
-        if domain == "real":
+        if domain == REAL:
             return all(self.real(e) for e in entries)
-        if domain == "> 0":
-            return all(self.sign(e) > 0 for e in entries)
-        if domain == "< 0":
-            return all(self.sign(e) < 0 for e in entries)
-        top = int(domain[-2])
-        return all(self.sign(e) > 0 and self.sign(top - e) > 0 for e in entries)
+        low, high = domain.low, domain.high
+        return all(
+            (low is None or self.sign(e - low) > 0) and (high is None or self.sign(high - e) > 0)
+            for e in entries
+        )
 
     def real(self, e: Expr) -> bool:
         """Whether e is shown to be real and finite."""

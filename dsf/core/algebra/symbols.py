@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from dsf.core.family import Family
+from dsf.core.fields import Field
 from dsf.core.mechanism import State
-from dsf.core.tokens import Field, Tokens
+from dsf.core.tokens import Tokens
 from dsf.relations.edge import Limit
 
 
@@ -37,14 +38,13 @@ class Symbols:
     def _array(self, name: str, field: Field, shape: tuple[int, ...]) -> np.ndarray:
         import sympy
 
-        assumed = {"< 0": {"negative": True}, "real": {"real": True}, "unit": {"real": True}}
-        kind = assumed.get(field.domain, {"positive": True})
+        kind = field.domain.assumptions
         out = np.empty(shape, dtype=object)
         for i in np.ndindex(*shape):
             out[i] = sympy.Symbol(name + "_" + "".join(map(str, i)), **kind)
-            if field.domain.startswith("in"):
-                self.bounded[out[i]] = int(field.domain[-2])
-        if field.domain == "unit":
+            if field.domain.bounded:
+                self.bounded[out[i]] = int(field.domain.high or 0)
+        if field.domain.unit:
             rows = [tuple(v) for v in out.reshape(-1, shape[-1])]
             self.unit += [v for v in rows if v not in self.unit]
         return out

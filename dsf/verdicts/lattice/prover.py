@@ -13,9 +13,10 @@ from dsf.core.algebra.symbols import Symbols
 from dsf.core.algebra.zero import affine_parts, first_nonzero, is_zero, unfold
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import CertificateError
+from dsf.core.fields import REAL
 from dsf.core.mechanism import Mechanism, State
 from dsf.core.ops import Array
-from dsf.core.tokens import Tokens, inside
+from dsf.core.tokens import Tokens
 from dsf.relations.edge import HONESTY, Limit, Nesting
 
 LENGTH = 7  # of the sequences on which edges are tested
@@ -170,7 +171,7 @@ def _parameters(edge: Nesting) -> list[str]:
     spec = edge.special.spec
 
     def symbols(x: np.ndarray, name: str) -> np.ndarray:
-        assumed = "positive" if name in spec and spec[name].domain != "real" else "real"
+        assumed = "positive" if name in spec and spec[name].domain != REAL else "real"
         entries = [
             sympy.Symbol(f"{name}_{'_'.join(map(str, i))}", **{assumed: True})
             for i in np.ndindex(*x.shape)
@@ -272,7 +273,7 @@ def _sample_domain(edge: Nesting, name: str) -> bool:
     rng = np.random.default_rng(1)
     for _ in range(100):
         tok = mapped_draw(edge, rng, 1, 2.0 ** -rng.integers(1, 20))[1]
-        if not inside(edge.general.spec[name], getattr(tok, name)):
+        if not edge.general.spec[name].domain.inside(getattr(tok, name)):
             return False
     return True
 
@@ -320,21 +321,9 @@ def _disturb(edge: Nesting) -> float:
     effects = []
     for name, field in edge.general.spec.items():
         if name != "pos":
-            moved = image.replace(**{name: _moved(getattr(image, name), field.domain, rng)})
+            moved = image.replace(**{name: field.domain.moved(rng, getattr(image, name))})
             effects.append(_difference(edge, tok, moved))
     return min(effects)
-
-
-def _moved(x: np.ndarray, domain: str, rng: np.random.Generator) -> np.ndarray:
-    by = rng.uniform(0.1, 0.3, x.shape)
-    if domain == "< 0":
-        return x - by
-    if domain.startswith("in"):
-        return x * (1 - by)
-    if domain == "unit":
-        x = x + by
-        return x / np.linalg.norm(x, axis=-1, keepdims=True)
-    return x + by * np.maximum(np.abs(x), 1)
 
 
 def _open_end(edge: Nesting) -> str:
@@ -342,7 +331,7 @@ def _open_end(edge: Nesting) -> str:
     with np.errstate(all="ignore"):
         _, image = mapped_draw(edge, np.random.default_rng(4), LENGTH, 0.0)
     spec = edge.general.spec
-    out = [k for k, v in image.items() if not (np.isfinite(v).all() and inside(spec[k], v))]
+    out = [k for k, v in image.items() if not (np.isfinite(v).all() and spec[k].domain.inside(v))]
     return ", ".join(f"{k} ({spec[k].domain})" for k in out)
 
 

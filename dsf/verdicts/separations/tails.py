@@ -22,6 +22,7 @@ from dsf.claims.separation_tails import (
 )
 from dsf.core.certificate import Certificate, Strength
 from dsf.core.family import Family
+from dsf.core.fields import GATE, REAL
 from dsf.core.transition import Diag
 from dsf.core.worlds import precision
 from dsf.verdicts.separations.core import Separation, Side, below, draw_size, drawn
@@ -46,7 +47,7 @@ def basis_keys(alphabet: Alphabet) -> Alphabet:
     for c, letter in alphabet.letters.items():
         new = dict(letter)
         for name in ("q", "k"):
-            if name in letter and spec[name].domain in ("real", "unit"):
+            if name in letter and (spec[name].domain == REAL or spec[name].domain.unit):
                 place = -1 if (c, name) == ("z", "k") else 0
                 new[name] = np.full_like(letter[name], Fraction(0))
                 new[name][..., place] = Fraction(1)
@@ -110,8 +111,8 @@ def sign_changes(s: np.ndarray) -> int:
 def _unit_gate(family: Family) -> bool:
     """Delta transitions whose eigenvalues stay in (0, 1]: unit keys and beta in (0, 1)."""
     spec = family.spec
-    unit = "k" in spec and spec["k"].domain == "unit"
-    return traits(family).delta and unit and spec["beta"].domain == "in (0, 1)"
+    unit = "k" in spec and spec["k"].domain.unit
+    return traits(family).delta and unit and spec["beta"].domain == GATE
 
 
 class SignChanges(TailSeparation):
@@ -265,7 +266,7 @@ FORGETTING = Forgetting(
 class Settling(TailSeparation):
     def predicate(self, family: Family) -> bool:
         t = traits(family)
-        unit = "k" in family.spec and family.spec["k"].domain == "unit"
+        unit = "k" in family.spec and family.spec["k"].domain.unit
         delta = t.delta and unit and (t.lossless or t.contracts)
         return t.affine and "pos" not in family.spec and (t.forgets or delta)
 

@@ -15,9 +15,10 @@ import numpy as np
 
 from dsf.core import ops
 from dsf.core.family import Family
+from dsf.core.fields import GATE, NEGATIVE, POSITIVE, REAL, Domain, Field
 from dsf.core.mechanism import State
 from dsf.core.ops import Array
-from dsf.core.tokens import Field, Tokens
+from dsf.core.tokens import Tokens
 
 BITS = 300
 UNIT: list[tuple[Fraction, ...]] = [
@@ -26,12 +27,12 @@ UNIT: list[tuple[Fraction, ...]] = [
     (Fraction(0), Fraction(1)),
     (Fraction(4, 5), Fraction(3, 5)),
 ]
-POOL: dict[str, list[int | Fraction]] = {
-    "real": [-2, -1, Fraction(1, 2), 1, 2, 3],
-    "< 0": [-2, -1, Fraction(-1, 2)],
-    "> 0": [Fraction(1, 2), 1, 2],
-    "in (0, 1)": [Fraction(1, 4), Fraction(1, 2), Fraction(3, 4)],
-    "in (0, 2)": [Fraction(1, 2), 1, Fraction(3, 2)],
+POOL: dict[Domain, list[int | Fraction]] = {
+    REAL: [-2, -1, Fraction(1, 2), 1, 2, 3],
+    NEGATIVE: [-2, -1, Fraction(-1, 2)],
+    POSITIVE: [Fraction(1, 2), 1, 2],
+    GATE: [Fraction(1, 4), Fraction(1, 2), Fraction(3, 4)],
+    Domain(0, 2): [Fraction(1, 2), 1, Fraction(3, 2)],
 }
 
 Letter = dict[str, np.ndarray]  # token field -> object array of Fractions, one row in time
@@ -108,17 +109,15 @@ def alphabet(
 
     def entries(f: Field, i: int) -> np.ndarray:
         shape = f.shape(sizes, 1)
-        if f.domain == "unit":
+        if f.domain.unit:
             return _unit_vectors(shape, i, rng)
         if rng is not None:
             pool = POOL[f.domain]
             return _each(lambda k: Fraction(pool[k]), rng.integers(len(pool), size=shape))
         column = np.broadcast_to(np.arange(shape[-1]), shape)
-        if f.domain == "in (0, 1)":
-            return np.full(shape, Fraction(1, 2), dtype=object)
-        if f.domain == "in (0, 2)":
-            return np.full(shape, Fraction(1), dtype=object)
-        if f.domain == "< 0":
+        if f.domain.bounded:
+            return np.full(shape, Fraction(f.domain.high or 0, 2), dtype=object)
+        if f.domain == NEGATIVE:
             return -_each(lambda k: Fraction(int(k)), 1 + column)
         return _each(lambda k: Fraction(int(k)), i + column)
 
