@@ -12,15 +12,23 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from dsf.core import hooks
+
 __version__ = "0.1.0"
 
 # public name -> module that defines it
 _LAZY = {
     **dict.fromkeys(("LTV", "Element"), "dsf.core.system"),
     **dict.fromkeys(("Diag", "LowRank", "Dense", "Shift", "Prod"), "dsf.core.transition"),
-    **dict.fromkeys(("Mechanism", "Facts", "State"), "dsf.core.mechanism"),
+    **dict.fromkeys(("Recurrence", "Attention", "Step"), "dsf.core.kinds"),
+    "Mechanism": "dsf.core.mechanism",
+    "Facts": "dsf.core.facts",
+    "State": "dsf.core.state",
     "Tokens": "dsf.core.tokens",
-    **dict.fromkeys(("Family", "family", "register"), "dsf.core.family"),
+    "Family": "dsf.core.family",
+    "family": "dsf.core.catalogue",
+    "authoring": "dsf.core.authoring",
+    "testing": "dsf.testing",
     **dict.fromkeys(("Certificate", "Scope", "Strength"), "dsf.core.certificate"),
     **dict.fromkeys(("realize", "states_needed", "Realization"), "dsf.states"),
     **dict.fromkeys(("minimal_realization", "minimal_dims"), "dsf.states"),
@@ -43,27 +51,31 @@ _LAZY = {
     "ops": "dsf.core.ops",
     "solvers": "dsf.solvers",
     "DSFError": "dsf.core.errors",
-    **dict.fromkeys(
-        (
-            "softmax", "window_softmax", "linear_attn", "normalised_linear_attn",
-            "normalised_attn", "retnet", "s4d", "lru", "mamba", "mamba2", "gla", "deltanet",
-            "gated_deltanet", "deltaproduct", "rwkv6", "mlstm", "mamba3", "qlstm", "rglru", "gru",
-        ),
-        "dsf.mechanisms",
-    ),
-}  # fmt: skip
+}
 
-__all__ = sorted(_LAZY)
+__all__ = sorted(_LAZY)  # and the families, by their names
+
+# what lower rooms ask of higher ones; this front door stands above all rooms
+hooks.provide("load mechanisms", lambda: import_module("dsf.mechanisms"))
+hooks.provide("torch module", lambda mech: import_module("dsf.interop.module").Module(mech))
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name in _LAZY:
+        module = import_module(_LAZY[name])
+        value = getattr(module, name, module)  # without an object of this name: the module itself
+    elif name.startswith("_") or name not in (known := _families()):
         raise AttributeError(f"module 'dsf' has no attribute {name!r}")
-    module = import_module(_LAZY[name])
-    value = getattr(module, name, module)  # a name without an object in it is the module itself
+    else:
+        value = known[name]
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*_LAZY, *_families(), "__version__"})
+
+
+def _families() -> dict[str, Any]:
+    found: dict[str, Any] = import_module("dsf.core.catalogue").families()
+    return found

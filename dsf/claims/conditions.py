@@ -37,7 +37,7 @@ def equal_when(c: Certificate) -> None:
 
 def _same_case(c: Certificate) -> Any:
     """The case of the table that the certificate speaks of; every word must be the table's."""
-    from dsf.core.family import family
+    from dsf.core.catalogue import family
     from dsf.relations.conditions import CASES
 
     w = c.witnesses

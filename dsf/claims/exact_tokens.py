@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from dsf.core.catalogue import family
 from dsf.core.errors import CertificateError, UnknownNameError
-from dsf.core.family import Family, family
+from dsf.core.family import Family
 from dsf.core.fields import Field
-from dsf.core.mechanism import State
 from dsf.core.opponents import AnyRecurrence
+from dsf.core.state import State
 from dsf.core.tokens import Tokens
 
 Letter = dict[str, np.ndarray]

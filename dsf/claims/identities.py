@@ -14,7 +14,7 @@ import numpy as np
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import CertificateError
 from dsf.core.fields import REAL, Domain, Field
-from dsf.core.mechanism import State
+from dsf.core.state import State
 from dsf.core.tokens import Tokens
 
 BITS = 300

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from dsf.core.catalogue import family
 from dsf.core.certificate import Certificate
 from dsf.core.errors import CertificateError
-from dsf.core.family import family
 
 
 def same_family(certificate: Certificate) -> None:

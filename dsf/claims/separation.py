@@ -26,10 +26,12 @@ from dsf.claims.exact_tokens import (
     read_letters,
     require,
 )
+from dsf.core.catalogue import family
 from dsf.core.certificate import Certificate, Scope, Strength
-from dsf.core.family import Family, family
-from dsf.core.mechanism import State
+from dsf.core.family import Family
+from dsf.core.kinds import Attention
 from dsf.core.opponents import AnyRecurrence
+from dsf.core.state import State
 from dsf.core.tokens import Tokens
 
 BITS = 300
@@ -76,7 +78,7 @@ def rank_sentence(has: Any, violates: Any, sizes: list[int]) -> str:
 # ------------------------------------------------------------ words and expressions
 def _window(f: Family) -> int:
     mech = f.bare()
-    return mech.lookback + 1 if hasattr(mech, "support") and mech.lookback is not None else 0
+    return mech.lookback + 1 if isinstance(mech, Attention) and mech.lookback is not None else 0
 
 
 def _second_difference(s: Any) -> Any:
@@ -177,7 +179,7 @@ def rank(c: Certificate) -> None:
         require(sizes == [has.n], f"{has} has not {sizes} states")
     else:
         mech = has.bare()
-        bounded = not hasattr(mech, "support") or mech.lookback is not None
+        bounded = not isinstance(mech, Attention) or mech.lookback is not None
         require(bounded, f"the state of {has} grows")
         require(sizes == list(range(1, len(sizes) + 1)), "the sizes must be 1, 2, ...")
     require(c.lower == sizes[-1] + 1, f"this proves {sizes[-1] + 1} states")

@@ -25,7 +25,8 @@ from dsf.claims.separation import BITS, below, common, reproduced
 from dsf.claims.transitions import diagonal, drawn, of_letters, over_domains, shortens
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.family import Family
-from dsf.core.mechanism import State
+from dsf.core.kinds import Attention
+from dsf.core.state import State
 from dsf.core.tokens import Tokens
 
 LAGS = 39
@@ -96,7 +97,7 @@ def window(c: Certificate) -> None:
 
     has, violates, letters, constants = _read(c)
     mech = violates.bare()
-    require(hasattr(mech, "support") and bool(mech.lookback), f"{violates} has no window")
+    require(isinstance(mech, Attention) and bool(mech.lookback), f"{violates} has no window")
     width = 1 + (mech.lookback or 0)
     with precision(BITS):
         s = _tail(violates, letters, constants, width + 3)

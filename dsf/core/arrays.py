@@ -55,17 +55,16 @@ def tokens(mech: Any, u: Any) -> tuple[Any, Array, Tokens]:
 
 def check_state(mech: Any, state: Any) -> None:
     """Raise DTypeError or ShapeError for a state that another mechanism has made."""
-    from dsf.core.mechanism import State
+    from dsf.core.state import State
 
     if not isinstance(state, State):
         raise DTypeError(
             f"{_name(mech)}.run: `state` must be what `run` returned; got {type(state).__name__}. "
             "Likely cause: (y, state) swapped, or an array of states."
         )
-    attends = mech._has("rows")
     kept = set() if state.tail is None else set(state.tail.names)
     started = state.t > 0  # before the first token a state is empty
-    if (started and attends != (state.S is None)) or not kept <= set(mech.token_fields):
+    if (started and mech.stateful == (state.S is None)) or not kept <= set(mech.token_fields):
         raise ShapeError(
             f"{_name(mech)}.run: the state does not belong to this mechanism: {state!r}. Likely "
             "cause: the state of another mechanism; start with state=None."
@@ -235,4 +234,4 @@ def _token(index: int, length: int) -> str:
 
 
 def _name(mech: Any) -> str:
-    return type(mech).__name__
+    return str(mech.name)

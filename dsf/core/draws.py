@@ -1,16 +1,133 @@
-"""Drawing parameters: what the initialisations of the papers share."""
+"""Declaring what a mechanism holds: parameter arrays with shape and initial law, and options.
+
+    Wq: Array = weight("H d n")                # Gaussian, variance 1/fan-in
+    b: Array = zeros("H 1 n")
+    reach: int = option(1, 2)                  # default first, then the other allowed values
+
+A shape is written in letters: d model width, n state size, p values per head, H heads; "n/2", a
+number, the name of an integer option, or a letter that the class defines in `letters`.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
+from dsf.core.errors import DomainError, UnknownNameError
+from dsf.core.fields import size
 
-def projection(rng: np.random.Generator, *shape: int) -> np.ndarray:
+Law = Callable[[np.random.Generator, tuple[int, ...], Mapping[str, int]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The shape of a parameter in letters, and how its initial value is drawn."""
+
+    axes: tuple[str, ...]
+    law: Law
+    when: tuple[str, Any] | None = None  # (option, value): drawn only then, else None
+
+    def __call__(self, rng: np.random.Generator, sizes: Mapping[str, int]) -> np.ndarray:
+        return self.law(rng, tuple(size(a, sizes) for a in self.axes), sizes)
+
+
+@dataclass(frozen=True)
+class Option:
+    """The allowed values of a static option, the default first; or the least allowed integer.
+
+    `alone` is False where the other values need a second option to make sense.
+    """
+
+    values: tuple[Any, ...]
+    least: int | None = None
+    alone: bool = True
+
+    def allowed(self, what: str, value: Any) -> Any:
+        """The value, as it is stored; DomainError or UnknownNameError if it is not allowed."""
+        if self.least is not None:
+            if type(value) is not int or value < self.least:
+                raise DomainError(
+                    f"{what} must be an integer of at least {self.least}; got {value!r}"
+                )
+            return value
+        if value not in self.values:
+            raise UnknownNameError(f"{what} must be one of {self.values}; got {value!r}")
+        return self.values[self.values.index(value)]  # 1 is True here
+
+
+def option(default: Any, *others: Any, least: int | None = None, alone: bool = True) -> Any:
+    """A static option: its default and the other values (with `least`: those to try)."""
+    declared = Option((default, *others), least, alone)
+    return dataclasses.field(default=default, metadata={"option": declared})
+
+
+def drawn(
+    shape: str,
+    f: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray],
+    when: tuple[str, Any] | None = None,
+) -> Any:
+    """A parameter with the initial value f(rng, shape); with `when` = (option, value) only then."""
+    return _parameter(shape, lambda rng, sizes, _: f(rng, sizes), when)
+
+
+def fixed(shape: str, f: Callable[..., Any]) -> Any:
+    """A parameter whose initial value f(sizes it names) is not random; broadcast to the shape."""
+
+    def law(rng: np.random.Generator, sizes: tuple[int, ...], known: Mapping[str, int]) -> Any:
+        return np.array(np.broadcast_to(by_name(f, known), sizes), np.float64, order="C")
+
+    return _parameter(shape, law)
+
+
+def weight(shape: str) -> Any:
     """Gaussian weights of variance 1/fan-in; the axis before the last is the input."""
-    return rng.standard_normal(shape) / np.sqrt(shape[-2])
+    return drawn(shape, lambda rng, sizes: rng.standard_normal(sizes) / np.sqrt(sizes[-2]))
 
 
-def step_size_bias(rng: np.random.Generator, *shape: int) -> np.ndarray:
+def normal(shape: str, scale: float = 1.0) -> Any:
+    """Gaussian numbers of standard deviation `scale`."""
+    return drawn(shape, lambda rng, sizes: scale * rng.standard_normal(sizes))
+
+
+def uniform(shape: str, low: float, high: float) -> Any:
+    """Numbers uniform in [low, high)."""
+    return drawn(shape, lambda rng, sizes: rng.uniform(low, high, sizes))
+
+
+def step_size(shape: str) -> Any:
     """Bias b with softplus(b) log-uniform in [1e-3, 1e-1] (Gu & Dao 2023)."""
-    dt = np.exp(rng.uniform(np.log(1e-3), np.log(1e-1), shape))
-    return dt + np.log(-np.expm1(-dt))
+
+    def law(rng: np.random.Generator, sizes: tuple[int, ...]) -> np.ndarray:
+        dt = np.exp(rng.uniform(np.log(1e-3), np.log(1e-1), sizes))
+        return dt + np.log(-np.expm1(-dt))
+
+    return drawn(shape, law)
+
+
+def zeros(shape: str) -> Any:
+    """Zeros."""
+    return drawn(shape, lambda rng, sizes: np.zeros(sizes))
+
+
+def ones(shape: str) -> Any:
+    """Ones."""
+    return drawn(shape, lambda rng, sizes: np.ones(sizes))
+
+
+def by_name(f: Callable[..., Any], sizes: Mapping[str, int]) -> Any:
+    """f of the sizes that its parameters name.
+
+    >>> by_name(lambda d: min(16, d), {"d": 4, "n": 2})
+    4
+    """
+    return f(*(sizes[k] for k in inspect.signature(f).parameters))
+
+
+def _parameter(shape: str, law: Law, when: tuple[str, Any] | None = None) -> Any:
+    draw = Draw(tuple(shape.split()), law, when)
+    return dataclasses.field(default=None, metadata={"draw": draw})

@@ -1,22 +1,19 @@
-"""Families: a mechanism class with its static options; what lower-case names stand for."""
+"""Families: a mechanism class with its options; what lower-case names stand for."""
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from dsf.core import printing
-from dsf.core.errors import DomainError, ShapeError, UnknownNameError
+from dsf.core.errors import ShapeError, UnknownNameError
+from dsf.core.facts import Facts
 from dsf.core.fields import Field
-from dsf.core.mechanism import Facts, Mechanism
+from dsf.core.mechanism import Mechanism
 from dsf.core.tokens import Tokens
-
-REGISTRY: dict[str, Family] = {}
 
 
 @dataclass(frozen=True)
@@ -38,13 +35,12 @@ class Family:
     static: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, **options: Any) -> Family:
-        known = {*self.defaults(), *getattr(self.cls, "init_options", ())}
+        choices = self.cls.choices()
         for option in options:
-            if option not in known:
-                names = ", ".join(sorted(known)) or "none"
+            if option not in choices:
+                names = ", ".join(sorted(choices)) or "none"
                 raise UnknownNameError(f"{self.name}: no option {option!r}; options: {names}")
-        choices = self.cls.choices
-        chosen = {k: _allowed(f"{self.name}: {k}", v, choices.get(k)) for k, v in options.items()}
+        chosen = {k: choices[k].allowed(f"{self.name}: {k}", v) for k, v in options.items()}
         return Family(self.name, self.cls, {**self.static, **chosen})
 
     def init(
@@ -52,7 +48,8 @@ class Family:
     ) -> Mechanism:
         """An instance with model width d, state size n, p values per head (float64).
 
-        Raises ShapeError unless all sizes are at least 1.  n and p default to d.
+        Raises ShapeError unless all sizes are at least 1, and n even where the state is made of
+        pairs.  n and p default to d.
 
         >>> import dsf
         >>> dsf.gla.init(d=4, n=2, p=3, heads=5).Wq.shape
@@ -63,6 +60,10 @@ class Family:
             raise ShapeError(
                 f"{self.name}.init: sizes must be at least 1; got d={d}, n={n}, p={p}, "
                 f"heads={heads}"
+            )
+        if n % 2 and any("n/2" in f.axes for f in self.spec.values()):
+            raise ShapeError(
+                f"{self.name}.init: the state is made of pairs, so n must be even; got n = {n}"
             )
         rng = np.random.default_rng(seed)
         return self.cls.init(rng, d=d, n=n, p=p, heads=heads, **self.static)
@@ -80,8 +81,7 @@ class Family:
         >>> dsf.gla.bare().system(tok)[0].kernel().shape
         (3, 3)
         """
-        options = {f.name: None for f in fields(self.cls)} | self.defaults()
-        return self.cls(**options)
+        return self.cls(**self.static)
 
     def defaults(self) -> dict[str, Any]:
         """All static options of the class with their values in this family.
@@ -90,14 +90,7 @@ class Family:
         >>> dsf.mamba(skip=True).defaults()
         {'discretisation': 'simplified', 'skip': True}
         """
-        default = {
-            f.name: f.default
-            for f in fields(self.cls)
-            if isinstance(f.default, (str, int, float, bool, tuple))
-        }
-        return default | {
-            k: v for k, v in self.static.items() if k in {f.name for f in fields(self.cls)}
-        }
+        return {k: o.values[0] for k, o in self.cls.choices().items()} | dict(self.static)
 
     @property
     def spec(self) -> dict[str, Field]:
@@ -155,78 +148,3 @@ class Family:
           source   sun2023
         """
         return printing.family(self)
-
-
-def register(name: str, cls: type[Mechanism], **static: Any) -> Family:
-    """Create a family and enter it in the registry.
-
-    >>> import dsf
-    >>> register("fading", dsf.gla.cls)
-    fading
-    >>> del REGISTRY["fading"]
-    """
-    family = Family(name, cls, static)
-    REGISTRY[name] = family
-    return family
-
-
-def family(name: str | Family) -> Family:
-    """A family by name, with options in brackets: `family("linear_attn(phi=exp)")`.
-
-    Raises UnknownNameError with near matches.
-
-    >>> family("deltanet(reach=2)").facts.eigenvalues
-    '(-1, 1]'
-    """
-    if isinstance(name, Family):
-        return name
-    import dsf.mechanisms  # noqa: F401  (fills the registry)
-
-    match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", name)
-    if not match or match[1] not in REGISTRY:
-        near = difflib.get_close_matches(name, REGISTRY, n=3, cutoff=0.4)
-        hint = f" Did you mean {', '.join(near)}?" if near else ""
-        raise UnknownNameError(
-            f"no mechanism named {name!r}.{hint} Known: {', '.join(sorted(REGISTRY))}"
-        )
-    options: dict[str, Any] = {}
-    for item in filter(None, (match[2] or "").split(",")):
-        key, _, value = item.partition("=")
-        options[key.strip()] = _literal(value.strip())
-    return REGISTRY[match[1]](**options) if options else REGISTRY[match[1]]
-
-
-def family_of(mech: Mechanism) -> Family:
-    """The family of an instance: its class with its options, under the registered name.
-
-    >>> import dsf
-    >>> family_of(dsf.retnet(rotation=True).init(d=2, n=2))
-    retnet(rotation=True)
-    """
-    import dsf.mechanisms  # noqa: F401  (fills the registry)
-
-    options = {k: v for k, v in mech.options().items() if v is not None}
-    named = [f for f in REGISTRY.values() if f.cls is type(mech)]
-    name = named[0].name if named else type(mech).__name__
-    plain = Family(name, type(mech)).defaults()
-    return Family(name, type(mech), {k: v for k, v in options.items() if plain.get(k) != v})
-
-
-def _allowed(what: str, value: Any, choices: Any) -> Any:
-    """The value if it is one of the choices (a tuple, or the smallest allowed integer)."""
-    if isinstance(choices, int) and (type(value) is not int or value < choices):
-        raise DomainError(f"{what} must be an integer of at least {choices}; got {value!r}")
-    if isinstance(choices, tuple):
-        if value not in choices:
-            raise UnknownNameError(f"{what} must be one of {choices}; got {value!r}")
-        return choices[choices.index(value)]  # 1 is True here
-    return value
-
-
-def _literal(text: str) -> Any:
-    if text in ("True", "False"):
-        return text == "True"
-    try:
-        return int(text)
-    except ValueError:
-        return text.strip("'\"")

@@ -147,6 +147,23 @@ class Field:
                 return cls(tuple(text.removesuffix(name).split()), domain)
         return cls(tuple(text.split()))
 
+    @classmethod
+    def of(cls, declared: str | tuple[str, ...], options: Mapping[str, Any]) -> Field | None:
+        """The field with these options: the first text whose condition holds; None if none does.
+
+        >>> Field.of("1 n/2 if rotation", {"rotation": False}) is None
+        True
+        >>> Field.of("L 1 in (0, {reach})", {"reach": 2}).domain
+        in (0, 2)
+        """
+        for text in (declared,) if isinstance(declared, str) else declared:
+            text, _, condition = text.partition(" if ")
+            name, equals, value = condition.partition("=")
+            held = options.get(name, True)
+            if str(held) == value if equals else held:
+                return cls.parse(text.format(**options))
+        return None
+
     @property
     def per_token(self) -> bool:
         """Whether the field has a row for every token (False: constant)."""

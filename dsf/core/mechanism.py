@@ -2,145 +2,70 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, dataclass_transform
 
 import numpy as np
 
 from dsf.core import arrays as border
-from dsf.core import ops, printing
-from dsf.core.checks import LIMIT, all_finite, check_size
+from dsf.core import hooks, ops, printing
+from dsf.core.checks import all_finite
+from dsf.core.draws import Draw, Option, by_name
 from dsf.core.errors import (
     DomainError,
+    NotContractive,
     NotLinearError,
     ShapeError,
     UnknownNameError,
 )
+from dsf.core.facts import Facts
 from dsf.core.fields import Field
 from dsf.core.ops import Array
+from dsf.core.state import State
 from dsf.core.system import LTV
 from dsf.core.tokens import Tokens
-from dsf.core.transition import Coefficient, Prod, Shift
 
-# regions of the complex plane that a set of eigenvalues may be claimed to lie in
-REGIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "any": lambda z: np.ones(z.shape, dtype=bool),
-    "0": lambda z: z == 0,
-    "1": lambda z: z == 1,
-    "(0, 1)": lambda z: (z.imag == 0) & (z.real > 0) & (z.real < 1),
-    "(0, 1]": lambda z: (abs(z.imag) < 1e-12) & (z.real > 0) & (z.real < 1 + 1e-12),
-    "(-1, 1)": lambda z: (abs(z.imag) < 1e-12) & (abs(z.real) < 1),
-    "(-1, 1]": lambda z: (abs(z.imag) < 1e-12) & (z.real > -1) & (z.real < 1 + 1e-12),
-    "disc": lambda z: abs(z) < 1,
-    "closed disc": lambda z: abs(z) < 1 + 1e-12,
-}
+# every class that was given a name: name -> (class, options); read by `dsf.core.catalogue`
+NAMED: dict[str, tuple[type[Mechanism], dict[str, Any]]] = {}
 
 
-@dataclass(frozen=True)
-class Facts:
-    """Claims about a mechanism; the contract suite checks each of them by sampling.
-
-    structure   of the transition: scalar, diagonal, low rank, dense, shift, nonlinear
-    contraction |A_t|_2 <= 1 for all tokens in their domains
-    normalised  constant values give that constant as output
-    order_aware the output depends on the order of the earlier tokens
-    state       real numbers kept per sequence, a formula in H, d, n, p, L ("H*n*p")
-    flops       multiplications and additions per token for the recurrence, same letters
-    source      bibliography key of the paper, with the equation where known
-    eigenvalues of A_t for all tokens in their domains: a name in `REGIONS`
-
-    >>> import dsf
-    >>> dsf.gla.facts.structure, dsf.gla.facts.state
-    ('diagonal', 'H*n*p')
-    """
-
-    structure: str
-    contraction: bool
-    state: str
-    flops: str
-    source: str
-    normalised: bool = False
-    order_aware: bool = True
-    causal: bool = True
-    eigenvalues: str = "any"
-
-
-def count(formula: str, sizes: Mapping[str, int]) -> int:
-    """The value of a formula of `Facts` at given sizes: letters, integers, + - * and brackets.
-
-    >>> count("H*n*(p+1)", {"H": 2, "n": 3, "p": 4})
-    30
-    """
-    import ast
-    import operator
-
-    signs = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
-
-    def value(node: ast.AST) -> int:
-        if isinstance(node, ast.BinOp) and type(node.op) in signs:
-            return signs[type(node.op)](value(node.left), value(node.right))
-        if isinstance(node, ast.Constant) and isinstance(node.value, int):
-            return node.value
-        if isinstance(node, ast.Name) and node.id in sizes:
-            return sizes[node.id]
-        raise UnknownNameError(
-            f"count: {formula!r} may hold integers, + - * and the letters {', '.join(sizes)}"
-        )
-
-    return value(ast.parse(formula, mode="eval").body)
-
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """What `run` hands on: the recurrent state S, the tail of token rows, and the time t.
-
-    >>> import dsf
-    >>> _, state = dsf.gla.init(d=4, n=2, p=3).run(np.ones((5, 4)))
-    >>> state.S.shape, state.t
-    ((1, 2, 3), 5)
-    """
-
-    S: Any = None
-    tail: Tokens | None = None
-    t: int = 0
-
-    def __repr__(self) -> str:
-        S = "none" if self.S is None else printing.axes(self.S)
-        return f"State(S={S}, tail={self.tail}, t={self.t})"
-
-    def arrays(self) -> list[Array]:
-        """The arrays that the state holds."""
-        held = [] if self.S is None else [self.S]
-        return held + ([] if self.tail is None else [x for _, x in self.tail.items()])
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass_transform(frozen_default=True, eq_default=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Mechanism:
-    """Base class.  A mechanism's fields are parameter arrays and static options; its equations are
+    """Base class of `Recurrence`, `Attention` and `Step`, which say how tokens become outputs.
+
+    A mechanism's fields are parameter arrays (`weight`, `zeros`, ...) and options; its equations:
 
         tokens(u) -> Tokens           pointwise in time: projections, gates, feature maps
-        system(tok) -> LTV, X         the recurrence and what drives it      } exactly
-        rows(tok, L) -> M, X          attention weights of the last L rows   } one of
-        step(S, tok) -> o, S          a nonlinear step                       } these three
+        one method of its kind        `recurrence(tok)`, `weights(tok, L)` or `step(S, tok)`
         readout(o, tok) -> o          static output map (default: division by `normaliser`, if any)
 
+    The class keyword `name` enters it in the catalogue; every subclass becomes a frozen dataclass.
     An input u [... L d] is computed in the wider dtype of u and the parameters, at least float32;
-    integers and lists in float64.  bool, text and complex raise DTypeError: see `dsf._border`.
+    integers and lists in float64.  bool, text and complex raise DTypeError: see `dsf.core.arrays`.
 
-    `system` never reads the parameter arrays: constants are token fields with time axis 1, so that
-    statements "for all tokens" are about this code.  With lookback = w, `system` receives w extra
-    earlier rows (zeros at the start), `rows` those that exist (None: all of them).
+    The method of the kind never reads the parameter arrays: constants are token fields with time
+    axis 1, so that statements "for all tokens" are about this code.
     """
 
-    spec: ClassVar[Mapping[str, str]] = {}
+    name: ClassVar[str] = ""
+    # field -> axes and domain: "L n < 0", "... if option[=value]", a tuple of alternatives
+    spec: ClassVar[dict[str, Any]] = {}
     equations: ClassVar[tuple[str, str]]  # state update and output, for printouts
     conventions: ClassVar[tuple[str, ...]] = ()  # scalings that another library may not have
     facts: ClassVar[Facts]
-    lookback: ClassVar[int | None] = 0
-    forgotten: ClassVar[tuple[str, ...]] = ()  # fields of earlier tokens that `rows` never reads
-    choices: ClassVar[Mapping[str, Any]] = {}  # option -> allowed values, or the least integer
+    lookback: ClassVar[int | None] = 0  # earlier rows that are read; None: all of them
+    forgotten: ClassVar[tuple[str, ...]] = ()  # fields of earlier tokens that are never read
+    letters: ClassVar[Mapping[str, Callable[..., int]]] = {}  # further sizes in parameter shapes
+    also: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # further names: name -> options
+    tried: ClassVar[tuple[Mapping[str, Any], ...]] = ()  # combinations of options for the contract
+    look: ClassVar[tuple[str, int]] = ("", 0)  # colour in figures, and which of its three lines
+    bibtex: ClassVar[str] = ""  # the entry of `facts.source`, if the bibliography lacks it
+    stateful: ClassVar[bool] = True  # False: all that is kept are rows of tokens
     heads: ClassVar[bool] = True  # whether coefficients carry a head (or channel) axis
 
     # ----------------------------------------------------- written by authors
@@ -148,14 +73,10 @@ class Mechanism:
         """The tokens of an input u [... L d]; row i depends on u_i only."""
         raise NotImplementedError
 
-    def system(self, tok: Tokens) -> tuple[LTV, Array]:
-        """The linear system that the tokens make, and the values X [... L m p] that drive it."""
-        raise NotImplementedError
-
     def readout(self, o: Array, tok: Tokens) -> Array:
         """Output map on o [... L r p]; by default o without its last column over the normaliser."""
         eta = self.normaliser(o, tok)
-        return o if eta is None else o[..., :-1] / _nonzero(eta, type(self).__name__)
+        return o if eta is None else o[..., :-1] / self.nonzero(eta)
 
     def normaliser(self, o: Array, tok: Tokens) -> Array | None:
         """eta [... L 1 1] from the output of the appended value 1, or None."""
@@ -166,21 +87,68 @@ class Mechanism:
         """Micro-steps per token, of which the last is read."""
         return 1
 
-    @classmethod
-    def init(
-        cls, rng: np.random.Generator, d: int, n: int, p: int, heads: int, **options: Any
-    ) -> Any:
-        """An instance with parameters drawn as in its paper; called by `Family.init`."""
-        raise NotImplementedError
-
     def check(self, tok: Tokens) -> None:
         """Warn about tokens that compute but are probably not meant (float worlds only)."""
 
+    @classmethod
+    def init(
+        cls, rng: np.random.Generator, d: int, n: int, p: int, heads: int, **given: Any
+    ) -> Any:
+        """An instance whose parameters are drawn as declared, in the order of the fields.
+
+        Options, and parameters drawn already, are in `given`; called by `Family.init`.
+        """
+        sizes = {"d": d, "n": n, "p": p, "H": heads}
+        for f in fields(cls):
+            if "option" in f.metadata and type(f.default) is int:
+                sizes[f.name] = given.get(f.name, f.default)
+        sizes |= {letter: by_name(f, sizes) for letter, f in cls.letters.items()}
+        chosen = {k: o.values[0] for k, o in cls.choices().items()} | given
+        new = {
+            k: draw(rng, sizes)
+            for k, draw in cls.draws().items()
+            if k not in given and (draw.when is None or chosen[draw.when[0]] == draw.when[1])
+        }
+        return cls(**new, **given)
+
+    # ------------------------------------------------------- written by kinds
+    def system(self, tok: Tokens) -> tuple[LTV, Array]:
+        """The linear system that tokens make, and the values that drive it; of a recurrence."""
+        raise NotLinearError(
+            f"{self.name}.system: tokens alone make a linear system in a recurrence only. Use "
+            "ltv(u), or `weights(tok, L)` of attention."
+        )
+
+    def outputs(self, tok: Tokens, full: Tokens, S: Any) -> tuple[Array, Any]:
+        """(o [... L r p], S) from these tokens, these behind the kept earlier ones, the state."""
+        raise NotImplementedError
+
+    def linear(self, tok: Tokens, L: int) -> tuple[LTV, Array]:
+        """The linear system that L tokens make from the start, normaliser in C, and its values."""
+        raise NotImplementedError
+
+    def mixing(self, tok: Tokens, L: int) -> Array:
+        """The token-mixing matrix of L tokens."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            M = self.linear(tok, L)[0].kernel()
+        return ops.real(M) if _is_complex(M) else M
+
     # ------------------------------------------------------- sizes and worlds
+    @classmethod
+    def draws(cls) -> dict[str, Draw]:
+        """The declared parameters: shape and initial law by name."""
+        return {f.name: f.metadata["draw"] for f in fields(cls) if "draw" in f.metadata}
+
+    @classmethod
+    def choices(cls) -> dict[str, Option]:
+        """The declared options by name."""
+        return {f.name: f.metadata["option"] for f in fields(cls) if "option" in f.metadata}
+
     @cached_property
     def token_fields(self) -> dict[str, Field]:
-        """The parsed token spec."""
-        return {name: Field.parse(text) for name, text in self.spec.items()}
+        """The token fields with these options, in the order of the spec."""
+        found = {name: Field.of(text, self.options()) for name, text in self.spec.items()}
+        return {name: field for name, field in found.items() if field is not None}
 
     def parameters(self) -> dict[str, Array]:
         """The parameter arrays by name.
@@ -189,8 +157,8 @@ class Mechanism:
         >>> sorted(dsf.softmax.init(d=2).parameters())
         ['Wk', 'Wq', 'Wv']
         """
-        named = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {k: v for k, v in named.items() if isinstance(v, np.ndarray) or ops.is_torch(v)}
+        named = {k: getattr(self, k) for k in self.draws()}
+        return {k: v for k, v in named.items() if v is not None}
 
     def options(self) -> dict[str, Any]:
         """The static options by name.
@@ -199,8 +167,7 @@ class Mechanism:
         >>> dsf.s4d.init(d=2).options()
         {'discretisation': 'zoh'}
         """
-        arrays = self.parameters()
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in arrays}
+        return {name: getattr(self, name) for name in self.choices()}
 
     def map(self, f: Callable[..., Array]) -> Any:
         """f applied to every parameter: symbols, balls, torch, float32, another device.
@@ -215,8 +182,15 @@ class Mechanism:
 
     @property
     def d(self) -> int:
-        """Model width: the axis of u that the projections read."""
-        return self.parameters()["Wq"].shape[-2]
+        """Model width, read off the first parameter that has it."""
+        arrays = self.parameters()
+        for name, draw in self.draws().items():
+            if "d" in draw.axes and name in arrays:
+                return arrays[name].shape[draw.axes.index("d") - len(draw.axes)]
+        raise ShapeError(
+            f"{self.name}: no parameter array has the axis d, so no input can be read. Likely "
+            "cause: an instance without parameters; draw one with family.init(d=...)."
+        )
 
     @cached_property
     def sizes(self) -> dict[str, int]:
@@ -265,7 +239,7 @@ class Mechanism:
             border.check_state(mech, state)
         with border.named(mech):
             o, new = mech.advance(tok, state)
-        y = mech._merge(o)
+        y = mech.merge(o)
         if ops.is_float(y) and not all(bool(all_finite(x)) for x in (y, *new.arrays())):
             border.explain(mech, u, y, state.arrays())
         return y, new
@@ -278,31 +252,18 @@ class Mechanism:
         >>> mech.advance(mech.tokens(np.ones((7, 4))), State())[0].shape
         (5, 7, 1, 3)
         """
-        tok = self._with_position(tok, state.t)
-        L = self._length(tok)
-        full = self._with_tail(tok, state.tail)
-        T = self._length(full)
+        tok = self.positioned(tok, state.t)
+        full = tok if state.tail is None else tok.after(state.tail, self.token_fields)
+        if state.tail is None and self.lookback:
+            full = self.after_nothing(tok)
+        o, S = self.outputs(tok, full, state.S)
+        T = self.length(full)
         keep = T if self.lookback is None else min(self.lookback, T)
         tail = None
         if keep:
             kept = Tokens(**{k: v for k, v in full.items() if k not in self.forgotten})
-            tail = kept.rows(T - keep, T, self.token_fields, self.micro)
-        S = state.S
-        if self._has("step"):
-            outputs = []
-            for t in range(L):
-                o, S = self.step(S, tok.rows(t, t + 1, self.token_fields))  # type: ignore[attr-defined]
-                outputs.append(o)
-            o = ops.cat(outputs, -3) if outputs else self.no_output(tok)  # type: ignore[attr-defined]
-        elif self._has("rows"):
-            M, X = self._weights(full, L)
-            o = ops.expand(_mix(M, X, self.support(L, T)), -2)  # type: ignore[attr-defined]
-        else:
-            ltv, X = self.system(full)
-            o, S = ltv.scan(X, S)
-            if self.micro > 1:
-                o = o[..., self.micro - 1 :: self.micro, :, :]
-        return self.readout(o, tok), State(S, tail, state.t + L)
+            tail = kept.window(T - keep, T, self.token_fields, self.micro)
+        return self.readout(o, tok), State(S, tail, state.t + self.length(tok))
 
     def ltv(self, u: Array) -> LTV:
         """The linear system that this input produces: y = kernel . values before output gates.
@@ -327,34 +288,8 @@ class Mechanism:
         True
         """
         mech, u, tok = border.tokens(self, u)
-        tok = mech._with_position(tok, 0)
-        if mech._has("step"):
-            raise NotLinearError(
-                f"{type(self).__name__}.ltv: the step is not affine in the state, so no input "
-                "turns it into a linear system. Use dsf.linearise(mech, u) for the Jacobians along "
-                "a trajectory."
-            )
         with border.named(mech):
-            return mech._frozen(tok, u.shape[-2])
-
-    def _frozen(self, tok: Tokens, L: int) -> tuple[LTV, Array]:
-        if self._has("rows"):
-            M, X = self._weights(tok, L)
-            n = L if self.lookback is None else min(self.lookback + 1, L)
-            return _shift_register(M, n), ops.expand(X, -2)
-        ltv, X = self.system(self._with_tail(tok, None))
-        o, _ = ltv.scan(X)
-        eta = self.normaliser(o, tok)
-        if eta is not None:
-            inverse = 1 / _nonzero(eta, type(self).__name__)
-            D = None if ltv.D is None else Prod((inverse, *_factors(ltv.D)))
-            ltv = replace(ltv, C=Prod((inverse, *_factors(ltv.C))), D=D)
-            X = X[..., :-1]
-        ltv = replace(ltv, steps=L * self.micro)
-        if self.micro > 1:
-            ltv = ltv.coarsen(self.micro)
-            X = X.reshape(*X.shape[:-3], L, self.micro * X.shape[-2], X.shape[-1])
-        return ltv, X
+            return mech.linear(mech.positioned(tok, 0), u.shape[-2])
 
     def kernel(self, u: Array) -> Array:
         """The token-mixing matrix [... H L L], or [... L r L m]: real part of ltv(u).kernel().
@@ -364,12 +299,9 @@ class Mechanism:
         array([[1. , 0. ],
                [0.5, 0.5]])
         """
-        if self._has("rows"):  # the weights themselves; ltv(u).kernel() rebuilds them in O(L^3)
-            mech, u, tok = border.tokens(self, u)
-            return mech._weights(tok, u.shape[-2])[0]
-        with np.errstate(over="ignore", invalid="ignore"):
-            M = self.ltv(u).kernel()
-        return ops.real(M) if _is_complex(M) else M
+        mech, u, tok = border.tokens(self, u)
+        with border.named(mech):
+            return mech.mixing(mech.positioned(tok, 0), u.shape[-2])
 
     def to_torch(self) -> Any:
         """The mechanism as a `torch.nn.Module` with its parameters registered.
@@ -378,71 +310,94 @@ class Mechanism:
         >>> sum(1 for _ in dsf.softmax.init(d=2).to_torch().parameters())
         3
         """
-        from dsf.interop.module import Module
-
-        return Module(self)
+        return hooks.ask("torch module", self)
 
     # ---------------------------------------------------------------- helpers
-    def _has(self, method: str) -> bool:
-        return hasattr(type(self), method)
-
-    def _weights(self, tok: Tokens, L: int) -> tuple[Array, Array]:
-        """`rows`, refused where the weights [... H L T] would not fit into memory."""
-        lead = next(iter(tok.items()))[1].shape[:-2]
-        check_size(
-            f"{type(self).__name__}: attention weights", (*lead, L, self._length(tok)), 8, LIMIT,
-            "Run the sequence in parts (y, state = mech.run(part, state)), or use a window.",
-        )  # fmt: skip
-        with np.errstate(over="ignore", invalid="ignore"):
-            return self.rows(tok, L)  # type: ignore[attr-defined]
-
-    def _length(self, tok: Tokens) -> int:
+    def length(self, tok: Tokens) -> int:
         """Number of tokens (rows of the per-token fields)."""
         spec = self.token_fields
         rows = [x.shape[-2] for k, x in tok.items() if spec[k].axes[-2] == "L"]
         if not rows:
-            raise ShapeError(f"{type(self).__name__}: the token spec has no per-token field")
+            raise ShapeError(f"{self.name}: the token spec has no per-token field")
         return max(rows)  # with a tail, the fields that are not kept are shorter
 
-    def _with_tail(self, tok: Tokens, tail: Tokens | None) -> Tokens:
-        if tail is None and self.lookback and not self._has("rows"):
-            blank = tok.rows(0, 1, self.token_fields) if self._length(tok) else None
-            tail = Tokens(
-                **{
-                    k: ops.zeros((*v.shape[:-2], self.lookback, v.shape[-1]), v)
-                    if self.token_fields[k].per_token
-                    else v
-                    for k, v in (blank or tok).items()
-                }
-            )
-        return tok if tail is None else tok.after(tail, self.token_fields)
-
-    def _with_position(self, tok: Tokens, t: int) -> Tokens:
+    def positioned(self, tok: Tokens, t: int) -> Tokens:
+        """The tokens with their positions t, t+1, ... in the field `pos`, if the spec has one."""
         if "pos" not in self.token_fields or "pos" in tok.names:
             return tok
         like = next(v for k, v in tok.items() if self.token_fields[k].per_token)
-        rows = [ops.const(t + i, like).reshape(1, 1) for i in range(self._length(tok))]
+        rows = [ops.const(t + i, like).reshape(1, 1) for i in range(self.length(tok))]
         return tok.replace(pos=ops.cat(rows, -2) if rows else ops.zeros((0, 1), like))
 
-    def _merge(self, o: Array) -> Array:
+    def after_nothing(self, tok: Tokens) -> Tokens:
+        """The tokens behind `lookback` rows of zeros: the start of a sequence."""
+        one = tok.window(0, 1, self.token_fields) if self.length(tok) else tok
+        blank = {
+            k: ops.zeros((*v.shape[:-2], self.lookback or 0, v.shape[-1]), v)
+            for k, v in one.items()
+            if self.token_fields[k].per_token
+        }
+        return tok.after(Tokens(**blank), self.token_fields)
+
+    def merge(self, o: Array) -> Array:
         """[... H L r p] -> [... L H r p] with the last three joined (no head axis: [... L r p])."""
         if self.heads:
             o = ops.moveaxis(o, -4, -3)
             return o.reshape(*o.shape[:-3], o.shape[-3] * o.shape[-2] * o.shape[-1])
         return o.reshape(*o.shape[:-2], o.shape[-2] * o.shape[-1])
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    def nonzero(self, eta: Array) -> Array:
+        """A normaliser, or DomainError where it is exactly 0 (float worlds)."""
+        if ops.is_float(eta) and bool((eta == 0).any()):
+            raise DomainError(
+                f"{self.name}: the normaliser is exactly 0 at some token, so the output is "
+                "undefined. Likely cause: zero keys, or features without a positive lower bound. "
+                "Use positive features (elu+1, exp) or drop the normaliser."
+            )
+        return eta
+
+    def warn_growth(self, eigenvalue: Array) -> None:
+        """Warn NotContractive where an eigenvalue of the transition is below -1."""
+        if bool((eigenvalue < -1).any()):
+            warnings.warn(
+                f"{self.name}: an eigenvalue of the transition is {eigenvalue.min().item():.6g}, "
+                "below -1, so the state may grow. Normalise the keys or reduce the step.",
+                NotContractive,
+                stacklevel=5,
+            )
+
+    def __init_subclass__(cls, name: str = "", **options: Any) -> None:
         super().__init_subclass__(**options)
+        cls.name = name or cls.__name__
         if "__repr__" not in vars(cls):  # otherwise @dataclass writes one that prints all numbers
             cls.__repr__ = Mechanism.__repr__  # type: ignore[method-assign]
+        dataclasses.dataclass(frozen=True, eq=False)(cls)
+        if name:
+            for one, static in {name: {}, **vars(cls).get("also", {})}.items():
+                _enter(cls, one, dict(static))
+
+    def __post_init__(self) -> None:
+        for k, declared in self.choices().items():
+            declared.allowed(f"{self.name}: {k}", getattr(self, k))
 
     def __repr__(self) -> str:
         shown = [f"{k}={printing.axes(v)}" for k, v in self.parameters().items()]
-        shown += [f"{k}={v!r}" for k, v in self.options().items() if v is not None]
-        return f"{type(self).__name__}({', '.join(shown)})"
+        shown += [f"{k}={v!r}" for k, v in self.options().items()]
+        return f"{self.name}({', '.join(shown)})"
 
     def __str__(self) -> str:
         return printing.mechanism(self)
+
+
+def _enter(cls: type[Mechanism], name: str, static: dict[str, Any]) -> None:
+    """Add a class to the catalogue; a class of the same place takes its own earlier place."""
+    held = NAMED.get(name, (cls, {}))[0]
+    if (held.__module__, held.__qualname__) != (cls.__module__, cls.__qualname__):
+        raise UnknownNameError(
+            f"{cls.__qualname__}: the name {name!r} is that of {held.__module__}."
+            f"{held.__qualname__}. Choose another name."
+        )
+    NAMED[name] = (cls, static)
 
 
 def split_heads(u: Array) -> Array:
@@ -463,52 +418,21 @@ def channels(x: Array) -> Array:
     return ops.col(ops.mT(x))
 
 
-def causal_support(L: int, T: int, width: int | None = None) -> np.ndarray:
-    """Which of T keys the last L queries may see [L T]: the past, or the last `width` of it.
+def as_pairs(x: Array) -> Array:
+    """[... n] real -> [... n/2] complex, x_i + i x_{i + n/2}.
 
-    >>> causal_support(2, 3, width=2).astype(int)
-    array([[1, 1, 0],
-           [0, 1, 1]])
+    >>> as_pairs(np.array([1.0, 2.0]))
+    array([1.+2.j])
     """
-    lag = np.arange(T - L, T)[:, None] - np.arange(T)[None, :]
-    return (lag >= 0) if width is None else (lag >= 0) & (lag < width)
+    half = x.shape[-1] // 2
+    return ops.as_complex(x[..., :half], x[..., half:])
 
 
-def _mix(M: Array, X: Array, support: np.ndarray) -> Array:
-    """M X using only the supported entries, so that a NaN cannot reach rows that do not see it."""
-    if not ops.is_float(X) or bool((X.isfinite() if ops.is_torch(X) else np.isfinite(X)).all()):
-        return M @ X
-    out = [
-        M[..., i : i + 1, np.flatnonzero(seen)] @ X[..., np.flatnonzero(seen), :]
-        for i, seen in enumerate(support)
-    ]
-    return ops.cat(out, -2)
-
-
-def _shift_register(M: Array, n: int) -> LTV:
-    """Lower triangular weights M [... L L] as a first-in first-out register of n values."""
-    L = M.shape[-1]
-    index = np.arange(L)[:, None] - np.arange(n)[None, :]  # row i reads values i, i-1, ...
-    padded = ops.cat([M, ops.zeros((L, 1), M)], -1)
-    pieces = [padded[..., i : i + 1, np.where(index[i] < 0, L, index[i])] for i in range(L)]
-    C = ops.cat(pieces, -2) if pieces else ops.zeros((*M.shape[:-2], 0, n), M)
-    first = ops.cat([ops.ones((1, 1), M), ops.zeros((n - 1, 1), M)], -2) if n else M[..., :0, :0]
-    B = ops.expand(first, 0) if n else ops.zeros((1, 0, 1), M)
-    return LTV(Shift(n, like=M), B, ops.row(C), steps=L)
-
-
-def _factors(x: Coefficient) -> tuple[Array, ...]:
-    return x.factors if isinstance(x, Prod) else (x,)
-
-
-def _nonzero(eta: Array, name: str) -> Array:
-    if ops.is_float(eta) and bool((eta == 0).any()):
-        raise DomainError(
-            f"{name}: the normaliser is exactly 0 at some token, so the output is undefined. "
-            "Likely cause: zero keys, or features without a positive lower bound. Use positive "
-            "features (elu+1, exp) or drop the normaliser."
-        )
-    return eta
+def rotate(x: Array, angle: Array) -> Array:
+    """Each pair (x_i, x_{i + n/2}) turned by its angle [... n/2]."""
+    half = x.shape[-1] // 2
+    a, b, c, s = x[..., :half], x[..., half:], ops.cos(angle), ops.sin(angle)
+    return ops.cat([a * c - b * s, a * s + b * c])
 
 
 def _is_complex(x: Array) -> bool:

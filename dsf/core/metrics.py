@@ -124,9 +124,9 @@ def recurrence_scale(mech: Any, u: Array) -> np.ndarray:
     ltv, X = mech.frozen(u)
     if hasattr(type(mech), "rows"):
         tok = mech.tokens(u)
-        weights, v = mech.rows(tok, u.shape[-2])
+        weights, v = mech.weights(tok, u.shape[-2])
         q = tok.q / np.sqrt(tok.k.shape[-1])
-        return mech._merge(softmax_scale(q, tok.k, weights, v)[..., None, :])
+        return mech.merge(softmax_scale(q, tok.k, weights, v)[..., None, :])
     found = scale(ltv, X)
     tok = mech.tokens(u)
     value = ltv.scan(X)[0]
@@ -134,7 +134,7 @@ def recurrence_scale(mech: Any, u: Array) -> np.ndarray:
         found = found + np.abs(value) * scale(ltv, np.ones_like(X[..., :1]))
     if "gate" in tok.names:  # an output gate multiplies value and error alike
         found = found * np.abs(tok.gate[..., :, None, :])
-    return mech._merge(found)
+    return mech.merge(found)
 
 
 def condition_scale(mech: Any, u: Array) -> np.ndarray:

@@ -148,7 +148,7 @@ def ltv_latex(s: Any) -> str:
 
 def mechanism(mech: Any) -> str:
     """The block of a mechanism: equations, tokens, facts with their values."""
-    from dsf.core.mechanism import count
+    from dsf.core.facts import count
 
     arrays = mech.parameters()
     total = sum(int(x.size if not ops.is_torch(x) else x.numel()) for x in arrays.values())
@@ -161,7 +161,7 @@ def mechanism(mech: Any) -> str:
         return "" if "L" in formula else f" = {count(formula, sizes)}"
 
     return block(
-        f"{type(mech).__name__}   {shown}   {kind}, {total} parameters",
+        f"{mech.name}   {shown}   {kind}, {total} parameters",
         [
             *_equations(mech),
             ("state", f"{facts.state}{value(facts.state)} numbers"),
@@ -199,7 +199,7 @@ def _equations(mech: Any) -> list[tuple[str, str]]:
     state = "h_t" if "h_" in update else "S_t"
     facts, options = mech.facts, mech.options()
     spec = "   ".join(
-        f"{name} [{_spec(text)}".replace(" ", HARD) for name, text in mech.spec.items()
+        f"{name} [{_spec(field)}".replace(" ", HARD) for name, field in mech.token_fields.items()
     )
     claims = [
         facts.structure, "contraction" if facts.contraction else "may expand",
@@ -219,10 +219,7 @@ def _equations(mech: Any) -> list[tuple[str, str]]:
     ]
 
 
-def _spec(text: str) -> str:
-    """ "L n < 0" as "L n] < 0"."""
-    from dsf.core.fields import REAL, Field
-
-    field = Field.parse(text)
-    domain = "" if field.domain == REAL else f" {field.domain}"
+def _spec(field: Any) -> str:
+    """A token field as "L n] < 0"."""
+    domain = "" if str(field.domain) == "real" else f" {field.domain}"
     return f"{' '.join(field.axes)}]{domain}"

@@ -10,21 +10,23 @@ from dsf.core.ops import Array
 
 
 class Tokens:
-    """A record of named arrays, all with time on the axis before the last.
+    """A record of named arrays, all with time on the axis before the last; None is no field.
 
     >>> t = Tokens(q=np.ones((5, 2)), v=np.zeros((5, 3)))
     >>> t.q.shape, t.names
     ((5, 2), ('q', 'v'))
     """
 
+    previous: Tokens  # the rows before these, for a recurrence that looks back
+
     def __init__(self, **fields: Array) -> None:
-        self._fields = fields
+        self._fields = {name: x for name, x in fields.items() if x is not None}
 
     def __getattr__(self, name: str) -> Array:
-        try:
-            return self.__dict__["_fields"][name]
-        except KeyError:
-            raise AttributeError(f"no token field {name!r}; fields: {self.names}") from None
+        fields = self.__dict__.get("_fields", {})
+        if name in fields:
+            return fields[name]
+        raise AttributeError(f"no token field {name!r}; fields: {tuple(fields)}")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -41,7 +43,7 @@ class Tokens:
         """A copy with some fields replaced or added."""
         return Tokens(**{**self._fields, **fields})
 
-    def rows(self, start: int, stop: int, spec: Mapping[str, Field], micro: int = 1) -> Tokens:
+    def window(self, start: int, stop: int, spec: Mapping[str, Field], micro: int = 1) -> Tokens:
         """The tokens start .. stop-1; constant fields stay as they are."""
 
         def cut(name: str, x: Array) -> Array:
@@ -51,6 +53,15 @@ class Tokens:
             return x[..., start * s : stop * s, :]
 
         return Tokens(**{k: cut(k, v) for k, v in self.items()})
+
+    def with_previous(
+        self, lookback: int, spec: Mapping[str, Field], micro: int = 1, length: int = 0
+    ) -> Tokens:
+        """Of length + lookback rows the last `length`, each with the rows before as `previous`."""
+        tok = self.window(lookback, lookback + length, spec, micro)
+        if lookback:
+            tok.previous = self.with_previous(lookback - 1, spec, micro, length)
+        return tok
 
     def after(self, earlier: Tokens, spec: Mapping[str, Field]) -> Tokens:
         """Earlier rows followed by these; fields that were not kept have these rows only."""

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from dsf.core.errors import DomainError, NonFiniteError, NotLinearError, ShapeError
-from dsf.core.mechanism import Mechanism, State
+from dsf.core.kinds import Attention
+from dsf.core.mechanism import Mechanism
 from dsf.core.ops import Array
+from dsf.core.state import State
 from dsf.core.system import LTV
 from dsf.core.transition import Dense
 
@@ -35,7 +37,7 @@ def linearise(mech: Mechanism, u: Array) -> LTV:
     name = type(mech).__name__
     if u.ndim != 2:
         raise ShapeError(f"linearise: `u` must be one sequence [L d]; got {tuple(u.shape)}")
-    if mech._has("rows"):
+    if isinstance(mech, Attention):
         raise NotLinearError(
             f"linearise: the state of {name} is a growing cache of tokens, so its Jacobian has no "
             "fixed size. Use dsf.inspect(mech.to_torch(), u) for the Jacobian of the whole map."

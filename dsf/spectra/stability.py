@@ -27,6 +27,7 @@ from dsf.core.errors import (
     ShapeError,
     TimeVaryingError,
 )
+from dsf.core.kinds import Attention
 from dsf.core.mechanism import Mechanism
 from dsf.core.ops import Array
 from dsf.core.printing import enclosed
@@ -176,7 +177,7 @@ def _steps(r: float, rest: float) -> float:
 # ------------------------------------------------------------------- what is given
 def _transition(system: Any, u: Array | None) -> Transition:
     if isinstance(system, Mechanism):
-        if system._has("rows") and system.lookback is None:
+        if isinstance(system, Attention) and system.lookback is None:
             raise NotLinearError(
                 f"stability: the state of {type(system).__name__} is a cache that grows with the "
                 "input, so it has no transition to repeat. A window has one: window_softmax."

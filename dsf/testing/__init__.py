@@ -4,43 +4,16 @@ from __future__ import annotations
 
 import warnings
 
-import dsf.mechanisms  # noqa: F401  (fills the registry)
+from dsf.core.catalogue import family
 from dsf.core.errors import NotContractive
-from dsf.core.family import REGISTRY, Family
+from dsf.core.family import Family
 from dsf.core.mechanism import Mechanism
+from dsf.testing.facts import FACTS
 from dsf.testing.structure import STRUCTURE
 from dsf.testing.worlds import WORLDS
 
-CHECKS = {f.__name__: f for f in (*STRUCTURE, *WORLDS)}
+CHECKS = {f.__name__: f for f in (*STRUCTURE, *FACTS, *WORLDS)}
 SIZES = ({"d": 2, "n": 2, "p": 2, "heads": 1}, {"d": 3, "n": 4, "p": 2, "heads": 2})
-
-# the options beside the registered defaults: what the suites of this package add to `REGISTRY`
-VARIANTS = (
-    "linear_attn(phi=elu+1)",
-    "linear_attn(phi=exp)",
-    "linear_attn(phi=taylor)",
-    "linear_attn(phi=favor)",
-    "linear_attn(phi=taylor,normalise=True)",
-    "normalised_attn(eta=softplus)",
-    "normalised_attn(eta=sigmoid)",
-    "retnet(rotation=True)",
-    "retnet(rotation=qk)",
-    "s4d(discretisation=bilinear)",
-    "mamba(discretisation=zoh)",
-    "mamba(skip=True)",
-    "mamba2(skip=True)",
-    "mamba3(skip=True)",
-    "deltanet(reach=2)",
-    "deltanet(unit_keys=False)",
-    "gated_deltanet(reach=2)",
-    "deltaproduct(steps=1)",
-    "deltaproduct(steps=3,reach=1)",
-    "rwkv6(read=after)",
-    "qlstm(reversed=True)",
-    "window_softmax(width=1)",
-)
-
-NAMES = (*REGISTRY, *VARIANTS)
 
 
 def check_mechanism(target: Mechanism | Family | str) -> tuple[str, ...]:
@@ -53,7 +26,7 @@ def check_mechanism(target: Mechanism | Family | str) -> tuple[str, ...]:
 
     >>> import dsf
     >>> len(check_mechanism(dsf.retnet.init(d=2)))
-    26
+    27
     """
     return tuple(name for name in CHECKS if run_check(name, target))
 
@@ -72,7 +45,5 @@ def instances(target: Mechanism | Family | str) -> list[Mechanism]:
     if isinstance(target, Mechanism):
         return [target]
     if isinstance(target, str):
-        from dsf.core.family import family
-
         target = family(target)
     return [target.init(**sizes, seed=1) for sizes in SIZES]

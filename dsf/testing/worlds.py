@@ -1,4 +1,4 @@
-"""The contract of a mechanism, part 2: one text of equations, four worlds, and the text itself."""
+"""The contract of a mechanism, part 3: one text of equations, four worlds, and the text itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from dsf.core import metrics, worlds
-from dsf.core.mechanism import Mechanism, State
+from dsf.core.kinds import Attention, Step
+from dsf.core.mechanism import Mechanism
+from dsf.core.state import State
 from dsf.core.tokens import Tokens
 from dsf.testing.structure import draw, require, to_longdouble
 
@@ -156,7 +158,7 @@ def _enclosure(mech: Mechanism, u: np.ndarray, radius: float) -> list[np.ndarray
     with worlds.precision(BITS):
         exact, x = mech.map(worlds.balls), worlds.balls(u, radius)
         tok = exact.tokens(x)
-        y = exact._merge(exact.advance(tok, State())[0])
+        y = exact.merge(exact.advance(tok, State())[0])
         return [*(v for _, v in tok.items()), y]
 
 
@@ -172,9 +174,9 @@ def _divides_by_zero(mech: Mechanism, u: np.ndarray, radius: float) -> bool:
         tok: Tokens = exact.tokens(worlds.balls(u, radius))
         if any(not e.is_finite() for _, x in tok.items() for e in x.flat):
             return True
-        if mech._has("rows") or mech._has("step"):
+        if isinstance(mech, Attention) or isinstance(mech, Step):
             return False
-        ltv, X = exact.system(exact._with_tail(exact._with_position(tok, 0), None))
+        ltv, X = exact.system(tok)
         eta = exact.normaliser(ltv.scan(X)[0], tok)
         return eta is not None and any(e.contains(0) for e in eta.flat)
 

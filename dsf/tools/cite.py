@@ -107,7 +107,7 @@ def _parts(x: Any) -> Iterable[Any]:
 
 def _keys_of_text(text: str) -> list[str]:
     """The source of a family with this name, or the keys in the text."""
-    from dsf.core.family import family
+    from dsf.core.catalogue import family
 
     try:
         return [family(text).facts.source]

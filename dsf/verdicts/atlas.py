@@ -9,24 +9,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, ClassVar
 
+from dsf.core.catalogue import everything, family
 from dsf.core.errors import MissingExtraError, ShapeError, UnknownNameError
-from dsf.core.family import REGISTRY, family
 from dsf.verdicts.measure import Row, measure
-
-# Options that change a property of the table; shown below the family they vary.
-VARIANTS = (
-    "linear_attn(phi=taylor)",
-    "linear_attn(phi=favor)",
-    "retnet(rotation=True)",
-    "s4d(discretisation=bilinear)",
-    "mamba(discretisation=zoh)",
-    "deltanet(reach=2)",
-    "deltanet(unit_keys=False)",
-    "gated_deltanet(reach=2)",
-    "deltaproduct(steps=3)",
-    "rwkv6(read=after)",
-    "qlstm(reversed=True)",
-)
 
 COLUMNS = {
     "mechanism": "the family, with its options",
@@ -202,7 +187,7 @@ class Atlas:
 def atlas(
     *mechanisms: Any, d: int = 8, n: int = 4, p: int = 4, heads: int = 2, L: int = 32, seed: int = 0
 ) -> Atlas:
-    """The table of all registered mechanisms and some of their variants, or of those named.
+    """The table of all named mechanisms and their variants, or of those named.
 
     Every instance is drawn with `init(d, n, p, heads, seed)` and run on one Gaussian input [L d];
     transitions are also sampled on tokens drawn over their whole domains.  Only the two columns
@@ -214,16 +199,10 @@ def atlas(
     >>> dsf.atlas("deltanet", "deltanet(reach=2)")["deltanet(reach=2)"].parity
     True
     """
-    import dsf.mechanisms  # noqa: F401  (fills the registry)
-
     if L < 3:
         raise ShapeError(f"atlas: L must be at least 3, two earlier tokens and one; got {L}")
     sizes = {"d": d, "n": n, "p": p, "heads": heads, "L": L}
-    chosen = [family(m) for m in mechanisms] or [
-        family(name)
-        for base in REGISTRY
-        for name in (base, *(v for v in VARIANTS if v.partition("(")[0] == base))
-    ]
+    chosen = [family(m) for m in mechanisms] or everything()
     return Atlas(tuple(measure(f, **sizes, seed=seed) for f in chosen), sizes)
 
 

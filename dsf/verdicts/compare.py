@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dsf.core.catalogue import family, family_of
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import DSFError, ShapeError, UnknownNameError
-from dsf.core.family import Family, family, family_of
+from dsf.core.family import Family
 from dsf.core.mechanism import Mechanism
 from dsf.core.opponents import AnyRecurrence
 from dsf.core.printing import at_least, at_most, exactly

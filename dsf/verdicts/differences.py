@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from dsf.core.family import Family
-from dsf.core.mechanism import Mechanism, State
+from dsf.core.kinds import Attention, Step
+from dsf.core.mechanism import Mechanism
 from dsf.core.system import LTV
 
 Row = tuple[str, str, str]
@@ -58,15 +59,14 @@ def probe(side: Family | Mechanism, L: int = 4) -> LTV | None:
     """The linear system at random tokens (family) or inputs (instance); None if there is none."""
     rng = np.random.default_rng(0)
     if isinstance(side, Mechanism):
-        return None if side._has("step") else side.ltv(rng.standard_normal((L, side.d)))
+        return None if isinstance(side, Step) else side.ltv(rng.standard_normal((L, side.d)))
     mech = side.bare()
-    if mech._has("step"):
+    if isinstance(mech, Step):
         return None
     tok = side.draw_tokens(rng, L, **PROBE)
-    if mech._has("rows"):
+    if isinstance(mech, Attention):
         return side.init(**PROBE).ltv(rng.standard_normal((L, PROBE["d"])))
-    tok = mech._with_position(tok, State().t)
-    return mech.system(mech._with_tail(tok, None))[0]
+    return mech.system(tok)[0]
 
 
 def varies(ltv: LTV, name: str) -> bool:

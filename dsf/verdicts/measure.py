@@ -8,9 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from dsf.core.catalogue import families
 from dsf.core.errors import NotContractive, NotLinearError
-from dsf.core.family import REGISTRY, Family
-from dsf.core.mechanism import Mechanism, State, count
+from dsf.core.facts import count
+from dsf.core.family import Family
+from dsf.core.kinds import Attention
+from dsf.core.mechanism import Mechanism
+from dsf.core.state import State
 from dsf.core.system import LTV
 from dsf.core.tokens import Tokens
 from dsf.core.transition import at
@@ -99,7 +103,7 @@ def _measure(family: Family, d: int, n: int, p: int, heads: int, L: int, seed: i
 
 def _name(family: Family) -> str:
     """The registered name, and the options in which a family differs from what it stands for."""
-    standard = REGISTRY[family.name].static
+    standard = families()[family.name].static
     changed = {k: v for k, v in family.static.items() if k not in standard or standard[k] != v}
     return family.name + (
         f"({', '.join(f'{k}={v}' for k, v in changed.items())})" if changed else ""
@@ -119,11 +123,11 @@ def _kept_rows(mech: Mechanism, end: State) -> list[np.ndarray]:
 
 def _transitions(mech: Mechanism, ltv: LTV, rng: np.random.Generator) -> np.ndarray:
     """Sampled A_t [many H T n n], the axis T holding tokens of one sequence."""
-    if mech._has("rows"):
+    if isinstance(mech, Attention):
         return np.broadcast_to(ltv.A.dense(), (1, 1, 1, ltv.n, ltv.n))
     found = []
     for _ in range(DRAWS):
-        tok = mech._with_position(_wide_tokens(mech, rng), 0)
+        tok = _wide_tokens(mech, rng)
         one = mech.system(tok)[0].coarsen(mech.micro).dense().A.dense()
         found.append(one.reshape(-1, *one.shape[-3:]))
     return np.stack(found)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dsf.core.family import Family
+from dsf.core.kinds import Step
 from dsf.core.mechanism import Mechanism
 
 DRAW = {"d": 8, "n": 4, "p": 4}
@@ -65,7 +66,7 @@ def _base(name: str) -> str:
 def _draw(side: Any, u: np.ndarray) -> Mechanism | None:
     if isinstance(side, Family):
         side = side.init(**{**DRAW, "d": u.shape[-1]})
-    return side if isinstance(side, Mechanism) and not side._has("step") else None
+    return side if isinstance(side, Mechanism) and not isinstance(side, Step) else None
 
 
 def _magnitude(mech: Mechanism, u: np.ndarray) -> np.ndarray:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from dsf.core import catalogue
 from dsf.core.errors import CertificateError
-from dsf.core.family import REGISTRY, Family
+from dsf.core.family import Family
 from dsf.figures import Table, sweep
 from dsf.figures.dsf._layout import faults, place
 from dsf.verdicts.lattice.paths import NESTINGS, Nesting, edge, hasse
@@ -120,7 +121,9 @@ def diagram(only: list[str]) -> list[dict[str, Any]]:
         for (a, b), e in drawn.items()
     ]  # fmt: skip
     rows.append({"part": "faults of the layout", "x": faults(places, pairs)})
-    alone = sorted({*REGISTRY} - {f.name for members in (nodes[i] for i in used) for f in members})
+    alone = sorted(
+        {*catalogue.families()} - {f.name for members in (nodes[i] for i in used) for f in members}
+    )
     if not only:
         rows += [{"part": "alone", "name": n} for n in alone]
     return rows

@@ -7,18 +7,19 @@ import pytest
 
 import dsf
 from dsf.core import worlds
+from dsf.core.catalogue import everything
+from dsf.core.kinds import Step
 from dsf.core.system import LTV
 from dsf.core.transition import Dense, LowRank, Prod, Shift
-from dsf.testing import NAMES
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [str(f) for f in everything()])
 def test_blocks_fit_the_screen(name):
     family = dsf.family(name)
     mech = family.init(d=64, n=32, p=64, heads=4)
     small = family.init(d=2, n=2, p=2)
     shown = [family.describe(), str(mech), str(small.map(worlds.symbols))]
-    if not small._has("step"):
+    if not isinstance(small, Step):
         ltv = small.ltv(np.ones((3, 2)))
         shown += [str(ltv), repr(ltv), repr(ltv.A)]
         latex = ltv._repr_latex_()

@@ -10,11 +10,10 @@ import torch
 
 import dsf
 import dsf.mechanisms
+from dsf.core.catalogue import everything, family
 from dsf.core.errors import DomainError, NonFiniteError, NotContractive, NotLinearError, ShapeError
-from dsf.core.family import REGISTRY, family
-from dsf.testing import VARIANTS
 
-RECURRENT = [n for n in (*REGISTRY, *VARIANTS) if not n.startswith(("softmax", "window"))]
+RECURRENT = [n for n in map(str, everything()) if not n.startswith(("softmax", "window"))]
 RNG = np.random.default_rng(0)
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dsf.mechanisms.linear.features import feature_map
-from dsf.mechanisms.linear.linear_attn import _orthogonal_rows
+from dsf.mechanisms.linear.features import feature_map, orthogonal_rows
 
 DRAWS = 100_000
 
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_directions_are_gaussian(n):
-    rows = _orthogonal_rows(np.random.default_rng(0), DRAWS, n)
+    rows = orthogonal_rows(np.random.default_rng(0), (DRAWS, n))
     error = 5 / np.sqrt(DRAWS)  # five standard deviations
     assert np.abs(rows.mean(0)).max() < error
     assert np.abs(rows.T @ rows / DRAWS - np.eye(n)).max() < 3 * error
@@ -26,7 +25,7 @@ def test_features_are_unbiased_with_the_known_variance():
     """E = e^{x'y},  Var = e^{2x'y} (e^{|x+y|^2} - 1) for a single feature."""
     rng = np.random.default_rng(1)
     x, y = 0.4 * rng.standard_normal((2, 3))
-    omega = _orthogonal_rows(rng, DRAWS, 3)
+    omega = orthogonal_rows(rng, (DRAWS, 3))
     phi, psi = (feature_map("favor", z, omega=omega) for z in (x, y))
     single = phi * psi * DRAWS
     mean, variance = np.exp(x @ y), np.exp(2 * x @ y) * (np.exp((x + y) @ (x + y)) - 1)

@@ -16,9 +16,8 @@ import pytest
 
 import dsf.mechanisms  # noqa: F401  (fills the registry)
 from dsf.core import metrics
+from dsf.core.catalogue import everything, families, family
 from dsf.core.errors import NotContractive
-from dsf.core.family import REGISTRY, family
-from dsf.testing import VARIANTS
 
 LONG = np.longdouble
 L = 9
@@ -323,14 +322,14 @@ FORMULAS = {
 
 
 def test_every_registered_family_has_a_formula():
-    assert set(FORMULAS) == set(REGISTRY)
+    assert set(FORMULAS) == set(families())
 
 
 SIZES = ({"d": 2, "n": 2, "p": 2}, {"d": 5, "n": 4, "p": 3, "heads": 2})
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("name", (*REGISTRY, *VARIANTS))
+@pytest.mark.parametrize("name", [str(f) for f in everything()])
 @pytest.mark.parametrize("sizes", SIZES, ids=["small", "two heads"])
 def test_the_mechanism_is_its_formula(name, sizes):
     mech = family(name).init(**sizes, seed=4)

@@ -16,7 +16,7 @@ from dsf.core import ops
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import CertificateError, DomainError, UnknownNameError
 from dsf.core.fields import Domain
-from dsf.core.mechanism import State
+from dsf.core.state import State
 from dsf.core.tokens import Tokens
 from dsf.relations import lti
 from dsf.verdicts.lattice.paths import NESTINGS, Limit, Nesting, edge, find_path, hasse

@@ -11,19 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dsf
+from dsf.core.catalogue import families, family
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import CertificateError, ShapeError, UnknownNameError
-from dsf.core.family import REGISTRY, Family, family
+from dsf.core.family import Family
 from dsf.relations import NESTINGS
 from dsf.verdicts.separations import SEPARATIONS, separate, separate_instances
 from dsf.verdicts.separations.traits import traits
 
 
-def families() -> list[Family]:
-    import dsf.mechanisms
-
+def all_families() -> list[Family]:
     return [
-        *REGISTRY.values(),
+        *families().values(),
         dsf.retnet(rotation=True),
         dsf.retnet(rotation="qk"),
         dsf.deltanet(reach=2),
@@ -41,7 +40,7 @@ def families() -> list[Family]:
     ]
 
 
-FAMILIES = families()
+FAMILIES = all_families()
 
 # invariant -> the families that are asked to violate it
 VIOLATORS = {
@@ -113,7 +112,7 @@ def test_violators_violate(name, violator):
     assert separation.violated_by(family(violator))
 
 
-def test_traits_of_a_few_families():
+def test_traits_of_a_few_all_families():
     assert traits(dsf.gla).positive and traits(dsf.gla).forgets and not traits(dsf.gla).scalar
     assert not traits(dsf.retnet(rotation=True)).scalar  # one complex number is two real states
     assert traits(dsf.lru).constant and not traits(dsf.rglru).constant
@@ -348,5 +347,5 @@ def test_unregistered_instances_are_refused():
         pass
 
     other = Other(**dsf.gla.init(2).parameters())
-    with pytest.raises(UnknownNameError, match="register"):
+    with pytest.raises(UnknownNameError, match="no name in the catalogue"):
         separate_instances(other, dsf.gla.init(2))

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsf.core.family import Family, family
+from dsf.core.catalogue import family
+from dsf.core.family import Family
 from dsf.core.tokens import Tokens
 from dsf.theory_tests import judge
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dsf
-from dsf.core.family import family
+from dsf.core.catalogue import family
 from dsf.theory_tests import judge
 from dsf.theory_tests.run import run
 from dsf.verdicts.separations import CONSTANTS

@@ -8,7 +8,7 @@ import numpy as np
 
 from dsf.core.family import Family
 from dsf.core.fields import Field
-from dsf.core.mechanism import State
+from dsf.core.state import State
 from dsf.core.tokens import Tokens
 from dsf.relations.edge import Limit
 

@@ -1,25 +1,10 @@
-"""Normalised attention.   y_t = (1 / eta(u_t)) sum_{j<=t} (q_t' k_j) v_j"""
-
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-
-from dsf.core import ops
-from dsf.core.draws import projection
-from dsf.core.errors import DomainError, UnknownNameError
-from dsf.core.mechanism import Facts, Mechanism, split_heads
-from dsf.core.ops import Array, col, row
-from dsf.core.system import LTV
-from dsf.core.tokens import Tokens
-from dsf.core.transition import Diag
+from dsf.core.authoring import *
 
 
-@dataclass(frozen=True, eq=False)
-class NormalisedAttention(Mechanism):
-    """Linear attention divided by a learned function of the current token only.
+class NormalisedAttention(Recurrence, name="normalised_attn"):
+    """Normalised attention.   y_t = (1 / eta(u_t)) sum_{j<=t} (q_t' k_j) v_j
+
+    Linear attention divided by a learned function of the current token only.
 
     u [L d];  q, k [H L n], v [H L p], eta [H L 1] = f(u_t w + b) > 0, f = exp, softplus or sigmoid.
     As a map this is linear attention with the scalar output gate 1/eta; float64.
@@ -30,61 +15,35 @@ class NormalisedAttention(Mechanism):
     (5, 3)
     """
 
-    Wq: Array
-    Wk: Array
-    Wv: Array
-    w: Array
-    b: Array
-    eta: str = "exp"
+    Wq: Array = weight("H d n")
+    Wk: Array = weight("H d n")
+    Wv: Array = weight("H d p")
+    w: Array = weight("H d 1")
+    b: Array = zeros("H 1 1")
+    eta: str = option("exp", "softplus", "sigmoid")
 
-    choices = {"eta": ("exp", "softplus", "sigmoid")}
-
-    equations = ("S_{t-1} + k_t v_t'", "S_t' q_t / eta_t")
+    equations = "S_{t-1} + k_t v_t'", "S_t' q_t / eta_t"
     conventions = ("divided by eta(u_t)",)
+    spec = {
+        "q": "L n", "k": "L n", "v": "L p", "eta": ("L 1 in (0, 1) if eta=sigmoid", "L 1 > 0"),
+    }  # fmt: skip
     facts = Facts(
-        "scalar",
-        contraction=True,
-        state="H*n*p",
-        flops="4*H*n*p",
-        source="sieber2024",
-        eigenvalues="1",
+        "scalar", state="H*n*p", flops="4*H*n*p", source="sieber2024", eigenvalues="1",
         order_aware=False,
-    )
-
-    @property
-    def spec(self) -> dict[str, str]:  # type: ignore[override]
-        domain = "in (0, 1)" if self.eta == "sigmoid" else "> 0"
-        return {"q": "L n", "k": "L n", "v": "L p", "eta": f"L 1 {domain}"}
+    )  # fmt: skip
+    look = "orange", 2
 
     def tokens(self, u: Array) -> Tokens:
-        f = {"exp": ops.exp, "softplus": ops.softplus, "sigmoid": ops.sigmoid}.get(self.eta)
-        if f is None:
-            raise UnknownNameError(
-                f"NormalisedAttention: eta must be exp, softplus or sigmoid; got {self.eta!r}"
-            )
-        u = split_heads(u)
+        f, u = getattr(ops, self.eta), split_heads(u)
         return Tokens(q=u @ self.Wq, k=u @ self.Wk, v=u @ self.Wv, eta=f(u @ self.w + self.b))
 
-    def system(self, tok: Tokens) -> tuple[LTV, Array]:
+    def recurrence(self, tok: Tokens) -> tuple[LTV, Array]:
         C = row(tok.q / tok.eta)
         return LTV(Diag(a=ops.ones((1, 1), tok.k)), B=col(tok.k), C=C), row(tok.v)
 
     def check(self, tok: Tokens) -> None:
         if bool((tok.eta == 0).any()):
             raise DomainError(
-                f"NormalisedAttention: eta = {self.eta}(u w + b) underflowed to 0 at some token, "
-                "so the output is undefined. Likely cause: input too large; rescale it."
+                f"{self.name}: eta = {self.eta}(u w + b) underflowed to 0 at some token, so the "
+                "output is undefined. Likely cause: input too large; rescale it."
             )
-
-    @classmethod
-    def init(
-        cls, rng: np.random.Generator, d: int, n: int, p: int, heads: int, **options: Any
-    ) -> NormalisedAttention:
-        return cls(
-            Wq=projection(rng, heads, d, n),
-            Wk=projection(rng, heads, d, n),
-            Wv=projection(rng, heads, d, p),
-            w=projection(rng, heads, d, 1),
-            b=np.zeros((heads, 1, 1)),
-            **options,
-        )

@@ -1,26 +1,8 @@
-"""DeltaNet.   S_t = (I - beta_t k_t k_t') S_{t-1} + beta_t k_t v_t',   y_t = S_t' q_t"""
-
-from __future__ import annotations
-
-import warnings
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-
-from dsf.core import ops
-from dsf.core.draws import projection
-from dsf.core.errors import NotContractive
-from dsf.core.mechanism import Facts, Mechanism, split_heads
-from dsf.core.ops import Array, col, row
-from dsf.core.system import LTV
-from dsf.core.tokens import Tokens
-from dsf.core.transition import Diag, LowRank
+from dsf.core.authoring import *
 
 
-@dataclass(frozen=True, eq=False)
-class DeltaNet(Mechanism):
-    """The delta rule: what the state predicts for k_t is replaced by v_t, with strength beta_t.
+class DeltaNet(Recurrence, name="deltanet"):
+    """Delta rule.   S_t = (I - beta_t k_t k_t') S_{t-1} + beta_t k_t v_t',   y_t = S_t' q_t
 
     u [L d];  q, k [H L n] with |k| = 1, v [H L p], beta [H L 1] = reach * sigmoid;  float64.
     `reach` 2 allows negative eigenvalues; `unit_keys=False` leaves the keys as they are, and then
@@ -32,68 +14,33 @@ class DeltaNet(Mechanism):
     (5, 3)
     """
 
-    Wq: Array
-    Wk: Array
-    Wv: Array
-    Wb: Array
-    reach: int = 1
-    unit_keys: bool = True
+    Wq: Array = weight("H d n")
+    Wk: Array = weight("H d n")
+    Wv: Array = weight("H d p")
+    Wb: Array = weight("H d 1")
+    reach: int = option(1, 2)
+    unit_keys: bool = option(True, False)
 
-    choices = {"reach": (1, 2), "unit_keys": (False, True)}
-
-    equations = ("(I - b_t k_t k_t') S_{t-1} + b_t k_t v_t'", "S_t' q_t")
-
-    @property
-    def spec(self) -> dict[str, str]:  # type: ignore[override]
-        key = "L n unit" if self.unit_keys else "L n"
-        return {"q": "L n", "k": key, "v": "L p", "beta": f"L 1 in (0, {self.reach})"}
+    equations = "(I - b_t k_t k_t') S_{t-1} + b_t k_t v_t'", "S_t' q_t"
+    spec = {"q": "L n", "k": ("L n unit if unit_keys", "L n"), "v": "L p"}
+    spec |= {"beta": "L 1 in (0, {reach})"}
+    look = "purple", 0
 
     @property
     def facts(self) -> Facts:  # type: ignore[override]
-        region = ("(0, 1]" if self.reach == 1 else "(-1, 1]") if self.unit_keys else "any"
-        return Facts(
-            "low rank",
-            contraction=self.unit_keys,
-            state="H*n*p",
-            flops="6*H*n*p",
-            source="schlag2021",
-            eigenvalues=region,
-        )
+        end = ("(0, 1]" if self.reach == 1 else "(-1, 1]") if self.unit_keys else "any"
+        return Facts("low rank", self.unit_keys, "H*n*p", "6*H*n*p", "schlag2021", eigenvalues=end)
 
     def tokens(self, u: Array) -> Tokens:
         u = split_heads(u)
-        k = u @ self.Wk
-        return Tokens(
-            q=u @ self.Wq,
-            k=ops.normalise(k) if self.unit_keys else k,
-            v=u @ self.Wv,
-            beta=self.reach * ops.sigmoid(u @ self.Wb),
-        )
+        k, q = u @ self.Wk, u @ self.Wq
+        k = ops.normalise(k) if self.unit_keys else k
+        return Tokens(q=q, k=k, v=u @ self.Wv, beta=self.reach * ops.sigmoid(u @ self.Wb))
 
-    def system(self, tok: Tokens) -> tuple[LTV, Array]:
+    def recurrence(self, tok: Tokens) -> tuple[LTV, Array]:
         erase = LowRank(Diag(a=ops.ones((1, 1), tok.k)), U=col(-tok.beta * tok.k), W=col(tok.k))
         return LTV(erase, B=col(tok.beta * tok.k), C=row(tok.q)), row(tok.v)
 
     def check(self, tok: Tokens) -> None:
-        if self.unit_keys:
-            return
-        lowest = 1 - tok.beta * ops.asum(tok.k * tok.k)
-        if bool((lowest < -1).any()):
-            warnings.warn(
-                f"{type(self).__name__}: eigenvalue 1 - beta |k|^2 = {lowest.min().item():.6g} is "
-                "below -1, so the state may grow. Normalise the keys or reduce beta.",
-                NotContractive,
-                stacklevel=4,
-            )
-
-    @classmethod
-    def init(
-        cls, rng: np.random.Generator, d: int, n: int, p: int, heads: int, **options: Any
-    ) -> DeltaNet:
-        return cls(
-            Wq=projection(rng, heads, d, n),
-            Wk=projection(rng, heads, d, n),
-            Wv=projection(rng, heads, d, p),
-            Wb=projection(rng, heads, d, 1),
-            **options,
-        )
+        if not self.unit_keys:
+            self.warn_growth(1 - tok.beta * ops.asum(tok.k * tok.k))

@@ -1,24 +1,10 @@
-"""DeltaProduct.   `steps` delta-rule updates per token, of which the last state is read."""
-
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-
-from dsf.core import ops
-from dsf.core.draws import projection
-from dsf.core.mechanism import Facts, Mechanism, split_heads
-from dsf.core.ops import Array, col, row
-from dsf.core.system import LTV
-from dsf.core.tokens import Tokens
-from dsf.core.transition import Diag, LowRank
+from dsf.core.authoring import *
 
 
-@dataclass(frozen=True, eq=False)
-class DeltaProduct(Mechanism):
-    """Several micro-steps of the delta rule per token: A_t is a product of `steps` reflections.
+class DeltaProduct(Recurrence, name="deltaproduct"):
+    """DeltaProduct.   `steps` delta-rule updates per token, of which the last state is read.
+
+    Several micro-steps of the delta rule per token: A_t is a product of `steps` reflections.
 
     u [L d];  k [H sL n] with |k| = 1, v [H sL p], beta [H sL 1] in (0, reach), q [H L n];
     micro-step j of token t is row s t + j;  float64.  Source: Siems et al. 2025, arXiv 2502.10297.
@@ -28,37 +14,24 @@ class DeltaProduct(Mechanism):
     (5, 3)
     """
 
-    Wq: Array
-    Wk: Array  # [s H d n]
-    Wv: Array
-    Wb: Array
-    steps: int = 2
-    reach: int = 2
+    Wq: Array = weight("H d n")
+    Wk: Array = weight("steps H d n")
+    Wv: Array = weight("steps H d p")
+    Wb: Array = weight("steps H d 1")
+    steps: int = option(2, 1, least=1)
+    reach: int = option(2, 1)
 
-    choices = {"steps": 1, "reach": (1, 2)}
+    equations = "prod (I - b k k') S_{t-1} + writes", "S_t' q_t"
+    spec = {"q": "L n", "k": "sL n unit", "v": "sL p", "beta": "sL 1 in (0, {reach})"}
+    facts = Facts(
+        "low rank", True, "H*n*p", "(4*steps+2)*H*n*p", "siems2025", eigenvalues="closed disc"
+    )
+    tried = ({"steps": 3, "reach": 1},)
+    look = "purple", 2
 
     @property
     def micro(self) -> int:
         return self.steps
-
-    equations = ("prod (I - b k k') S_{t-1} + writes", "S_t' q_t")
-
-    @property
-    def spec(self) -> dict[str, str]:  # type: ignore[override]
-        beta = f"sL 1 in (0, {self.reach})"
-        return {"q": "L n", "k": "sL n unit", "v": "sL p", "beta": beta}
-
-    @property
-    def facts(self) -> Facts:  # type: ignore[override]
-        flops = f"{4 * self.steps + 2}*H*n*p"
-        return Facts(
-            "low rank",
-            contraction=True,
-            state="H*n*p",
-            flops=flops,
-            source="siems2025",
-            eigenvalues="closed disc",
-        )
 
     def tokens(self, u: Array) -> Tokens:
         u = split_heads(u)
@@ -69,21 +42,8 @@ class DeltaProduct(Mechanism):
         x = ops.stack([u @ W[j] for j in range(self.steps)], -2)
         return x.reshape(*x.shape[:-3], x.shape[-3] * self.steps, x.shape[-1])
 
-    def system(self, tok: Tokens) -> tuple[LTV, Array]:
+    def recurrence(self, tok: Tokens) -> tuple[LTV, Array]:
         A = LowRank(Diag(a=ops.ones((1, 1), tok.k)), U=col(-tok.beta * tok.k), W=col(tok.k))
         q = ops.stack([tok.q] * self.steps, -2)
         q = q.reshape(*q.shape[:-3], q.shape[-3] * self.steps, q.shape[-1])
         return LTV(A, B=col(tok.beta * tok.k), C=row(q)), row(tok.v)
-
-    @classmethod
-    def init(
-        cls, rng: np.random.Generator, d: int, n: int, p: int, heads: int, **options: Any
-    ) -> DeltaProduct:
-        s = options.get("steps", cls.steps)
-        return cls(
-            Wq=projection(rng, heads, d, n),
-            Wk=projection(rng, s, heads, d, n),
-            Wv=projection(rng, s, heads, d, p),
-            Wb=projection(rng, s, heads, d, 1),
-            **options,
-        )

@@ -1,25 +1,11 @@
-"""Gated DeltaNet.   S_t = a_t (I - beta_t k_t k_t') S_{t-1} + beta_t k_t v_t',   y_t = S_t' q_t"""
-
-from __future__ import annotations
-
-from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
-
-from dsf.core import ops
-from dsf.core.draws import projection, step_size_bias
-from dsf.core.mechanism import Facts, split_heads
-from dsf.core.ops import Array, col, row
-from dsf.core.system import LTV
-from dsf.core.tokens import Tokens
-from dsf.core.transition import Diag, LowRank
+from dsf.core.authoring import *
 from dsf.mechanisms.delta.deltanet import DeltaNet
 
 
-@dataclass(frozen=True, eq=False)
-class GatedDeltaNet(DeltaNet):
-    """The delta rule on a decayed state; the decay is that of Mamba-2.
+class GatedDeltaNet(DeltaNet, name="gated_deltanet"):
+    """Gated DeltaNet.   S_t = a_t (I - beta_t k_t k_t') S_{t-1} + beta_t k_t v_t',   y_t = S_t' q_t
+
+    The delta rule on a decayed state; the decay is that of Mamba-2.
 
     u [L d];  as DeltaNet, and log_a [H L 1] = -e^{A_log} softplus(u_t w + b) < 0;  float64.
     Source: Yang et al. 2024, arXiv 2412.06464.
@@ -29,15 +15,13 @@ class GatedDeltaNet(DeltaNet):
     (5, 3)
     """
 
-    Wdt: Array = None
-    b: Array = None
-    A_log: Array = None
+    Wdt: Array = weight("H d 1")
+    b: Array = step_size("H 1 1")
+    A_log: Array = drawn("H 1 1", lambda rng, shape: np.log(rng.uniform(1, 16, shape)))
 
-    equations = ("a_t (I - b_t k_t k_t') S_{t-1} + b_t k_t v_t'", "S_t' q_t")
-
-    @property
-    def spec(self) -> dict[str, str]:  # type: ignore[override]
-        return {**super().spec, "log_a": "L 1 < 0"}
+    equations = "a_t (I - b_t k_t k_t') S_{t-1} + b_t k_t v_t'", "S_t' q_t"
+    spec = DeltaNet.spec | {"log_a": "L 1 < 0"}
+    look = "purple", 1
 
     @property
     def facts(self) -> Facts:  # type: ignore[override]
@@ -48,22 +32,7 @@ class GatedDeltaNet(DeltaNet):
         dt = ops.softplus(split_heads(u) @ self.Wdt + self.b)
         return super().tokens(u).replace(log_a=-ops.exp(self.A_log) * dt)
 
-    def system(self, tok: Tokens) -> tuple[LTV, Array]:
+    def recurrence(self, tok: Tokens) -> tuple[LTV, Array]:
         erased = -ops.exp(tok.log_a) * tok.beta * tok.k
         A = LowRank(Diag(log_a=tok.log_a), U=col(erased), W=col(tok.k))
         return LTV(A, B=col(tok.beta * tok.k), C=row(tok.q)), row(tok.v)
-
-    @classmethod
-    def init(
-        cls, rng: np.random.Generator, d: int, n: int, p: int, heads: int, **options: Any
-    ) -> GatedDeltaNet:
-        return cls(
-            Wq=projection(rng, heads, d, n),
-            Wk=projection(rng, heads, d, n),
-            Wv=projection(rng, heads, d, p),
-            Wb=projection(rng, heads, d, 1),
-            Wdt=projection(rng, heads, d, 1),
-            b=step_size_bias(rng, heads, 1, 1),
-            A_log=np.log(rng.uniform(1, 16, (heads, 1, 1))),
-            **options,
-        )

@@ -1,24 +1,8 @@
-"""Gated linear attention.   S_t = diag(a_t) S_{t-1} + k_t v_t',   y_t = S_t' q_t"""
-
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-
-from dsf.core import ops
-from dsf.core.draws import projection
-from dsf.core.mechanism import Facts, Mechanism, split_heads
-from dsf.core.ops import Array, col, row
-from dsf.core.system import LTV
-from dsf.core.tokens import Tokens
-from dsf.core.transition import Diag
+from dsf.core.authoring import *
 
 
-@dataclass(frozen=True, eq=False)
-class GLA(Mechanism):
-    """Gated linear attention: a forget gate for every row of the state.
+class GLA(Recurrence, name="gla"):
+    """Gated linear attention.   S_t = diag(a_t) S_{t-1} + k_t v_t',   y_t = S_t' q_t
 
     u [L d];  q, k, log_a [H L n], v [H L p];  log_a = logsigmoid(W2 W1 u + b) / 16;  float64.
     Source: Yang et al. 2023, arXiv 2312.06635.
@@ -28,24 +12,19 @@ class GLA(Mechanism):
     (5, 3)
     """
 
-    Wq: Array
-    Wk: Array
-    Wv: Array
-    W1: Array  # [1 d 16], shared by the heads
-    W2: Array
-    b: Array
+    Wq: Array = weight("H d n")
+    Wk: Array = weight("H d n")
+    Wv: Array = weight("H d p")
+    W1: Array = weight("1 d r")  # shared by the heads
+    W2: Array = weight("H r n")
+    b: Array = zeros("H 1 n")
 
-    equations = ("diag(a_t) S_{t-1} + k_t v_t'", "S_t' q_t")
-    conventions = ("q / sqrt(n)", "log-gates / 16")
+    equations = "diag(a_t) S_{t-1} + k_t v_t'", "S_t' q_t"
+    conventions = "q / sqrt(n)", "log-gates / 16"
     spec = {"q": "L n", "k": "L n", "v": "L p", "log_a": "L n < 0"}
-    facts = Facts(
-        "diagonal",
-        contraction=True,
-        state="H*n*p",
-        flops="5*H*n*p",
-        source="yang2023",
-        eigenvalues="(0, 1)",
-    )
+    facts = Facts("diagonal", True, "H*n*p", "5*H*n*p", source="yang2023", eigenvalues="(0, 1)")
+    letters = {"r": lambda d: min(16, d)}
+    look = "vermillion", 0
 
     def tokens(self, u: Array) -> Tokens:
         u = split_heads(u)
@@ -53,14 +32,5 @@ class GLA(Mechanism):
         log_a = ops.logsigmoid(u @ self.W1 @ self.W2 + self.b) / 16
         return Tokens(q=q, k=u @ self.Wk, v=u @ self.Wv, log_a=log_a)
 
-    def system(self, tok: Tokens) -> tuple[LTV, Array]:
+    def recurrence(self, tok: Tokens) -> tuple[LTV, Array]:
         return LTV(Diag(log_a=tok.log_a), B=col(tok.k), C=row(tok.q)), row(tok.v)
-
-    @classmethod
-    def init(
-        cls, rng: np.random.Generator, d: int, n: int, p: int, heads: int, **options: Any
-    ) -> GLA:
-        Wq, Wk, Wv = (projection(rng, heads, d, size) for size in (n, n, p))
-        rank = min(16, d)
-        W1, W2 = projection(rng, 1, d, rank), projection(rng, heads, rank, n)
-        return cls(Wq, Wk, Wv, W1, W2, np.zeros((heads, 1, n)), **options)

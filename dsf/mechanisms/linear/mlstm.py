@@ -1,29 +1,16 @@
-"""mLSTM.   S_t = f_t S_{t-1} + i_t k_t (v_t, 1)', normalised by max(|last|, 1) and gated."""
-
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-
-from dsf.core import ops
-from dsf.core.draws import projection
-from dsf.core.mechanism import Facts, Mechanism, split_heads
-from dsf.core.ops import Array, col, row
-from dsf.core.system import LTV
-from dsf.core.tokens import Tokens
-from dsf.core.transition import Diag
+from dsf.core.authoring import *
 
 
-@dataclass(frozen=True, eq=False)
-class MLSTM(Mechanism):
-    """Matrix LSTM: scalar forget gate, exponential input gate, normaliser bounded below by 1.
+class MLSTM(Recurrence, name="mlstm"):
+    """mLSTM.   S_t = f_t S_{t-1} + i_t k_t (v_t, 1)', normalised by max(|last|, 1) and gated.
+
+    Matrix LSTM: scalar forget gate, exponential input gate, normaliser bounded below by 1.
 
         (z_t, eta_t) = S_t' q_t,    y_t = gate_t * z_t / max(|eta_t|, 1)
 
     u [L d];  q, k [H L n], v, gate [H L p], i [H L 1] = exp(.) > 0, log_f [H L 1] < 0, k scaled by
-    1/sqrt(n);  float64.  Without the log-max stabiliser.
+    1/sqrt(n);  float64.  Without the log-max stabiliser.  As published, the forget bias is linear
+    in the head from 3 to 6, and input gates start small.
     Source: Beck et al. 2024, arXiv 2405.04517.
 
     >>> import dsf
@@ -31,33 +18,25 @@ class MLSTM(Mechanism):
     (5, 3)
     """
 
-    Wq: Array
-    Wk: Array
-    Wv: Array
-    Wi: Array
-    Wf: Array
-    Wo: Array
-    bi: Array
-    bf: Array
+    Wq: Array = weight("H d n")
+    Wk: Array = weight("H d n")
+    Wv: Array = weight("H d p")
+    Wi: Array = weight("H d 1")
+    Wf: Array = weight("H d 1")
+    Wo: Array = weight("H d p")
+    bi: Array = normal("H 1 1", 0.1)
+    bf: Array = fixed("H 1 1", lambda H: np.linspace(3.0, 6.0, H).reshape(H, 1, 1))
 
-    equations = ("f_t S_{t-1} + i_t k_t (v_t, 1)'", "gate z_t / max(|eta_t|, 1)")
+    equations = "f_t S_{t-1} + i_t k_t (v_t, 1)'", "gate z_t / max(|eta_t|, 1)"
     conventions = ("k / sqrt(n)",)
     spec = {
-        "q": "L n",
-        "k": "L n",
-        "v": "L p",
-        "i": "L 1 > 0",
-        "log_f": "L 1 < 0",
+        "q": "L n", "k": "L n", "v": "L p", "i": "L 1 > 0", "log_f": "L 1 < 0",
         "gate": "L p in (0, 1)",
-    }
+    }  # fmt: skip
     facts = Facts(
-        "scalar",
-        contraction=True,
-        state="H*n*(p+1)",
-        flops="5*H*n*p+4*H*n",
-        source="beck2024",
-        eigenvalues="(0, 1)",
+        "scalar", state="H*n*(p+1)", flops="5*H*n*(p+1)", source="beck2024", eigenvalues="(0, 1)"
     )
+    look = "vermillion", 2
 
     def tokens(self, u: Array) -> Tokens:
         u = split_heads(u)
@@ -70,7 +49,7 @@ class MLSTM(Mechanism):
             gate=ops.sigmoid(u @ self.Wo),
         )
 
-    def system(self, tok: Tokens) -> tuple[LTV, Array]:
+    def recurrence(self, tok: Tokens) -> tuple[LTV, Array]:
         v = ops.cat([tok.v, ops.ones_like(tok.v[..., :1])])
         return LTV(Diag(log_a=tok.log_f), B=col(tok.i * tok.k), C=row(tok.q)), row(v)
 
@@ -79,20 +58,3 @@ class MLSTM(Mechanism):
 
     def readout(self, o: Array, tok: Tokens) -> Array:
         return super().readout(o, tok) * row(tok.gate)
-
-    @classmethod
-    def init(
-        cls, rng: np.random.Generator, d: int, n: int, p: int, heads: int, **options: Any
-    ) -> MLSTM:
-        """Forget bias linear in the head from 3 to 6, small input gates, as published."""
-        return cls(
-            Wq=projection(rng, heads, d, n),
-            Wk=projection(rng, heads, d, n),
-            Wv=projection(rng, heads, d, p),
-            Wi=projection(rng, heads, d, 1),
-            Wf=projection(rng, heads, d, 1),
-            Wo=projection(rng, heads, d, p),
-            bi=0.1 * rng.standard_normal((heads, 1, 1)),
-            bf=np.linspace(3.0, 6.0, heads).reshape(heads, 1, 1),
-            **options,
-        )

@@ -1,26 +1,10 @@
-"""Mamba-3: writes from two tokens (trapezoidal rule), complex data-dependent decay."""
-
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-
-from dsf.core import ops
-from dsf.core.draws import projection, step_size_bias
-from dsf.core.errors import ShapeError
-from dsf.core.mechanism import Facts, Mechanism, split_heads
-from dsf.core.ops import Array, col, row
-from dsf.core.system import LTV
-from dsf.core.tokens import Tokens
-from dsf.core.transition import Diag
-from dsf.mechanisms.linear.retnet import as_pairs
+from dsf.core.authoring import *
 
 
-@dataclass(frozen=True, eq=False)
-class Mamba3(Mechanism):
-    """Mamba-3 with one input and one output per head.
+class Mamba3(Recurrence, name="mamba3"):
+    """Mamba-3: writes from two tokens (trapezoidal rule), complex data-dependent decay.
+
+    Mamba-3 with one input and one output per head.
 
         S_t = A_t S_{t-1} + (1 - lam_t) dt_t A_t k_{t-1} v_{t-1}' + lam_t dt_t k_t v_t'
         y_t = Re(S_t' q_t),    A_t = e^{dt_t (a_t + i theta_t)}
@@ -35,51 +19,33 @@ class Mamba3(Mechanism):
     (5, 3)
     """
 
-    Wq: Array
-    Wk: Array
-    Wv: Array
-    Wdt: Array
-    Wa: Array
-    Wl: Array
-    Wt: Array
-    q_bias: Array
-    k_bias: Array
-    dt_bias: Array
-    D: Array
-    skip: bool = False
+    Wq: Array = weight("H d n")
+    Wk: Array = weight("H d n")
+    Wv: Array = weight("H d p")
+    Wdt: Array = weight("H d 1")
+    Wa: Array = weight("H d 1")
+    Wl: Array = weight("H d 1")
+    Wt: Array = weight("H d n/2")
+    q_bias: Array = ones("H 1 n")
+    k_bias: Array = ones("H 1 n")
+    dt_bias: Array = step_size("H 1 1")
+    D: Array = ones("H 1 1")
+    skip: bool = option(False, True)
 
-    choices = {"skip": (False, True)}
-
-    equations = ("A_t S_{t-1} + two writes (t-1 and t)", "Re(S_t' q_t)")
-    conventions = ("q, k RMS-normalised", "n/2 complex pairs")
-
-    @property
-    def spec(self) -> dict[str, str]:  # type: ignore[override]
-        fields = {
-            "q": "L n",
-            "k": "L n",
-            "v": "L p",
-            "dt": "L 1 > 0",
-            "a": "L 1 < 0",
-            "lam": "L 1 in (0, 1)",
-            "theta": "L n/2",
-        }
-        return {**fields, "skip": "1 1"} if self.skip else fields
-
-    facts = Facts(
-        "diagonal",
-        contraction=True,
-        state="H*n*p",
-        flops="7*H*n*p",
-        source="mamba3",
-        eigenvalues="disc",
-    )
+    equations = "A_t S_{t-1} + two writes (t-1 and t)", "Re(S_t' q_t)"
+    conventions = "q, k RMS-normalised", "n/2 complex pairs"
+    spec = {
+        "q": "L n", "k": "L n", "v": "L p", "dt": "L 1 > 0", "a": "L 1 < 0",
+        "lam": "L 1 in (0, 1)", "theta": "L n/2", "skip": "1 1 if skip",
+    }  # fmt: skip
+    facts = Facts("diagonal", True, "H*n*p", "9*H*n*p", source="mamba3", eigenvalues="disc")
     lookback = 1
+    look = "blue", 2
 
     def tokens(self, u: Array) -> Tokens:
         u = split_heads(u)
         x = u @ self.Wa
-        tok = Tokens(
+        return Tokens(
             q=_rms_norm(u @ self.Wq) + self.q_bias,
             k=_rms_norm(u @ self.Wk) + self.k_bias,
             v=u @ self.Wv,
@@ -87,45 +53,21 @@ class Mamba3(Mechanism):
             a=-ops.where_positive(x, 1 + x, 1 / (1 + ops.absolute(x))),
             lam=ops.sigmoid(u @ self.Wl),
             theta=ops.pi(u) * ops.tanh(u @ self.Wt),
+            skip=self.D if self.skip else None,
         )
-        return tok.replace(skip=self.D) if self.skip else tok
 
-    def system(self, tok: Tokens) -> tuple[LTV, Array]:
-        k = ops.conj(as_pairs(tok.k))
-        v = row(tok.v)
-        dt, lam = tok.dt[..., 1:, :], tok.lam[..., 1:, :]
-        log_a = ops.as_complex(dt * tok.a[..., 1:, :], dt * tok.theta[..., 1:, :])
-        before = (1 - lam) * dt * ops.exp(log_a) * k[..., :-1, :]
-        B = ops.stack([before, lam * dt * k[..., 1:, :]], -1)
-        X = ops.cat([v[..., :-1, :, :], v[..., 1:, :, :]], -2)
+    def recurrence(self, tok: Tokens) -> tuple[LTV, Array]:
+        k, before = (ops.conj(as_pairs(t.k)) for t in (tok, tok.previous))
+        dt, lam = tok.dt, tok.lam
+        log_a = ops.as_complex(dt * tok.a, dt * tok.theta)
+        B = ops.stack([(1 - lam) * dt * ops.exp(log_a) * before, lam * dt * k], -1)
+        X = ops.cat([row(tok.previous.v), row(tok.v)], -2)
         D = ops.cat([ops.zeros_like(col(tok.skip)), col(tok.skip)]) if self.skip else None
-        return LTV(Diag(log_a=log_a), B, row(as_pairs(tok.q)[..., 1:, :]), D), X
+        return LTV(Diag(log_a=log_a), B, row(as_pairs(tok.q)), D), X
 
     def readout(self, o: Array, tok: Tokens) -> Array:
         return ops.real(o)
 
-    @classmethod
-    def init(
-        cls, rng: np.random.Generator, d: int, n: int, p: int, heads: int, **options: Any
-    ) -> Mamba3:
-        if n % 2:
-            raise ShapeError(f"Mamba3.init: the state is complex pairs, so n must be even; got {n}")
-        return cls(
-            Wq=projection(rng, heads, d, n),
-            Wk=projection(rng, heads, d, n),
-            Wv=projection(rng, heads, d, p),
-            Wdt=projection(rng, heads, d, 1),
-            Wa=projection(rng, heads, d, 1),
-            Wl=projection(rng, heads, d, 1),
-            Wt=projection(rng, heads, d, n // 2),
-            q_bias=np.ones((heads, 1, n)),
-            k_bias=np.ones((heads, 1, n)),
-            dt_bias=step_size_bias(rng, heads, 1, 1),
-            D=np.ones((heads, 1, 1)),
-            **options,
-        )
-
 
 def _rms_norm(x: Array) -> Array:
-    n = ops.const(x.shape[-1], x)
-    return ops.sqrt(n) * ops.normalise(x)
+    return ops.sqrt(ops.const(x.shape[-1], x)) * ops.normalise(x)

@@ -6,8 +6,9 @@ by an invariant that every member of the one has and a small exact input of the 
 
 from __future__ import annotations
 
+from dsf.core.catalogue import family
 from dsf.core.certificate import Certificate, Scope
-from dsf.core.family import Family, family
+from dsf.core.family import Family
 from dsf.core.opponents import AnyRecurrence
 from dsf.verdicts.separations.core import Separation, Side
 from dsf.verdicts.separations.inputs import CHANNELS, SUPERPOSITION

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from dsf.claims.separation_instances import instance_sentence
+from dsf.core.catalogue import family_of
 from dsf.core.certificate import Certificate, Scope, Strength
-from dsf.core.errors import ShapeError, UnknownNameError
-from dsf.core.family import REGISTRY, Family
+from dsf.core.errors import ShapeError
 from dsf.core.mechanism import Mechanism
 from dsf.core.worlds import balls, precision
 from dsf.verdicts.separations.core import below
@@ -73,21 +73,3 @@ def separate_instances(
                 },
             )
     return None
-
-
-def family_of(mech: Mechanism) -> Family:
-    """The registered family of an instance, with its options.
-
-    >>> import dsf
-    >>> family_of(dsf.retnet(rotation=True).init(2, n=2))
-    retnet(rotation=True)
-    """
-    options = {k: v for k, v in mech.options().items() if v is not None}
-    for name, family in REGISTRY.items():
-        if family.cls is type(mech):
-            default = Family(name, family.cls).defaults()
-            return Family(name, family.cls, {k: v for k, v in options.items() if default[k] != v})
-    raise UnknownNameError(
-        f"separate_instances: {type(mech).__name__} is not registered, so nobody could replay a "
-        "certificate about it. Call dsf.register(name, cls) first."
-    )

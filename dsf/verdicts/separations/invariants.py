@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dsf.core.family import Family
+from dsf.core.kinds import Attention
 from dsf.verdicts.separations.core import WordSeparation
 from dsf.verdicts.separations.traits import traits
 from dsf.verdicts.separations.words import Alphabet
@@ -22,7 +23,7 @@ from dsf.verdicts.separations.words import Alphabet
 def window(family: Family) -> int:
     """The number of tokens that attention with a finite window sees; 0 for everything else."""
     mech = family.bare()
-    return mech.lookback + 1 if mech._has("rows") and mech.lookback is not None else 0
+    return mech.lookback + 1 if isinstance(mech, Attention) and mech.lookback is not None else 0
 
 
 def silent(*names: str) -> Any:

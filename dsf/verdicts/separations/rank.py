@@ -12,9 +12,11 @@ from dsf.claims.separation import rank_sentence
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import ShapeError
 from dsf.core.family import Family
-from dsf.core.mechanism import State
+from dsf.core.kinds import Attention
 from dsf.core.opponents import AnyRecurrence
-from dsf.mechanisms.attention.softmax import Softmax, WindowSoftmax
+from dsf.core.state import State
+from dsf.mechanisms.attention.softmax import Softmax
+from dsf.mechanisms.attention.window_softmax import WindowSoftmax
 from dsf.verdicts.separations.core import Separation, Side
 
 SIZES = (1, 2, 3, 4, 5)  # for a family, whose number of states is free
@@ -70,7 +72,7 @@ class FiniteState(Separation):
         if isinstance(side, AnyRecurrence):
             return True
         mech = side.bare()
-        return not (mech._has("rows") and mech.lookback is None)
+        return not (isinstance(mech, Attention) and mech.lookback is None)
 
     def defect(self, family: Family, rng: np.random.Generator) -> float:
         """How much the carried state grows from 4 to 8 tokens, relative."""

@@ -11,8 +11,9 @@ import numpy as np
 from dsf.claims.separation_response import hankel_determinant, response_sentence, step_sentence
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.family import Family
-from dsf.core.mechanism import State
+from dsf.core.kinds import Attention, Step
 from dsf.core.opponents import AnyRecurrence
+from dsf.core.state import State
 from dsf.core.worlds import precision
 from dsf.mechanisms.rnn.gru import GRU
 from dsf.verdicts.separations.core import Separation, Side, below, drawn
@@ -123,12 +124,12 @@ class AffineStep(Separation):
         if isinstance(side, AnyRecurrence):
             return True
         mech = side.bare()
-        return not mech._has("step") and not mech._has("rows")
+        return not isinstance(mech, Step) and not isinstance(mech, Attention)
 
     def defect(self, family: Family, rng: np.random.Generator) -> float:
         mech = family.bare()
         tok = family.draw_tokens(rng, 3, n=2, p=2, d=2)
-        first, last = (tok.rows(i, j, mech.token_fields, mech.micro) for i, j in ((0, 2), (2, 3)))
+        first, last = (tok.window(i, j, mech.token_fields, mech.micro) for i, j in ((0, 2), (2, 3)))
         start = mech.advance(first, State())[1]
         shape = np.shape(start.S)
         h0, h1 = rng.standard_normal((2, *shape))

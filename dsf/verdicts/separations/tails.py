@@ -150,8 +150,8 @@ class SignChanges(TailSeparation):
 def _turns(letters: Alphabet) -> bool:
     """Whether the transition of z, diagonal or a number, has no positive eigenvalue."""
     mech = letters.family.bare()
-    tok = mech._with_position(letters.tokens("zz", floats), 0)
-    A = mech.system(mech._with_tail(tok, None))[0].A
+    tok = letters.tokens("zz", floats)
+    A = mech.system(tok)[0].A
     if isinstance(A, Diag):
         a = np.asarray(A.values()).reshape(-1)
     elif A.n == 1:

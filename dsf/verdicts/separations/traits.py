@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 
 from dsf.core.family import Family
+from dsf.core.kinds import Attention, Step
 from dsf.core.transition import Diag, LowRank, dense
 
 DRAWS, LENGTH = 3, 4
@@ -45,7 +46,7 @@ class Traits:
 def traits(family: Family) -> Traits:
     """The traits of a family, on drawn tokens at n = 4: two complex pairs are not a scalar."""
     mech = family.bare()
-    if mech._has("step") or mech._has("rows"):
+    if isinstance(mech, Step) or isinstance(mech, Attention):
         return Traits(affine=False)
     found = [_of_draw(family, seed) for seed in range(DRAWS)]
     return Traits(*(all(column) for column in zip(*found, strict=True)))
@@ -54,8 +55,8 @@ def traits(family: Family) -> Traits:
 def _of_draw(family: Family, seed: int) -> tuple[bool, ...]:
     rng, mech = np.random.default_rng(seed), family.bare()
     drawn = family.draw_tokens(rng, LENGTH, n=4, p=2, d=2)
-    tok = mech._with_position(drawn, 0)
-    ltv, X = mech.system(mech._with_tail(tok, None))
+    tok = drawn
+    ltv, X = mech.system(tok)
     o1, o2 = (rng.standard_normal(ltv.scan(X)[0].shape) for _ in range(2))
     if mech.micro > 1:
         o1, o2 = (o[..., mech.micro - 1 :: mech.micro, :, :] for o in (o1, o2))

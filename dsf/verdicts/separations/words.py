@@ -16,8 +16,8 @@ import numpy as np
 from dsf.core import ops
 from dsf.core.family import Family
 from dsf.core.fields import GATE, NEGATIVE, POSITIVE, REAL, Domain, Field
-from dsf.core.mechanism import State
 from dsf.core.ops import Array
+from dsf.core.state import State
 from dsf.core.tokens import Tokens
 
 BITS = 300

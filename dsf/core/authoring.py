@@ -1,0 +1,87 @@
+"""Everything that a mechanism file needs, in one import; the names below are all there are.
+
+    from dsf.core.authoring import *
+
+    class Decay(Recurrence, name="decay"):
+        '''Linear attention that forgets at a fixed rate.   S_t = a S_{t-1} + k_t v_t''''
+
+        Wq: Array = weight("H d n")
+        Wk: Array = weight("H d n")
+        Wv: Array = weight("H d p")
+        log_a: Array = fixed("H 1 1", lambda: -0.1)
+
+        equations = "a S_{t-1} + k_t v_t'", "S_t' q_t"
+        spec = {"q": "L n", "k": "L n", "v": "L p", "log_a": "1 1 < 0"}
+        facts = Facts("scalar", state="H*n*p", flops="5*H*n*p", source="sun2023",
+                      eigenvalues="(0, 1)")
+
+        def tokens(self, u):
+            u = split_heads(u)
+            return Tokens(q=u @ self.Wq, k=u @ self.Wk, v=u @ self.Wv, log_a=self.log_a)
+
+        def recurrence(self, tok):
+            return LTV(Diag(log_a=tok.log_a), B=col(tok.k), C=row(tok.q)), row(tok.v)
+
+The equations use `ops`, + - * / @, indexing and integer powers: no numpy and no float literal, so
+that the same text runs on numpy, torch, sympy and Arb balls.  `dsf.testing.check_mechanism` checks
+all that the class claims.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from dsf.core import ops
+from dsf.core.draws import (
+    drawn,
+    fixed,
+    normal,
+    ones,
+    option,
+    step_size,
+    uniform,
+    weight,
+    zeros,
+)
+from dsf.core.errors import DomainError
+from dsf.core.facts import Facts
+from dsf.core.kinds import Attention, Recurrence, Step
+from dsf.core.mechanism import as_pairs, channels, rotate, split_heads
+from dsf.core.ops import Array, col, row
+from dsf.core.system import LTV
+from dsf.core.tokens import Tokens
+from dsf.core.transition import Diag, LowRank, Prod
+
+__all__ = [
+    "LTV",
+    "Any",
+    "Array",
+    "Attention",
+    "Diag",
+    "DomainError",
+    "Facts",
+    "LowRank",
+    "Prod",
+    "Recurrence",
+    "Step",
+    "Tokens",
+    "as_pairs",
+    "channels",
+    "col",
+    "drawn",
+    "fixed",
+    "normal",
+    "np",
+    "ones",
+    "ops",
+    "option",
+    "replace",
+    "rotate",
+    "row",
+    "split_heads",
+    "step_size",
+    "uniform",
+    "weight",
+    "zeros",
+]

@@ -1,0 +1,178 @@
+"""The three kinds of mechanism: a linear recurrence, attention weights, a nonlinear step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from dsf.core import ops
+from dsf.core.checks import LIMIT, check_size
+from dsf.core.errors import NotLinearError
+from dsf.core.mechanism import Mechanism
+from dsf.core.ops import Array
+from dsf.core.system import LTV
+from dsf.core.tokens import Tokens
+from dsf.core.transition import Coefficient, Prod, Shift
+
+
+class Recurrence(Mechanism):
+    """A mechanism that is a linear recurrence of finitely many states.
+
+        recurrence(tok) -> LTV, X     the system, and the values X [... L m p] that drive it
+
+    With lookback = w the rows before are `tok.previous`, those before `tok.previous.previous`, ...
+    """
+
+    def recurrence(self, tok: Tokens) -> tuple[LTV, Array]:
+        """The linear system that the tokens make, and the values X [... L m p] that drive it."""
+        raise NotImplementedError
+
+    def system(self, tok: Tokens) -> tuple[LTV, Array]:
+        """`recurrence` of a sequence from its start: positions and blank earlier rows filled in.
+
+        >>> import dsf
+        >>> tok = dsf.mamba3.draw_tokens(np.random.default_rng(0), L=3, n=2, p=1)
+        >>> dsf.mamba3.bare().system(tok)[0].length
+        3
+        """
+        tok = self.positioned(tok, 0)
+        return self._of(self.after_nothing(tok) if self.lookback else tok, self.length(tok))
+
+    def _of(self, full: Tokens, L: int) -> tuple[LTV, Array]:
+        if not self.lookback:
+            return self.recurrence(full)
+        return self.recurrence(full.with_previous(self.lookback, self.token_fields, self.micro, L))
+
+    def outputs(self, tok: Tokens, full: Tokens, S: Any) -> tuple[Array, Any]:
+        ltv, X = self._of(full, self.length(tok))
+        o, S = ltv.scan(X, S)
+        return o if self.micro == 1 else o[..., self.micro - 1 :: self.micro, :, :], S
+
+    def linear(self, tok: Tokens, L: int) -> tuple[LTV, Array]:
+        ltv, X = self.system(tok)
+        o, _ = ltv.scan(X)
+        eta = self.normaliser(o, tok)
+        if eta is not None:
+            inverse = 1 / self.nonzero(eta)
+            D = None if ltv.D is None else Prod((inverse, *_factors(ltv.D)))
+            ltv = replace(ltv, C=Prod((inverse, *_factors(ltv.C))), D=D)
+            X = X[..., :-1]
+        ltv = replace(ltv, steps=L * self.micro)
+        if self.micro > 1:
+            ltv = ltv.coarsen(self.micro)
+            X = X.reshape(*X.shape[:-3], L, self.micro * X.shape[-2], X.shape[-1])
+        return ltv, X
+
+
+class Attention(Mechanism):
+    """A mechanism that weighs the values of earlier tokens.
+
+        weights(tok, L) -> M, X     M [... L T] of the last L rows on all T kept ones, X [... T p]
+
+    `tok` holds the last `lookback` rows before these, or all of them (None); see `support`.
+    """
+
+    lookback = None
+    stateful = False
+
+    def weights(self, tok: Tokens, L: int) -> tuple[Array, Array]:
+        """The weights M [... L T] of the last L rows, and the values X [... T p]."""
+        raise NotImplementedError
+
+    def support(self, L: int, T: int) -> np.ndarray:
+        """Which of T keys the last L queries may see [L T]: the past, or the end of it."""
+        return causal_support(L, T, None if self.lookback is None else self.lookback + 1)
+
+    def _weights(self, tok: Tokens, L: int) -> tuple[Array, Array]:
+        """`weights`, refused (TooLargeError) where M [... H L T] would not fit into memory."""
+        lead = next(iter(tok.items()))[1].shape[:-2]
+        check_size(
+            f"{self.name}: attention weights", (*lead, L, self.length(tok)), 8, LIMIT,
+            "Run the sequence in parts (y, state = mech.run(part, state)), or use a window.",
+        )  # fmt: skip
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.weights(tok, L)
+
+    def after_nothing(self, tok: Tokens) -> Tokens:
+        return tok  # what does not exist has no weight
+
+    def outputs(self, tok: Tokens, full: Tokens, S: Any) -> tuple[Array, Any]:
+        L = self.length(tok)
+        M, X = self._weights(full, L)
+        return ops.expand(_mix(M, X, self.support(L, self.length(full))), -2), None
+
+    def linear(self, tok: Tokens, L: int) -> tuple[LTV, Array]:
+        M, X = self._weights(tok, L)
+        n = L if self.lookback is None else min(self.lookback + 1, L)
+        return _shift_register(M, n), ops.expand(X, -2)
+
+    def mixing(self, tok: Tokens, L: int) -> Array:
+        return self._weights(tok, L)[0]  # `linear(...).kernel()` rebuilds them in O(L^3)
+
+
+class Step(Mechanism):
+    """A mechanism whose step is not affine in its state.
+
+    step(S, tok) -> o, S     one token: o [... 1 r p], from the state S (None: the start)
+    """
+
+    def step(self, S: Any, tok: Tokens) -> tuple[Array, Any]:
+        """One token: (o [... 1 r p], S)."""
+        raise NotImplementedError
+
+    def no_output(self, tok: Tokens) -> Array:
+        """The output [... 0 r p] of an empty sequence."""
+        raise NotImplementedError
+
+    def outputs(self, tok: Tokens, full: Tokens, S: Any) -> tuple[Array, Any]:
+        found = []
+        for t in range(self.length(tok)):
+            o, S = self.step(S, tok.window(t, t + 1, self.token_fields))
+            found.append(o)
+        return ops.cat(found, -3) if found else self.no_output(tok), S
+
+    def linear(self, tok: Tokens, L: int) -> tuple[LTV, Array]:
+        raise NotLinearError(
+            f"{self.name}.ltv: the step is not affine in the state, so no input turns it into a "
+            "linear system. Use dsf.linearise(mech, u) for the Jacobians along a trajectory."
+        )
+
+
+def causal_support(L: int, T: int, width: int | None = None) -> np.ndarray:
+    """Which of T keys the last L queries may see [L T]: the past, or the last `width` of it.
+
+    >>> causal_support(2, 3, width=2).astype(int)
+    array([[1, 1, 0],
+           [0, 1, 1]])
+    """
+    lag = np.arange(T - L, T)[:, None] - np.arange(T)[None, :]
+    return (lag >= 0) if width is None else (lag >= 0) & (lag < width)
+
+
+def _mix(M: Array, X: Array, support: np.ndarray) -> Array:
+    """M X using only the supported entries, so that a NaN cannot reach rows that do not see it."""
+    if not ops.is_float(X) or bool((X.isfinite() if ops.is_torch(X) else np.isfinite(X)).all()):
+        return M @ X
+    out = [
+        M[..., i : i + 1, np.flatnonzero(seen)] @ X[..., np.flatnonzero(seen), :]
+        for i, seen in enumerate(support)
+    ]
+    return ops.cat(out, -2)
+
+
+def _shift_register(M: Array, n: int) -> LTV:
+    """Lower triangular weights M [... L L] as a first-in first-out register of n values."""
+    L = M.shape[-1]
+    index = np.arange(L)[:, None] - np.arange(n)[None, :]  # row i reads values i, i-1, ...
+    padded = ops.cat([M, ops.zeros((L, 1), M)], -1)
+    pieces = [padded[..., i : i + 1, np.where(index[i] < 0, L, index[i])] for i in range(L)]
+    C = ops.cat(pieces, -2) if pieces else ops.zeros((*M.shape[:-2], 0, n), M)
+    first = ops.cat([ops.ones((1, 1), M), ops.zeros((n - 1, 1), M)], -2) if n else M[..., :0, :0]
+    B = ops.expand(first, 0) if n else ops.zeros((1, 0, 1), M)
+    return LTV(Shift(n, like=M), B, ops.row(C), steps=L)
+
+
+def _factors(x: Coefficient) -> tuple[Array, ...]:
+    return x.factors if isinstance(x, Prod) else (x,)
