@@ -18,7 +18,9 @@ __version__ = "0.1.0"
 _LAZY = {
     **dict.fromkeys(("LTV", "Element"), "dsf.core.system"),
     **dict.fromkeys(("Diag", "LowRank", "Dense", "Shift", "Prod"), "dsf.core.transition"),
-    **dict.fromkeys(("Mechanism", "Facts", "State"), "dsf.core.mechanism"),
+    "Mechanism": "dsf.core.mechanism",
+    "Facts": "dsf.core.facts",
+    "State": "dsf.core.state",
     "Tokens": "dsf.core.tokens",
     **dict.fromkeys(("Family", "family", "register"), "dsf.core.family"),
     **dict.fromkeys(("Certificate", "Scope", "Strength"), "dsf.core.certificate"),

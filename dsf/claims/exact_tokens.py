@@ -11,8 +11,8 @@ import numpy as np
 
 from dsf.core.errors import CertificateError, UnknownNameError
 from dsf.core.family import Family, family
-from dsf.core.mechanism import State
 from dsf.core.opponents import AnyRecurrence
+from dsf.core.state import State
 from dsf.core.tokens import Field, Tokens
 
 Letter = dict[str, np.ndarray]

@@ -13,7 +13,7 @@ import numpy as np
 
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import CertificateError
-from dsf.core.mechanism import State
+from dsf.core.state import State
 from dsf.core.tokens import Field, Tokens
 
 BITS = 300

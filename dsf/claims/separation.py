@@ -28,8 +28,8 @@ from dsf.claims.exact_tokens import (
 )
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.family import Family, family
-from dsf.core.mechanism import State
 from dsf.core.opponents import AnyRecurrence
+from dsf.core.state import State
 from dsf.core.tokens import Tokens
 
 BITS = 300

@@ -10,7 +10,7 @@ from dsf.claims.exact_tokens import get, require
 from dsf.claims.separation import BITS, common, reproduced
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.family import family
-from dsf.core.mechanism import State
+from dsf.core.state import State
 from dsf.core.tokens import Tokens
 
 

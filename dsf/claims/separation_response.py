@@ -20,8 +20,8 @@ from dsf.claims.exact_tokens import (
 from dsf.claims.separation import BITS, below, common, reproduced
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.family import Family
-from dsf.core.mechanism import State
 from dsf.core.opponents import AnyRecurrence
+from dsf.core.state import State
 from dsf.core.tokens import Tokens
 
 PIECES = 64  # of [0, 1], on each of which the derivative is enclosed

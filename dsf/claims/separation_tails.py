@@ -25,7 +25,7 @@ from dsf.claims.separation import BITS, below, common, reproduced
 from dsf.claims.transitions import diagonal, drawn, of_letters, over_domains, shortens
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.family import Family
-from dsf.core.mechanism import State
+from dsf.core.state import State
 from dsf.core.tokens import Tokens
 
 LAGS = 39

@@ -14,7 +14,7 @@ import numpy as np
 
 from dsf.claims.exact_tokens import Letter, ball, draw_letters, even_state
 from dsf.core.family import Family
-from dsf.core.mechanism import State
+from dsf.core.state import State
 from dsf.core.tokens import Tokens
 
 DRAWS = 2

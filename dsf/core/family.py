@@ -12,7 +12,8 @@ import numpy as np
 
 from dsf.core import printing
 from dsf.core.errors import DomainError, ShapeError, UnknownNameError
-from dsf.core.mechanism import Facts, Mechanism
+from dsf.core.facts import Facts
+from dsf.core.mechanism import Mechanism
 from dsf.core.tokens import Field, Tokens, sample
 
 REGISTRY: dict[str, Family] = {}

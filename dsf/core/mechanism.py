@@ -9,110 +9,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dsf.core import arrays as border
-from dsf.core import ops, printing
+from dsf.core import border, ops, printing
 from dsf.core.checks import LIMIT, all_finite, check_size
-from dsf.core.errors import (
-    DomainError,
-    NotLinearError,
-    ShapeError,
-    UnknownNameError,
-)
+from dsf.core.errors import DomainError, NotLinearError, ShapeError
+from dsf.core.facts import Facts
 from dsf.core.ops import Array
+from dsf.core.state import State
 from dsf.core.system import LTV
 from dsf.core.tokens import Field, Tokens
 from dsf.core.transition import Coefficient, Prod, Shift
-
-# regions of the complex plane that a set of eigenvalues may be claimed to lie in
-REGIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "any": lambda z: np.ones(z.shape, dtype=bool),
-    "0": lambda z: z == 0,
-    "1": lambda z: z == 1,
-    "(0, 1)": lambda z: (z.imag == 0) & (z.real > 0) & (z.real < 1),
-    "(0, 1]": lambda z: (abs(z.imag) < 1e-12) & (z.real > 0) & (z.real < 1 + 1e-12),
-    "(-1, 1)": lambda z: (abs(z.imag) < 1e-12) & (abs(z.real) < 1),
-    "(-1, 1]": lambda z: (abs(z.imag) < 1e-12) & (z.real > -1) & (z.real < 1 + 1e-12),
-    "disc": lambda z: abs(z) < 1,
-    "closed disc": lambda z: abs(z) < 1 + 1e-12,
-}
-
-
-@dataclass(frozen=True)
-class Facts:
-    """Claims about a mechanism; the contract suite checks each of them by sampling.
-
-    structure   of the transition: scalar, diagonal, low rank, dense, shift, nonlinear
-    contraction |A_t|_2 <= 1 for all tokens in their domains
-    normalised  constant values give that constant as output
-    order_aware the output depends on the order of the earlier tokens
-    state       real numbers kept per sequence, a formula in H, d, n, p, L ("H*n*p")
-    flops       multiplications and additions per token for the recurrence, same letters
-    source      bibliography key of the paper, with the equation where known
-    eigenvalues of A_t for all tokens in their domains: a name in `REGIONS`
-
-    >>> import dsf
-    >>> dsf.gla.facts.structure, dsf.gla.facts.state
-    ('diagonal', 'H*n*p')
-    """
-
-    structure: str
-    contraction: bool
-    state: str
-    flops: str
-    source: str
-    normalised: bool = False
-    order_aware: bool = True
-    causal: bool = True
-    eigenvalues: str = "any"
-
-
-def count(formula: str, sizes: Mapping[str, int]) -> int:
-    """The value of a formula of `Facts` at given sizes: letters, integers, + - * and brackets.
-
-    >>> count("H*n*(p+1)", {"H": 2, "n": 3, "p": 4})
-    30
-    """
-    import ast
-    import operator
-
-    signs = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
-
-    def value(node: ast.AST) -> int:
-        if isinstance(node, ast.BinOp) and type(node.op) in signs:
-            return signs[type(node.op)](value(node.left), value(node.right))
-        if isinstance(node, ast.Constant) and isinstance(node.value, int):
-            return node.value
-        if isinstance(node, ast.Name) and node.id in sizes:
-            return sizes[node.id]
-        raise UnknownNameError(
-            f"count: {formula!r} may hold integers, + - * and the letters {', '.join(sizes)}"
-        )
-
-    return value(ast.parse(formula, mode="eval").body)
-
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """What `run` hands on: the recurrent state S, the tail of token rows, and the time t.
-
-    >>> import dsf
-    >>> _, state = dsf.gla.init(d=4, n=2, p=3).run(np.ones((5, 4)))
-    >>> state.S.shape, state.t
-    ((1, 2, 3), 5)
-    """
-
-    S: Any = None
-    tail: Tokens | None = None
-    t: int = 0
-
-    def __repr__(self) -> str:
-        S = "none" if self.S is None else printing.axes(self.S)
-        return f"State(S={S}, tail={self.tail}, t={self.t})"
-
-    def arrays(self) -> list[Array]:
-        """The arrays that the state holds."""
-        held = [] if self.S is None else [self.S]
-        return held + ([] if self.tail is None else [x for _, x in self.tail.items()])
+from dsf.core.worlds import ARB
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +32,7 @@ class Mechanism:
         readout(o, tok) -> o          static output map (default: division by `normaliser`, if any)
 
     An input u [... L d] is computed in the wider dtype of u and the parameters, at least float32;
-    integers and lists in float64.  bool, text and complex raise DTypeError: see `dsf._border`.
+    integers and lists in float64.  bool, text and complex raise DTypeError: see `dsf.core.arrays`.
 
     `system` never reads the parameter arrays: constants are token fields with time axis 1, so that
     statements "for all tokens" are about this code.  With lookback = w, `system` receives w extra
@@ -515,4 +421,4 @@ def _is_complex(x: Array) -> bool:
         return bool(x.is_complex())
     if x.dtype != object:
         return x.dtype.kind == "c"
-    return ops.world(x) == "ball" and any(type(e).__name__ == "acb" for e in x.flat)
+    return ops.world(x) is ARB and any(type(e).__name__ == "acb" for e in x.flat)

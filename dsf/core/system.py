@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
 from dsf.core import ops, printing
+from dsf.core.arrays import common_zero, promoted
 from dsf.core.checks import (
     LIMIT,
     all_finite,
@@ -284,9 +286,9 @@ class LTV:
         """
         check_coefficients(self)
         L, r, n = self.length, self.r, self.n
-        like = self._like()
+        like = self._like
         lead = self.batch
-        check_size("LTV.kernel", (*lead, L * r, L * self.m), _itemsize(like), LIMIT, ADVICE)
+        check_size("LTV.kernel", (*lead, L * r, L * self.m), like.dtype.itemsize, LIMIT, ADVICE)
         C = ops.broadcast_to(self._promote(dense(self.C)), (*lead, L, r, n))
         D = None if self.D is None else self._promote(dense(self.D))
         R = ops.zeros((*lead, 0, n), like)
@@ -349,9 +351,9 @@ class LTV:
         >>> ltv.dense().A.dense().shape
         (1, 1, 1)
         """
-        L, n, lead, like = self.length, self.n, self.batch, self._like()
+        L, n, lead, like = self.length, self.n, self.batch, self._like
         steps = 1 if self.constant else L
-        check_size("LTV.dense", (*lead, steps, n, n), _itemsize(like), limit, ADVICE)
+        check_size("LTV.dense", (*lead, steps, n, n), like.dtype.itemsize, limit, ADVICE)
         eye = ops.eye(n, like)
         A = self.A.apply(eye) if L else ops.zeros((*lead, 0, n, n), eye)
         D = None if self.D is None else dense(self.D)
@@ -470,7 +472,7 @@ class LTV:
         >>> np.exp(ltv.growth())
         array([0.5  , 0.25 , 0.125])
         """
-        P: Any = ops.eye(self.n, self._like())
+        P: Any = ops.eye(self.n, self._like)
         scale: Any = 0.0
         out = []
         for t in range(self.length):
@@ -522,7 +524,7 @@ class LTV:
         """
         check_joinable("sum", self, other, self.m == other.m and self.r == other.r)
         a, b = self.dense(), other.dense()
-        zero = ops.zeros((1, a.n, b.n), a._like())
+        zero = ops.zeros((1, a.n, b.n), a._like)
         return LTV(
             Dense(_block(a.A.dense(), zero, ops.mT(zero), b.A.dense())),
             ops.cat([a.B, b.B], -2), ops.cat([a.C, b.C], -1), _plus(a.D, b.D),
@@ -539,48 +541,26 @@ class LTV:
         """
         check_joinable("chain", self, other, self.r == other.m)
         a, b = self.dense(), other.dense()
-        D1 = a.D if a.D is not None else ops.zeros((1, a.r, a.m), a._like())
-        D2 = b.D if b.D is not None else ops.zeros((1, b.r, b.m), b._like())
+        D1 = a.D if a.D is not None else ops.zeros((1, a.r, a.m), a._like)
+        D2 = b.D if b.D is not None else ops.zeros((1, b.r, b.m), b._like)
         A1, A2 = a.A.dense(), b.A.dense()
         if self.read == "after":  # y1 = C1 (A1 S1 + B1 x) + D1 x
             past, now = a.C @ A1, a.C @ a.B + D1
         else:
             past, now = a.C, D1
         C, D = ops.cat([D2 @ a.C, b.C], -1), D2 @ D1
-        zero = ops.zeros((1, a.n, b.n), a._like())
+        zero = ops.zeros((1, a.n, b.n), a._like)
         A = _block(A1, zero, b.B @ past, A2)
         return LTV(Dense(A), ops.cat([a.B, b.B @ now], -2), C, D, self.read, self.length)
 
     # -------------------------------------------------------------- helpers
+    @cached_property
     def _like(self) -> Array:
         """A 0-d array in the world and the common dtype of all coefficients."""
-        arrays = self.arrays()
-        for f in arrays:
-            if ops.is_torch(f):
-                import torch
-
-                kind = f.dtype
-                for g in arrays:
-                    kind = torch.promote_types(kind, g.dtype)
-                return torch.zeros((), dtype=kind, device=f.device)
-        for f in arrays:
-            if np.asarray(f).dtype == object and f.size and ops.world(f) != "float":
-                return ops.const(0, f)
-        return np.zeros((), dtype=np.result_type(*[np.asarray(f).dtype for f in arrays]))
+        return common_zero(*self.arrays())
 
     def _promote(self, x: Array) -> Array:
-        """x in the common dtype, no integers and at least float32: states accumulate in it.
-
-        (torch refuses to multiply a real by a complex matrix, numpy lets integers overflow.)
-        """
-        if ops.is_torch(x):
-            import torch
-
-            kind = torch.promote_types(x.dtype, self._like().dtype)
-            return x.to(torch.promote_types(kind, torch.float32))
-        if x.dtype.kind in "iu" and self._like().dtype != object:  # exact worlds keep integers
-            return x.astype(np.float64)
-        return x.astype(np.float32) if x.dtype == np.float16 else x
+        return promoted(x, self._like)
 
     def _dense_parts(self) -> LTV:
         """Products multiplied out and dtypes promoted: what one block of `scan` works on."""
@@ -620,7 +600,3 @@ def _plus(a: Any, b: Any) -> Any:
 
 def _block(a: Array, b: Array, c: Array, d: Array) -> Array:
     return ops.cat([ops.cat([a, b], -1), ops.cat([c, d], -1)], -2)
-
-
-def _itemsize(x: Array) -> int:
-    return x.element_size() if ops.is_torch(x) else x.dtype.itemsize

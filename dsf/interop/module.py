@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from dsf.core.errors import UnknownNameError
-from dsf.core.mechanism import Mechanism, State
+from dsf.core.mechanism import Mechanism
+from dsf.core.state import State
 
 
 class Module(torch.nn.Module):

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from dsf.core.errors import DomainError, NonFiniteError, NotLinearError, ShapeError
-from dsf.core.mechanism import Mechanism, State
+from dsf.core.mechanism import Mechanism
 from dsf.core.ops import Array
+from dsf.core.state import State
 from dsf.core.system import LTV
 from dsf.core.transition import Dense
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from dsf.core import metrics, ops
+from dsf.core import metrics
 from dsf.core.errors import ContractError
-from dsf.core.mechanism import REGIONS, Mechanism, State, count
+from dsf.core.facts import REGIONS, count
+from dsf.core.mechanism import Mechanism
+from dsf.core.state import State
 from dsf.core.system import LTV
 from dsf.core.tokens import Tokens, inside, sample
 from dsf.core.transition import Prod, dense
@@ -321,7 +323,7 @@ def state_size_is_as_claimed(mech: Mechanism) -> None:
         found = ltv.n * X.shape[-1] * sizes["H"]
     else:
         S = mech.run(u)[1].S
-        found = S.size * (2 if ops.world(S) == "float" and S.dtype.kind == "c" else 1)
+        found = S.size * (2 if S.dtype.kind == "c" else 1)
     require(found == claim, mech, f"facts.state = {mech.facts.state!r} = {claim}, kept: {found}")
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from dsf.core import metrics, worlds
-from dsf.core.mechanism import Mechanism, State
+from dsf.core.mechanism import Mechanism
+from dsf.core.state import State
 from dsf.core.tokens import Tokens
 from dsf.testing.structure import draw, require, to_longdouble
 

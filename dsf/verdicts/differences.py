@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from dsf.core.family import Family
-from dsf.core.mechanism import Mechanism, State
+from dsf.core.mechanism import Mechanism
+from dsf.core.state import State
 from dsf.core.system import LTV
 
 Row = tuple[str, str, str]

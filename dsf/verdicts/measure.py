@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from dsf.core.arrays import common_zero
 from dsf.core.errors import NotContractive, NotLinearError
+from dsf.core.facts import count
 from dsf.core.family import REGISTRY, Family
-from dsf.core.mechanism import Mechanism, State, count
+from dsf.core.mechanism import Mechanism
+from dsf.core.state import State
 from dsf.core.system import LTV
 from dsf.core.tokens import Field, Tokens, sample
 from dsf.core.transition import at
@@ -83,7 +86,7 @@ def _measure(family: Family, d: int, n: int, p: int, heads: int, L: int, seed: i
         structure=ltv.A.structure,
         varies=varies,
         reads=ltv.read,
-        field="complex" if np.iscomplexobj(ltv._like()) else "real",
+        field="complex" if np.iscomplexobj(common_zero(*ltv.arrays())) else "real",
         state=_numbers(end.S) or int(np.prod(ltv.batch)) * ltv.n * X.shape[-1],
         eigenvalues=shown,
         eigenvalue_low=low,

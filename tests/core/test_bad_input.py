@@ -25,7 +25,7 @@ from dsf.core.errors import (
     ShapeError,
 )
 from dsf.core.family import family
-from dsf.core.mechanism import State
+from dsf.core.state import State
 from dsf.core.system import LTV
 from dsf.testing import NAMES
 from dsf.testing.structure import domain_tokens, is_recurrence, to_longdouble

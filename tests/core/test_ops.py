@@ -177,8 +177,8 @@ def test_softmax_is_shift_invariant_and_sums_to_one():
 
 def test_world_is_decided_by_the_first_argument_that_decides():
     x, s = np.ones(1), worlds.symbols(np.ones(1))
-    assert ops.world(x, s) == "sympy"
-    assert ops.world(x, worlds.balls(x)) == "ball"
-    assert ops.world(torch.ones(1), s) == "torch"
-    assert ops.world(x, 3, [1.0]) == "float"
+    assert ops.world(x, s) is worlds.SYMPY
+    assert ops.world(x, worlds.balls(x)) is worlds.ARB
+    assert ops.world(torch.ones(1), s) is worlds.TORCH
+    assert ops.world(x, 3, [1.0]) is worlds.NUMPY
     assert ops.is_float(x, torch.ones(1))

@@ -20,7 +20,7 @@ from dsf.core.errors import (
     TimeVaryingError,
     UnknownNameError,
 )
-from dsf.core.mechanism import State
+from dsf.core.state import State
 from dsf.core.system import LTV
 from dsf.core.tokens import Tokens
 from dsf.core.transition import Dense, Diag, LowRank, Shift

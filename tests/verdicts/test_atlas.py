@@ -10,8 +10,8 @@ import pytest
 
 import dsf
 from dsf.core.errors import MissingExtraError, ShapeError, UnknownNameError
+from dsf.core.facts import REGIONS, count
 from dsf.core.family import REGISTRY, family
-from dsf.core.mechanism import REGIONS, count
 from dsf.verdicts.atlas import COLUMNS, VARIANTS
 from dsf.verdicts.measure import _region
 

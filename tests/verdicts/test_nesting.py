@@ -15,7 +15,7 @@ import dsf
 from dsf.core import ops
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import CertificateError, DomainError, UnknownNameError
-from dsf.core.mechanism import State
+from dsf.core.state import State
 from dsf.core.tokens import Tokens
 from dsf.relations import lti
 from dsf.verdicts.lattice import prover

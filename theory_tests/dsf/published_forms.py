@@ -14,7 +14,7 @@ import dsf
 from dsf.core.algebra.symbols import Symbols
 from dsf.core.algebra.zero import first_nonzero
 from dsf.core.family import Family
-from dsf.core.mechanism import State
+from dsf.core.state import State
 from dsf.core.tokens import Tokens
 from dsf.theory_tests import judge
 from dsf.verdicts.lattice.prover import step

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dsf.core.family import Family
-from dsf.core.mechanism import State
+from dsf.core.state import State
 from dsf.core.tokens import Field, Tokens
 from dsf.relations.edge import Limit
 

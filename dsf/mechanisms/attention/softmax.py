@@ -9,7 +9,8 @@ import numpy as np
 
 from dsf.core import ops
 from dsf.core.draws import projection
-from dsf.core.mechanism import Facts, Mechanism, causal_support, split_heads
+from dsf.core.facts import Facts
+from dsf.core.mechanism import Mechanism, causal_support, split_heads
 from dsf.core.ops import Array
 from dsf.core.tokens import Tokens
 

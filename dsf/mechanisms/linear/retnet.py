@@ -10,7 +10,8 @@ import numpy as np
 from dsf.core import ops
 from dsf.core.draws import projection
 from dsf.core.errors import ShapeError
-from dsf.core.mechanism import Facts, Mechanism, split_heads
+from dsf.core.facts import Facts
+from dsf.core.mechanism import Mechanism, split_heads
 from dsf.core.ops import Array, col, row
 from dsf.core.system import LTV
 from dsf.core.tokens import Tokens

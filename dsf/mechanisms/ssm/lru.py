@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from dsf.core import ops
-from dsf.core.mechanism import Facts, Mechanism
+from dsf.core.facts import Facts
+from dsf.core.mechanism import Mechanism
 from dsf.core.ops import Array, col, row
 from dsf.core.system import LTV
 from dsf.core.tokens import Tokens

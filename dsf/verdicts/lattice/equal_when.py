@@ -17,7 +17,7 @@ import numpy as np
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import CertificateError
 from dsf.core.family import Family
-from dsf.core.mechanism import State
+from dsf.core.state import State
 from dsf.core.tokens import Tokens
 from dsf.relations.conditions import CASES, Case, is_s6
 

@@ -13,8 +13,9 @@ from dsf.core.algebra.symbols import Symbols
 from dsf.core.algebra.zero import affine_parts, first_nonzero, is_zero, unfold
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import CertificateError
-from dsf.core.mechanism import Mechanism, State
+from dsf.core.mechanism import Mechanism
 from dsf.core.ops import Array
+from dsf.core.state import State
 from dsf.core.tokens import Tokens, inside
 from dsf.relations.edge import HONESTY, Limit, Nesting
 

@@ -12,8 +12,8 @@ from dsf.claims.separation import rank_sentence
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import ShapeError
 from dsf.core.family import Family
-from dsf.core.mechanism import State
 from dsf.core.opponents import AnyRecurrence
+from dsf.core.state import State
 from dsf.mechanisms.attention.softmax import Softmax, WindowSoftmax
 from dsf.verdicts.separations.core import Separation, Side
 

@@ -11,8 +11,8 @@ import numpy as np
 from dsf.claims.separation_response import hankel_determinant, response_sentence, step_sentence
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.family import Family
-from dsf.core.mechanism import State
 from dsf.core.opponents import AnyRecurrence
+from dsf.core.state import State
 from dsf.core.worlds import precision
 from dsf.mechanisms.rnn.gru import GRU
 from dsf.verdicts.separations.core import Separation, Side, below, drawn

@@ -15,8 +15,8 @@ import numpy as np
 
 from dsf.core import ops
 from dsf.core.family import Family
-from dsf.core.mechanism import State
 from dsf.core.ops import Array
+from dsf.core.state import State
 from dsf.core.tokens import Field, Tokens
 
 BITS = 300
