@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dsf.core import ops, printing
+from dsf.core import analysis, ops, printing
 from dsf.core.arrays import common_zero, promoted
 from dsf.core.checks import (
     LIMIT,
@@ -20,14 +20,13 @@ from dsf.core.checks import (
     check_joinable,
     check_size,
 )
-from dsf.core.errors import IllConditionedError, ShapeError, TimeVaryingError
+from dsf.core.errors import ShapeError
 from dsf.core.ops import Array
 from dsf.core.transition import (
     Coefficient,
     Dense,
     Diag,
     LowRank,
-    Shift,
     Transition,
     at,
     dense,
@@ -355,7 +354,8 @@ class LTV:
         steps = 1 if self.constant else L
         check_size("LTV.dense", (*lead, steps, n, n), like.dtype.itemsize, limit, ADVICE)
         eye = ops.eye(n, like)
-        A = self.A.apply(eye) if L else ops.zeros((*lead, 0, n, n), eye)
+        wide = self.A.map(lambda x: promoted(x, x))
+        A = wide.apply(eye) if L else ops.zeros((*lead, 0, n, n), eye)
         D = None if self.D is None else dense(self.D)
         return LTV(Dense(A), dense(self.B), dense(self.C), D, self.read, self.steps)
 
@@ -421,13 +421,7 @@ class LTV:
         >>> ltv.eigenvalues().ravel()
         array([0.5, 0.5, 0.5])
         """
-        if isinstance(self.A, Diag):
-            a = self.A.values()
-            return np.broadcast_to(a, (*a.shape[:-2], self.length, self.n))
-        if isinstance(self.A, Shift):
-            return np.zeros((self.length, self.n))
-        A = self.dense().A.dense()
-        return np.linalg.eigvals(np.broadcast_to(A, (*A.shape[:-3], self.length, self.n, self.n)))
+        return analysis.eigenvalues(self)
 
     def diagonalise(self) -> tuple[LTV, float]:
         """A constant system in the coordinates of its eigenvectors, and their condition number.
@@ -443,26 +437,7 @@ class LTV:
         >>> diagonal.A.structure, round(condition, 12)
         ('diagonal', 1.0)
         """
-        if any(size > 1 for size in self.A.lengths()):
-            raise TimeVaryingError(
-                "LTV.diagonalise: A varies over time, and one set of eigenvectors serves one "
-                "matrix. Use ltv.window(t, t + 1) for one step, or gauge(T) with T_t [L n n]."
-            )
-        A = np.asarray(self.A.dense(self.n))
-        w, V = np.linalg.eig(A)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found = np.max(np.linalg.cond(V), initial=1)
-        condition = float(found) if np.isfinite(found) else float("inf")
-        limit = float(np.finfo(V.dtype).eps) ** -0.5
-        if condition > limit:
-            raise IllConditionedError(
-                f"LTV.diagonalise: the eigenvectors have condition number {condition:.2g}, above "
-                f"1/sqrt(eps) = {limit:.2g}, so more than half of the digits would be lost. Likely "
-                "cause: a Jordan block, or eigenvalues that almost coincide. Keep the dense form; "
-                "scan does not need eigenvectors."
-            )
-        B, C = np.linalg.solve(V, dense(self.B)), dense(self.C)
-        return replace(self, A=Diag(a=w), B=B, C=C @ V), condition
+        return analysis.diagonalise(self)
 
     def growth(self) -> Array:
         """log |A_t ... A_0|_2 for every t [... L]; rescaled on the way, so it cannot overflow.
@@ -472,17 +447,7 @@ class LTV:
         >>> np.exp(ltv.growth())
         array([0.5  , 0.25 , 0.125])
         """
-        P: Any = ops.eye(self.n, self._like)
-        scale: Any = 0.0
-        out = []
-        for t in range(self.length):
-            P = self.A.at(t).apply(P)
-            size = np.linalg.norm(P, 2, axis=(-2, -1), keepdims=True)
-            safe = np.where(size > 0, size, 1)
-            P, scale = P / safe, scale + np.log(safe[..., 0, 0])
-            with np.errstate(divide="ignore"):
-                out.append(np.where(size[..., 0, 0] > 0, scale, -np.inf))
-        return np.stack(out, -1) if out else np.zeros((*self.batch, 0))
+        return analysis.growth(self)
 
     def coarsen(self, s: int) -> LTV:
         """s steps as one, reading the last: m becomes s m, a rank-1 transition becomes rank s.

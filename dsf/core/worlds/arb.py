@@ -49,7 +49,9 @@ class Arb(Objects):
         return elementwise(_where_positive, x, a, b)
 
     def arctan2(self, y: Array, x: Array) -> Array:
-        return elementwise(lambda a, b: _ball(a).atan2(_ball(b)), y, x)
+        import flint
+
+        return elementwise(lambda a, b: flint.arb.atan2(_ball(a), _ball(b)), y, x)
 
     def as_complex(self, re: Array, im: Array) -> Array:
         import flint

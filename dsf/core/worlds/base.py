@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from fractions import Fraction
@@ -84,6 +85,9 @@ class World(ABC):
 
 class FloatWorld(World):
     """Floating-point numbers: they overflow, may be NaN, and have a dtype."""
+
+    def pi(self, like: Array, dtype: Any) -> Array:
+        return self.const(1, like, dtype) * math.pi
 
     @abstractmethod
     def array(self, x: Any) -> Array:

@@ -74,9 +74,6 @@ class Numpy(NumpyArrays, FloatWorld):
     def const(self, value: int | Fraction, like: Array, dtype: Any) -> Array:
         return np.array(float(value), dtype=dtype)
 
-    def pi(self, like: Array, dtype: Any) -> Array:
-        return np.array(np.pi, dtype=dtype)
-
     def zeros(self, shape: Sequence[int], like: Array) -> Array:
         dtype = np.asarray(like).dtype
         if dtype.kind == "O":  # an empty array of objects, or one of Python numbers
@@ -93,7 +90,7 @@ class Numpy(NumpyArrays, FloatWorld):
         return np.isfinite(x)
 
     def largest(self, x: Array) -> Array:
-        return x.max(-1, keepdims=True) if x.shape[-1] else x.sum(-1, keepdims=True)
+        return x.max(-1, keepdims=True) if x.size else x.sum(-1, keepdims=True)
 
 
 class Objects(NumpyArrays):

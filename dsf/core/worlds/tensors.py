@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 from fractions import Fraction
@@ -59,9 +58,6 @@ class Torch(FloatWorld):
     def const(self, value: int | Fraction, like: Array, dtype: Any) -> Array:
         return _torch().as_tensor(float(value), dtype=dtype, device=like.device)
 
-    def pi(self, like: Array, dtype: Any) -> Array:
-        return _torch().as_tensor(math.pi, dtype=dtype, device=like.device)
-
     def zeros(self, shape: Sequence[int], like: Array) -> Array:
         return _torch().zeros(*shape, dtype=like.dtype, device=like.device)
 
@@ -99,4 +95,4 @@ class Torch(FloatWorld):
         return x.isfinite()
 
     def largest(self, x: Array) -> Array:
-        return x.amax(-1, keepdim=True) if x.shape[-1] else x.sum(-1, keepdim=True)
+        return x.amax(-1, keepdim=True) if x.numel() else x.sum(-1, keepdim=True)
