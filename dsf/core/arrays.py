@@ -1,4 +1,4 @@
-"""The border of a mechanism: what may enter, in which dtype it is computed, what is refused.
+"""What arrays come in, and in which dtype they are computed with: one intake, one promotion rule.
 
 dtype of u                      computed and returned in
 float64, longdouble             the wider of u and the parameters
@@ -11,227 +11,107 @@ bool, text, complex, None       refused (DTypeError); a complex sequence needs `
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import cache, reduce
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from dsf.core import ops
-from dsf.core.errors import DTypeError, NonFiniteError, OverflowingScanError, ShapeError
-from dsf.core.fields import NEGATIVE
-from dsf.core.ops import Array
-from dsf.core.tokens import Tokens
+from dsf.core.errors import DTypeError, ShapeError
+from dsf.core.worlds import NUMPY, Array, is_torch, world
 
 
-def enter(mech: Any, u: Any) -> tuple[Any, Array]:
-    """The mechanism and u [... L d] in one world and dtype, u contiguous; u itself is not touched.
+# ------------------------------------------------------------------------- dtypes
+def common_dtype(*xs: Array) -> Any:
+    """The dtype in which arrays of one library are computed together.
 
-    Raises DTypeError or ShapeError.
+    The rule of the package: the widest of theirs, as numpy or torch widens; float64 where all are
+    integers, at least float32, objects where one holds objects.
+
+    >>> common_dtype(np.ones(2, np.float16)), common_dtype(np.ones(2, int))
+    (dtype('float32'), dtype('float64'))
     """
-    u = u if ops.is_torch(u) else _as_array(mech, u)
-    if u.ndim < 2 or u.shape[-1] != mech.d:
-        raise ShapeError(
-            f"{_name(mech)}: `u` must be [... L d] with d = {mech.d} (from the parameters); "
-            f"got {tuple(u.shape)}. Likely cause: swapped axes [d L], or a missing length axis."
-        )
-    return _enter_torch(mech, u) if ops.is_torch(u) else _enter_numpy(mech, u)
+    if is_torch(xs[0]):
+        import torch
+
+        kind = reduce(torch.promote_types, [x.dtype for x in xs])
+        if not (kind.is_floating_point or kind.is_complex):
+            return torch.float64
+        return torch.promote_types(kind, torch.float32)
+    kinds = [np.asarray(x).dtype for x in xs]
+    return _at_least_float32(kinds[0] if len(kinds) == 1 else np.result_type(*kinds))
 
 
-def tokens(mech: Any, u: Any) -> tuple[Any, Array, Tokens]:
-    """`enter`, then the tokens, checked: (mech, u, tokens).
+@cache
+def _at_least_float32(kind: np.dtype) -> np.dtype:
+    return np.dtype(np.float64) if kind.kind in "biu" else np.result_type(kind, np.float32)
 
-    Raises OverflowingScanError where a finite row of u gives a token out of range.
+
+def promoted(x: Array, like: Array) -> Array:
+    """x as it is computed with in a system whose coefficients have the common dtype of `like`.
+
+    numpy widens in every operation, so only x counts there; torch refuses to multiply a real by a
+    complex matrix.  Beside symbols and balls integers stay exact.
     """
-    mech, u = enter(mech, u)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        tok = mech.tokens(u)
-        if ops.is_float(u, *mech.parameters().values()):
-            _refuse_overflow(mech, u, tok)
-            mech.check(tok)
-    return mech, u, tok
+    if is_torch(x):
+        return x.to(common_dtype(x, like))
+    if x.dtype.kind in "biu" and like.dtype.kind == "O":
+        return x
+    return x.astype(common_dtype(x), copy=False)
 
 
-def check_state(mech: Any, state: Any) -> None:
-    """Raise DTypeError or ShapeError for a state that another mechanism has made."""
-    from dsf.core.state import State
-
-    if not isinstance(state, State):
-        raise DTypeError(
-            f"{_name(mech)}.run: `state` must be what `run` returned; got {type(state).__name__}. "
-            "Likely cause: (y, state) swapped, or an array of states."
-        )
-    kept = set() if state.tail is None else set(state.tail.names)
-    started = state.t > 0  # before the first token a state is empty
-    if (started and mech.stateful == (state.S is None)) or not kept <= set(mech.token_fields):
-        raise ShapeError(
-            f"{_name(mech)}.run: the state does not belong to this mechanism: {state!r}. Likely "
-            "cause: the state of another mechanism; start with state=None."
-        )
+def real_dtype(like: Array) -> Any:
+    """The dtype of real constants in an equation whose arrays are like this one."""
+    if is_torch(like):
+        return like.real.dtype if like.is_complex() else like.dtype
+    kind = np.asarray(like).dtype
+    return kind if kind.kind == "f" else np.dtype(np.float64)
 
 
-@contextmanager
-def named(mech: Any) -> Iterator[None]:
-    """Overflow inside the recurrence is reported under the name of the mechanism."""
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):
-            yield
-    except OverflowingScanError as e:
-        raise OverflowingScanError(f"{_name(mech)}: {e}") from None
+def common_zero(*xs: Array) -> Array:
+    """A 0-d zero in the world and the common dtype of all arrays.
 
-
-def explain(mech: Any, u: Array, y: Array, states: list[Any]) -> None:
-    """Say why y holds NaN or infinity although u and the incoming state do not.
-
-    Raises OverflowingScanError with the first token, or NonFiniteError for a bad parameter; returns
-    where the input itself is not finite: NaN and infinity propagate as the formula sends them.
+    >>> common_zero(np.ones(2, np.float32), np.ones(3, np.complex64)).dtype
+    dtype('complex64')
     """
-    if not all(_finite(x).all() for x in [u, *states]):
-        return
-    _refuse_bad_parameters(mech)
-    bad = ~_rows(_finite(y))
-    where = f"the output left the range of {y.dtype} at {_token(int(bad.argmax()), len(bad))}"
-    if not bad.any():
-        where = f"the state left the range of {y.dtype} within these {len(bad)} tokens"
-    raise OverflowingScanError(
-        f"{_name(mech)}: {where}, although the input is finite. Likely cause: input too large for "
-        "the products or exponentials of this mechanism; rescale it or use a wider dtype."
-    )
+    return world(*xs).const(0, xs[0], common_dtype(*xs))
 
 
-# ------------------------------------------------------------------------- arrays
-def _as_array(mech: Any, u: Any) -> np.ndarray:
-    """u as a numpy array of floats or of symbols or balls, C-contiguous, in native byte order."""
+# ------------------------------------------------------------------------- intake
+def intake(who: str, u: Any) -> Array:
+    """u as a tensor, or as a contiguous array of floats (at least float32), symbols or balls.
+
+    Raises DTypeError for what holds no real numbers, ShapeError for nested sequences of different
+    lengths; `who` is named in the message.
+    """
+    if is_torch(u):
+        if str(u.dtype) == "torch.bool" or u.is_complex():
+            _refuse_dtype(who, u.dtype)
+        return u if u.is_floating_point() else u.double()
     try:
         u = np.asarray(u)
     except ValueError as e:
         raise ShapeError(
-            f"{_name(mech)}: `u` must be one array [... L d]; got nested sequences of different "
+            f"{who}: `u` must be one array [... L d]; got nested sequences of different "
             "lengths. Pad them, or run them one by one."
         ) from e
     refused = u.dtype.kind not in "iufO"
-    if u.dtype == object and ops.world(u) == "float":
+    if u.dtype == object and world(u) is NUMPY:
         refused = not all(isinstance(e, Real) and not isinstance(e, bool) for e in u.flat)
         u = u if refused else u.astype(np.float64)
     if refused:
-        _refuse_dtype(mech, u.dtype)
-    if u.dtype.kind in "iu":
-        u = u.astype(np.float64)
-    if u.dtype == np.float16:
-        u = u.astype(np.float32)
-    if not u.dtype.isnative:
-        u = u.astype(u.dtype.newbyteorder("="))
+        _refuse_dtype(who, u.dtype)
+    u = u.astype(common_dtype(u), copy=False)  # also in native byte order
     return np.ascontiguousarray(u) if u.ndim else u
 
 
-def _enter_numpy(mech: Any, u: np.ndarray) -> tuple[Any, np.ndarray]:
-    kinds = [x.dtype for x in mech.parameters().values() if not ops.is_torch(x)]
-    if len(kinds) < len(mech.parameters()):
-        raise DTypeError(
-            f"{_name(mech)}: `u` is a numpy array and the parameters are torch tensors. Pass "
-            "torch.as_tensor(u), or take the numpy mechanism (`module.mech`)."
-        )
-    if np.float16 in kinds:
-        mech = mech.map(lambda x: x.astype(np.float32) if x.dtype == np.float16 else x)
-    if u.dtype != object:  # constants of the equations are made in the dtype of u
-        u = u.astype(np.result_type(u, *[k for k in kinds if k.kind == "f"]), copy=False)
-    return mech, u
-
-
-def _enter_torch(mech: Any, u: Any) -> tuple[Any, Any]:
-    import torch
-
-    if u.dtype == torch.bool or u.is_complex():
-        _refuse_dtype(mech, u.dtype)
-    held = {
-        k: x if ops.is_torch(x) else torch.as_tensor(x if x.flags.writeable else x.copy())
-        for k, x in mech.parameters().items()
-    }
-    kind = u.dtype if u.is_floating_point() else torch.float64
-    for x in held.values():
-        kind = torch.promote_types(kind, x.dtype)
-    if kind in (torch.float16, torch.bfloat16):
-        kind = torch.float32
-    mech = mech.map(_Take({k: x.to(device=u.device, dtype=kind) for k, x in held.items()}))
-    return mech, u.to(kind).contiguous()
-
-
-class _Take:
-    """For `Mechanism.map`: parameters by name."""
-
-    named = True
-
-    def __init__(self, held: dict[str, Any]) -> None:
-        self.held = held
-
-    def __call__(self, x: Array, name: str) -> Array:
-        return self.held[name]
-
-
-def _refuse_dtype(mech: Any, dtype: Any) -> None:
+def _refuse_dtype(who: str, dtype: Any) -> None:
     raise DTypeError(
-        f"{_name(mech)}: `u` must hold real numbers; got dtype {dtype}. Likely cause: a mask, text "
+        f"{who}: `u` must hold real numbers; got dtype {dtype}. Likely cause: a mask, text "
         "or complex data passed as input. Convert explicitly, e.g. u.real or u.astype(float)."
     )
 
 
-# ---------------------------------------------------------------------- finiteness
-def _numpy(x: Array) -> np.ndarray:
-    return x.detach().cpu().numpy() if ops.is_torch(x) else np.asarray(x)
-
-
-def _finite(x: Array) -> np.ndarray:
-    return np.asarray(np.isfinite(_numpy(x)))
-
-
-def _rows(holds: np.ndarray) -> np.ndarray:
-    """Whether it holds in every entry of a row of the time axis (the last but one)."""
-    return np.asarray(holds.all(tuple(a for a in range(holds.ndim) if a != holds.ndim - 2)))
-
-
-def _refuse_overflow(mech: Any, u: Array, tok: Tokens) -> None:
-    """A token out of range from a finite row of u; -inf is the closed end of a log-gate.
-
-    Without this, an infinite normaliser or step size would become a silent zero.
-    """
-    good_rows = _rows(_finite(u))
-    for name, x in tok.items():
-        field, found = mech.token_fields[name], _finite(x)
-        if found.all():
-            continue
-        if field.domain == NEGATIVE:
-            found = found | (_numpy(x) == -np.inf)
-        bad = ~_rows(found)
-        if not field.per_token:
-            if bad.any():
-                _refuse_bad_parameters(mech)
-            continue
-        rows = (
-            bad.reshape(len(good_rows), mech.micro if "sL" in field.axes else 1).any(-1) & good_rows
-        )
-        if rows.any():
-            _refuse_bad_parameters(mech)
-            raise OverflowingScanError(
-                f"{_name(mech)}: token field `{name}` left the range of {x.dtype} at "
-                f"{_token(int(rows.argmax()), len(rows))}, although its input is finite. Likely "
-                "cause: input too large for an exponential or a projection; rescale it or use a "
-                "wider dtype."
-            )
-
-
-def _refuse_bad_parameters(mech: Any) -> None:
-    for name, x in mech.parameters().items():
-        if ops.is_float(x) and not _finite(x).all():
-            raise NonFiniteError(
-                f"{_name(mech)}: the parameter {name} [{' '.join(map(str, x.shape))}] holds NaN or "
-                "infinity. Likely cause: a training step that diverged."
-            )
-
-
-def _token(index: int, length: int) -> str:
-    return f"token {index + 1} of {length} (index {index})"
-
-
-def _name(mech: Any) -> str:
-    return str(mech.name)
+def to_numpy(x: Any) -> np.ndarray:
+    """An array of any world as a numpy array, off the device and out of the graph."""
+    return np.asarray(x.detach().cpu().resolve_conj()) if is_torch(x) else np.asarray(x)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dsf.core import ops
+from dsf.core.arrays import to_numpy
 from dsf.core.errors import DTypeError, OverflowingScanError, ShapeError, TooLargeError
 from dsf.core.ops import Array
 from dsf.core.transition import Diag, LowRank
@@ -17,7 +18,7 @@ LIMIT = 1 << 32  # bytes of one dense matrix over tokens; above it the caller mu
 
 def all_finite(x: Array) -> Any:
     """Whether every entry of a float array is finite."""
-    return x.isfinite().all() if ops.is_torch(x) else np.isfinite(x).all()
+    return ops.isfinite(x).all()
 
 
 def check_coefficients(ltv: Any) -> None:
@@ -90,8 +91,7 @@ def _growth_of(part: Any) -> str:
     """For one constant diagonal: after how many steps the product of transitions overflows."""
     if not isinstance(part.A, Diag) or any(size > 1 for size in part.A.lengths()):
         return ""
-    values = part.A.values()
-    values = values.detach().cpu().numpy() if ops.is_torch(values) else values
+    values = to_numpy(part.A.values())
     a = float(np.abs(values).max(initial=0))
     if not 1 < a < np.inf:
         return ""

@@ -11,8 +11,7 @@ from typing import Any, ClassVar, dataclass_transform
 
 import numpy as np
 
-from dsf.core import arrays as border
-from dsf.core import hooks, ops, printing
+from dsf.core import border, hooks, ops, printing
 from dsf.core.checks import all_finite
 from dsf.core.draws import Draw, Option, by_name
 from dsf.core.errors import (
@@ -28,6 +27,7 @@ from dsf.core.ops import Array
 from dsf.core.state import State
 from dsf.core.system import LTV
 from dsf.core.tokens import Tokens
+from dsf.core.worlds import ARB
 
 # every class that was given a name: name -> (class, options); read by `dsf.core.catalogue`
 NAMED: dict[str, tuple[type[Mechanism], dict[str, Any]]] = {}
@@ -46,7 +46,7 @@ class Mechanism:
 
     The class keyword `name` enters it in the catalogue; every subclass becomes a frozen dataclass.
     An input u [... L d] is computed in the wider dtype of u and the parameters, at least float32;
-    integers and lists in float64.  bool, text and complex raise DTypeError: see `dsf.core.arrays`.
+    integers and lists in float64.  bool, text and complex raise DTypeError: see `dsf.core.border`.
 
     The method of the kind never reads the parameter arrays: constants are token fields with time
     axis 1, so that statements "for all tokens" are about this code.
@@ -440,4 +440,4 @@ def _is_complex(x: Array) -> bool:
         return bool(x.is_complex())
     if x.dtype != object:
         return x.dtype.kind == "c"
-    return ops.world(x) == "ball" and any(type(e).__name__ == "acb" for e in x.flat)
+    return ops.world(x) is ARB and any(type(e).__name__ == "acb" for e in x.flat)

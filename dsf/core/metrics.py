@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from dsf.core import ops
+from dsf.core.arrays import to_numpy
 from dsf.core.ops import Array
 from dsf.core.system import LTV
 from dsf.core.transition import Dense, Diag, LowRank, Transition, dense
@@ -44,7 +44,7 @@ def ratio(y: Array, reference: Array, scale: Array, dtype: Any = None) -> float:
     1.0
     """
     info = np.finfo(_numpy_dtype(y.dtype if dtype is None else dtype))
-    y, reference, scale = _numpy(y), _numpy(reference), _numpy(scale)
+    y, reference, scale = to_numpy(y), to_numpy(reference), to_numpy(scale)
     if not y.size:
         return 0.0
     if not (np.isfinite(y).all() and np.isfinite(reference).all()):
@@ -62,7 +62,7 @@ def effective_length(ltv: LTV) -> float:
     """min(L, 1/(1 - mean |a|)) for diagonal transitions; L for the others and where |a| >= 1."""
     if not isinstance(ltv.A, Diag) or not ltv.length:
         return ltv.length
-    mean = float(np.mean(np.abs(_numpy(ltv.A.values()))))
+    mean = float(np.mean(np.abs(to_numpy(ltv.A.values()))))
     return ltv.length if mean >= 1 else min(ltv.length, 1 / (1 - mean))
 
 
@@ -73,7 +73,7 @@ def scale(ltv: LTV, X: Array, S: Array | None = None) -> np.ndarray:
     >>> scale(ltv, np.ones((3, 1, 1))).ravel()
     array([1.  , 1.5 , 1.75])
     """
-    ltv, X = replace(ltv.map(_numpy), steps=X.shape[-3]), _numpy(X)
+    ltv, X = replace(ltv.map(to_numpy), steps=X.shape[-3]), to_numpy(X)
     D = None if ltv.D is None else np.abs(dense(ltv.D))
     if isinstance(ltv.A, (LowRank, Dense)):
         return _normwise(ltv, X, S, D)
@@ -82,7 +82,7 @@ def scale(ltv: LTV, X: Array, S: Array | None = None) -> np.ndarray:
         A = Diag(a=np.abs(A.values()), size=ltv.n)
     B, C = np.abs(dense(ltv.B)), np.abs(dense(ltv.C))
     absolute = LTV(A, B, C, D, ltv.read, ltv.length)
-    return absolute.scan(np.abs(X), None if S is None else np.abs(_numpy(S)))[0]
+    return absolute.scan(np.abs(X), None if S is None else np.abs(to_numpy(S)))[0]
 
 
 def _normwise(ltv: LTV, X: np.ndarray, S: Any, D: Any) -> np.ndarray:
@@ -100,7 +100,7 @@ def _normwise(ltv: LTV, X: np.ndarray, S: Any, D: Any) -> np.ndarray:
         c = float(np.max(parts / np.where(size[..., 0] > 0, size[..., 0], 1), initial=1))
     write = np.linalg.norm(np.abs(dense(ltv.B)) @ np.abs(X), axis=-2)[..., None, :]
     read = np.linalg.norm(dense(ltv.C), axis=-1)[..., None]
-    start = None if S is None else np.linalg.norm(_numpy(S), axis=-2)[..., None, :]
+    start = None if S is None else np.linalg.norm(to_numpy(S), axis=-2)[..., None, :]
     one = np.ones((1, 1, 1))
     y = LTV(Diag(a=size), one, c * read, None, ltv.read, ltv.length).scan(write, start)[0]
     return y if D is None else y + D @ np.abs(X)
@@ -108,7 +108,7 @@ def _normwise(ltv: LTV, X: np.ndarray, S: Any, D: Any) -> np.ndarray:
 
 def softmax_scale(q: Array, k: Array, weights: Array, v: Array) -> np.ndarray:
     """M4 for outputs weights @ v of logits q' k [... L p] (q already scaled by 1/sqrt(n))."""
-    q, k, weights, v = (np.abs(_numpy(x)) for x in (q, k, weights, v))
+    q, k, weights, v = (np.abs(to_numpy(x)) for x in (q, k, weights, v))
     logits = np.where(weights > 0, q @ np.swapaxes(k, -1, -2), 0)
     return (1 + logits.max(-1, keepdims=True, initial=0)) * (weights @ v)
 
@@ -118,7 +118,7 @@ def recurrence_scale(mech: Any, u: Array) -> np.ndarray:
 
     A quotient o/den has the scale (scale_o + |o/den| scale_den)/|den|.
     """
-    mech, u = mech.map(_numpy), _numpy(u)
+    mech, u = mech.map(to_numpy), to_numpy(u)
     if hasattr(type(mech), "step"):
         return ball_scale(mech, u)
     ltv, X = mech.frozen(u)
@@ -145,8 +145,8 @@ def condition_scale(mech: Any, u: Array) -> np.ndarray:
     """
     import torch
 
-    x = torch.as_tensor(_numpy(u)).clone().requires_grad_()
-    held = mech.map(lambda p: torch.as_tensor(_numpy(p)).clone().requires_grad_())
+    x = torch.as_tensor(to_numpy(u)).clone().requires_grad_()
+    held = mech.map(lambda p: torch.as_tensor(to_numpy(p)).clone().requires_grad_())
     leaves = [x, *held.parameters().values()]
     y = held(x)
     rows = []
@@ -169,15 +169,15 @@ def ball_scale(mech: Any, u: Array, eps: float = 2.0**-52) -> np.ndarray:
         return balls(x) * (1 + spread)
 
     with precision(1 - round(float(np.log2(eps)))):
-        return radii(mech.map(lambda x: widen(_numpy(x)))(widen(_numpy(u)))) / eps
+        return radii(mech.map(lambda x: widen(to_numpy(x)))(widen(to_numpy(u)))) / eps
 
 
 def end_to_end(mech: Any, u: Array) -> tuple[np.ndarray, float]:
     """(scale, gate) for mech(u) computed from u and the parameters: recurrence plus projections."""
     total = recurrence_scale(mech, u) + condition_scale(mech, u)
     if hasattr(type(mech), "step") or hasattr(type(mech), "rows"):
-        return total, gate(_numpy(u).shape[-2])
-    return total, gate(effective_length(mech.map(_numpy).ltv(_numpy(u))))
+        return total, gate(to_numpy(u).shape[-2])
+    return total, gate(effective_length(mech.map(to_numpy).ltv(to_numpy(u))))
 
 
 def worst_row(y: Array, reference: Array) -> float:
@@ -186,14 +186,10 @@ def worst_row(y: Array, reference: Array) -> float:
     >>> worst_row(np.array([[1.0, 0.0], [0.0, 0.0]]), np.array([[1.0, 0.0], [0.0, 2.0]]))
     1.0
     """
-    y, reference = _numpy(y), _numpy(reference)
+    y, reference = to_numpy(y), to_numpy(reference)
     error = np.linalg.norm(y - reference, axis=-1)
     size = np.linalg.norm(reference, axis=-1)
     return float(np.max(np.where(error > 0, error / np.where(size > 0, size, 1), 0), initial=0))
-
-
-def _numpy(x: Any) -> Any:
-    return x.detach().cpu().numpy() if ops.is_torch(x) else np.asarray(x)
 
 
 def _numpy_dtype(dtype: Any) -> Any:

@@ -7,6 +7,8 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
 
 from dsf.core import ops
+from dsf.core.arrays import common_zero
+from dsf.core.facts import count
 from dsf.core.ops import Array
 
 WIDTH = 79
@@ -30,8 +32,7 @@ def coefficient(x: Any) -> str:
 
 def dtype(x: Array) -> str:
     """float64, complex128, torch.float32, ... or the world of an object array."""
-    kind = str(x.dtype)
-    return {"sympy": "symbols", "ball": "Arb balls"}.get(ops.world(x), kind)
+    return str(x.dtype) if ops.is_float(x) else ops.world(x).name
 
 
 def at_least(x: float, digits: int) -> str:
@@ -106,7 +107,8 @@ def transition(A: Any) -> str:
 def ltv(s: Any) -> str:
     """The block of an LTV."""
     batch = f"   batch [{' '.join(map(str, s.batch))}]" if s.batch else ""
-    title = f"LTV   L = {s.length}   n = {s.n}   m = {s.m}   r = {s.r}{batch}   {dtype(s._like())}"
+    kind = dtype(common_zero(*s.arrays()))
+    title = f"LTV   L = {s.length}   n = {s.n}   m = {s.m}   r = {s.r}{batch}   {kind}"
     now = "S_t" if s.read == "after" else "S_{t-1}"
     feed = "" if s.D is None else " + D_t X_t"
     rows = [
@@ -148,8 +150,6 @@ def ltv_latex(s: Any) -> str:
 
 def mechanism(mech: Any) -> str:
     """The block of a mechanism: equations, tokens, facts with their values."""
-    from dsf.core.facts import count
-
     arrays = mech.parameters()
     total = sum(int(x.size if not ops.is_torch(x) else x.numel()) for x in arrays.values())
     sizes = {**mech.sizes, **{k: v for k, v in mech.options().items() if type(v) is int}}
@@ -220,6 +220,6 @@ def _equations(mech: Any) -> list[tuple[str, str]]:
 
 
 def _spec(field: Any) -> str:
-    """A token field as "L n] < 0"."""
+    """ "L n] < 0" for the field "L n < 0"."""
     domain = "" if str(field.domain) == "real" else f" {field.domain}"
     return f"{' '.join(field.axes)}]{domain}"

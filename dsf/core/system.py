@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
-from dsf.core import ops, printing
+from dsf.core import analysis, ops, printing
+from dsf.core.arrays import common_zero, promoted
 from dsf.core.checks import (
     LIMIT,
     all_finite,
@@ -18,14 +20,13 @@ from dsf.core.checks import (
     check_joinable,
     check_size,
 )
-from dsf.core.errors import IllConditionedError, ShapeError, TimeVaryingError
+from dsf.core.errors import ShapeError
 from dsf.core.ops import Array
 from dsf.core.transition import (
     Coefficient,
     Dense,
     Diag,
     LowRank,
-    Shift,
     Transition,
     at,
     dense,
@@ -284,9 +285,9 @@ class LTV:
         """
         check_coefficients(self)
         L, r, n = self.length, self.r, self.n
-        like = self._like()
+        like = self._like
         lead = self.batch
-        check_size("LTV.kernel", (*lead, L * r, L * self.m), _itemsize(like), LIMIT, ADVICE)
+        check_size("LTV.kernel", (*lead, L * r, L * self.m), like.dtype.itemsize, LIMIT, ADVICE)
         C = ops.broadcast_to(self._promote(dense(self.C)), (*lead, L, r, n))
         D = None if self.D is None else self._promote(dense(self.D))
         R = ops.zeros((*lead, 0, n), like)
@@ -349,11 +350,12 @@ class LTV:
         >>> ltv.dense().A.dense().shape
         (1, 1, 1)
         """
-        L, n, lead, like = self.length, self.n, self.batch, self._like()
+        L, n, lead, like = self.length, self.n, self.batch, self._like
         steps = 1 if self.constant else L
-        check_size("LTV.dense", (*lead, steps, n, n), _itemsize(like), limit, ADVICE)
+        check_size("LTV.dense", (*lead, steps, n, n), like.dtype.itemsize, limit, ADVICE)
         eye = ops.eye(n, like)
-        A = self.A.apply(eye) if L else ops.zeros((*lead, 0, n, n), eye)
+        wide = self.A.map(lambda x: promoted(x, x))
+        A = wide.apply(eye) if L else ops.zeros((*lead, 0, n, n), eye)
         D = None if self.D is None else dense(self.D)
         return LTV(Dense(A), dense(self.B), dense(self.C), D, self.read, self.steps)
 
@@ -419,13 +421,7 @@ class LTV:
         >>> ltv.eigenvalues().ravel()
         array([0.5, 0.5, 0.5])
         """
-        if isinstance(self.A, Diag):
-            a = self.A.values()
-            return np.broadcast_to(a, (*a.shape[:-2], self.length, self.n))
-        if isinstance(self.A, Shift):
-            return np.zeros((self.length, self.n))
-        A = self.dense().A.dense()
-        return np.linalg.eigvals(np.broadcast_to(A, (*A.shape[:-3], self.length, self.n, self.n)))
+        return analysis.eigenvalues(self)
 
     def diagonalise(self) -> tuple[LTV, float]:
         """A constant system in the coordinates of its eigenvectors, and their condition number.
@@ -441,26 +437,7 @@ class LTV:
         >>> diagonal.A.structure, round(condition, 12)
         ('diagonal', 1.0)
         """
-        if any(size > 1 for size in self.A.lengths()):
-            raise TimeVaryingError(
-                "LTV.diagonalise: A varies over time, and one set of eigenvectors serves one "
-                "matrix. Use ltv.window(t, t + 1) for one step, or gauge(T) with T_t [L n n]."
-            )
-        A = np.asarray(self.A.dense(self.n))
-        w, V = np.linalg.eig(A)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found = np.max(np.linalg.cond(V), initial=1)
-        condition = float(found) if np.isfinite(found) else float("inf")
-        limit = float(np.finfo(V.dtype).eps) ** -0.5
-        if condition > limit:
-            raise IllConditionedError(
-                f"LTV.diagonalise: the eigenvectors have condition number {condition:.2g}, above "
-                f"1/sqrt(eps) = {limit:.2g}, so more than half of the digits would be lost. Likely "
-                "cause: a Jordan block, or eigenvalues that almost coincide. Keep the dense form; "
-                "scan does not need eigenvectors."
-            )
-        B, C = np.linalg.solve(V, dense(self.B)), dense(self.C)
-        return replace(self, A=Diag(a=w), B=B, C=C @ V), condition
+        return analysis.diagonalise(self)
 
     def growth(self) -> Array:
         """log |A_t ... A_0|_2 for every t [... L]; rescaled on the way, so it cannot overflow.
@@ -470,17 +447,7 @@ class LTV:
         >>> np.exp(ltv.growth())
         array([0.5  , 0.25 , 0.125])
         """
-        P: Any = ops.eye(self.n, self._like())
-        scale: Any = 0.0
-        out = []
-        for t in range(self.length):
-            P = self.A.at(t).apply(P)
-            size = np.linalg.norm(P, 2, axis=(-2, -1), keepdims=True)
-            safe = np.where(size > 0, size, 1)
-            P, scale = P / safe, scale + np.log(safe[..., 0, 0])
-            with np.errstate(divide="ignore"):
-                out.append(np.where(size[..., 0, 0] > 0, scale, -np.inf))
-        return np.stack(out, -1) if out else np.zeros((*self.batch, 0))
+        return analysis.growth(self)
 
     def coarsen(self, s: int) -> LTV:
         """s steps as one, reading the last: m becomes s m, a rank-1 transition becomes rank s.
@@ -522,7 +489,7 @@ class LTV:
         """
         check_joinable("sum", self, other, self.m == other.m and self.r == other.r)
         a, b = self.dense(), other.dense()
-        zero = ops.zeros((1, a.n, b.n), a._like())
+        zero = ops.zeros((1, a.n, b.n), a._like)
         return LTV(
             Dense(_block(a.A.dense(), zero, ops.mT(zero), b.A.dense())),
             ops.cat([a.B, b.B], -2), ops.cat([a.C, b.C], -1), _plus(a.D, b.D),
@@ -539,48 +506,26 @@ class LTV:
         """
         check_joinable("chain", self, other, self.r == other.m)
         a, b = self.dense(), other.dense()
-        D1 = a.D if a.D is not None else ops.zeros((1, a.r, a.m), a._like())
-        D2 = b.D if b.D is not None else ops.zeros((1, b.r, b.m), b._like())
+        D1 = a.D if a.D is not None else ops.zeros((1, a.r, a.m), a._like)
+        D2 = b.D if b.D is not None else ops.zeros((1, b.r, b.m), b._like)
         A1, A2 = a.A.dense(), b.A.dense()
         if self.read == "after":  # y1 = C1 (A1 S1 + B1 x) + D1 x
             past, now = a.C @ A1, a.C @ a.B + D1
         else:
             past, now = a.C, D1
         C, D = ops.cat([D2 @ a.C, b.C], -1), D2 @ D1
-        zero = ops.zeros((1, a.n, b.n), a._like())
+        zero = ops.zeros((1, a.n, b.n), a._like)
         A = _block(A1, zero, b.B @ past, A2)
         return LTV(Dense(A), ops.cat([a.B, b.B @ now], -2), C, D, self.read, self.length)
 
     # -------------------------------------------------------------- helpers
+    @cached_property
     def _like(self) -> Array:
         """A 0-d array in the world and the common dtype of all coefficients."""
-        arrays = self.arrays()
-        for f in arrays:
-            if ops.is_torch(f):
-                import torch
-
-                kind = f.dtype
-                for g in arrays:
-                    kind = torch.promote_types(kind, g.dtype)
-                return torch.zeros((), dtype=kind, device=f.device)
-        for f in arrays:
-            if np.asarray(f).dtype == object and f.size and ops.world(f) != "float":
-                return ops.const(0, f)
-        return np.zeros((), dtype=np.result_type(*[np.asarray(f).dtype for f in arrays]))
+        return common_zero(*self.arrays())
 
     def _promote(self, x: Array) -> Array:
-        """x in the common dtype, no integers and at least float32: states accumulate in it.
-
-        (torch refuses to multiply a real by a complex matrix, numpy lets integers overflow.)
-        """
-        if ops.is_torch(x):
-            import torch
-
-            kind = torch.promote_types(x.dtype, self._like().dtype)
-            return x.to(torch.promote_types(kind, torch.float32))
-        if x.dtype.kind in "iu" and self._like().dtype != object:  # exact worlds keep integers
-            return x.astype(np.float64)
-        return x.astype(np.float32) if x.dtype == np.float16 else x
+        return promoted(x, self._like)
 
     def _dense_parts(self) -> LTV:
         """Products multiplied out and dtypes promoted: what one block of `scan` works on."""
@@ -620,7 +565,3 @@ def _plus(a: Any, b: Any) -> Any:
 
 def _block(a: Array, b: Array, c: Array, d: Array) -> Array:
     return ops.cat([ops.cat([a, b], -1), ops.cat([c, d], -1)], -2)
-
-
-def _itemsize(x: Array) -> int:
-    return x.element_size() if ops.is_torch(x) else x.dtype.itemsize

@@ -63,7 +63,7 @@ def to_control(ltv: LTV, at: int | None = None, head: Head = None) -> Any:
 def _constant_matrices(ltv: LTV, at: int | None, head: Head, who: str) -> tuple[np.ndarray, ...]:
     """Real A, B, C, D in the convention x_{k+1} = A x_k + B u_k, y_k = C x_k + D u_k."""
     index = head_index(ltv, head, who)
-    if ops.world(*ltv.arrays()) in ("sympy", "ball"):
+    if not ops.is_float(*ltv.arrays()):
         raise DTypeError(
             f"{who}: a state space model holds floating-point numbers; this system holds symbols "
             "or balls. Use to_sympy, or build the system from numbers."

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from dsf.core import ops
+from dsf.core.arrays import common_zero, to_numpy
 from dsf.core.errors import ShapeError
 from dsf.core.system import LTV
 from dsf.core.transition import at
@@ -35,14 +35,9 @@ def head_index(ltv: LTV, head: Head, who: str) -> tuple[int, ...]:
     return index
 
 
-def to_numpy(x: Any) -> np.ndarray:
-    """An array of any world as a numpy array, off the device and out of the graph."""
-    return np.asarray(x.detach().cpu().resolve_conj()) if ops.is_torch(x) else np.asarray(x)
-
-
 def step_matrices(ltv: LTV, t: int, index: tuple[int, ...]) -> tuple[np.ndarray, ...]:
     """A [n n], B [n m], C [r n], D [r m] of step t and one head (D zero where there is none)."""
-    D = ops.zeros((ltv.r, ltv.m), ltv._like()) if ltv.D is None else at(ltv.D, t, -3)
+    D = ops.zeros((ltv.r, ltv.m), common_zero(*ltv.arrays())) if ltv.D is None else at(ltv.D, t, -3)
     parts = (ltv.A.at(t).dense(ltv.n), at(ltv.B, t, -3), at(ltv.C, t, -3), D)
     out = []
     for x in map(to_numpy, parts):

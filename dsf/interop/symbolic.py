@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dsf.core import ops
+from dsf.core.arrays import to_numpy
 from dsf.core.errors import DTypeError, UnknownNameError
 from dsf.core.system import LTV
-from dsf.interop.steps import Head, head_index, step_matrices, to_numpy
+from dsf.core.worlds import ARB
+from dsf.interop.steps import Head, head_index, step_matrices
 
 PARTS = ("all", "recurrence", "kernel")
 
@@ -47,7 +49,7 @@ def to_sympy(ltv: LTV, head: Head = None) -> SymbolicSystem:
     import sympy
 
     index = head_index(ltv, head, "to_sympy")
-    if ops.world(*ltv.arrays()) == "ball":
+    if ops.world(*ltv.arrays()) is ARB:
         raise DTypeError(
             "to_sympy: a ball is an interval and has no sympy value. Build the system from "
             "symbols, rationals or floats."

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from dsf.core.arrays import common_zero, to_numpy
 from dsf.core.errors import MissingExtraError, UnknownNameError
 from dsf.core.system import LTV
-from dsf.interop.steps import step_matrices, to_numpy
+from dsf.interop.steps import step_matrices
 
 TABLES = ("kernel", "coefficients", "sizes")
 
@@ -88,7 +89,7 @@ def _coefficients(pd: Any, ltv: LTV) -> Any:
 
 def _sizes(pd: Any, ltv: LTV) -> Any:
     heads = int(np.prod(ltv.batch, dtype=int))
-    is_complex = np.iscomplexobj(to_numpy(ltv._like()))
+    is_complex = np.iscomplexobj(to_numpy(common_zero(*ltv.arrays())))
     return pd.DataFrame(
         {
             "L": [ltv.length], "n": ltv.n, "m": ltv.m, "r": ltv.r, "heads": heads,

@@ -40,18 +40,7 @@ def cis(size: Array, angle: Array) -> Pair:
 
 def arg(x: Pair) -> Array:
     """The angle of x + iy in (-pi, pi]."""
-    import numpy as np
-
-    world = ops.world(*x)
-    if world == "sympy":
-        import sympy
-
-        return np.asarray(np.frompyfunc(sympy.atan2, 2, 1)(x[1], x[0]), dtype=object)
-    if world == "ball":
-        import flint
-
-        return np.asarray(np.frompyfunc(flint.arb.atan2, 2, 1)(x[1], x[0]), dtype=object)
-    return np.arctan2(x[1], x[0])
+    return ops.arctan2(x[1], x[0])
 
 
 # ------------------------------------------------------------- LRU as S4D, one channel

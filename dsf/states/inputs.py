@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from dsf.core.arrays import to_numpy
 from dsf.core.errors import DomainError, DTypeError, NonFiniteError, ShapeError
 
 LARGEST = 1e100  # squares of entries, summed, must neither overflow nor vanish
@@ -13,9 +14,7 @@ LARGEST = 1e100  # squares of entries, summed, must neither overflow nor vanish
 
 def as_blocks(M: Any, who: str, heads: bool = True) -> np.ndarray:
     """M as float64 [L r L m], or [H L r L m] if `heads`; r = m = 1 and H = 1 may be left out."""
-    if hasattr(M, "detach"):  # a torch tensor, wherever it lives
-        M = M.detach().cpu()
-    X = np.asarray(M)
+    X = to_numpy(M)
     if X.dtype == object or X.dtype.kind not in "buif":
         raise DTypeError(
             f"{who}: needs a real numeric array; got {X.dtype}. For a complex system pass the "

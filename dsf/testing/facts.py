@@ -107,7 +107,7 @@ def state_size_is_as_claimed(mech: Mechanism) -> None:
         found = ltv.n * X.shape[-1] * mech.sizes["H"]
     else:
         S = mech.run(u)[1].S
-        found = S.size * (2 if ops.world(S) == "float" and S.dtype.kind == "c" else 1)
+        found = S.size * (2 if S.dtype.kind == "c" else 1)
     require(found == claim, mech, f"facts.state = {mech.facts.state!r} = {claim}, kept: {found}")
 
 

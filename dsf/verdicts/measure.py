@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dsf.core.arrays import common_zero
 from dsf.core.catalogue import families
 from dsf.core.errors import NotContractive, NotLinearError
 from dsf.core.facts import count
@@ -87,7 +88,7 @@ def _measure(family: Family, d: int, n: int, p: int, heads: int, L: int, seed: i
         structure=ltv.A.structure,
         varies=varies,
         reads=ltv.read,
-        field="complex" if np.iscomplexobj(ltv._like()) else "real",
+        field="complex" if np.iscomplexobj(common_zero(*ltv.arrays())) else "real",
         state=_numbers(end.S) or int(np.prod(ltv.batch)) * ltv.n * X.shape[-1],
         eigenvalues=shown,
         eigenvalue_low=low,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from fractions import Fraction
 
 import flint
@@ -54,6 +56,37 @@ def test_four_worlds(name):
             middle = mpmath.mpf(ball.mid().str(45, radius=False))
             assert abs(middle - value) <= 1e-35
             assert ball.rad() < 1e-35
+
+
+def test_a_float_equation_imports_no_other_world():
+    code = (
+        "import sys, numpy as np, dsf; mech = dsf.gla.init(d=2); str(mech.ltv(np.ones((3, 2))))\n"
+        "dsf.ops.softmax(np.ones(3)), dsf.ops.arctan2(np.ones(2), 1), dsf.ops.pi(np.ones(2))\n"
+        "print([m for m in ('torch', 'sympy', 'flint', 'mpmath') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
+    assert (found.stdout, found.returncode) == ("[]\n", 0), found.stderr
+
+
+def test_arctan2_in_four_worlds():
+    y, x = np.array([0.5, -0.5, 1.0, -2.0]), np.array([0.25, -3.0, -1.0, 0.125])
+    want = np.arctan2(y, x)
+    assert np.array_equal(ops.arctan2(y, x), want)
+    assert np.allclose(ops.arctan2(torch.as_tensor(y), torch.as_tensor(x)), want, rtol=1e-15)
+    b, a = worlds.symbols(y, "b"), worlds.symbols(x, "a")
+    values = dict(zip([*b, *a], [*y, *x], strict=True))
+    assert np.allclose(worlds.evaluate(ops.arctan2(b, a), values), want, rtol=1e-15)
+    enclosed = ops.arctan2(worlds.balls(y), worlds.balls(x))
+    assert np.allclose(worlds.midpoints(enclosed), want, rtol=1e-15)
+    assert worlds.radii(enclosed).max() < 1e-14
+
+
+def test_pi_in_four_worlds():
+    x = np.ones(2, dtype=np.float32)
+    assert ops.pi(x).dtype == np.float32 and ops.pi(x) == np.float32(np.pi)
+    assert ops.pi(torch.ones(1, dtype=torch.float64)).item() == np.pi
+    assert ops.pi(worlds.symbols(x))[()] == sympy.pi
+    assert ops.pi(worlds.balls(x))[()].contains(flint.arb.pi())
 
 
 @pytest.mark.parametrize("name", [k for k in UNARY if k not in ("log", "sqrt")])
@@ -177,8 +210,8 @@ def test_softmax_is_shift_invariant_and_sums_to_one():
 
 def test_world_is_decided_by_the_first_argument_that_decides():
     x, s = np.ones(1), worlds.symbols(np.ones(1))
-    assert ops.world(x, s) == "sympy"
-    assert ops.world(x, worlds.balls(x)) == "ball"
-    assert ops.world(torch.ones(1), s) == "torch"
-    assert ops.world(x, 3, [1.0]) == "float"
+    assert ops.world(x, s) is worlds.SYMPY
+    assert ops.world(x, worlds.balls(x)) is worlds.ARB
+    assert ops.world(torch.ones(1), s) is worlds.TORCH
+    assert ops.world(x, 3, [1.0]) is worlds.NUMPY
     assert ops.is_float(x, torch.ones(1))

@@ -19,6 +19,7 @@ from dsf.core.ops import col, row
 from dsf.core.system import LTV
 from dsf.core.tokens import Tokens
 from dsf.core.transition import Diag
+from dsf.core.worlds import ARB
 from dsf.mechanisms.attention.softmax import Softmax
 from dsf.mechanisms.linear.gla import GLA
 from dsf.mechanisms.linear.linear_attn import LinearAttention
@@ -162,7 +163,7 @@ class UnsoundBalls(LinearAttention):
 
     def tokens(self, u):
         tok = super().tokens(u)
-        if ops.world(u) != "ball":
+        if ops.world(u) is not ARB:
             return tok.replace(k=ops.relu(tok.k))
         keep = np.frompyfunc(lambda e: e if e.mid() > 0 else e * 0, 1, 1)
         return Tokens(q=tok.q, k=keep(tok.k), v=tok.v)

@@ -1,0 +1,187 @@
+"""The border of a mechanism: u and the parameters in one world and dtype, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from dsf.core import ops
+from dsf.core.arrays import common_dtype, intake, to_numpy
+from dsf.core.errors import DTypeError, NonFiniteError, OverflowingScanError, ShapeError
+from dsf.core.fields import NEGATIVE
+from dsf.core.ops import Array
+from dsf.core.state import State
+from dsf.core.tokens import Tokens
+
+
+def enter(mech: Any, u: Any) -> tuple[Any, Array]:
+    """The mechanism and u [... L d] in one world and dtype, u contiguous; u itself is not touched.
+
+    Raises DTypeError or ShapeError.
+    """
+    u = intake(_name(mech), u)
+    if u.ndim < 2 or u.shape[-1] != mech.d:
+        raise ShapeError(
+            f"{_name(mech)}: `u` must be [... L d] with d = {mech.d} (from the parameters); "
+            f"got {tuple(u.shape)}. Likely cause: swapped axes [d L], or a missing length axis."
+        )
+    return _enter_torch(mech, u) if ops.is_torch(u) else _enter_numpy(mech, u)
+
+
+def tokens(mech: Any, u: Any) -> tuple[Any, Array, Tokens]:
+    """`enter`, then the tokens, checked: (mech, u, tokens).
+
+    Raises OverflowingScanError where a finite row of u gives a token out of range.
+    """
+    mech, u = enter(mech, u)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        tok = mech.tokens(u)
+        if ops.is_float(u, *mech.parameters().values()):
+            _refuse_overflow(mech, u, tok)
+            mech.check(tok)
+    return mech, u, tok
+
+
+def check_state(mech: Any, state: Any) -> None:
+    """Raise DTypeError or ShapeError for a state that another mechanism has made."""
+    if not isinstance(state, State):
+        raise DTypeError(
+            f"{_name(mech)}.run: `state` must be what `run` returned; got {type(state).__name__}. "
+            "Likely cause: (y, state) swapped, or an array of states."
+        )
+    kept = set() if state.tail is None else set(state.tail.names)
+    started = state.t > 0  # before the first token a state is empty
+    if (started and mech.stateful == (state.S is None)) or not kept <= set(mech.token_fields):
+        raise ShapeError(
+            f"{_name(mech)}.run: the state does not belong to this mechanism: {state!r}. Likely "
+            "cause: the state of another mechanism; start with state=None."
+        )
+
+
+@contextmanager
+def named(mech: Any) -> Iterator[None]:
+    """Overflow inside the recurrence is reported under the name of the mechanism."""
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            yield
+    except OverflowingScanError as e:
+        raise OverflowingScanError(f"{_name(mech)}: {e}") from None
+
+
+def explain(mech: Any, u: Array, y: Array, states: list[Any]) -> None:
+    """Say why y holds NaN or infinity although u and the incoming state do not.
+
+    Raises OverflowingScanError with the first token, or NonFiniteError for a bad parameter; returns
+    where the input itself is not finite: NaN and infinity propagate as the formula sends them.
+    """
+    if not all(_finite(x).all() for x in [u, *states]):
+        return
+    _refuse_bad_parameters(mech)
+    bad = ~_rows(_finite(y))
+    where = f"the output left the range of {y.dtype} at {_token(int(bad.argmax()), len(bad))}"
+    if not bad.any():
+        where = f"the state left the range of {y.dtype} within these {len(bad)} tokens"
+    raise OverflowingScanError(
+        f"{_name(mech)}: {where}, although the input is finite. Likely cause: input too large for "
+        "the products or exponentials of this mechanism; rescale it or use a wider dtype."
+    )
+
+
+# ------------------------------------------------------------------------- arrays
+def _enter_numpy(mech: Any, u: np.ndarray) -> tuple[Any, np.ndarray]:
+    held = mech.parameters().values()
+    if any(ops.is_torch(x) for x in held):
+        raise DTypeError(
+            f"{_name(mech)}: `u` is a numpy array and the parameters are torch tensors. Pass "
+            "torch.as_tensor(u), or take the numpy mechanism (`module.mech`)."
+        )
+    floats = [x for x in held if x.dtype.kind == "f"]
+    if any(x.dtype == np.float16 for x in floats):
+        mech = mech.map(lambda x: x.astype(common_dtype(x)) if x.dtype.kind == "f" else x)
+    if u.dtype != object:  # constants of the equations are made in the dtype of u
+        u = u.astype(common_dtype(u, *floats), copy=False)
+    return mech, u
+
+
+def _enter_torch(mech: Any, u: Any) -> tuple[Any, Any]:
+    import torch
+
+    held = {
+        k: x if ops.is_torch(x) else torch.as_tensor(x if x.flags.writeable else x.copy())
+        for k, x in mech.parameters().items()
+    }
+    kind = common_dtype(u, *held.values())
+    mech = mech.map(_Take({k: x.to(device=u.device, dtype=kind) for k, x in held.items()}))
+    return mech, u.to(kind).contiguous()
+
+
+class _Take:
+    """For `Mechanism.map`: parameters by name."""
+
+    named = True
+
+    def __init__(self, held: dict[str, Any]) -> None:
+        self.held = held
+
+    def __call__(self, x: Array, name: str) -> Array:
+        return self.held[name]
+
+
+# ---------------------------------------------------------------------- finiteness
+def _finite(x: Array) -> np.ndarray:
+    return np.asarray(np.isfinite(to_numpy(x)))
+
+
+def _rows(holds: np.ndarray) -> np.ndarray:
+    """Whether it holds in every entry of a row of the time axis (the last but one)."""
+    return np.asarray(holds.all(tuple(a for a in range(holds.ndim) if a != holds.ndim - 2)))
+
+
+def _refuse_overflow(mech: Any, u: Array, tok: Tokens) -> None:
+    """A token out of range from a finite row of u; -inf is the closed end of a log-gate.
+
+    Without this, an infinite normaliser or step size would become a silent zero.
+    """
+    good_rows = _rows(_finite(u))
+    for name, x in tok.items():
+        field, found = mech.token_fields[name], _finite(x)
+        if found.all():
+            continue
+        if field.domain == NEGATIVE:
+            found = found | (to_numpy(x) == -np.inf)
+        bad = ~_rows(found)
+        if not field.per_token:
+            if bad.any():
+                _refuse_bad_parameters(mech)
+            continue
+        rows = (
+            bad.reshape(len(good_rows), mech.micro if "sL" in field.axes else 1).any(-1) & good_rows
+        )
+        if rows.any():
+            _refuse_bad_parameters(mech)
+            raise OverflowingScanError(
+                f"{_name(mech)}: token field `{name}` left the range of {x.dtype} at "
+                f"{_token(int(rows.argmax()), len(rows))}, although its input is finite. Likely "
+                "cause: input too large for an exponential or a projection; rescale it or use a "
+                "wider dtype."
+            )
+
+
+def _refuse_bad_parameters(mech: Any) -> None:
+    for name, x in mech.parameters().items():
+        if ops.is_float(x) and not _finite(x).all():
+            raise NonFiniteError(
+                f"{_name(mech)}: the parameter {name} [{' '.join(map(str, x.shape))}] holds NaN or "
+                "infinity. Likely cause: a training step that diverged."
+            )
+
+
+def _token(index: int, length: int) -> str:
+    return f"token {index + 1} of {length} (index {index})"
+
+
+def _name(mech: Any) -> str:
+    return str(mech.name)

@@ -1,0 +1,159 @@
+"""Arb balls in object arrays: every operation encloses its exact result.
+
+`mech.map(dsf.balls)` is the same equations on enclosures.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from dsf.core.errors import DTypeError
+from dsf.core.worlds.base import Array
+from dsf.core.worlds.numpy_arrays import Objects, elementwise
+
+ALONE = threading.RLock()  # Arb has one precision per process: threads that need another one wait
+
+
+def _ball(e: Any) -> Any:
+    """A number as an Arb ball (integers and fractions become exact)."""
+    import flint
+
+    if isinstance(e, (flint.arb, flint.acb)):
+        return e
+    if isinstance(e, Fraction):
+        return flint.arb(e.numerator) / e.denominator
+    return flint.acb(e) if isinstance(e, complex) else flint.arb(e)
+
+
+class Arb(Objects):
+    """Balls, real or complex; where a choice is undecided, the result encloses both."""
+
+    name = "Arb balls"
+
+    def unary(self, name: str, x: Array) -> Array:
+        special = {"abs": abs, "real": _real, "conj": _conj}.get(name)
+        if special:
+            return elementwise(lambda e: special(_ball(e)), x)
+        return elementwise(lambda e: getattr(_ball(e), name)(), x)
+
+    def maximum(self, x: Array, y: Array) -> Array:
+        return elementwise(lambda a, b: _ball(a).max(_ball(b)), x, y)
+
+    def where_positive(self, x: Array, a: Array, b: Array) -> Array:
+        return elementwise(_where_positive, x, a, b)
+
+    def arctan2(self, y: Array, x: Array) -> Array:
+        import flint
+
+        return elementwise(lambda a, b: flint.arb.atan2(_ball(a), _ball(b)), y, x)
+
+    def as_complex(self, re: Array, im: Array) -> Array:
+        import flint
+
+        return elementwise(lambda a, b: flint.acb(_ball(a), _ball(b)), re, im)
+
+    def norm(self, x: Array) -> Array:
+        # a square is never negative; the plain product of a straddling ball with itself is
+        squares = elementwise(lambda e: abs(_ball(e)) ** 2, x)
+        return elementwise(_root, self.asum(squares, -1, True))
+
+    def exact(self, value: Fraction) -> Any:
+        return _ball(value)
+
+    def exact_pi(self) -> Any:
+        import flint
+
+        return flint.arb.pi()
+
+
+def _real(e: Any) -> Any:
+    import flint
+
+    return e.real if isinstance(e, flint.acb) else e
+
+
+def _conj(e: Any) -> Any:
+    import flint
+
+    return flint.acb(e.real, -e.imag) if isinstance(e, flint.acb) else e
+
+
+def _where_positive(x: Any, a: Any, b: Any) -> Any:
+    if x > 0:
+        return _ball(a)
+    return _ball(b) if x <= 0 else _ball(a).union(_ball(b))
+
+
+def _root(e: Any) -> Any:
+    """Square root of the non-negative part of a ball (a norm may touch zero)."""
+    low = e.lower()
+    return (low.sqrt() if low > 0 else low * 0).union(e.upper().sqrt())
+
+
+def balls(x: Any, radius: float = 0.0) -> np.ndarray:
+    """The numbers of x as Arb balls of the given radius; 0 means exactly these floats.
+
+    Every operation afterwards encloses its exact result, rounded to the bits of `precision`.
+    Raises DTypeError unless x holds floats, integers or complex numbers.
+
+    >>> balls(np.array([0.5]))[0]
+    0.500000000000000
+    >>> balls(np.array([0.5]), radius=0.25)[0].contains(0.7)
+    True
+    """
+    import flint
+
+    x = np.asarray(x)
+    if x.dtype.kind not in "iufc":
+        raise DTypeError(
+            f"balls: `x` must hold numbers; got dtype {x.dtype}. Likely cause: symbols, or balls "
+            "already. Map the float mechanism instead."
+        )
+    error = flint.arb(0, float(radius))
+
+    def ball(e: Any) -> Any:
+        if x.dtype.kind == "c":
+            return flint.acb(flint.arb(float(e.real)) + error, flint.arb(float(e.imag)) + error)
+        return flint.arb(int(e) if x.dtype.kind in "iu" else float(e)) + error
+
+    return np.asarray(np.frompyfunc(ball, 1, 1)(x), dtype=object)
+
+
+@contextmanager
+def precision(bits: int) -> Iterator[None]:
+    """A context in which balls are computed with that many bits (the default of Arb is 53).
+
+    The precision belongs to the process, so other threads wait for the end of the context.
+
+    >>> with precision(128):
+    ...     width = (balls(np.ones(1)) / 3)[0].rad()
+    >>> bool(width < 1e-38)
+    True
+    """
+    import flint
+
+    with ALONE, flint.ctx.workprec(bits):
+        yield
+
+
+def midpoints(x: np.ndarray) -> np.ndarray:
+    """The centres of real balls, rounded to float64."""
+    return np.array([float(e.mid()) for e in x.flat]).reshape(x.shape)
+
+
+def radii(x: np.ndarray) -> np.ndarray:
+    """The radii of real balls, rounded up to float64 (infinite for an undefined ball)."""
+    found = [float(e.rad()) if e.is_finite() else np.inf for e in x.flat]
+    return np.nextafter(np.array(found), np.inf).reshape(x.shape)
+
+
+def contains(x: np.ndarray, values: Any) -> np.ndarray:
+    """Whether each real ball contains the number of the same index."""
+    pairs = zip(x.flat, np.asarray(values).flat, strict=True)
+    return np.array([bool(e.contains(float(v))) for e, v in pairs]).reshape(x.shape)

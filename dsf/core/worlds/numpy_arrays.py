@@ -1,0 +1,122 @@
+"""Numpy arrays: of floats, and what all arrays of objects have in common with them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from dsf.core.worlds.base import Array, FloatWorld, World
+
+
+class NumpyArrays(World):
+    """The axes of a numpy array, whatever its entries are."""
+
+    def asum(self, x: Array, axis: int, keepdims: bool) -> Array:
+        return np.asarray(np.sum(x, axis=axis, keepdims=keepdims), dtype=np.asarray(x).dtype)
+
+    def cumsum(self, x: Array, axis: int) -> Array:
+        return np.cumsum(x, axis=axis, dtype=np.asarray(x).dtype)
+
+    def cat(self, xs: Sequence[Array], axis: int) -> Array:
+        return np.concatenate(xs, axis=axis)
+
+    def expand(self, x: Array, axis: int) -> Array:
+        return np.expand_dims(x, axis)
+
+    def broadcast_to(self, x: Array, shape: Sequence[int]) -> Array:
+        return np.broadcast_to(x, shape)
+
+    def mT(self, x: Array) -> Array:
+        return np.swapaxes(x, -1, -2)
+
+    def moveaxis(self, x: Array, source: int, target: int) -> Array:
+        return np.moveaxis(x, source, target)
+
+
+class Numpy(NumpyArrays, FloatWorld):
+    """Arrays of floats."""
+
+    name = "numpy"
+
+    def unary(self, name: str, x: Array) -> Array:
+        return getattr(np, name)(np.asarray(x))
+
+    def maximum(self, x: Array, y: Array) -> Array:
+        return np.maximum(x, y)
+
+    def where_positive(self, x: Array, a: Array, b: Array) -> Array:
+        return np.where(np.asarray(x) > 0, a, b)
+
+    def arctan2(self, y: Array, x: Array) -> Array:
+        return np.arctan2(y, x)
+
+    def as_complex(self, re: Array, im: Array) -> Array:
+        return np.asarray(re) + 1j * np.asarray(im)
+
+    def cis(self, x: Array) -> Array:
+        return np.exp(1j * np.asarray(x))
+
+    def sigmoid(self, x: Array) -> Array:
+        x = np.asarray(x)
+        e = np.exp(-np.abs(x))
+        return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+
+    def softplus(self, x: Array) -> Array:
+        return np.logaddexp(x, np.zeros((), dtype=np.asarray(x).dtype))
+
+    def keep(self, x: Array, where: Array, value: float) -> Array:
+        return np.where(where, x, np.array(value, dtype=x.dtype))
+
+    def const(self, value: int | Fraction, like: Array, dtype: Any) -> Array:
+        return np.array(float(value), dtype=dtype)
+
+    def zeros(self, shape: Sequence[int], like: Array) -> Array:
+        dtype = np.asarray(like).dtype
+        if dtype.kind == "O":  # an empty array of objects, or one of Python numbers
+            return np.full(tuple(shape), 0.0, dtype=dtype)
+        return np.zeros(tuple(shape), dtype=dtype)
+
+    def array(self, x: Any) -> Array:
+        return np.asarray(x)
+
+    def detach(self, x: Array) -> Array:
+        return x
+
+    def isfinite(self, x: Array) -> Array:
+        return np.isfinite(x)
+
+    def largest(self, x: Array) -> Array:
+        return x.max(-1, keepdims=True) if x.size else x.sum(-1, keepdims=True)
+
+
+class Objects(NumpyArrays):
+    """Object arrays of exact numbers: what sympy expressions and Arb balls share."""
+
+    @abstractmethod
+    def exact(self, value: Fraction) -> Any:
+        """A rational as one number of this world."""
+
+    @abstractmethod
+    def exact_pi(self) -> Any:
+        """Pi as one number of this world."""
+
+    def keep(self, x: Array, where: Array, value: float) -> Array:
+        return elementwise(lambda e, kept: e if kept else 0 * e + value, x, where)
+
+    def const(self, value: int | Fraction, like: Array, dtype: Any) -> Array:
+        return np.array(self.exact(Fraction(value)), dtype=object)
+
+    def pi(self, like: Array, dtype: Any) -> Array:
+        return np.array(self.exact_pi(), dtype=object)
+
+    def zeros(self, shape: Sequence[int], like: Array) -> Array:
+        return np.full(tuple(shape), self.exact(Fraction(0)), dtype=object)
+
+
+def elementwise(f: Callable[..., Any], *xs: Any) -> np.ndarray:
+    """f on every entry of broadcastable arrays, as an object array."""
+    return np.asarray(np.frompyfunc(f, len(xs), 1)(*xs), dtype=object)
