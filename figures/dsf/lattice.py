@@ -11,6 +11,7 @@ from dsf.core.errors import CertificateError
 from dsf.core.family import REGISTRY, Family
 from dsf.figures import Table, sweep
 from dsf.figures.dsf._layout import faults, place
+from dsf.tools.style import TEXT, color
 from dsf.verdicts.lattice.paths import NESTINGS, Nesting, edge, hasse
 
 TITLE = "Which mechanism is a special case of which"
@@ -154,8 +155,6 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
     from matplotlib.lines import Line2D
-
-    from dsf.tools.style import TEXT, color
 
     nodes = {r["name"]: r for r in table.where(part="node")}
     left = min(r["x"] for r in nodes.values())

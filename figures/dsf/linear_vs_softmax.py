@@ -8,7 +8,9 @@ import numpy as np
 
 import dsf
 from dsf.figures import Table, sweep
+from dsf.figures.dsf._common import plain_log
 from dsf.mechanisms.linear.features import feature_map
+from dsf.tools.style import BLACK, ORANGE, PURPLE, TEXT
 
 TITLE = "More states bring a recurrence closer to softmax attention; recall of K pairs needs K"
 PAPER = (
@@ -137,9 +139,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.figures.dsf._common import plain_log
-    from dsf.tools.style import BLACK, ORANGE, PURPLE, TEXT
 
     tasks = table.values("task")
     figure, grid = plt.subplots(

@@ -9,6 +9,7 @@ import numpy as np
 
 import dsf
 from dsf.figures import Table, sweep
+from dsf.tools.style import GREY, TEXT, color
 
 TITLE = "Eight mechanisms remember differently"
 PAPER = (
@@ -114,8 +115,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import GREY, TEXT, color
 
     figure, grid = plt.subplots(2, 4, figsize=(TEXT, 3.5), sharex=True, sharey=True)
     floor = 1e-6

@@ -9,6 +9,8 @@ import numpy as np
 import dsf
 from dsf.core import ops
 from dsf.figures import Table, sweep
+from dsf.figures.dsf._common import plain_log
+from dsf.tools.style import BLUE, GREEN, GREY, TEXT, VERMILLION
 
 TITLE = "S6 forgets with a reversed sigmoid, and can imitate one normaliser only"
 PAPER = (
@@ -119,9 +121,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.figures.dsf._common import plain_log
-    from dsf.tools.style import BLUE, GREEN, GREY, TEXT, VERMILLION
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(TEXT, 2.7))
     looks = zip(table.values("alpha"), (BLUE, VERMILLION, GREEN), ("o", "s", "^"), strict=False)

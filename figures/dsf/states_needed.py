@@ -9,6 +9,7 @@ import numpy as np
 
 import dsf
 from dsf.figures import Table, sweep
+from dsf.tools.style import BLUE, GREEN, GREY, TEXT, VERMILLION
 
 TITLE = "Softmax attention needs few states for an error, far fewer than Taylor features"
 PAPER = (
@@ -151,8 +152,6 @@ def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
-
-    from dsf.tools.style import BLUE, GREEN, GREY, TEXT, VERMILLION
 
     scales = table.values("scale")
     figure, grid = plt.subplots(

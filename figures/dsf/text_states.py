@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from dataclasses import replace
+from pydoc_data.topics import topics
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import dsf
 from dsf.core.mechanism import Mechanism
 from dsf.core.transition import dense
 from dsf.figures import Table, sweep
+from dsf.figures.dsf._common import plain_log
+from dsf.tools.style import BLACK, GREY, TEXT, color
 
 TITLE = "On a real text most mechanisms use fewer states than they have"
 PAPER = (
@@ -69,8 +72,6 @@ PARAMETERS = {
 
 def text(length: int) -> bytes:
     """The first `length` bytes of the topic."""
-    from pydoc_data.topics import topics
-
     return topics[TOPIC].encode()[:length]
 
 
@@ -173,9 +174,6 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
     from matplotlib.lines import Line2D
-
-    from dsf.figures.dsf._common import plain_log
-    from dsf.tools.style import BLACK, GREY, TEXT, color
 
     heads = table.values("head")
     figure, axes = plt.subplots(figsize=(TEXT, 0.8 + 0.19 * len(heads)))

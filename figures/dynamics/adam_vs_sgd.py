@@ -8,6 +8,7 @@ import numpy as np
 
 from dsf.figures import Table, sweep
 from dsf.solvers.dynamics.residual_toy import RATES, forced, forced_flow, train
+from dsf.tools.style import BLACK, BLUE, GREEN, TEXT, VERMILLION
 
 TITLE = "Adam inflates the residual norm, gradient descent leaves it"
 PAPER = (
@@ -79,8 +80,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLACK, BLUE, GREEN, TEXT, VERMILLION
 
     names = {
         "sgd": ("gradient descent", BLUE, "-"),

@@ -9,6 +9,7 @@ import numpy as np
 from dsf.figures import Table, sweep
 from dsf.solvers.dynamics.backcopy_training import train
 from dsf.solvers.dynamics.bigram_backcopy import draw_task
+from dsf.tools.style import BLACK, GREY, TEXT, VERMILLION
 
 TITLE = "A trained head sleeps on the start token where it is not needed"
 PAPER = (
@@ -121,8 +122,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLACK, GREY, TEXT, VERMILLION
 
     figure, ((share, ratio), (lead, losses)) = plt.subplots(2, 2, figsize=(TEXT, 4.6))
     looks = {

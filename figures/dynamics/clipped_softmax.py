@@ -9,6 +9,7 @@ import numpy as np
 
 from dsf.figures import Table, sweep
 from dsf.solvers.heads.interventions import clipped_range_needed, clipped_softmax, range_needed
+from dsf.tools.style import BLACK, BLUE, GREEN, GREY, ORANGE, TEXT, VERMILLION
 
 TITLE = "Clipped softmax reaches exact zeros at a finite range of logits, but flat rows start dead"
 PAPER = (
@@ -103,8 +104,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLACK, BLUE, GREEN, GREY, ORANGE, TEXT, VERMILLION
 
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(TEXT, 2.5))
     hues = (BLACK, BLUE, GREEN, ORANGE)

@@ -9,6 +9,7 @@ import numpy as np
 from dsf.figures import Table, sweep
 from dsf.solvers.dynamics.backcopy_training import train
 from dsf.solvers.dynamics.bigram_backcopy import Task, draw_task
+from dsf.tools.style import BLACK, GREY, SKY, TEXT
 
 TITLE = "A fixed map of positions copies as well as attention; without mixing nothing copies"
 PAPER = (
@@ -109,8 +110,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLACK, GREY, SKY, TEXT
 
     variants = table.values("variant")
     places = np.arange(len(variants))[::-1]

@@ -16,6 +16,7 @@ from dsf.solvers.heads.attention_metrics import (
     sink_weight,
 )
 from dsf.solvers.heads.deconstructed import mixing_map, qk_source
+from dsf.tools.style import BLUE, GREY, TEXT
 
 TITLE = "A copy needs queries that meet keys; a fixed map copies only with the period of its text"
 PAPER = (
@@ -127,8 +128,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLUE, GREY, TEXT
 
     figure, panels = plt.subplots(1, 6, figsize=(TEXT, 2.7), sharey=True)
     place = np.arange(len(NAMES))

@@ -8,6 +8,7 @@ import numpy as np
 
 from dsf.figures import Table, sweep
 from dsf.solvers.heads.interventions import GATES, gated_head, softmax
+from dsf.tools.style import BLUE, GREY, SKY, TEXT
 
 TITLE = "The gate after attention makes a head nonlinear; it does not raise its rank"
 PAPER = (
@@ -81,8 +82,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLUE, GREY, SKY, TEXT
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(TEXT, 2.3))
     places = np.arange(len(GATES))

@@ -9,6 +9,7 @@ import numpy as np
 
 from dsf.figures import Table, sweep
 from dsf.solvers.dynamics.scan_snap import FIGURE, growth, growth_numerically, logit
+from dsf.tools.style import BLACK, BLUE, GREEN, GREY, ORANGE, TEXT, VERMILLION
 
 TITLE = "Attention scans, then snaps: a faster decoder leads early and freezes lower"
 PAPER = (
@@ -85,8 +86,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLACK, BLUE, GREEN, GREY, ORANGE, TEXT, VERMILLION
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(TEXT, 2.7))
     hues = (BLUE, GREEN, ORANGE, VERMILLION)

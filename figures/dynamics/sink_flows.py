@@ -9,6 +9,7 @@ import numpy as np
 from dsf.figures import Table, sweep
 from dsf.solvers.dynamics.active_dormant import draw as draw_sink
 from dsf.solvers.dynamics.active_dormant import flow
+from dsf.tools.style import BLACK, BLUE, GREEN, ORANGE, TEXT, VERMILLION
 
 TITLE = "Sink logits grow like ½ log t if the sink value is pinned; if both move, they stop"
 PAPER = (
@@ -139,8 +140,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLACK, BLUE, GREEN, ORANGE, TEXT, VERMILLION
 
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(TEXT, 2.4))
     hues = (BLUE, GREEN, ORANGE, VERMILLION)

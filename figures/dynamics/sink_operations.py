@@ -9,6 +9,7 @@ import numpy as np
 from dsf.figures import Table, sweep
 from dsf.solvers.dynamics.backcopy_training import train
 from dsf.solvers.dynamics.bigram_backcopy import draw_task
+from dsf.tools.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, TEXT, VERMILLION
 
 TITLE = "Sinks belong to normalised rows: other operations, key biases and gates need none"
 PAPER = (
@@ -150,8 +151,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, TEXT, VERMILLION
 
     looks = {
         "softmax": (BLACK, "-"), "sigmoid, normalised": (ORANGE, "-"), "ReLU": (VERMILLION, "-"),

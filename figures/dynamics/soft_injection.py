@@ -8,6 +8,7 @@ import numpy as np
 
 from dsf.figures import Table, sweep
 from dsf.solvers.heads.task_embedding import embeddings, frames, output_size, state_size
+from dsf.tools.style import BLACK, BLUE, GREEN, PURPLE, VERMILLION
 
 TITLE = "Mean outputs forget the task when the queries are centred; mean states keep it"
 PAPER = (
@@ -79,8 +80,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLACK, BLUE, GREEN, PURPLE, VERMILLION
 
     figure, axes = plt.subplots(figsize=(4.0, 2.8))
     looks = ((BLUE, "o"), (VERMILLION, "s"), (PURPLE, "^"))

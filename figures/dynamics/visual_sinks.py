@@ -9,6 +9,7 @@ import numpy as np
 from dsf.figures import Table, sweep
 from dsf.solvers.heads.attention_metrics import entropy
 from dsf.solvers.heads.interventions import redistribute
+from dsf.tools.style import BLUE, GREEN, GREY, ORANGE, PURPLE, TEXT, VERMILLION
 
 TITLE = "Redistribution raises the entropy while the sinks still lead; beyond that, not always"
 PAPER = (
@@ -95,8 +96,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLUE, GREEN, GREY, ORANGE, PURPLE, TEXT, VERMILLION
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(TEXT, 2.5), width_ratios=(1.3, 1))
     hues = {"text": GREY, "sink": VERMILLION, "image": BLUE}

@@ -17,6 +17,7 @@ from dsf.figures.runner.files import sha256, write, write_record
 from dsf.figures.runner.kept import PROFILE, judged, kept
 from dsf.figures.runner.provenance import fingerprint, provenance
 from dsf.figures.runner.sweep import keep_points
+from dsf.tools.style import style
 
 REQUIRED = ("TITLE", "PAPER", "DIFFERS", "ORDER", "PARAMETERS", "compute", "draw", "measured")
 
@@ -70,8 +71,6 @@ def build(package: str, name: str, profile: str, folder: Path) -> None:
 
 def pictures(module: ModuleType, table: Table) -> tuple[list[float], dict[str, bytes]]:
     """Size, PNG and SVG of the figure drawn from its table; same table, same bytes."""
-    from dsf.tools.style import style
-
     with style():
         figure = module.draw(table)
         png, svg = io.BytesIO(), io.BytesIO()

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table, sweep
+from dsf.solvers import attention_svm
+from dsf.solvers.svm.instances import draw as instance
+from dsf.tools.style import BLUE, GREY, TEXT, VERMILLION
 
 TITLE = "The nuclear solution has a much lower rank than published"
 PAPER = (
@@ -34,9 +37,6 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 
 def one(n: int, T: int, d: int, trials: int, seed: int) -> list[dict[str, Any]]:
     """Three ranks of every draw; None for a draw that is not separable."""
-    from dsf.solvers import attention_svm
-    from dsf.solvers.svm.instances import draw as instance
-
     rows: list[dict[str, Any]] = []
     for trial in range(trials):
         i = instance(seed + trial, n, T, d)
@@ -101,8 +101,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLUE, GREY, TEXT, VERMILLION
 
     curves = {
         "Frobenius": ("Frobenius", BLUE, "-", "o"),
