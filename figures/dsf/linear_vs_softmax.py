@@ -12,7 +12,9 @@ from dsf.figures.dsf._common import plain_log
 from dsf.mechanisms.linear.features import feature_map
 from dsf.tools.style import BLACK, ORANGE, PURPLE, TEXT
 
-TITLE = "More states bring a recurrence closer to softmax attention; recall of K pairs needs K"
+TITLE = (
+    "More states bring a recurrence closer to softmax attention; recall of K pairs needs K states"
+)
 PAPER = (
     "Figure 1: on associative recall (MQAR) with L = 256, K = 16 and L = 512, K = 64 pairs, the "
     "accuracy of trained linear attention rises with the state expansion n = 32 .. 256 towards "
@@ -128,7 +130,7 @@ def measured(table: Table) -> tuple[str, str]:
     said = (
         "at least 1 for every n < K, and 0 (below 1e-6 after rounding) from n = K on"
         if recall
-        else "not what the theorem says: look at the table"
+        else "not as the theorem says; see the table"
     )
     text = (
         f"Smallest error of a recurrence with n states, relative to the softmax head: "

@@ -11,7 +11,7 @@ import dsf
 from dsf.figures import Table, sweep
 from dsf.tools.style import GREY, TEXT, color
 
-TITLE = "Eight mechanisms remember differently"
+TITLE = "How fast the influence of earlier tokens falls in eight mechanisms"
 PAPER = (
     "Attention and linear attention keep the past until a normaliser scales it; S6, SSD and gated "
     "RNNs forget through the transition (Sieber et al. 2024, discussed with the eigenvalues of "

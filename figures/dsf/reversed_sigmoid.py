@@ -1,4 +1,4 @@
-"""The gate of S6 is a power of the reversed sigmoid; the normaliser it can imitate is linear."""
+"""The gate of S6 is a power of the reversed sigmoid; the normaliser that it matches grows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dsf.figures import Table, sweep
 from dsf.figures.dsf._common import plain_log
 from dsf.tools.style import BLUE, GREEN, GREY, TEXT, VERMILLION
 
-TITLE = "S6 forgets with a reversed sigmoid, and can imitate one normaliser only"
+TITLE = "The gate of S6 is a power of the reversed sigmoid; it matches one kind of normaliser only"
 PAPER = (
     "With Δ = softplus(x) and a = −α the transition of S6 is a power of the reversed sigmoid, "
     "exp(aΔ) = σ(−x)^α; S6 and attention coincide under conditions on the normaliser (Sieber et "

@@ -11,20 +11,20 @@ import dsf
 from dsf.figures import Table, sweep
 from dsf.tools.style import BLUE, GREEN, GREY, TEXT, VERMILLION
 
-TITLE = "Softmax attention needs few states for an error, far fewer than Taylor features"
+TITLE = "For a given error softmax attention needs few states, far fewer than Taylor features"
 PAPER = (
     "Softmax attention has the recurrent form only with infinitely many features, so its exact "
     "state is infinite (Sieber et al. 2024). How many states a given error needs is not in the "
     "paper; the expected numbers are those of an earlier, independent computation."
 )
 DIFFERS = (
-    "Infinite is a statement about all lengths and inputs. For one sequence of length L = 96 every "
-    "causal matrix needs at most 48 states. Here the error is that of the map from values to "
-    "outputs in the operator 2-norm, queries and keys are Gaussian, the logits are "
-    "s q·k / √m: s is an inverse temperature. The lower bound holds for any linear "
-    "recurrence; the upper bound is a system that was constructed and verified, with coefficients "
-    "that may depend on the whole sequence. Taylor features: the smallest degree whose remainder "
-    "bound certifies the same error."
+    "That the state is infinite is a statement about all lengths and inputs. For one sequence of "
+    "length L = 96 every causal matrix needs at most 48 states. Here the error is that of the map "
+    "from values to outputs in the operator 2-norm, queries and keys are Gaussian, the logits are "
+    "s q·k / √m: s is an inverse temperature. The lower bound holds for any linear recurrence; the "
+    "upper bound is a system that was constructed and verified, with coefficients that may depend "
+    "on the whole sequence. Taylor features: the smallest degree whose remainder bound certifies "
+    "the same error."
 )
 ORDER = 2
 SEED = 7

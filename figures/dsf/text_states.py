@@ -19,9 +19,9 @@ from dsf.tools.style import BLACK, GREY, TEXT, color
 
 TITLE = "On a real text most mechanisms use fewer states than they have"
 PAPER = (
-    "The state dimension N = n d is the common currency of attention, state space models and RNNs: "
-    "softmax attention has an unbounded state, the others the one they are built with (Sieber et "
-    "al. 2024). How much of it a text uses is not in the paper."
+    "The state dimension N = n d is the size by which attention, state space models and RNNs are "
+    "compared: softmax attention has an unbounded state, the others the one they are built with "
+    "(Sieber et al. 2024). How much of it a text uses is not in the paper."
 )
 DIFFERS = (
     "The text is the start of the topic OBJECTS of Python's built-in help, read as bytes; each "

@@ -1,4 +1,4 @@
-"""A small transformer on Bigram-Backcopy: the head that sleeps on the start token."""
+"""A small transformer on Bigram-Backcopy: a head that attends to the start token."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dsf.solvers.dynamics.backcopy_training import train
 from dsf.solvers.dynamics.bigram_backcopy import draw_task
 from dsf.tools.style import BLACK, GREY, TEXT, VERMILLION
 
-TITLE = "A trained head sleeps on the start token where it is not needed"
+TITLE = "A trained head attends to the start token where it has nothing to copy"
 PAPER = (
     "On the Bigram-Backcopy task non-trigger tokens attend to the start token and its value "
     "shrinks, while triggers attend to the previous token; leaving out attention harms backcopy "
@@ -35,7 +35,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 }
 LENGTH = 48
 NAMES = {"softmax": "softmax", "relu": "ReLU"}
-MARKS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)  # parts of the run at which we measure
+MARKS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)  # fractions of the run at which we measure
 SINK = 4  # a sink has this many times the uniform share; the same for both kinds of attention
 EARLIER = {  # an independent run of this recipe: softmax, 3000 steps, lowest and highest of 5 seeds
     "bigram": (0.0057, 0.0098),
@@ -141,11 +141,11 @@ def draw(table: Table) -> Any:
                 lead.fill_between(x, delta - spread, delta + spread, color=BLACK, alpha=0.1, lw=0)
     share.axhline(UNIFORM, color=GREY, linestyle=":", label="uniform rows")
     share.set(xlabel="step", ylabel="share of the attention", ylim=(0, 1))
-    share.set_title("Non-triggers look at the start token")
+    share.set_title("Non-triggers attend to the start token")
     share.legend(loc="upper left")
     ratio.axhline(1, color=GREY, linestyle=":")
     ratio.set(xlabel="step", ylabel="value norm, start / others", ylim=(0, None))
-    ratio.set_title("The value of the start token drains")
+    ratio.set_title("The value of the start token shrinks")
     lead.axhline(0, color=GREY, linestyle=":")
     lead.set(xlabel="step", ylabel="Δ logit (shaded: ± std over tokens)")
     lead.set_title("Softmax: lead of the start token's logit")

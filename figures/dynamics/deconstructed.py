@@ -11,7 +11,7 @@ from dsf.solvers.dynamics.backcopy_training import train
 from dsf.solvers.dynamics.bigram_backcopy import Task, draw_task
 from dsf.tools.style import BLACK, GREY, SKY, TEXT
 
-TITLE = "A fixed map of positions copies as well as attention; without mixing nothing copies"
+TITLE = "A fixed attention map copies as well as standard attention; without mixing nothing copies"
 PAPER = (
     "In language models of 500 million parameters whose attention is replaced in every layer, "
     "perplexity on WikiText is 38.1 (standard), 993.5 (MLP in place of attention), 47.9 "
@@ -101,7 +101,7 @@ def measured(table: Table) -> tuple[str, str]:
     other = [v for v in does if does[v] != VARIANTS[v][1]]
     if not other:
         return text, "agrees"
-    text += " Other than in language models: " + ", ".join(
+    text += " Unlike in language models: " + ", ".join(
         f"{v} {'copies' if does[v] else 'does not copy'}" for v in other
     )
     right = not does["MLP"] and all(does[v] for v in ("RndEmbQK", "FixedSeqQK"))

@@ -70,7 +70,7 @@ def measured(table: Table) -> tuple[str, str]:
     text = (
         f"Rank of the output matrix: {listed}. Additivity defect at the two scales of the gate: "
         f"{shown}; at most {rest:.0e} for the others. G5 has both, and the paper finds it of "
-        "little use: the rank is not what the gate is good for."
+        "little use, so the rank does not explain why a gate helps."
     )
     holds = (
         all(ranks[g] == [RANK[g]] for g in GATES)

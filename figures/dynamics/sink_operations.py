@@ -11,7 +11,7 @@ from dsf.solvers.dynamics.backcopy_training import train
 from dsf.solvers.dynamics.bigram_backcopy import draw_task
 from dsf.tools.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, TEXT, VERMILLION
 
-TITLE = "Sinks belong to normalised rows: other operations, key biases and gates need none"
+TITLE = "Sinks come with normalised rows; unnormalised rows, key biases and gates avoid them"
 PAPER = (
     "The share α₁ of the first token: softmax and normalised sigmoid attention have a sink, "
     "sigmoid without normalisation has none (share of heads with α₁ > 0.3: 18 %, 30 % and 0.4 %), "
@@ -95,11 +95,11 @@ def value_ratio(rows: Table) -> list[float]:
 
 
 COLUMNS = (
-    ("weight on the\nfirst token, as it is", lambda rows: rows.column("weight_1")),
+    ("unscaled weight on\nthe first token", lambda rows: rows.column("weight_1")),
     ("value norm,\nfirst / others", value_ratio),
     ("bigram loss\nabove the oracle", lambda rows: rows.column("bigram")),
     ("backcopy\nloss", lambda rows: rows.column("backcopy")),
-    ("kurtosis of\nthe stream", lambda rows: rows.column("kurtosis")),
+    ("kurtosis of the\nresidual stream", lambda rows: rows.column("kurtosis")),
 )
 
 
@@ -120,10 +120,11 @@ def measured(table: Table) -> tuple[str, str]:
         "there are no outliers to reduce" if max(kurtosis) < 6 else "some kinds have outliers"
     )
     text = (
-        f"α₁ / weight on the first token as it is / value norm of the first token against the "
+        f"α₁ / unscaled weight on the first token / value norm of the first token against the "
         f"others / backcopy loss after {soft[0]['step']} steps{seeds}: {'; '.join(shown)}. Uniform "
-        f"rows: α₁ = {UNIFORM:.3f}. Stream: kurtosis {min(kurtosis):.1f} to {max(kurtosis):.1f} "
-        f"(Gaussian: 3), largest entry {min(largest):.1f} to {max(largest):.1f}; {outliers}"
+        f"rows: α₁ = {UNIFORM:.3f}. Residual stream: kurtosis {min(kurtosis):.1f} to "
+        f"{max(kurtosis):.1f} (Gaussian: 3), largest entry {min(largest):.1f} to "
+        f"{max(largest):.1f}; {outliers}"
     )
     if max(soft.column("backcopy")) > 0.2:
         return f"Too few steps to judge: the task is not learned. {text}.", "no number in the paper"

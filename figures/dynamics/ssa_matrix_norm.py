@@ -1,4 +1,4 @@
-"""Rows that are sharp and flat at once: what a temperature per token spares the weights."""
+"""A graph with sharp and flat rows, learned with one temperature and with one per token."""
 
 from __future__ import annotations
 

@@ -87,8 +87,8 @@ def measured(table: Table) -> tuple[str, str]:
     text = (
         f"Mean change of entropy at p = {SHOWN}: {', '.join(parts)}. Over all p < 1 the sinks "
         f"still lead in {count} rows, none of which falls (least change {least:+.1e}); in the "
-        f"others the entropy may fall, by up to {-min(r['least'] for r in rows):.2f}. Row sums are "
-        f"off 1 by at most {max(r['off'] for r in rows):.0e}."
+        f"others the entropy may fall, by up to {-min(r['least'] for r in rows):.2f}. Row sums "
+        f"differ from 1 by at most {max(r['off'] for r in rows):.0e}."
     )
     holds = count > 100 and least > -1e-12 and min(r["least"] for r in rows) < -0.01
     return text, "no number in the paper" if holds else "does not hold"

@@ -21,6 +21,7 @@ from dsf.figures.runner.progress import Progress
 from dsf.tools.terminal import show
 
 PROFILES = ("smoke", "default", "paper")
+DESCRIPTION = "Build the named figures (default: all), write the gallery, print the report."
 ATTEMPTS = 3  # a process that is killed from outside is started again; its points are kept
 
 # One thread: the number of threads changes the last bits of a sum.  No clock in the bytes.
@@ -77,7 +78,7 @@ def run(
 ) -> int:
     """Build the named figures (all for none), write the gallery, print the report.
 
-    `keep` (profile "paper" only) copies table and record beside the sources: see `_kept`.
+    `keep` (profile "paper" only) copies table and record beside the sources: see `kept`.
 
     Returns 0, or 1 if a figure could not be built.  A verdict "does not hold" is a result, not a
     failure.  Raises UnknownNameError for a name that is no figure.
@@ -200,7 +201,7 @@ def _report(figures: list[Figure], folder: Path, failures: dict[str, str]) -> No
 
 def main(argv: list[str] | None = None) -> int:
     """The command line of `python -m dsf.figures`."""
-    parser = argparse.ArgumentParser(prog="python -m dsf.figures", description=run.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m dsf.figures", description=DESCRIPTION)
     parser.add_argument("names", nargs="*", help="<paper>/<name>, <name> or <paper>; default: all")
     parser.add_argument("--profile", choices=PROFILES, default="default")
     parser.add_argument("--out", type=Path, default=Path("figures/build"))

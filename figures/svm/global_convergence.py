@@ -25,7 +25,7 @@ PAPER = (
 DIFFERS = (
     "1000 steps; our own random data. A run counts as unclassified if a sample leaves more than "
     "0.001 of its attention on other tokens, or if its selection is not separable. Whether a "
-    "selection of W is locally optimal is asked of the Frobenius solution, and of the nuclear one "
+    "selection of W is locally optimal is judged by the Frobenius solution, and by the nuclear one "
     "for (K, Q); support vectors are those of the Frobenius solution."
 )
 ORDER = 1
@@ -114,9 +114,9 @@ def measured(table: Table) -> tuple[str, str]:
     d = ", ".join(str(x) for x in table.values("d"))
     text = (
         f"Global outcomes among {trials} trials at d = {d}: {'. '.join(parts)}. The shares of W "
-        f"and (K, Q) differ by {apart:.2f} at most. At no locally optimal selection are {lost[0]} "
-        f"runs of W and {lost[1]} of (K, Q) after {steps} steps, {still[0]} and {still[1]} of them "
-        f"still after {10 * steps}. "
+        f"and (K, Q) differ by {apart:.2f} at most. After {steps} steps {lost[0]} runs of W "
+        f"and {lost[1]} of (K, Q) are at no locally optimal selection; after {10 * steps} steps "
+        f"{still[0]} and {still[1]} of them still are. "
         f"All tokens are support vectors in {max(table.column('all active')):.2f} of "
         "the runs at most, so the global outcomes come earlier than that condition explains."
     )

@@ -1,4 +1,4 @@
-"""Which solution the two parameterisations turn to: W to Frobenius, (K, Q) to nuclear."""
+"""Which solution the two parameterisations converge to: W to Frobenius, (K, Q) to nuclear."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ PAPER = (
 )
 DIFFERS = (
     "Our own random data and starts. The gradient is computed without cancellation, so the late "
-    "steps do not suffer from underflow, and (K, Q) has no penalty of machine-epsilon size. "
-    "That penalty stops the growth of (K, Q) where it balances the loss, on the regularisation "
-    "path, and so brings the nuclear correlation closer to 1 (theorem svm_penalty)."
+    "steps do not suffer from underflow, and (K, Q) has no penalty of machine-epsilon size. That "
+    "penalty stops the growth of (K, Q) where it balances the loss, on the regularisation path, "
+    "and so brings the nuclear correlation closer to 1 (theorem svm/penalty)."
 )
 ORDER = 2
 SEED = 0

@@ -14,7 +14,7 @@ from dsf.solvers.svm.instances import attention
 from dsf.solvers.svm.instances import draw as instance
 from dsf.tools.style import COLUMN
 
-TITLE = "Each potential of mirror descent turns to the solution of its own norm"
+TITLE = "With each potential mirror descent converges in direction to the solution of its own norm"
 PAPER = (
     "Mirror descent with potential sum |W_ij|^p / p for p in {1.75, 2, 3} on 100 synthetic data "
     "sets: of the attention-SVM solutions of least entrywise q-norm, the iterates of each p "

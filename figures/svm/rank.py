@@ -90,7 +90,7 @@ def measured(table: Table) -> tuple[str, str]:
     gap = max((r["gap"] for r in proved), default=float("nan"))
     bound = all(r["proved"] <= min(r["n"], r["d"]) for r in proved)
     text = (
-        f"Mean rank at T = 5 (Frobenius / nuclear with SCS as it comes / nuclear, proved): "
+        f"Mean rank at T = 5 (Frobenius / nuclear, SCS at default accuracy / nuclear, proved): "
         f"{'; '.join(parts) or 'not run'}. The largest proved relative gap is {gap:.0e}; the rank "
         f"{'never exceeds' if bound else 'exceeds'} min(n, d). At d = {low[0]['d']}, "
         f"{lost:.2f} of the draws are not separable. The loose solver reproduces the published "
@@ -104,7 +104,7 @@ def draw(table: Table) -> Any:
 
     curves = {
         "Frobenius": ("Frobenius", BLUE, "-", "o"),
-        "loose": ("nuclear, SCS as it comes, above 1e-7 (as published)", GREY, "--", "s"),
+        "loose": ("nuclear, SCS at default accuracy (as published)", GREY, "--", "s"),
         "proved": ("nuclear, proved", VERMILLION, "-", "^"),
     }
     settings = list(dict.fromkeys((r["n"], r["T"]) for r in table))

@@ -1,4 +1,4 @@
-"""Mirror descent with potential |W|_p^p turns to the l_p solution."""
+"""Mirror descent with potential |W|_p^p converges in direction to the l_p solution."""
 
 from __future__ import annotations
 
