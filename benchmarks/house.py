@@ -3,8 +3,8 @@
 Reads the files of any checkout, also one from before the rooms existed.  What has to run (`import
 dsf`, `dsf.compare`) runs in fresh processes on that checkout, with this Python and one thread.
 
-Run `python benchmarks/house.py` (half a minute); `--tree PATH` for another checkout, `--compare`
-for the time of six comparisons (two minutes).  `tests/test_house.py` reads the imports from here.
+Run `python benchmarks/house.py` (seconds); `--tree PATH` for another checkout, `--compare`
+for the time of six comparisons (half a minute).  `tests/test_house.py` reads the imports from here.
 """
 
 from __future__ import annotations
@@ -261,7 +261,7 @@ def print_lines(tree: Path) -> None:
     print(f"mechanism files          {len(size)}, {sum(size.values())} lines together,")
     print(f"                         {sum(size.values()) / len(size):.0f} in the mean, ", end="")
     print(f"longest {longest} with {size[longest]}")
-    print(f"                         {', '.join(f'{k} {size[k]}' for k in SHOWN)}")
+    print(f"                         {', '.join(f'{k} {size[k]}' for k in SHOWN if k in size)}")
 
     long = sorted(((lines(p), str(p.relative_to(tree))) for p in every), reverse=True)
     listed("modules over 400 lines", [f"{name} {n}" for n, name in long if n > LONG_MODULE])

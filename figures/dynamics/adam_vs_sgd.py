@@ -10,7 +10,7 @@ from dsf.figures import Table, sweep
 from dsf.solvers.dynamics.residual_toy import RATES, forced, forced_flow, train
 from dsf.tools.style import BLACK, BLUE, GREEN, TEXT, VERMILLION
 
-TITLE = "Under Adam the residual norm grows almost linearly, under gradient descent it hardly moves"
+TITLE = "With a given gradient Adam lets the residual norm grow, gradient descent hardly moves it"
 PAPER = (
     "With Adam the residual state of the start token grows linearly in a toy model with a given "
     "gradient (forced), with gradient steps it does not; changing Adam to SGD removes the residual "

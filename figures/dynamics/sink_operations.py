@@ -11,7 +11,7 @@ from dsf.solvers.dynamics.backcopy_training import train
 from dsf.solvers.dynamics.bigram_backcopy import draw_task
 from dsf.tools.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, TEXT, VERMILLION
 
-TITLE = "Sinks come with normalised rows; unnormalised rows, key biases and gates avoid them"
+TITLE = "Attention sinks with other normalisations, key biases, clipping and gates"
 PAPER = (
     "The share α₁ of the first token: softmax and normalised sigmoid attention have a sink, "
     "sigmoid without normalisation has none (share of heads with α₁ > 0.3: 18 %, 30 % and 0.4 %), "

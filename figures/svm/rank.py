@@ -90,12 +90,16 @@ def measured(table: Table) -> tuple[str, str]:
     gap = max((r["gap"] for r in proved), default=float("nan"))
     bound = all(r["proved"] <= min(r["n"], r["d"]) for r in proved)
     text = (
-        f"Mean rank at T = 5 (Frobenius / nuclear, SCS at default accuracy / nuclear, proved): "
+        "Mean rank at T = 5 (Frobenius / nuclear, SCS at default accuracy / nuclear, proved): "
         f"{'; '.join(parts) or 'not run'}. The largest proved relative gap is {gap:.0e}; the rank "
         f"{'never exceeds' if bound else 'exceeds'} min(n, d). At d = {low[0]['d']}, "
-        f"{lost:.2f} of the draws are not separable. The loose solver reproduces the published "
-        "nuclear curve, the proved rank lies well below it: the published one counts noise."
+        f"{lost:.2f} of the draws are not separable."
     )
+    if parts:
+        text += (
+            " The loose solver reproduces the published nuclear curve, the proved rank lies well "
+            "below it: the published one counts noise."
+        )
     return text, "agrees in part" if bound else "does not hold"
 
 
