@@ -147,32 +147,8 @@ def draw(table: Table) -> Any:
         1, len(tasks), figsize=(TEXT, 3.2), sharex=True, sharey=True, squeeze=False
     )
     for axes, task in zip(grid[0], tasks, strict=True):
+        _draw_task(axes, table.where(task=task))
         length, pairs = task.split(":")
-        rows = table.where(task=task, target="features")
-        n = rows.column("n")
-        axes.fill_between(
-            n, rows.column("lower"), rows.column("upper"), color=ORANGE, alpha=0.25, linewidth=0
-        )
-        axes.plot(
-            n, rows.column("median"), color=ORANGE, marker="o",
-            label="softmax head: linear attention with n random features",
-        )  # fmt: skip
-        rows = table.where(task=task, target="softmax")
-        n, low, high = (rows.column(name) for name in ("n", "lower", "upper"))
-        axes.fill_between(n, low, high, color=BLACK, alpha=0.35, linewidth=0)
-        axes.plot(
-            n, low, color=BLACK, marker="^", linewidth=0.7,
-            label="softmax head: best recurrence with n states, lower bound",
-        )  # fmt: skip
-        axes.plot(
-            n, high, color=BLACK, marker="v", linewidth=0.7, markerfacecolor="w",
-            label="softmax head: best recurrence with n states, upper bound",
-        )  # fmt: skip
-        rows = table.where(task=task, target="recall")
-        axes.step(
-            rows.column("n"), rows.column("lower"), where="post", color=PURPLE, marker="s",
-            linestyle="--", label="recall of K pairs: best recurrence with n states, lower bound",
-        )  # fmt: skip
         axes.set_title(f"$L = {length}$, $K = {pairs}$")
         axes.set(xscale="log", yscale="log", xlabel="states or features $n$", ylim=(2e-3, 5))
         plain_log(axes.xaxis, (1,))
@@ -183,3 +159,32 @@ def draw(table: Table) -> Any:
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=1)
     return figure
+
+
+def _draw_task(axes: Any, rows: Table) -> None:
+    """Random features, the best recurrence, and the recall matrix of one length."""
+    some = rows.where(target="features")
+    n = some.column("n")
+    axes.fill_between(
+        n, some.column("lower"), some.column("upper"), color=ORANGE, alpha=0.25, linewidth=0
+    )
+    axes.plot(
+        n, some.column("median"), color=ORANGE, marker="o",
+        label="softmax head: linear attention with n random features",
+    )  # fmt: skip
+    best = rows.where(target="softmax")
+    n, low, high = (best.column(name) for name in ("n", "lower", "upper"))
+    axes.fill_between(n, low, high, color=BLACK, alpha=0.35, linewidth=0)
+    axes.plot(
+        n, low, color=BLACK, marker="^", linewidth=0.7,
+        label="softmax head: best recurrence with n states, lower bound",
+    )  # fmt: skip
+    axes.plot(
+        n, high, color=BLACK, marker="v", linewidth=0.7, markerfacecolor="w",
+        label="softmax head: best recurrence with n states, upper bound",
+    )  # fmt: skip
+    recall = rows.where(target="recall")
+    axes.step(
+        recall.column("n"), recall.column("lower"), where="post", color=PURPLE, marker="s",
+        linestyle="--", label="recall of K pairs: best recurrence with n states, lower bound",
+    )  # fmt: skip

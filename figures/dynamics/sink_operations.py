@@ -103,6 +103,19 @@ COLUMNS = (
 )
 
 
+def stated(share: dict[str, float], free: float) -> dict[str, bool]:
+    """What the papers state, and whether it holds; `free` is the mass that the key bias takes."""
+    softmax, gates = share["softmax"], [k for k in share if k.startswith("gate")]
+    return {
+        "softmax has a sink": softmax > EPSILON,
+        "normalised sigmoid has one": share["sigmoid, normalised"] > EPSILON,
+        "ReLU and sigmoid have none": max(share["ReLU"], share["sigmoid"]) < EPSILON,
+        "the key bias takes the mass": share["key bias"] < EPSILON < free,
+        "clipping lowers α₁": all(x < softmax for k, x in share.items() if k.startswith("clipped")),
+        "gates lower α₁": all(share[k] < softmax for k in gates),
+    }
+
+
 def measured(table: Table) -> tuple[str, str]:
     last = {kind: ends(table, kind) for kind in table.values("kind")}
     share = {kind: float(np.mean(rows.column("alpha_1"))) for kind, rows in last.items()}
@@ -129,17 +142,7 @@ def measured(table: Table) -> tuple[str, str]:
     if max(soft.column("backcopy")) > 0.2:
         return f"Too few steps to judge: the task is not learned. {text}.", "no number in the paper"
     free = 1 - float(np.mean(last["key bias"].column("row_sum")))
-    gates = [k for k in share if k.startswith("gate")]
-    claims = {
-        "softmax has a sink": share["softmax"] > EPSILON,
-        "normalised sigmoid has one": share["sigmoid, normalised"] > EPSILON,
-        "ReLU and sigmoid have none": max(share["ReLU"], share["sigmoid"]) < EPSILON,
-        "the key bias takes the mass": share["key bias"] < EPSILON < free,
-        "clipping lowers α₁": all(
-            share[k] < share["softmax"] for k in share if k.startswith("clipped")
-        ),
-        "gates lower α₁": all(share[k] < share["softmax"] for k in gates),
-    }
+    claims = stated(share, free)
     holds = [claim for claim, true in claims.items() if true]
     fails = [claim for claim, true in claims.items() if not true]
     text += (

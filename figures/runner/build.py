@@ -32,11 +32,7 @@ def build(package: str, name: str, profile: str, folder: Path) -> None:
     _require(module, profile)
 
     points = figure.file(folder, ".points")
-    for other in points.glob("*"):
-        if other.name != sources:
-            shutil.rmtree(other, ignore_errors=True)
-    with keep_points(points / sources):
-        csv = Table(module.compute(profile)).to_csv()
+    csv = _computed(module, profile, points, sources)
     table = Table.from_csv(csv)
     text, verdict = module.measured(table)
     if verdict not in VERDICTS:
@@ -67,6 +63,15 @@ def build(package: str, name: str, profile: str, folder: Path) -> None:
     }
     write_record(figure.file(folder, ".json"), record)
     shutil.rmtree(points, ignore_errors=True)
+
+
+def _computed(module: ModuleType, profile: str, points: Path, sources: str) -> str:
+    """The numbers as CSV; finished points of these sources are taken, those of others removed."""
+    for other in points.glob("*"):
+        if other.name != sources:
+            shutil.rmtree(other, ignore_errors=True)
+    with keep_points(points / sources):
+        return Table(module.compute(profile)).to_csv()
 
 
 def pictures(module: ModuleType, table: Table) -> tuple[list[float], dict[str, bytes]]:

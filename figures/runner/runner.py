@@ -63,6 +63,9 @@ class Job:
         lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
+    def ended(self) -> bool:
+        return self.process.poll() is not None
+
     def seconds(self) -> float:
         return time.monotonic() - self.started
 
@@ -137,20 +140,14 @@ def _build_all(
                 progress.started(job)
             time.sleep(0.1)
             progress.tick(running)
-            for job in running[:]:
-                code = job.process.poll()
-                if code is None and job.seconds() < timeout:
-                    continue
+            for job in [j for j in running if j.ended() or j.seconds() >= timeout]:
                 running.remove(job)
-                if code is None:
-                    _stop([job])
-                    problem = f"timeout after {timeout:g} s"
-                elif code < 0 and job.attempts < ATTEMPTS:
+                code = job.process.poll()
+                if code is not None and code < 0 and job.attempts < ATTEMPTS:
                     progress.note(f"{job.figure.name}: ended by signal {-code}; started again")
                     waiting.append(job)
                     continue
-                else:
-                    problem = _problem(job, code)
+                problem = _problem(job, code, timeout)
                 if problem:
                     failures[job.figure.name] = problem
                 else:
@@ -161,7 +158,11 @@ def _build_all(
     return failures
 
 
-def _problem(job: Job, code: int) -> str:
+def _problem(job: Job, code: int | None, timeout: float) -> str:
+    """Why a job failed, "" if it did not; one that is still running is stopped."""
+    if code is None:
+        _stop([job])
+        return f"timeout after {timeout:g} s"
     if code == 0:
         return ""
     if code < 0:
