@@ -1,6 +1,6 @@
-"""Theorems, one file each, and the contract suite that every registered mechanism passes.
+"""Theorems, one file each, in folders by subject: dsf, svm, training.
 
-A theorem is a module `theory_tests/<paper>_<claim>.py` that defines
+A theorem is a module `theory_tests/<subject>/<claim>.py` that defines
 
     statement       the claim, in a sentence or two                            (literal string)
     reference       who proved it, and where                                   (literal string)
@@ -12,7 +12,7 @@ tuple (computed, theory, tolerance) of numbers or arrays, which holds if the lar
 difference is at most the tolerance, or a list of such outcomes, of which all have to hold.
 
 `dsf theorem` lists them, `dsf theorem NAME parameter=value ...` runs one and prints the report.
-A file without `statement` (the contract suite) holds tests only.
+A file without `statement` is no theorem and is not listed.
 """
 
 from dsf.theory_tests.protocol import Judgement, Theorem, judge, theorems

@@ -14,7 +14,7 @@ from dsf.core.tokens import Tokens
 def run(family: Family, **fields: Any) -> np.ndarray:
     """Outputs [L p] of a family without head axis on tokens given field by field.
 
-    A field is [L n] or [n-less L]: a flat list is taken as one column.  Constants are [1 n].
+    A field is [L n]; a flat list [L] is taken as one column.  Constants are [1 n].
 
     >>> import dsf
     >>> x = [1, 2, 3]

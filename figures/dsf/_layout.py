@@ -1,10 +1,10 @@
-"""Places for the nodes of a small diagram: every edge goes up, few edges meet."""
+"""Layout of a small diagram: every edge points upward, few edges cross."""
 
 from __future__ import annotations
 
 import numpy as np
 
-CLEARANCE = (0.55, 0.4)  # half axes of the ellipse around a node that no foreign edge may enter
+CLEARANCE = (0.55, 0.4)  # half axes of the ellipse around a node that edges of other nodes avoid
 
 
 def place(
@@ -34,7 +34,7 @@ def _anneal(
     edges: list[tuple[int, int]], count: int, columns: int, rng: np.random.Generator, moves: int
 ) -> np.ndarray:
     """Simulated annealing: every node starts as high as its edges allow, then nodes move to free
-    places and swap.  The cost counts crossings and edges through foreign nodes, and length."""
+    places and swap.  The cost counts crossings, edges through other nodes, and lengths."""
     low, high = np.array(edges).T
     pairs = _pairs(low, high)
     above = [high[low == v] for v in range(count)]
@@ -84,7 +84,7 @@ def _rows(edges: list[tuple[int, int]], count: int) -> np.ndarray:
 
 
 def faults(places: np.ndarray, edges: list[tuple[int, int]]) -> int:
-    """How many edges do not go up, cross another one, or run through a foreign node."""
+    """How many edges do not go up, cross another one, or run through a node of others."""
     low, high = np.array(edges).T
     down = np.sum(places[high, 1] <= places[low, 1])
     return int(down + _crossings(places, _pairs(low, high)) + _through(places, low, high))

@@ -9,6 +9,8 @@ import numpy as np
 import dsf
 from dsf.core.system import LTV
 from dsf.figures import Table, sweep
+from dsf.figures.dsf._common import plain_log
+from dsf.tools.style import BLUE, GREEN, TEXT, VERMILLION
 
 TITLE = "Eigenvalues depend on the state coordinates, Hankel singular values do not"
 PAPER = (
@@ -96,9 +98,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.figures.dsf._common import plain_log
-    from dsf.tools.style import BLUE, GREEN, TEXT, VERMILLION
 
     looks = (
         {"color": BLUE, "marker": "o", "markersize": 7.0, "markerfacecolor": "none"},

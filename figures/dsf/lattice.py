@@ -12,6 +12,7 @@ from dsf.core.errors import CertificateError
 from dsf.core.family import Family
 from dsf.figures import Table, sweep
 from dsf.figures.dsf._layout import faults, place
+from dsf.tools.style import TEXT, color
 from dsf.verdicts.lattice.paths import NESTINGS, Nesting, edge, hasse
 
 TITLE = "Which mechanism is a special case of which"
@@ -154,11 +155,21 @@ def measured(table: Table) -> tuple[str, str]:
     return text, "agrees" if len(good) == len(proofs) else "does not hold"
 
 
+def _draw_edge(axes: Any, a: np.ndarray, b: np.ndarray, kind: str, note: str) -> None:
+    """The line from the special case a up to b, with its note."""
+    style = "--" if kind == "limit" else "-"
+    axes.plot(*np.transpose([a, b]), style, color=LINE, linewidth=1, zorder=1)
+    if note == "limit":
+        start, end = a + 0.74 * (b - a) + [0.13, 0], a + 0.25 * (b - a) + [0.13, 0]
+        axes.annotate("", end, start, arrowprops=ARROW)
+    elif note:
+        pad = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        axes.text(*(a + b) / 2, f"= if {note}", size=6, ha="center", va="center", bbox=pad)
+
+
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
     from matplotlib.lines import Line2D
-
-    from dsf.tools.style import TEXT, color
 
     nodes = {r["name"]: r for r in table.where(part="node")}
     left = min(r["x"] for r in nodes.values())
@@ -169,18 +180,9 @@ def draw(table: Table) -> Any:
     axes.set(xlim=(left - 0.55, right + 0.55), ylim=(-1.0 if alone else -0.4, top + 0.35))
     proved = table.where(part="proof", checked=True).column("name")
     for r in table.where(part="edge"):
-        if r["name"] not in proved:
-            continue
-        a, b = (np.array([nodes[r[end]]["x"], nodes[r[end]]["y"]]) for end in ("low", "high"))
-        style = "--" if r["kind"] == "limit" else "-"
-        axes.plot(*np.transpose([a, b]), style, color=LINE, linewidth=1, zorder=1)
-        if r["note"] == "limit":
-            start, end = a + 0.74 * (b - a) + [0.13, 0], a + 0.25 * (b - a) + [0.13, 0]
-            axes.annotate("", end, start, arrowprops=ARROW)
-        elif r["note"]:
-            pad = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-            middle = (a + b) / 2
-            axes.text(*middle, f"= if {r['note']}", size=6, ha="center", va="center", bbox=pad)
+        if r["name"] in proved:
+            a, b = (np.array([nodes[r[end]]["x"], nodes[r[end]]["y"]]) for end in ("low", "high"))
+            _draw_edge(axes, a, b, r["kind"], r["note"])
 
     def box(x: float, y: float, text: str, family: str) -> None:
         frame = {"boxstyle": "round,pad=0.35", "facecolor": "white", "linewidth": 1.4}

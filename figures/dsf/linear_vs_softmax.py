@@ -8,9 +8,13 @@ import numpy as np
 
 import dsf
 from dsf.figures import Table, sweep
+from dsf.figures.dsf._common import plain_log
 from dsf.mechanisms.linear.features import feature_map
+from dsf.tools.style import BLACK, ORANGE, PURPLE, TEXT
 
-TITLE = "More states bring a recurrence closer to softmax attention; recall of K pairs needs K"
+TITLE = (
+    "More states bring a recurrence closer to softmax attention; recall of K pairs needs K states"
+)
 PAPER = (
     "Figure 1: on associative recall (MQAR) with L = 256, K = 16 and L = 512, K = 64 pairs, the "
     "accuracy of trained linear attention rises with the state expansion n = 32 .. 256 towards "
@@ -126,7 +130,7 @@ def measured(table: Table) -> tuple[str, str]:
     said = (
         "at least 1 for every n < K, and 0 (below 1e-6 after rounding) from n = K on"
         if recall
-        else "not what the theorem says: look at the table"
+        else "not as the theorem says; see the table"
     )
     text = (
         f"Smallest error of a recurrence with n states, relative to the softmax head: "
@@ -138,40 +142,13 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.figures.dsf._common import plain_log
-    from dsf.tools.style import BLACK, ORANGE, PURPLE, TEXT
-
     tasks = table.values("task")
     figure, grid = plt.subplots(
         1, len(tasks), figsize=(TEXT, 3.2), sharex=True, sharey=True, squeeze=False
     )
     for axes, task in zip(grid[0], tasks, strict=True):
+        _draw_task(axes, table.where(task=task))
         length, pairs = task.split(":")
-        rows = table.where(task=task, target="features")
-        n = rows.column("n")
-        axes.fill_between(
-            n, rows.column("lower"), rows.column("upper"), color=ORANGE, alpha=0.25, linewidth=0
-        )
-        axes.plot(
-            n, rows.column("median"), color=ORANGE, marker="o",
-            label="softmax head: linear attention with n random features",
-        )  # fmt: skip
-        rows = table.where(task=task, target="softmax")
-        n, low, high = (rows.column(name) for name in ("n", "lower", "upper"))
-        axes.fill_between(n, low, high, color=BLACK, alpha=0.35, linewidth=0)
-        axes.plot(
-            n, low, color=BLACK, marker="^", linewidth=0.7,
-            label="softmax head: best recurrence with n states, lower bound",
-        )  # fmt: skip
-        axes.plot(
-            n, high, color=BLACK, marker="v", linewidth=0.7, markerfacecolor="w",
-            label="softmax head: best recurrence with n states, upper bound",
-        )  # fmt: skip
-        rows = table.where(task=task, target="recall")
-        axes.step(
-            rows.column("n"), rows.column("lower"), where="post", color=PURPLE, marker="s",
-            linestyle="--", label="recall of K pairs: best recurrence with n states, lower bound",
-        )  # fmt: skip
         axes.set_title(f"$L = {length}$, $K = {pairs}$")
         axes.set(xscale="log", yscale="log", xlabel="states or features $n$", ylim=(2e-3, 5))
         plain_log(axes.xaxis, (1,))
@@ -182,3 +159,32 @@ def draw(table: Table) -> Any:
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=1)
     return figure
+
+
+def _draw_task(axes: Any, rows: Table) -> None:
+    """Random features, the best recurrence, and the recall matrix of one length."""
+    some = rows.where(target="features")
+    n = some.column("n")
+    axes.fill_between(
+        n, some.column("lower"), some.column("upper"), color=ORANGE, alpha=0.25, linewidth=0
+    )
+    axes.plot(
+        n, some.column("median"), color=ORANGE, marker="o",
+        label="softmax head: linear attention with n random features",
+    )  # fmt: skip
+    best = rows.where(target="softmax")
+    n, low, high = (best.column(name) for name in ("n", "lower", "upper"))
+    axes.fill_between(n, low, high, color=BLACK, alpha=0.35, linewidth=0)
+    axes.plot(
+        n, low, color=BLACK, marker="^", linewidth=0.7,
+        label="softmax head: best recurrence with n states, lower bound",
+    )  # fmt: skip
+    axes.plot(
+        n, high, color=BLACK, marker="v", linewidth=0.7, markerfacecolor="w",
+        label="softmax head: best recurrence with n states, upper bound",
+    )  # fmt: skip
+    recall = rows.where(target="recall")
+    axes.step(
+        recall.column("n"), recall.column("lower"), where="post", color=PURPLE, marker="s",
+        linestyle="--", label="recall of K pairs: best recurrence with n states, lower bound",
+    )  # fmt: skip

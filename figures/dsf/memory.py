@@ -9,8 +9,9 @@ import numpy as np
 
 import dsf
 from dsf.figures import Table, sweep
+from dsf.tools.style import GREY, TEXT, color
 
-TITLE = "Eight mechanisms remember differently"
+TITLE = "How fast the influence of earlier tokens falls in eight mechanisms"
 PAPER = (
     "Attention and linear attention keep the past until a normaliser scales it; S6, SSD and gated "
     "RNNs forget through the transition (Sieber et al. 2024, discussed with the eigenvalues of "
@@ -114,8 +115,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import GREY, TEXT, color
 
     figure, grid = plt.subplots(2, 4, figsize=(TEXT, 3.5), sharex=True, sharey=True)
     floor = 1e-6

@@ -1,4 +1,4 @@
-"""The gate of S6 is a power of the reversed sigmoid; the normaliser it can imitate is linear."""
+"""The gate of S6 is a power of the reversed sigmoid; the normaliser that it matches grows."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import numpy as np
 import dsf
 from dsf.core import ops
 from dsf.figures import Table, sweep
+from dsf.figures.dsf._common import plain_log
+from dsf.tools.style import BLUE, GREEN, GREY, TEXT, VERMILLION
 
-TITLE = "S6 forgets with a reversed sigmoid, and can imitate one normaliser only"
+TITLE = "The gate of S6 is a power of the reversed sigmoid; it matches one kind of normaliser only"
 PAPER = (
     "With Δ = softplus(x) and a = −α the transition of S6 is a power of the reversed sigmoid, "
     "exp(aΔ) = σ(−x)^α; S6 and attention coincide under conditions on the normaliser (Sieber et "
@@ -119,9 +121,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.figures.dsf._common import plain_log
-    from dsf.tools.style import BLUE, GREEN, GREY, TEXT, VERMILLION
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(TEXT, 2.7))
     looks = zip(table.values("alpha"), (BLUE, VERMILLION, GREEN), ("o", "s", "^"), strict=False)

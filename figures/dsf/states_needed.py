@@ -9,21 +9,22 @@ import numpy as np
 
 import dsf
 from dsf.figures import Table, sweep
+from dsf.tools.style import BLUE, GREEN, GREY, TEXT, VERMILLION
 
-TITLE = "Softmax attention needs few states for an error, far fewer than Taylor features"
+TITLE = "For a given error softmax attention needs few states, far fewer than Taylor features"
 PAPER = (
     "Softmax attention has the recurrent form only with infinitely many features, so its exact "
     "state is infinite (Sieber et al. 2024). How many states a given error needs is not in the "
     "paper; the expected numbers are those of an earlier, independent computation."
 )
 DIFFERS = (
-    "Infinite is a statement about all lengths and inputs. For one sequence of length L = 96 every "
-    "causal matrix needs at most 48 states. Here the error is that of the map from values to "
-    "outputs in the operator 2-norm, queries and keys are Gaussian, the logits are "
-    "s q·k / √m: s is an inverse temperature. The lower bound holds for any linear "
-    "recurrence; the upper bound is a system that was constructed and verified, with coefficients "
-    "that may depend on the whole sequence. Taylor features: the smallest degree whose remainder "
-    "bound certifies the same error."
+    "That the state is infinite is a statement about all lengths and inputs. For one sequence of "
+    "length L = 96 every causal matrix needs at most 48 states. Here the error is that of the map "
+    "from values to outputs in the operator 2-norm, queries and keys are Gaussian, the logits are "
+    "s q·k / √m: s is an inverse temperature. The lower bound holds for any linear recurrence; the "
+    "upper bound is a system that was constructed and verified, with coefficients that may depend "
+    "on the whole sequence. Taylor features: the smallest degree whose remainder bound certifies "
+    "the same error."
 )
 ORDER = 2
 SEED = 7
@@ -34,6 +35,7 @@ PARAMETERS = {
 }
 LENGTH = 96
 ERRORS = (0.1, 0.01, 0.001)
+LOOKS = ((VERMILLION, "o"), (BLUE, "s"), (GREEN, "^"))  # of the three errors
 # (m, s): lower, upper, lower(error / 7) for the errors 0.1, 0.01, 0.001
 EXPECTED = {
     (1, 1): (4, 4, 5, 5, 5, 6, 6, 6, 7),
@@ -149,31 +151,16 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    from dsf.tools.style import BLUE, GREEN, GREY, TEXT, VERMILLION
 
     scales = table.values("scale")
     figure, grid = plt.subplots(
         2, len(scales), figsize=(TEXT, 4.2), sharex=True, sharey="row", squeeze=False
     )
     exact = table[0]["length"] // 2
-    looks = ((VERMILLION, "o"), (BLUE, "s"), (GREEN, "^"))
     for column, scale in enumerate(scales):
         top, bottom = grid[:, column]
-        for error, (color, marker) in zip(ERRORS, looks, strict=True):
-            rows = table.where(scale=scale, error=error)
-            m = rows.column("dim")
-            for axes in (top, bottom):
-                low, high = rows.column("lower"), rows.column("upper")
-                axes.fill_between(m, low, high, color=color, alpha=0.35, linewidth=0)
-                axes.plot(m, low, color=color, marker=marker, linewidth=1)
-            taylor = rows.column("taylor")
-            bottom.plot(m, taylor, color=color, marker=marker, linestyle=":", markerfacecolor="w")
-            known = [r for r in rows if r["expected_upper"]]
-            marks = [r["dim"] for r in known], [r["expected_upper"] for r in known]
-            top.plot(*marks, "_", color="black", markersize=7)
+        for error, (color, marker) in zip(ERRORS, LOOKS, strict=True):
+            _draw_error(top, bottom, table.where(scale=scale, error=error), color, marker)
         for axes in (top, bottom):
             axes.axhline(exact, color=GREY, linewidth=0.8, linestyle="--")
         top.set(ylim=(0, exact * 1.15))
@@ -192,11 +179,35 @@ def draw(table: Table) -> Any:
         f"{exact}: enough for any causal matrix", (1, exact), xytext=(0, 2),
         textcoords="offset points", fontsize=6.5, color=GREY,
     )  # fmt: skip
-    handles: list[Any] = [
+    figure.legend(handles=_handles(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def _draw_error(top: Any, bottom: Any, rows: Table, color: str, marker: str) -> None:
+    """Bounds, Taylor features and expected counts of one error, over the key dimension."""
+    m = rows.column("dim")
+    for axes in (top, bottom):
+        low, high = rows.column("lower"), rows.column("upper")
+        axes.fill_between(m, low, high, color=color, alpha=0.35, linewidth=0)
+        axes.plot(m, low, color=color, marker=marker, linewidth=1)
+    taylor = rows.column("taylor")
+    bottom.plot(m, taylor, color=color, marker=marker, linestyle=":", markerfacecolor="w")
+    known = [r for r in rows if r["expected_upper"]]
+    marks = [r["dim"] for r in known], [r["expected_upper"] for r in known]
+    top.plot(*marks, "_", color="black", markersize=7)
+
+
+def _handles() -> list[Any]:
+    """The entries of the legend: errors, then what the lines mean."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    errors = [
         Line2D([], [], color=c, marker=k, linewidth=1, label=f"error {e:g}")
-        for e, (c, k) in zip(ERRORS, looks, strict=True)
+        for e, (c, k) in zip(ERRORS, LOOKS, strict=True)
     ]
-    handles += [
+    return [
+        *errors,
         Patch(color=GREY, alpha=0.35, label="lower to upper bound"),
         Line2D([], [], color="black", marker="_", linestyle="none", label="expected upper bound"),
         Line2D(
@@ -204,5 +215,3 @@ def draw(table: Table) -> Any:
             label="Taylor features",
         ),
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    return figure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from dataclasses import replace
+from pydoc_data.topics import topics
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,14 @@ import dsf
 from dsf.core.mechanism import Mechanism
 from dsf.core.transition import dense
 from dsf.figures import Table, sweep
+from dsf.figures.dsf._common import plain_log
+from dsf.tools.style import BLACK, GREY, TEXT, color
 
 TITLE = "On a real text most mechanisms use fewer states than they have"
 PAPER = (
-    "The state dimension N = n d is the common currency of attention, state space models and RNNs: "
-    "softmax attention has an unbounded state, the others the one they are built with (Sieber et "
-    "al. 2024). How much of it a text uses is not in the paper."
+    "The state dimension N = n d is the size by which attention, state space models and RNNs are "
+    "compared: softmax attention has an unbounded state, the others the one they are built with "
+    "(Sieber et al. 2024). How much of it a text uses is not in the paper."
 )
 DIFFERS = (
     "The text is the start of the topic OBJECTS of Python's built-in help, read as bytes; each "
@@ -69,8 +72,6 @@ PARAMETERS = {
 
 def text(length: int) -> bytes:
     """The first `length` bytes of the topic."""
-    from pydoc_data.topics import topics
-
     return topics[TOPIC].encode()[:length]
 
 
@@ -173,9 +174,6 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
     from matplotlib.lines import Line2D
-
-    from dsf.figures.dsf._common import plain_log
-    from dsf.tools.style import BLACK, GREY, TEXT, color
 
     heads = table.values("head")
     figure, axes = plt.subplots(figsize=(TEXT, 0.8 + 0.19 * len(heads)))

@@ -8,16 +8,19 @@ import numpy as np
 
 from dsf.figures import Table, sweep
 from dsf.solvers.dynamics.residual_toy import RATES, forced, forced_flow, train
+from dsf.tools.style import BLACK, BLUE, GREEN, TEXT, VERMILLION
 
-TITLE = "Adam inflates the residual norm, gradient descent leaves it"
+TITLE = "With a given gradient Adam lets the residual norm grow, gradient descent hardly moves it"
 PAPER = (
-    "With Adam the residual state of the start token grows linearly in the forced toy, with "
-    "gradient steps it does not; changing Adam to SGD removes the residual peaks of a trained "
-    "transformer (Guo et al. 2024, arXiv 2410.13835). No number is given for the toy."
+    "With Adam the residual state of the start token grows linearly in a toy model with a given "
+    "gradient (forced), with gradient steps it does not; changing Adam to SGD removes the residual "
+    "peaks of a trained transformer (Guo et al. 2024, arXiv 2410.13835). No number is given for "
+    "the toy."
 )
 DIFFERS = (
-    "The toy of the public code, computed again. The closed form of the forced gradient flow, "
-    "m = (m₀⁴ + 2 η log² t)^¼, and Adam without the ε = 10⁻⁸ in its denominator are added. No "
+    "The two toy models of the public code, computed again: forced, and two equations for the "
+    "scale y of the sink logit and the norm m. The closed form of the forced gradient flow, m = "
+    "(m₀⁴ + 2 η log² t)^¼, and Adam without the ε = 10⁻⁸ in its denominator are added. No "
     "transformer of three layers is trained."
 )
 ORDER = 6
@@ -68,19 +71,17 @@ def measured(table: Table) -> tuple[str, str]:
     text = (
         f"Forced toy from 10, after {runs['sgd'][-1]['step']} steps: {sgd:.4f} (gradient; at most "
         f"{error:.0e} from the closed form) and {adam:.1f} (Adam; over the second half a line of "
-        f"slope {slope:.2g} per step explains {100 * fit:.1f} % of the variance). Two letters, "
+        f"slope {slope:.2g} per step explains {100 * fit:.1f} % of the variance). Two equations, "
         f"after {ends['sgd']['step']} steps: (y, m) = ({ends['sgd']['y']:.2f}, "
         f"{ends['sgd']['m']:.2f}) with gradient steps, ({ends['adam']['y']:.1f}, "
         f"{ends['adam']['m']:.2f}) with Adam and ({bare['y']:.1f}, {bare['m']:.2f}) with ε = 0"
-        f"{': the bend at the end is the ε' if bare['m'] > 1.2 * ends['adam']['m'] else ''}."
+        f"{': the bend at the end comes from ε' if bare['m'] > 1.2 * ends['adam']['m'] else ''}."
     )
     return text, "agrees" if adam > sgd + 5 and fit > 0.98 and error < 1e-3 else "does not hold"
 
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLACK, BLUE, GREEN, TEXT, VERMILLION
 
     names = {
         "sgd": ("gradient descent", BLUE, "-"),
@@ -100,12 +101,12 @@ def draw(table: Table) -> Any:
         rows.column("step"), rows.column("flow"), color=BLACK, linestyle=":", label="closed form"
     )
     left.set(xlabel="step", ylabel="residual norm $m$", ylim=(0, None))
-    left.set_title("Forced")
+    left.set_title("Forced: the gradient is given")
     left.xaxis.get_major_locator().set_params(nbins=4)
     middle.set(xscale="log", xlabel="step", ylabel="sink logit scale $y$")
-    middle.set_title("Two letters: logit")
+    middle.set_title("Two equations: logit")
     right.set(xscale="log", xlabel="step", ylabel="residual norm $m$")
-    right.set_title("Two letters: norm")
+    right.set_title("Two equations: norm")
     left.legend(loc="upper left")
     middle.legend(loc="upper left")
     return figure

@@ -1,4 +1,4 @@
-"""A small transformer on Bigram-Backcopy: the head that sleeps on the start token."""
+"""A small transformer on Bigram-Backcopy: a head that attends to the start token."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 from dsf.figures import Table, sweep
 from dsf.solvers.dynamics.backcopy_training import train
 from dsf.solvers.dynamics.bigram_backcopy import draw_task
+from dsf.tools.style import BLACK, GREY, TEXT, VERMILLION
 
-TITLE = "A trained head sleeps on the start token where it is not needed"
+TITLE = "A trained head attends to the start token where it has nothing to copy"
 PAPER = (
     "On the Bigram-Backcopy task non-trigger tokens attend to the start token and its value "
     "shrinks, while triggers attend to the previous token; leaving out attention harms backcopy "
@@ -34,7 +35,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 }
 LENGTH = 48
 NAMES = {"softmax": "softmax", "relu": "ReLU"}
-MARKS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)  # parts of the run at which we measure
+MARKS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)  # fractions of the run at which we measure
 SINK = 4  # a sink has this many times the uniform share; the same for both kinds of attention
 EARLIER = {  # an independent run of this recipe: softmax, 3000 steps, lowest and highest of 5 seeds
     "bigram": (0.0057, 0.0098),
@@ -74,32 +75,39 @@ def span(values: list[float]) -> str:
     return f"{min(values):.3g} to {max(values):.3g}" if len(values) > 1 else f"{values[0]:.3g}"
 
 
-def measured(table: Table) -> tuple[str, str]:
-    ends = {a: final(table, a) for a in NAMES}
-    soft, relu = ends["softmax"], ends["relu"]
-    ratio = {a: [r["value_start"] / r["value_other"] for r in ends[a]] for a in NAMES}
-    text = (
+def value_ratio(rows: Table) -> list[float]:
+    return [r["value_start"] / r["value_other"] for r in rows]
+
+
+def numbers(soft: Table, relu: Table) -> str:
+    """The numbers at the end of training, over the seeds."""
+    within = [f"{name} {low:g} to {high:g}" for name, (low, high) in EARLIER.items()]
+    return (
         f"Softmax, {len(soft)} seeds, after {soft[0]['step']} steps: attention of other tokens on "
         f"the start token {span(soft.column('share_other'))} (uniform: {UNIFORM:.3f}), of triggers "
         f"on it {span(soft.column('start_trigger'))}, of triggers on the previous token "
         f"{span(soft.column('previous_trigger'))}; value norm of the start token against the "
-        f"others {span(ratio['softmax'])}; losses {span(soft.column('bigram'))} (bigram, above the "
-        f"oracle) and {span(soft.column('backcopy'))} (backcopy), without attention "
+        f"others {span(value_ratio(soft))}; losses {span(soft.column('bigram'))} (bigram, above "
+        f"the oracle) and {span(soft.column('backcopy'))} (backcopy), without attention "
         f"{span(soft.column('no_attention_bigram'))} and "
         f"{span(soft.column('no_attention_backcopy'))}, without the MLP "
         f"{span(soft.column('no_mlp_bigram'))} and {span(soft.column('no_mlp_backcopy'))}. ReLU: "
         f"weight on the start token {span(relu.column('start_other'))}, scaled "
-        f"{span(relu.column('share_other'))}; value ratio {span(ratio['relu'])}. The lead of the "
-        f"start logit (softmax) has the mean {span(soft.column('delta'))} and the standard "
-        f"deviation {span(soft.column('delta_spread'))} over tokens."
+        f"{span(relu.column('share_other'))}; value ratio {span(value_ratio(relu))}. The lead of "
+        f"the start logit (softmax) has the mean {span(soft.column('delta'))} and the standard "
+        f"deviation {span(soft.column('delta_spread'))} over tokens. Earlier run, softmax, 3000 "
+        f"steps: {'; '.join(within)}."
     )
-    within = [f"{name} {low:g} to {high:g}" for name, (low, high) in EARLIER.items()]
-    text += f" Earlier run, softmax, 3000 steps: {'; '.join(within)}."
+
+
+def measured(table: Table) -> tuple[str, str]:
+    soft, relu = final(table, "softmax"), final(table, "relu")
+    text = numbers(soft, relu)
     learned = max(r["backcopy"] for r in (*soft, *relu)) < 0.2
     if not learned:
         return f"Too few steps to judge: the task is not learned. {text}", "no number in the paper"
     sink = min(soft.column("share_other")) > SINK * UNIFORM
-    awake = max(soft.column("start_trigger")) < 0.01 and max(ratio["softmax"]) < 0.7
+    awake = max(soft.column("start_trigger")) < 0.01 and max(value_ratio(soft)) < 0.7
     parts = all(
         r["no_attention_backcopy"] > 10 * r["backcopy"] and r["no_mlp_bigram"] > 10 * r["bigram"]
         and r["no_attention_bigram"] < 0.1
@@ -122,8 +130,6 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.tools.style import BLACK, GREY, TEXT, VERMILLION
-
     figure, ((share, ratio), (lead, losses)) = plt.subplots(2, 2, figsize=(TEXT, 4.6))
     looks = {
         "softmax": {"color": BLACK, "linestyle": "-", "marker": "o"},
@@ -135,22 +141,27 @@ def draw(table: Table) -> Any:
             look = {**looks[attention], "label": name if i == 0 else None}
             x = rows.column("step")
             share.plot(x, rows.column("share_other"), **look)
-            ratio.plot(x, [r["value_start"] / r["value_other"] for r in rows], **look)
+            ratio.plot(x, value_ratio(rows), **look)
             if attention == "softmax":
                 delta, spread = (np.array(rows.column(c)) for c in ("delta", "delta_spread"))
                 lead.plot(x, delta, **look)
                 lead.fill_between(x, delta - spread, delta + spread, color=BLACK, alpha=0.1, lw=0)
     share.axhline(UNIFORM, color=GREY, linestyle=":", label="uniform rows")
     share.set(xlabel="step", ylabel="share of the attention", ylim=(0, 1))
-    share.set_title("Non-triggers look at the start token")
+    share.set_title("Non-triggers attend to the start token")
     share.legend(loc="upper left")
     ratio.axhline(1, color=GREY, linestyle=":")
     ratio.set(xlabel="step", ylabel="value norm, start / others", ylim=(0, None))
-    ratio.set_title("The value of the start token drains")
+    ratio.set_title("The value of the start token shrinks")
     lead.axhline(0, color=GREY, linestyle=":")
     lead.set(xlabel="step", ylabel="Δ logit (shaded: ± std over tokens)")
     lead.set_title("Softmax: lead of the start token's logit")
-    soft = final(table, "softmax")
+    _draw_losses(losses, final(table, "softmax"))
+    return figure
+
+
+def _draw_losses(losses: Any, soft: Table) -> None:
+    """Losses of the whole model and without its parts, beside those of the earlier run."""
     variants = (
         ("", "", "whole"),
         ("no_attention_", " without attention", "no attention"),
@@ -170,4 +181,3 @@ def draw(table: Table) -> Any:
     losses.set(yscale="log", ylabel="loss (bigram: above the oracle)", xlim=(-0.5, 2.5))
     losses.set_title("Softmax: parts left out")
     losses.legend(loc="upper left")
-    return figure

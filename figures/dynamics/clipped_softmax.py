@@ -1,4 +1,4 @@
-"""What softmax pays for almost no attention, and what clipped softmax pays for exact zeros."""
+"""The logit gap that softmax needs for almost no attention; zeros and dead rows when clipped."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import numpy as np
 
 from dsf.figures import Table, sweep
 from dsf.solvers.heads.interventions import clipped_range_needed, clipped_softmax, range_needed
+from dsf.tools.style import BLACK, BLUE, GREEN, GREY, ORANGE, TEXT, VERMILLION
 
-TITLE = "Clipped softmax reaches exact zeros at a finite range of logits, but flat rows start dead"
+TITLE = "Clipped softmax gives exact zeros at a finite range of logits, but sets flat rows to zero"
 PAPER = (
-    "To attend to almost nothing, softmax needs logits of a wide range, which breed outliers; "
+    "To attend to almost nothing, softmax needs logits of a wide range, which cause outliers; "
     "clip((ζ − γ) softmax + γ, 0, 1) with γ = −α/T, α from 2 to 4, gives exact zeros at a finite "
-    "one (Bondarenko et al. 2023, arXiv 2306.12929). No number is given for these curves."
+    "range (Bondarenko et al. 2023, arXiv 2306.12929). No number is given for these curves."
 )
 DIFFERS = (
     "Closed forms for one key that leads T − 1 equal others (left), and Gaussian logits (middle "
-    "and right). The dead rows are an observation of ours: a row that is clipped in whole gets no "
-    "gradient."
+    "and right). That rows can die is an observation of ours: a row that is clipped to zero as a "
+    "whole gets no gradient."
 )
 ORDER = 7
 T = 128
@@ -103,8 +104,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLACK, BLUE, GREEN, GREY, ORANGE, TEXT, VERMILLION
 
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(TEXT, 2.5))
     hues = (BLACK, BLUE, GREEN, ORANGE)

@@ -9,8 +9,9 @@ import numpy as np
 from dsf.figures import Table, sweep
 from dsf.solvers.dynamics.backcopy_training import train
 from dsf.solvers.dynamics.bigram_backcopy import Task, draw_task
+from dsf.tools.style import BLACK, GREY, SKY, TEXT
 
-TITLE = "A fixed map of positions copies as well as attention; without mixing nothing copies"
+TITLE = "A fixed attention map copies as well as standard attention; without mixing nothing copies"
 PAPER = (
     "In language models of 500 million parameters whose attention is replaced in every layer, "
     "perplexity on WikiText is 38.1 (standard), 993.5 (MLP in place of attention), 47.9 "
@@ -100,7 +101,7 @@ def measured(table: Table) -> tuple[str, str]:
     other = [v for v in does if does[v] != VARIANTS[v][1]]
     if not other:
         return text, "agrees"
-    text += " Other than in language models: " + ", ".join(
+    text += " Unlike in language models: " + ", ".join(
         f"{v} {'copies' if does[v] else 'does not copy'}" for v in other
     )
     right = not does["MLP"] and all(does[v] for v in ("RndEmbQK", "FixedSeqQK"))
@@ -109,8 +110,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLACK, GREY, SKY, TEXT
 
     variants = table.values("variant")
     places = np.arange(len(variants))[::-1]

@@ -1,4 +1,4 @@
-"""Attention maps with a part taken out: five numbers about them, on noise and on a copy."""
+"""Measures of attention maps with a part left out, on random tokens and on a repeated text."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from dsf.solvers.heads.attention_metrics import (
     sink_weight,
 )
 from dsf.solvers.heads.deconstructed import mixing_map, qk_source
+from dsf.tools.style import BLUE, GREY, TEXT
 
-TITLE = "A copy needs queries that meet keys; a fixed map copies only with the period of its text"
+TITLE = "Copying needs maps that depend on the text; a fixed map copies only text of its own period"
 PAPER = (
-    "Trained models with a part of attention taken out are compared by entropy, concentration "
+    "Trained models with a part of attention left out are compared by entropy, concentration "
     "‖A‖_F, diversity over heads, weight on the first token and local focus of their maps (arXiv "
     "2510.11602). Only the definitions are used here; causal uniform rows have the sink weight "
     "H_n/n = 0.074 at n = 64."
@@ -28,8 +29,8 @@ DIFFERS = (
     "No training: one layer of four induction heads set by hand, of different sharpness (the query "
     "reads the token, the key the token before), on random tokens and on 32 random tokens repeated "
     "once. FixedSeqQK uses another text of the copy kind. The weights of the approximate variant "
-    "change sign: its entropy is that of |A|, its ‖A‖_F leaves the axis, and its heads are all the "
-    "same, because it ignores the length of queries and keys."
+    "change sign: its entropy is that of |A|, its ‖A‖_F lies outside the axis, and its heads are "
+    "all the same, because it ignores the length of queries and keys."
 )
 ORDER = 4.8
 T, WIDTH, HEADS, SHARPNESS = 64, 32, 4, (4.0, 8.0, 16.0, 32.0)
@@ -73,7 +74,7 @@ def one(seed: int, data: str, mixer: str) -> dict[str, Any]:
     fixed = noise if mixer == "RndEmbQK" else hidden(tokens("copy", rng), book)
     x = tokens(data, rng)
     H = hidden(x, book)
-    embeddings = H * np.repeat([1, 0], WIDTH)  # the first layer knows no token before
+    embeddings = H * np.repeat([1, 0], WIDTH)  # the first layer does not see the token before
     source = qk_source(mixer, H, embeddings, fixed)
     scale = np.sqrt(np.array(SHARPNESS) * WIDTH**0.5)[:, None, None]
     q, k = scale * source[:, :WIDTH], scale * source[:, WIDTH:]
@@ -127,8 +128,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLUE, GREY, TEXT
 
     figure, panels = plt.subplots(1, 6, figsize=(TEXT, 2.7), sharey=True)
     place = np.arange(len(NAMES))

@@ -10,6 +10,7 @@ import numpy as np
 from dsf.figures import Table, sweep
 from dsf.solvers.heads.attention_metrics import entropy
 from dsf.solvers.heads.interventions import position_temperature, softmax
+from dsf.tools.style import BLUE, GREEN, PURPLE, TEXT, VERMILLION
 
 TITLE = (
     "A constant temperature dilutes attention; one that grows like c log n keeps a share set by c"
@@ -139,8 +140,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLUE, GREEN, PURPLE, TEXT, VERMILLION
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(TEXT, 2.6))
     blue, red = (BLUE, "o"), (VERMILLION, "s")

@@ -8,6 +8,7 @@ import numpy as np
 
 from dsf.figures import Table, sweep
 from dsf.solvers.heads.interventions import GATES, gated_head, softmax
+from dsf.tools.style import BLUE, GREY, SKY, TEXT
 
 TITLE = "The gate after attention makes a head nonlinear; it does not raise its rank"
 PAPER = (
@@ -69,7 +70,7 @@ def measured(table: Table) -> tuple[str, str]:
     text = (
         f"Rank of the output matrix: {listed}. Additivity defect at the two scales of the gate: "
         f"{shown}; at most {rest:.0e} for the others. G5 has both, and the paper finds it of "
-        "little use: the rank is not what the gate is good for."
+        "little use, so the rank does not explain why a gate helps."
     )
     holds = (
         all(ranks[g] == [RANK[g]] for g in GATES)
@@ -81,8 +82,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLUE, GREY, SKY, TEXT
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(TEXT, 2.3))
     places = np.arange(len(GATES))

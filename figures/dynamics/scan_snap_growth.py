@@ -9,8 +9,9 @@ import numpy as np
 
 from dsf.figures import Table, sweep
 from dsf.solvers.dynamics.scan_snap import FIGURE, growth, growth_numerically, logit
+from dsf.tools.style import BLACK, BLUE, GREEN, GREY, ORANGE, TEXT, VERMILLION
 
-TITLE = "Attention scans, then snaps: a faster decoder leads early and freezes lower"
+TITLE = "Attention scans, then snaps: with a faster decoder it grows faster at first and ends lower"
 PAPER = (
     "With one common token the logits grow like log t before t₀ = K ln M / η_Y and like log log t "
     "after it; a larger η_Y gives an earlier and denser freeze. The figure of the paper (K = 10, "
@@ -33,7 +34,7 @@ AXIS = 600.0  # the highest value on its axis
 
 
 def one(eta_Y: float, points: int, last: float) -> list[dict[str, Any]]:
-    """B(t), its numerical twin, and the two limits that the paper states."""
+    """B(t) in closed form and by integration, and the two limits that the paper states."""
     K, M, eta_Z, C0 = FIGURE["K"], FIGURE["M"], FIGURE["eta_Z"], FIGURE["C0"]
     t = np.unique(np.append(np.geomspace(0.1, last, points), LONG))
     B = growth(t, eta_Y, eta_Z, K, M, C0)
@@ -85,8 +86,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLACK, BLUE, GREEN, GREY, ORANGE, TEXT, VERMILLION
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(TEXT, 2.7))
     hues = (BLUE, GREEN, ORANGE, VERMILLION)

@@ -1,4 +1,4 @@
-"""A sink logit grows without bound if its value is pinned, and stops if both are free."""
+"""A sink logit grows without bound if its value is held fixed, and stops if both are free."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 from dsf.figures import Table, sweep
 from dsf.solvers.dynamics.active_dormant import draw as draw_sink
 from dsf.solvers.dynamics.active_dormant import flow
+from dsf.tools.style import BLACK, BLUE, GREEN, ORANGE, TEXT, VERMILLION
 
-TITLE = "Sink logits grow like ½ log t if the sink value is pinned; if both move, they stop"
+TITLE = "Sink logits grow like ½ log t if the sink value is held fixed; if both move, they stop"
 PAPER = (
     "In the simplified dynamics of the Bigram-Backcopy task the sink logits grow like ½ log t at a "
     "fixed value of the first token, that value drains exponentially at fixed logits, and the "
@@ -20,8 +21,8 @@ PAPER = (
 DIFFERS = (
     "The transition matrix, the token weights and the other values are random; the flow is "
     "integrated, not stepped. Two statements are added: the constant, α = ½ log(2 π Var t), and "
-    "that the logarithmic growth needs the pinned value: in the joint flow the loss reaches zero "
-    "at a finite logit and growth ends."
+    "that the logarithmic growth needs a value that is held fixed (pinned): in the joint flow the "
+    "loss reaches zero at a finite logit and growth ends."
 )
 ORDER = 2
 PARAMETERS: dict[str, dict[str, Any]] = {
@@ -38,7 +39,7 @@ def one(seed: int, points: int, last: float, joint: float) -> list[dict[str, Any
     """Rows per time and token: value pinned, both free from random logits, logits pinned."""
     sink = draw_sink(seed)
     rng = np.random.default_rng(seed)
-    rng.random(V * U + V + U)  # what `draw` took
+    rng.random(V * U + V + U)  # skip the numbers that `draw` took
     start = rng.random(V)
     rows: list[dict[str, Any]] = []
     t = np.concatenate([[0.0], np.geomspace(1.0, last, points)])
@@ -140,8 +141,6 @@ def measured(table: Table) -> tuple[str, str]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    from dsf.tools.style import BLACK, BLUE, GREEN, ORANGE, TEXT, VERMILLION
-
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(TEXT, 2.4))
     hues = (BLUE, GREEN, ORANGE, VERMILLION)
     first = table.values("seed")[0]
@@ -168,6 +167,6 @@ def draw(table: Table) -> Any:
         right.plot(time, line, color=BLACK, linewidth=0.7, linestyle=":")
     right.plot([], [], color=BLACK, linewidth=0.7, linestyle=":", label="exponential")
     right.set(yscale="log", xlabel="time × rate", ylabel="distance of $\\beta$ to its limit")
-    right.set_title("Logits pinned: a drain")
+    right.set_title("Logits pinned: the value drains")
     right.legend(loc="upper right")
     return figure

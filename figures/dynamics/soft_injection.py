@@ -1,4 +1,4 @@
-"""What a mean over prompts knows about the task: nothing for centred queries."""
+"""What a mean over prompts says about the task: nothing for centred queries."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import numpy as np
 
 from dsf.figures import Table, sweep
 from dsf.solvers.heads.task_embedding import embeddings, frames, output_size, state_size
+from dsf.tools.style import BLACK, BLUE, GREEN, PURPLE, VERMILLION
 
-TITLE = "Mean outputs forget the task when the queries are centred; mean states keep it"
+TITLE = "For centred queries the mean output says nothing about the task; the mean state does"
 PAPER = (
     "Task embeddings are head outputs at the last token, averaged over M = 50 prompts of N = 10 "
-    "examples (arXiv 2507.20906). It gives no number for a model that can be solved."
+    "examples (arXiv 2507.20906). It gives no number for a model with a closed form."
 )
 DIFFERS = (
     "In-context regression by linear attention instead of a language model: outputs w'Σ̂x_q, d = 5, "
@@ -39,7 +40,7 @@ def one(prompts: int, distance: float, count: int) -> dict[str, Any]:
     outputs, states = embeddings(tasks, mean, prompts, N)
     squares = outputs**2, np.sum(states**2, axis=1)
     root, state = (np.sqrt(s.mean()) for s in squares)
-    # frames are independent, the tasks of one are not; half the relative error of a mean square
+    # frames are independent, tasks of one frame are not; half the relative error of a mean square
     spread = squares[0].reshape(count, D).mean(axis=1).std(ddof=1)
     return {
         "output": root, "error": spread / np.sqrt(count) / (2 * root),
@@ -79,8 +80,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLACK, BLUE, GREEN, PURPLE, VERMILLION
 
     figure, axes = plt.subplots(figsize=(4.0, 2.8))
     looks = ((BLUE, "o"), (VERMILLION, "s"), (PURPLE, "^"))

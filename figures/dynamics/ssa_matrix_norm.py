@@ -1,4 +1,4 @@
-"""Rows that are sharp and flat at once: what a temperature per token spares the weights."""
+"""A graph with sharp and flat rows, learned with one temperature and with one per token."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from dsf.figures import Table, sweep
 from dsf.solvers.heads.attention_metrics import entropy
 from dsf.solvers.heads.transition_toy import DEGREES, fit, graph
+from dsf.tools.style import BLACK, BLUE, TEXT, VERMILLION
 
 TITLE = "With one temperature sharp and flat rows leave an error that larger weights do not remove"
 PAPER = (
@@ -98,8 +99,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLACK, BLUE, TEXT, VERMILLION
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(TEXT, 2.5))
     looks = ((BLUE, "-", "o"), (VERMILLION, "--", "s"))

@@ -9,6 +9,7 @@ import numpy as np
 
 from dsf.figures import Table, sweep
 from dsf.solvers.dynamics.sequence_classes import descend, syn
+from dsf.tools.style import BLUE, GREEN, GREY, ORANGE, TEXT, VERMILLION
 
 TITLE = "Under Adam the learning rate decides which distinct tokens are picked"
 PAPER = (
@@ -102,8 +103,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLUE, GREEN, GREY, ORANGE, TEXT, VERMILLION
 
     figure, panels = plt.subplots(1, 3, figsize=(TEXT, 2.4))
     hues, markers = (BLUE, GREEN, VERMILLION), "os^"

@@ -9,6 +9,7 @@ import numpy as np
 from dsf.figures import Table, sweep
 from dsf.solvers.dynamics.sequence_classes import descend, syn
 from dsf.solvers.heads.attention_metrics import entropy
+from dsf.tools.style import BLUE, GREEN, ORANGE, TEXT, VERMILLION
 
 TITLE = "A faster attention ends sparser, a faster decoder freezes it denser"
 PAPER = (
@@ -127,8 +128,6 @@ def start() -> np.ndarray:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLUE, GREEN, ORANGE, TEXT, VERMILLION
 
     shown = table.values("queries")
     figure, panels = plt.subplots(1, len(shown), figsize=(TEXT, 2.4), sharey=True, squeeze=False)

@@ -9,6 +9,7 @@ import numpy as np
 from dsf.figures import Table, sweep
 from dsf.solvers.dynamics.sequence_classes import descend, syn
 from dsf.solvers.heads.attention_metrics import entropy
+from dsf.tools.style import BLUE, TEXT, VERMILLION
 
 TITLE = "Attention leaves the common tokens; a fast decoder freezes it early and dense"
 PAPER = (
@@ -110,8 +111,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLUE, TEXT, VERMILLION
 
     figure, (*images, right) = plt.subplots(
         1, 3, figsize=(TEXT, 2.6), gridspec_kw={"width_ratios": [1, 1, 1.1]}

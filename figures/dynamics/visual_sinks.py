@@ -9,6 +9,7 @@ import numpy as np
 from dsf.figures import Table, sweep
 from dsf.solvers.heads.attention_metrics import entropy
 from dsf.solvers.heads.interventions import redistribute
+from dsf.tools.style import BLUE, GREEN, GREY, ORANGE, PURPLE, TEXT, VERMILLION
 
 TITLE = "Redistribution raises the entropy while the sinks still lead; beyond that, not always"
 PAPER = (
@@ -86,8 +87,8 @@ def measured(table: Table) -> tuple[str, str]:
     text = (
         f"Mean change of entropy at p = {SHOWN}: {', '.join(parts)}. Over all p < 1 the sinks "
         f"still lead in {count} rows, none of which falls (least change {least:+.1e}); in the "
-        f"others the entropy may fall, by up to {-min(r['least'] for r in rows):.2f}. Row sums are "
-        f"off 1 by at most {max(r['off'] for r in rows):.0e}."
+        f"others the entropy may fall, by up to {-min(r['least'] for r in rows):.2f}. Row sums "
+        f"differ from 1 by at most {max(r['off'] for r in rows):.0e}."
     )
     holds = count > 100 and least > -1e-12 and min(r["least"] for r in rows) < -0.01
     return text, "no number in the paper" if holds else "does not hold"
@@ -95,8 +96,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLUE, GREEN, GREY, ORANGE, PURPLE, TEXT, VERMILLION
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(TEXT, 2.5), width_ratios=(1.3, 1))
     hues = {"text": GREY, "sink": VERMILLION, "image": BLUE}

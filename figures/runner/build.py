@@ -17,6 +17,7 @@ from dsf.figures.runner.files import sha256, write, write_record
 from dsf.figures.runner.kept import PROFILE, judged, kept
 from dsf.figures.runner.provenance import fingerprint, provenance
 from dsf.figures.runner.sweep import keep_points
+from dsf.tools.style import style
 
 REQUIRED = ("TITLE", "PAPER", "DIFFERS", "ORDER", "PARAMETERS", "compute", "draw", "measured")
 
@@ -31,11 +32,7 @@ def build(package: str, name: str, profile: str, folder: Path) -> None:
     _require(module, profile)
 
     points = figure.file(folder, ".points")
-    for other in points.glob("*"):
-        if other.name != sources:
-            shutil.rmtree(other, ignore_errors=True)
-    with keep_points(points / sources):
-        csv = Table(module.compute(profile)).to_csv()
+    csv = _computed(module, profile, points, sources)
     table = Table.from_csv(csv)
     text, verdict = module.measured(table)
     if verdict not in VERDICTS:
@@ -68,10 +65,17 @@ def build(package: str, name: str, profile: str, folder: Path) -> None:
     shutil.rmtree(points, ignore_errors=True)
 
 
+def _computed(module: ModuleType, profile: str, points: Path, sources: str) -> str:
+    """The numbers as CSV; finished points of these sources are taken, those of others removed."""
+    for other in points.glob("*"):
+        if other.name != sources:
+            shutil.rmtree(other, ignore_errors=True)
+    with keep_points(points / sources):
+        return Table(module.compute(profile)).to_csv()
+
+
 def pictures(module: ModuleType, table: Table) -> tuple[list[float], dict[str, bytes]]:
     """Size, PNG and SVG of the figure drawn from its table; same table, same bytes."""
-    from dsf.tools.style import style
-
     with style():
         figure = module.draw(table)
         png, svg = io.BytesIO(), io.BytesIO()

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Files that are either complete or absent, whenever the process ends."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def write(path: Path, data: bytes) -> None:
 def write_record(path: Path, content: dict[str, Any]) -> None:
     """Write a dict as JSON with its own checksum inside.
 
-    Raises TypeError for a key that is no text: JSON would make text of it, and what is read back
-    would be another dict, sorted in another order, whose checksum says "altered".
+    Raises TypeError for a key that is not a string: JSON would make a string of it, and what is
+    read back would be another dict, sorted in another order, whose checksum says "altered".
     """
     _keys(content, "")
     checked = {**content, "sha256": sha256(_canonical(content))}
@@ -54,7 +54,7 @@ def _keys(x: Any, place: str) -> None:
             if not isinstance(key, str):
                 raise TypeError(
                     f"write_record: the key {key!r} ({type(key).__name__}) in "
-                    f"{place or 'the record'} is no text, and JSON knows no other keys.  Likely "
+                    f"{place or 'the record'} is not a string, and JSON has no other keys.  Likely "
                     "cause: a dict by numbers in PARAMETERS.  Use a list of pairs, or str(key)."
                 )
             _keys(value, f"{place}[{key!r}]")

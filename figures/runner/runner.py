@@ -21,6 +21,7 @@ from dsf.figures.runner.progress import Progress
 from dsf.tools.terminal import show
 
 PROFILES = ("smoke", "default", "paper")
+DESCRIPTION = "Build the named figures (default: all), write the gallery, print the report."
 ATTEMPTS = 3  # a process that is killed from outside is started again; its points are kept
 
 # One thread: the number of threads changes the last bits of a sum.  No clock in the bytes.
@@ -62,6 +63,9 @@ class Job:
         lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
+    def ended(self) -> bool:
+        return self.process.poll() is not None
+
     def seconds(self) -> float:
         return time.monotonic() - self.started
 
@@ -77,7 +81,7 @@ def run(
 ) -> int:
     """Build the named figures (all for none), write the gallery, print the report.
 
-    `keep` (profile "paper" only) copies table and record beside the sources: see `_kept`.
+    `keep` (profile "paper" only) copies table and record beside the sources: see `kept`.
 
     Returns 0, or 1 if a figure could not be built.  A verdict "does not hold" is a result, not a
     failure.  Raises UnknownNameError for a name that is no figure.
@@ -136,20 +140,14 @@ def _build_all(
                 progress.started(job)
             time.sleep(0.1)
             progress.tick(running)
-            for job in running[:]:
-                code = job.process.poll()
-                if code is None and job.seconds() < timeout:
-                    continue
+            for job in [j for j in running if j.ended() or j.seconds() >= timeout]:
                 running.remove(job)
-                if code is None:
-                    _stop([job])
-                    problem = f"timeout after {timeout:g} s"
-                elif code < 0 and job.attempts < ATTEMPTS:
+                code = job.process.poll()
+                if code is not None and code < 0 and job.attempts < ATTEMPTS:
                     progress.note(f"{job.figure.name}: ended by signal {-code}; started again")
                     waiting.append(job)
                     continue
-                else:
-                    problem = _problem(job, code)
+                problem = _problem(job, code, timeout)
                 if problem:
                     failures[job.figure.name] = problem
                 else:
@@ -160,7 +158,11 @@ def _build_all(
     return failures
 
 
-def _problem(job: Job, code: int) -> str:
+def _problem(job: Job, code: int | None, timeout: float) -> str:
+    """Why a job failed, "" if it did not; one that is still running is stopped."""
+    if code is None:
+        _stop([job])
+        return f"timeout after {timeout:g} s"
     if code == 0:
         return ""
     if code < 0:
@@ -200,7 +202,7 @@ def _report(figures: list[Figure], folder: Path, failures: dict[str, str]) -> No
 
 def main(argv: list[str] | None = None) -> int:
     """The command line of `python -m dsf.figures`."""
-    parser = argparse.ArgumentParser(prog="python -m dsf.figures", description=run.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m dsf.figures", description=DESCRIPTION)
     parser.add_argument("names", nargs="*", help="<paper>/<name>, <name> or <paper>; default: all")
     parser.add_argument("--profile", choices=PROFILES, default="default")
     parser.add_argument("--out", type=Path, default=Path("figures/build"))

@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table
+from dsf.solvers import attention_svm
+from dsf.solvers.dynamics.descent import descend, descend_factors
 from dsf.solvers.dynamics.outcomes import corr
+from dsf.solvers.svm.instances import attention
+from dsf.tools.style import BLUE, GREY, VERMILLION
 
 Array = np.ndarray
 
@@ -19,10 +23,6 @@ def trajectories(X: Array, z: Array, v: Array, seed: int, steps: int) -> list[di
     X [2 T 2], z [2 2], v [2], labels 1.  W starts at 0; (K, Q) at K = 0.1 N(0, 1), Q = 0.  The
     solutions are those of the tokens that each run selects.
     """
-    from dsf.solvers import attention_svm
-    from dsf.solvers.dynamics.descent import descend, descend_factors
-    from dsf.solvers.svm.instances import attention
-
     scores = X @ v
     data = X[None], z[None], scores[None]
     record = sorted({*range(0, min(200, steps) + 1, 2), *range(0, steps + 1, 20)})
@@ -80,8 +80,6 @@ def plane(
     arrows: Iterable[int],
 ) -> None:  # fmt: skip
     """Tokens, paths and rays in one frame."""
-    from dsf.tools.style import BLUE, GREY, VERMILLION
-
     far = 10 * max(map(abs, (*xlim, *ylim)))
     for sample, hue in enumerate((BLUE, VERMILLION)):
         who = f"sample {sample + 1}"

@@ -8,6 +8,7 @@ import numpy as np
 
 from dsf.figures import Table, sweep
 from dsf.figures.svm._paths import legend, plane, summary, trajectories
+from dsf.tools.style import TEXT
 
 TITLE = "Both gradient methods become parallel to their max-margin ray"
 PAPER = (
@@ -43,8 +44,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import TEXT
 
     figure, (near, far) = plt.subplots(1, 2, figsize=(TEXT, 3.1))
     size = 1.05 * max(abs(r[c]) for r in table.where(kind="W") for c in ("x", "y"))

@@ -8,6 +8,7 @@ import numpy as np
 
 from dsf.figures import Table, sweep
 from dsf.figures.svm._paths import legend, plane, summary, trajectories
+from dsf.tools.style import BLUE, TEXT, VERMILLION
 
 TITLE = "The max-margin direction separates the best token of every sample from its others"
 PAPER = (
@@ -56,8 +57,6 @@ def margins(table: Table, sample: int) -> list[float]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLUE, TEXT, VERMILLION
 
     figure, axes = plt.subplots(figsize=(TEXT, 4.2))
     plane(axes, table, (-3, 10), (-5, 5), (20, 40, 60, 80, 100, 120, 160, 200))

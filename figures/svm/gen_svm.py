@@ -8,7 +8,10 @@ import numpy as np
 
 from dsf.figures import Table, sweep
 from dsf.figures.svm._common import start
+from dsf.solvers import attention_svm, gen_svm
+from dsf.solvers.dynamics import nonlinear_head as head
 from dsf.solvers.dynamics.outcomes import corr
+from dsf.tools.style import BLUE, GREEN, TEXT, VERMILLION
 
 TITLE = "Direction plus finite part predict the weights, the single-token solution does not"
 PAPER = (
@@ -42,8 +45,6 @@ def accepted(d: int, wanted: int, batch: int, steps: int, seed: int) -> list[dic
 
     At the last step a row for every run; at the steps before, one row with the means.
     """
-    from dsf.solvers.dynamics import nonlinear_head as head
-
     record = [s for s in STEPS if s <= steps]
     rows: list[dict[str, Any]] = []
     tried = found = 0
@@ -69,8 +70,6 @@ def accepted(d: int, wanted: int, batch: int, steps: int, seed: int) -> list[dic
 
 def _judge(W: Any, X: Any, z: Any, logs: Any, record: list[int]) -> list[dict[str, Any]]:
     """The rows of one run; none if it is not accepted."""
-    from dsf.solvers import attention_svm, gen_svm
-
     kept, gone = logs > np.log(1e-3), logs <= np.log(1e-6)
     if not np.all(kept | gone) or not gone.any():
         return []
@@ -119,8 +118,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLUE, GREEN, TEXT, VERMILLION
 
     widths = table.values("d")
     figure, grid = plt.subplots(2, len(widths), figsize=(TEXT, 4.2), sharey="row", squeeze=False)

@@ -8,6 +8,10 @@ import numpy as np
 
 from dsf.figures import Table, sweep
 from dsf.figures.svm._common import stack, start
+from dsf.solvers.dynamics.descent import descend, descend_factors
+from dsf.solvers.dynamics.outcomes import classify
+from dsf.solvers.svm.instances import draw as draw_instance
+from dsf.tools.style import BLACK, BLUE, GREY, SKY, TEXT, VERMILLION
 
 Array = np.ndarray
 
@@ -21,7 +25,7 @@ PAPER = (
 DIFFERS = (
     "1000 steps; our own random data. A run counts as unclassified if a sample leaves more than "
     "0.001 of its attention on other tokens, or if its selection is not separable. Whether a "
-    "selection of W is locally optimal is asked of the Frobenius solution, and of the nuclear one "
+    "selection of W is locally optimal is judged by the Frobenius solution, and by the nuclear one "
     "for (K, Q); support vectors are those of the Frobenius solution."
 )
 ORDER = 1
@@ -44,9 +48,7 @@ def fractions(
     Runs that end at no locally optimal selection are continued to ten times the steps: `later` is
     the share that then still is at none.
     """
-    from dsf.solvers.svm.instances import draw
-
-    runs = [draw(seed + k, n, T, d) for k in range(trials)]
+    runs = [draw_instance(seed + k, n, T, d) for k in range(trials)]
     K, Q = (start(d, seed + k, trials) for k in range(2))
     W, factors = train(mode, K, Q, runs, steps)
     names, active = zip(*(outcome(mode, w, i) for w, i in zip(W, runs, strict=True)), strict=True)
@@ -63,8 +65,6 @@ def fractions(
 
 def outcome(mode: str, W: Array, i: Any) -> tuple[str, bool]:
     """The name of the outcome of one run, and whether all its tokens are support vectors."""
-    from dsf.solvers.dynamics.outcomes import classify
-
     found = classify(W, i.X, i.z, i.scores)
     active = found.all_active
     if mode == "K, Q" and "LOCAL" in found.outcome.name:
@@ -74,8 +74,6 @@ def outcome(mode: str, W: Array, i: Any) -> tuple[str, bool]:
 
 def train(mode: str, K: Array, Q: Array, runs: list[Any], steps: int) -> tuple[Array, Any]:
     """The weights W [S d d] after `steps` from K (W trained) or K Q', and what to go on from."""
-    from dsf.solvers.dynamics.descent import descend, descend_factors
-
     data = stack(runs)
     if mode == "W":
         W = descend(K, *data, record=(steps,))[:, 0]
@@ -116,9 +114,9 @@ def measured(table: Table) -> tuple[str, str]:
     d = ", ".join(str(x) for x in table.values("d"))
     text = (
         f"Global outcomes among {trials} trials at d = {d}: {'. '.join(parts)}. The shares of W "
-        f"and (K, Q) differ by {apart:.2f} at most. At no locally optimal selection are {lost[0]} "
-        f"runs of W and {lost[1]} of (K, Q) after {steps} steps, {still[0]} and {still[1]} of them "
-        f"still after {10 * steps}. "
+        f"and (K, Q) differ by {apart:.2f} at most. After {steps} steps {lost[0]} runs of W "
+        f"and {lost[1]} of (K, Q) are at no locally optimal selection; after {10 * steps} steps "
+        f"{still[0]} and {still[1]} of them still are. "
         f"All tokens are support vectors in {max(table.column('all active')):.2f} of "
         "the runs at most, so the global outcomes come earlier than that condition explains."
     )
@@ -127,8 +125,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLACK, BLUE, GREY, SKY, TEXT, VERMILLION
 
     settings = _settings(table)
     figure, grid = plt.subplots(

@@ -1,4 +1,4 @@
-"""Which solution the two parameterisations turn to: W to Frobenius, (K, Q) to nuclear."""
+"""Which solution the two parameterisations converge to: W to Frobenius, (K, Q) to nuclear."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ import numpy as np
 
 from dsf.figures import Table, sweep
 from dsf.figures.svm._common import start
+from dsf.solvers import attention_svm
+from dsf.solvers.dynamics.descent import descend, descend_factors
 from dsf.solvers.dynamics.outcomes import corr
+from dsf.solvers.svm.instances import attention
+from dsf.solvers.svm.instances import draw as instance
+from dsf.tools.style import BLUE, TEXT, VERMILLION
 
 TITLE = "Training W finds the Frobenius solution, training K and Q the nuclear one"
 PAPER = (
@@ -19,9 +24,9 @@ PAPER = (
 )
 DIFFERS = (
     "Our own random data and starts. The gradient is computed without cancellation, so the late "
-    "steps do not suffer from underflow, and (K, Q) has no penalty of machine-epsilon size. "
-    "That penalty stops the growth of (K, Q) where it balances the loss, on the regularisation "
-    "path, and so brings the nuclear correlation closer to 1 (theorem svm_penalty)."
+    "steps do not suffer from underflow, and (K, Q) has no penalty of machine-epsilon size. That "
+    "penalty stops the growth of (K, Q) where it balances the loss, on the regularisation path, "
+    "and so brings the nuclear correlation closer to 1 (theorem svm/penalty)."
 )
 ORDER = 2
 SEED = 0
@@ -38,11 +43,6 @@ MODES = ("W", "K, Q")
 
 def one(seed: int, n: int, T: int, d: int, last: int, fine: bool) -> list[dict[str, Any]]:
     """Largest attention and both correlations along the two runs of one instance."""
-    from dsf.solvers import attention_svm
-    from dsf.solvers.dynamics.descent import descend, descend_factors
-    from dsf.solvers.svm.instances import attention
-    from dsf.solvers.svm.instances import draw as instance
-
     i = instance(seed, n, T, d)
     data = i.X[None], i.z[None], i.scores[None]
     steps = [s for s in (STEPS if fine else PARAMETERS["smoke"]["steps"]) if s <= last]
@@ -111,8 +111,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLUE, TEXT, VERMILLION
 
     panels = {
         "attention": "largest attention, mean over samples",

@@ -7,9 +7,14 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table, sweep
+from dsf.solvers import attention_svm
 from dsf.solvers.dynamics.outcomes import corr
+from dsf.solvers.dynamics.paths import mirror_descent
+from dsf.solvers.svm.instances import attention
+from dsf.solvers.svm.instances import draw as instance
+from dsf.tools.style import COLUMN
 
-TITLE = "Each potential of mirror descent turns to the solution of its own norm"
+TITLE = "With each potential mirror descent converges in direction to the solution of its own norm"
 PAPER = (
     "Mirror descent with potential sum |W_ij|^p / p for p in {1.75, 2, 3} on 100 synthetic data "
     "sets: of the attention-SVM solutions of least entrywise q-norm, the iterates of each p "
@@ -33,11 +38,6 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 
 def one(seed: int, n: int, T: int, d: int, steps: int) -> list[dict[str, Any]]:
     """Correlations of the last iterate of every p with the solutions of every q."""
-    from dsf.solvers import attention_svm
-    from dsf.solvers.dynamics.paths import mirror_descent
-    from dsf.solvers.svm.instances import attention
-    from dsf.solvers.svm.instances import draw as instance
-
     i = instance(seed, n, T, d)
     rows: list[dict[str, Any]] = []
     for p in POWERS:
@@ -91,8 +91,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import COLUMN
 
     M = matrix(table)
     figure, axes = plt.subplots(figsize=(COLUMN, 2.6))

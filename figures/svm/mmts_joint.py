@@ -7,6 +7,10 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table, sweep
+from dsf.solvers import joint_prompt_svm
+from dsf.solvers.dynamics.descent import scaled_gradient
+from dsf.solvers.svm.instances import attention, slope
+from dsf.tools.style import BLUE, TEXT, VERMILLION
 
 TITLE = "Only support vectors of the head constrain the prompt"
 PAPER = (
@@ -31,10 +35,6 @@ def tokens(height: float) -> np.ndarray:
 
 def one(case: str, steps: int) -> list[dict[str, Any]]:
     """Both paths, and the angles to the solutions of the joint problem."""
-    from dsf.solvers import joint_prompt_svm
-    from dsf.solvers.dynamics.descent import scaled_gradient
-    from dsf.solvers.svm.instances import attention, slope
-
     X = tokens(CASES[case])
     joint = joint_prompt_svm(X, LABELS, [1, 1, 1])
     limit = {"v": joint.v.W[:, 0], "p": joint.p.W[:, 0]}
@@ -88,8 +88,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLUE, TEXT, VERMILLION
 
     figure, grid = plt.subplots(1, 3, figsize=(TEXT, 2.5), width_ratios=[1, 1, 1.1])
     hues = {"v": BLUE, "p": VERMILLION}

@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from dsf.core.ops import sigmoid
 from dsf.figures import Table, sweep
+from dsf.solvers.svm.instances import slope
+from dsf.tools.style import TEXT
 
 TITLE = "The linear loss first follows the sample of large score, the logistic one the other"
 PAPER = (
@@ -31,9 +34,6 @@ def one(loss: str, C: float, steps: int) -> list[dict[str, Any]]:
 
     grad = (1/n) sum_i l'(C_i s_i) C_i s_i (1 - s_i) k_i.
     """
-    from dsf.core.ops import sigmoid
-    from dsf.solvers.svm.instances import slope
-
     scores, p = np.array([C, 1.0]), np.zeros(2)
     rows = []
     for step in range(steps + 1):
@@ -77,8 +77,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import TEXT
 
     figure, panels = plt.subplots(1, 2, figsize=(TEXT, 2.5), sharex=True, sharey=True)
     levels = table.values("C")

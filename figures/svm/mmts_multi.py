@@ -7,6 +7,10 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table, sweep
+from dsf.solvers import prompt_svm
+from dsf.solvers.dynamics.descent import scaled_gradient
+from dsf.solvers.svm.instances import attention
+from dsf.tools.style import BLUE, TEXT, VERMILLION
 
 TITLE = "Normalised descent reaches full attention far sooner than plain descent"
 PAPER = (
@@ -30,10 +34,6 @@ METHODS = {"plain": 1.0, "normalised": 0.1}
 
 def one(method: str, steps: int, seed: int) -> list[dict[str, Any]]:
     """The path of p, the least attention on a best token, and the angle to the solution."""
-    from dsf.solvers import prompt_svm
-    from dsf.solvers.dynamics.descent import scaled_gradient
-    from dsf.solvers.svm.instances import attention
-
     X = 0.2 * np.random.default_rng(seed).standard_normal((3, 7, 2)) + SHIFT
     turns = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     choices = {tuple((X @ [np.cos(a), np.sin(a)]).argmax(axis=1).tolist()) for a in turns}
@@ -85,8 +85,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLUE, TEXT, VERMILLION
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(TEXT, 2.4))
     for method, hue, line in zip(METHODS, (VERMILLION, BLUE), ("--", "-"), strict=True):

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table, sweep
+from dsf.solvers import prompt_svm
+from dsf.solvers.dynamics.descent import descend
+from dsf.tools.style import BLUE, GREY, TEXT, VERMILLION
 
 TITLE = "From some starts the prompt goes to a locally optimal token"
 PAPER = (
@@ -26,9 +29,6 @@ KEYS = np.array([[[-0.1, 1.0], [1.0, 0.0], [0.0, 0.0]]])
 
 def one(case: str, c: float, steps: int) -> list[dict[str, Any]]:
     """The path of p, the token it selects, and the angle to the solution of that token."""
-    from dsf.solvers import prompt_svm
-    from dsf.solvers.dynamics.descent import descend
-
     record = [*range(0, min(100, steps) + 1), steps]
     record = sorted(set(record))
     start = np.array([[[0.0], [c]]])
@@ -65,8 +65,6 @@ def measured(table: Table) -> tuple[str, str]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-
-    from dsf.tools.style import BLUE, GREY, TEXT, VERMILLION
 
     figure, panels = plt.subplots(1, 2, figsize=(TEXT, 2.9), sharey=True)
     rays = {0: np.array([-0.0990099, 0.990099]), 1: np.array([1.0, 0.0])}

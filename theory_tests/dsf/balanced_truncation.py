@@ -1,4 +1,4 @@
-"""The a-priori bound of time-varying balanced truncation, with its condition on the layers."""
+"""The a-priori bound of balanced truncation for time-varying systems."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_factor_two_is_not_idle():
 
 
 def test_layers():
-    """The cases of one layer: monotone, unimodal, a valley, a gap."""
+    """b_j when k -> sigma_j(H_k) is monotone, unimodal, has a valley, or has a gap."""
     assert np.allclose(layer_bound(np.array([3.0, 2, 1]))[0], 3)
     assert np.allclose(layer_bound(np.array([0.0, 1, 3, 2, 0]))[0], 3)
     assert np.allclose(layer_bound(np.array([1.0, 4, 4, 2, 5, 5, 1]))[0], 4 * 5 / 2)

@@ -15,9 +15,9 @@ from dsf.verdicts.separations import ADDITIVE, SUPERPOSITION
 
 statement = (
     "S4D and LRU obey superposition in u. Linear attention has degree 3 in u: y(2u) = 8 y(u) with "
-    "one token; S6 has degree above 1, and no degree at all because of its softplus. As maps of "
-    "tokens, whatever one token is turned into: a time-invariant system is a sum over tokens, so "
-    "its mixed difference in two tokens vanishes; two tokens separate."
+    "one token; S6 has degree above 1, and no degree at all because of its softplus. Whatever map "
+    "is applied to each input token first, the output of a time-invariant system is a sum over "
+    "tokens, so its mixed difference in two tokens vanishes; two tokens separate them."
 )
 reference = "dsf2026"
 falsified_by = "Inputs u and w with y(u + w) different from y(u) + y(w) for S4D or LRU."

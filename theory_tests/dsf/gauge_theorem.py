@@ -70,7 +70,7 @@ def reach(name: str, Q: np.ndarray, K: np.ndarray, rng: np.random.Generator) -> 
 
 
 def _reach_by_delta_rule(Q: np.ndarray, K: np.ndarray) -> Tokens:
-    """beta/(1 - beta) = |z| for z = A_{j-1} ... A_0 K_j turns the inverse of the erasure around."""
+    """beta/(1 - beta) = |z| for z = A_{j-1} ... A_0 K_j: carried back, the key is K_j."""
     L, n = Q.shape
     P, q, k, beta = np.eye(n), np.empty_like(Q), np.empty_like(K), np.empty((L, 1))
     for j in range(L):

@@ -12,6 +12,7 @@ from dsf.core.certificate import Certificate
 from dsf.theory_tests import judge
 from dsf.verdicts.separations import RESPONSE_ORDER, separate
 from dsf.verdicts.separations.response import all_ones, response_determinant
+from dsf.verdicts.separations.words import floats
 
 statement = (
     "With n states and coefficients that depend on the current token only, the response to a "
@@ -57,8 +58,6 @@ def test_linear_systems_obey_a_recurrence(family, seed):
 
 
 def test_the_response_tends_to_its_fixed_point():
-    from dsf.verdicts.separations.words import floats
-
     h = all_ones(dsf.gru).outputs("x" * 60, floats)[:, 0]
     assert np.all(np.diff(h) >= 0) and abs(h[-1] - h[-2]) < 1e-15
     ratios = np.diff(h)[1:12] / np.diff(h)[:11]

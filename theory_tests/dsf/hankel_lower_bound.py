@@ -1,4 +1,4 @@
-"""Any linear recurrence with n states misses an operator by a Hankel singular value."""
+"""A recurrence with n states differs from an operator by a Hankel singular value or more."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import dsf
 from dsf.theory_tests import judge
+from dsf.theory_tests.run import run
 from dsf.verdicts.separations import FORGETTING, SETTLING
 
 statement = (
@@ -51,7 +52,6 @@ def test_gates_below_one_fade(separation, data, seed):
 
 def test_the_limit_is_approached():
     """Retention tends to linear attention for a fixed length, and not uniformly in the length."""
-    from dsf.theory_tests.run import run
 
     def gap(gamma: float, L: int) -> float:
         x = np.ones(L)

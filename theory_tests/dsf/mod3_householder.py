@@ -14,11 +14,11 @@ from dsf.theory_tests import judge
 from dsf.theory_tests.run import run
 
 statement = (
-    "The product of the reflections at the angles 60 and 0 degrees is the rotation by 120 "
-    "degrees, R^3 = I: DeltaProduct with two micro-steps at the closed end beta = 2 counts modulo "
-    "3 exactly, with two states. Every permutation of n + 1 objects is a product of at most n "
-    "reflections I - 2 k k' with k = (e_i - e_j)/sqrt 2. One reflection has real eigenvalues "
-    "only, and on a repeated token a period of at most 2."
+    "The product of the reflections at the angles 60 and 0 degrees is the rotation by 120 degrees, "
+    "R^3 = I: DeltaProduct with two substeps at the closed end beta = 2 counts modulo 3 exactly, "
+    "with two states. Every permutation of n + 1 objects is a product of at most n reflections I - "
+    "2 k k' with k = (e_i - e_j)/sqrt 2. One reflection has real eigenvalues only, and on a "
+    "repeated token a period of at most 2."
 )
 reference = "grazzi2024; siems2025"
 falsified_by = "A permutation of n + 1 objects that needs more than n transpositions."

@@ -15,7 +15,8 @@ statement = (
     "singular values are 1, so every recurrence with n < K states is at least 1 away in the "
     "operator norm, and the zero operator is exactly 1 away. For decoding by the largest score "
     "less is needed: with K = 1024 pairs and n = 128 random signs per key all wrong scores stay "
-    "below 1/2, while the operator norm of the error is above 10. A capacity belongs to a norm."
+    "below 1/2, while the operator norm of the error is above 10. So a capacity has a meaning only "
+    "for a given norm."
 )
 reference = "dsf2026; Eckart and Young; the task: sieber2024"
 falsified_by = "A recurrence with fewer than K states closer than 1 to the recall of K pairs."

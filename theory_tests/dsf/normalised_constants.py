@@ -1,4 +1,4 @@
-"""Weights that sum to one turn constants into constants; unnormalised ones do not."""
+"""Weights that sum to one map constants to constants; unnormalised ones do not."""
 
 from __future__ import annotations
 

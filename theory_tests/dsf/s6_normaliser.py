@@ -1,4 +1,4 @@
-"""The only normaliser that S6 can imitate grows linearly."""
+"""S6 equals normalised attention for one kind of normaliser only, which grows linearly."""
 
 from __future__ import annotations
 

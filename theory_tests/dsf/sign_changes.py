@@ -14,11 +14,11 @@ from dsf.verdicts.separations import separate
 from dsf.verdicts.separations.tails import sign_changes
 
 statement = (
-    "An impulse response sum_i c_i l_i^t with n real eigenvalues l_i >= 0 changes its sign at "
-    "most n - 1 times, and a readout with a constant at most n times; both are reached. The "
-    "kernel of retention with rotation on a constant token is gamma^lag cos(theta lag): 12 "
-    "changes in 40 lags for theta = 1, and no end of them, so it is no gated linear attention. "
-    "The parity of 1^L alternates: n such states cannot show it by their sign once L >= n + 2."
+    "An impulse response sum_i c_i l_i^t with n real eigenvalues l_i >= 0 changes its sign at most "
+    "n - 1 times, and a readout with a constant at most n times; both are reached. The kernel of "
+    "retention with rotation on a constant token is gamma^lag cos(theta lag): 12 changes in 40 "
+    "lags for theta = 1, and more without end, so it is no gated linear attention. The parity of "
+    "1^L alternates: n such states cannot show it by their sign once L >= n + 2."
 )
 reference = "sarrof2024; grazzi2024"
 falsified_by = "A response of n non-negative real eigenvalues with n sign changes or more."

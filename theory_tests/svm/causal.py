@@ -1,4 +1,4 @@
-"""An output at every position: training goes to the causal attention-SVM."""
+"""An output at every position: training converges in direction to the causal attention-SVM."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ statement = (
     "W/|W| -> W_mm/|W_mm|, the solution with (x_{a_k} - x_t)' W x_k >= 1 for all t <= k."
 )
 reference = "tarzanagh2023, extension to causal sequences"
-falsified_by = "a run in which every position selects its token and the direction stays away"
+falsified_by = "a run in which every position selects its token and the direction does not converge"
 
 
 def claim(seed: int = 0, n: int = 2, T: int = 4, d: int = 6, steps: int = 4000) -> list:

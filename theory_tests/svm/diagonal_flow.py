@@ -1,4 +1,4 @@
-"""Diagonal keys and queries: the gradient flow turns to the solution of least 1-norm."""
+"""Diagonal keys and queries: gradient flow tends to the direction of least 1-norm."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ statement = (
     "over |w|_2 instead, and 0.81 to 0.90 of the one over |w|_1 on the three instances."
 )
 reference = "sheen2024 (2403.08699), diagonal weights; margins by linear programming"
-falsified_by = "a flow whose loss tends to its least value and whose 1-norm margin stays behind"
+falsified_by = (
+    "a flow whose loss tends to its least value and whose 1-norm margin stays below the largest"
+)
 
 
 def claim(seeds: int = 3, n: int = 3, T: int = 3, d: int = 8, steps: int = 3000) -> list:
@@ -60,7 +62,7 @@ def flow(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(k, q) after Euler steps of length eta along (k, q)' = -grad, from k = 0.1 N(0, 1), q = 0.
 
-    The length of the steps only changes the clock of the flow.
+    The length of the steps changes only the speed of the flow.
     """
     S, n, _, d = keys.shape
     k = 0.1 * np.array([np.random.default_rng(s).standard_normal(d) for s in range(S)])

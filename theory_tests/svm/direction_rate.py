@@ -16,7 +16,7 @@ statement = (
     "1/|W|; the constants on instances A, B, C are 1.58, 72.2, 30.9."
 )
 reference = "measured; consistent with the rates of normalised descent in vasudeva2024"
-falsified_by = "a product (1 - corr)|W|^2 that keeps moving"
+falsified_by = "a product (1 - corr)|W|^2 that does not settle"
 
 CONSTANT = {"A": 1.576, "B": 72.2, "C": 30.9}
 
@@ -55,7 +55,7 @@ def test_sparsification_is_exponential():
 
 
 def test_plain_descent_grows_like_the_logarithm():
-    """Without normalisation |W| grows by |W_mm| log 10 whenever the number of steps does tenfold;
+    """Without normalisation |W| grows by |W_mm| log 10 when the number of steps grows tenfold;
     the error of the direction falls like 1/log^2 k instead of 1/k^2."""
     i = named("A")
     target = attention_svm(i.X, i.z, i.optimal)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from dsf.solvers import attention_svm
+from dsf.solvers.svm.chain import solve
 from dsf.solvers.svm.instances import draw
 from dsf.theory_tests import judge
 
@@ -83,7 +84,6 @@ def test_a_row_without_a_multiplier_may_be_left_out(seed):
     s = attention_svm(i.X, i.z, i.optimal)
     if s.W is None:
         return
-    from dsf.solvers.svm.chain import solve
 
     rest = solve(s.problem.rows(s.multipliers > 1e-9 * s.multipliers.max()))
     assert rest.W is not None

@@ -1,4 +1,4 @@
-"""A good first gradient: long enough a first step makes training global, a short one need not."""
+"""If the first gradient separates, a long first step leads to the global selection."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ statement = (
     "ahead by iota > 0.  With L_inf the loss of attention on optimal tokens only, a W with n (L(W) "
     "- L_inf) < min_i [l(second best) - l(best)] stays global while L falls, because no sample can "
     "give up its token.  A first step so long that every margin is R reaches such a W, and all "
-    "runs from there end global; with short steps from W = 0 about 3 of 1000 runs end at another, "
-    "locally optimal selection."
+    "runs from there end at the optimal tokens; with short steps from W = 0 about 3 of 1000 runs "
+    "end at another, locally optimal selection."
 )
 reference = (
     "tarzanagh2023, global convergence under a good initial gradient; the bound on L is derived, "
@@ -98,7 +98,7 @@ def test_short_steps_fail_rarely():
 
 
 def test_the_first_step_need_not_separate():
-    """Most of the other runs end global too."""
+    """Most of the other runs end at the optimal tokens too."""
     runs = first_steps(3, 6, 5, 200, separate=False)
     end = _global(runs, _train(runs, np.zeros((200, 5, 5)), (1000,))[:, 0])
     assert 0.7 < end.mean() < 0.9

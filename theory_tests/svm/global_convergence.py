@@ -12,8 +12,8 @@ from dsf.theory_tests import judge
 
 statement = (
     "If the non-optimal tokens of every sample have equal scores, normalised gradient descent from "
-    "zero or a small start has |W| -> inf and W/|W| -> W_mm/|W_mm|.  Not from every start: one far "
-    "out that gives a sample a margin below minus that of the others never repairs it."
+    "zero or a small start has |W| -> inf and W/|W| -> W_mm/|W_mm|.  Not from every start: if, far "
+    "out, the margin of one sample is below minus that of the others, it stays negative."
 )
 reference = (
     "tarzanagh2023, global convergence of gradient descent, assumptions B.1 (a test) and B.2; the "

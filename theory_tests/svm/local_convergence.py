@@ -1,4 +1,4 @@
-"""Far out, training stays with a locally optimal selection, and leaves any other."""
+"""Far from the origin, training keeps a locally optimal selection and leaves any other."""
 
 from __future__ import annotations
 
@@ -83,4 +83,4 @@ def test_sixty_random_starts():
         1 - np.sum(w * _direction(i, a)) / np.linalg.norm(w) for w, a in zip(W, ends, strict=True)
     ]
     assert max(off) < 5e-4
-    assert min(ends.count((1, 2)), ends.count((2, 2))) >= 15  # neither is an accident
+    assert min(ends.count((1, 2)), ends.count((2, 2))) >= 15  # both occur often

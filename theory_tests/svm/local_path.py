@@ -1,4 +1,4 @@
-"""The regularisation path inside a cone turns to a locally optimal selection, and to no other."""
+"""The regularisation path inside a cone tends to a locally optimal selection, and to no other."""
 
 from __future__ import annotations
 

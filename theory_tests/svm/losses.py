@@ -13,8 +13,8 @@ from dsf.theory_tests import judge
 statement = (
     "If the non-optimal tokens of every sample have equal scores, the losses log(1 + e^-u), e^-u "
     "and -u all lead from W = 0 to the direction of W_mm.  With general scores and a common random "
-    "start, losses selected different tokens on 3 of 40 instances; each run then turns to the "
-    "solution of its own selection."
+    "start, losses selected different tokens on 3 of 40 instances; each run then converges in "
+    "direction to the solution of its own selection."
 )
 reference = "tarzanagh2023, global convergence (any decreasing smooth loss); the count is measured"
 falsified_by = "an instance with equal scores on which two losses end in different directions"

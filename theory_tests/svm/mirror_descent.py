@@ -1,4 +1,4 @@
-"""Mirror descent with potential |W|_p^p turns to the l_p solution."""
+"""Mirror descent with potential |W|_p^p converges in direction to the l_p solution."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from dsf.solvers import attention_svm
 from dsf.solvers.dynamics.paths import mirror_descent
-from dsf.solvers.svm.instances import draw
+from dsf.solvers.svm.instances import draw, equal_scores
 from dsf.theory_tests import judge
 
 statement = (
@@ -56,8 +56,6 @@ def correlations(instances: int, steps: int) -> np.ndarray:
 
 def tied(i) -> np.ndarray:
     """Equal scores of the non-optimal tokens, so that every run goes to the same selection."""
-    from dsf.solvers.svm.instances import equal_scores
-
     return equal_scores(i, float(i.scores.min()) - 0.1)
 
 

@@ -1,4 +1,4 @@
-"""The best keys and queries of a given size turn to the solution of least nuclear norm."""
+"""The best keys and queries of a given size tend to the solution of least nuclear norm."""
 
 from __future__ import annotations
 

@@ -15,10 +15,10 @@ statement = (
     "The published training of (K, Q) adds eps (|K|^2 + |Q|^2), eps = 2^-52, to the loss and eps "
     "to the norm of the gradient.  The run then stops growing at |W| near 120 (n = 6, T = 8, d = "
     "10), where loss and penalty balance, with correlation 0.997 to the nuclear solution after 500 "
-    "steps already; without the penalty |W| keeps growing, and the direction comes later."
+    "steps already; without the penalty |W| keeps growing, and the direction converges later."
 )
 reference = "tarzanagh2023, experiments (published code); the explanation is ours"
-falsified_by = "a penalised run that keeps growing, or one that turns more slowly"
+falsified_by = "a penalised run that keeps growing, or one whose direction converges more slowly"
 
 EPS = 2.0**-52
 STEPS = (500, 1000)

@@ -23,7 +23,7 @@ falsified_by = "a step at which the two runs differ by more than rounding"
 def claim(seed: int = 0, n: int = 3, T: int = 4, d: int = 5, steps: int = 20) -> list:
     """Both runs from the same random start, at three steps; and both solutions.
 
-    Few steps: where a run without a separating W turns round a point, rounding errors grow.
+    Few steps: where a run without a separating W oscillates around a point, rounding errors grow.
     """
     i = draw(seed, n, T, d)
     rng = np.random.default_rng(seed)

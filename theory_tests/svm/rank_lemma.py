@@ -1,4 +1,4 @@
-"""The rank lemma: solutions live in the spans of queries and of token differences."""
+"""The rank lemma: solutions lie in the spans of queries and of token differences."""
 
 from __future__ import annotations
 

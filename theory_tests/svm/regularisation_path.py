@@ -1,4 +1,4 @@
-"""The best weights of norm R turn to the max-margin direction as R grows."""
+"""The best weights of norm R tend to the max-margin direction as R grows."""
 
 from __future__ import annotations
 

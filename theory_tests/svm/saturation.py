@@ -1,4 +1,4 @@
-"""The hard limit: how much attention is left on other tokens, and why linear attention has none."""
+"""Large weights leave almost no attention on other tokens; linear attention selects no token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attention with queries and keys from elsewhere: a map that no input moves."""
+"""Attention with queries and keys from elsewhere: a map that does not depend on the input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dsf.solvers.heads.deconstructed import mixing_map, qk_source
 statement = (
     "With queries and keys from fixed inputs (RndEmbQK, FixedSeqQK) a stack of attention layers is "
     "linear in its input: f(x + y) = f(x) + f(y). With queries and keys from the token embeddings "
-    "(StaticEmbQK) all maps are known before the first layer runs, and only the input moves them."
+    "(StaticEmbQK) all maps are known before the first layer runs, and depend on the input alone."
 )
 reference = "xue2025 (arXiv 2510.11602); the linearity is derived here"
 falsified_by = "an additivity defect with fixed maps, or none with standard attention"

@@ -16,7 +16,7 @@ statement = (
     "sequence are an initial state of rank at most p; Q -> P Q with a banded P filters C."
 )
 reference = "derived"
-falsified_by = "a kernel or an output off the changed recurrence"
+falsified_by = "a kernel or an output that differs from the changed recurrence"
 
 
 def system(L: int, n: int, seed: int) -> tuple[LTV, dict[str, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""A mean over queries forgets the task; a mean of states keeps it."""
+"""The expected output over centred queries is 0 whatever the task; the mean state is the task."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dsf.solvers.heads.task_embedding import embeddings, frames, output_size, st
 
 statement = (
     "The mean head output of linear-attention regression over prompts of one task w is w'E[x_q]: "
-    "zero for centred queries, so the embedding knows nothing of the task. Over M prompts of N "
+    "zero for centred queries, so the embedding does not depend on the task. Over M prompts of N "
     "pairs its mean square is m^2 + ((1 + (d+1)/N)(d + m^2) - m^2)/M with m = |E[x_q]|. The mean "
     "state tends to w, and read by any query it solves the task without demonstrations."
 )

@@ -1,4 +1,4 @@
-"""What the decoder sends back: its size gamma(t) in closed form, and in the two regimes."""
+"""The gradient that the decoder sends back: its size gamma(t) in closed form and in two regimes."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from pydoc_data.topics import topics
 
 import numpy as np
 import pytest
@@ -23,8 +24,6 @@ TIMES = np.array([0.0, 1.0, 1e2, 1e4, 1e6])
 def text_classes(K: int = 4, tokens: int = 80, window: int = 6) -> Classes:
     """The K most frequent words of more than six letters as next tokens; P counts the words among
     the `tokens` most frequent others that stand up to `window` places before them."""
-    from pydoc_data.topics import topics
-
     words = re.findall(r"[a-z]+", " ".join(topics[k] for k in sorted(topics)).lower())
     frequent = [w for w, _ in Counter(words).most_common(600)]
     following = [w for w in frequent if len(w) > 6][:K]

@@ -82,7 +82,7 @@ def test_pinned_logits_drain_the_value(a: float) -> None:
 def test_joint_flow_stops_at_a_common_finite_logit(seed: int) -> None:
     sink = draw(seed)
     rng = np.random.default_rng(seed)
-    rng.random(4 * 8 + 4 + 8)  # what `draw` took
+    rng.random(4 * 8 + 4 + 8)  # skip the numbers that `draw` took
     run = flow(sink, rng.random(4), np.zeros(8), np.array([0.0, 1e3, 1e5, 1e6]))
     assert np.ptp(run.alpha[2]) < 1e-8
     np.testing.assert_allclose(run.alpha[3], run.alpha[2], atol=1e-7)  # no growth any more

@@ -34,7 +34,7 @@ def test_the_line_has_zero_loss_and_no_gradient(seed: int, a: float, mean: float
 
 @given(st.integers(0, 10_000), st.floats(-3, 5), st.floats(0.01, 1))
 def test_points_beside_the_line_have_a_positive_loss(seed: int, a: float, size: float) -> None:
-    """The line is all: another centred value, or unequal logits, cost something."""
+    """Off the line the loss is positive: for another centred value, and for unequal logits."""
     sink = draw(seed)
     rng = np.random.default_rng(seed)
     away = rng.standard_normal(8)

@@ -1,4 +1,4 @@
-"""Soft injection of a task embedding is attention with one more key, of pinned weight."""
+"""Soft injection of a task embedding is attention with one more key, of fixed weight."""
 
 from __future__ import annotations
 

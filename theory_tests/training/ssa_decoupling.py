@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dsf.solvers.heads.interventions import tempered
+
 statement = (
     "If the logits q'W k of two keys u, v differ by G1 for the query a and by G2 for b, then "
     "|W|_2 >= |G1 - G2| / (|k_u - k_v| |a - b|). For unit queries the least |W|_2 is exactly "
@@ -79,8 +81,6 @@ def test_no_matrix_with_these_gaps_is_smaller(seed: int, G1: float, G2: float) -
 
 
 def test_only_the_product_of_temperature_and_weights_counts() -> None:
-    from dsf.solvers.heads.interventions import tempered
-
     rng = np.random.default_rng(0)
     s, tau = rng.standard_normal((5, 7)), rng.random(5)
     np.testing.assert_allclose(tempered(s / 1e3, 1e3 * tau), tempered(s, tau), rtol=1e-12)

@@ -1,4 +1,4 @@
-"""A gate on values: it mutes a context that softmax cannot, and cuts the gradient with it."""
+"""A gate on values removes a common value, which softmax cannot, and its gradient with it."""
 
 from __future__ import annotations
 
