@@ -6,7 +6,7 @@
 
 Floats are taken as the rationals they are, Diag(log_a=x) as exp(x).  Diagonals are compared entry
 by entry; the eigenvalues of a matrix are the roots of its exact characteristic polynomial, enclosed
-with 53, 128, then 512 bits (`dsf._radius`).  The checker decides by another criterion.
+with 53, 128, then 512 bits (`dsf.spectra.radius`).  The checker decides by another criterion.
 """
 
 from __future__ import annotations
