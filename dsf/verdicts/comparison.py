@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from dsf.core.certificate import Certificate, Scope
 from dsf.core.result import Item, Result, Section, SideBySide, Text
+from dsf.interop.tables import pandas
 from dsf.verdicts.finding import Finding, Verdict
 
 SHOWN = 4  # certificates in a printout
@@ -84,8 +85,6 @@ class Comparison(Result):
     # ----------------------------------------------------------------- export
     def to_pandas(self) -> Any:
         """The table of differences as a DataFrame: one column per mechanism."""
-        from dsf.interop.tables import pandas
-
         labels = [row[0] for row in self.differences]
         cells = [row[1:] for row in self.differences]
         return pandas("Comparison.to_pandas").DataFrame(

@@ -15,8 +15,8 @@ from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import CertificateError, ShapeError, UnknownNameError
 from dsf.core.family import REGISTRY, Family, family
 from dsf.relations import NESTINGS
+from dsf.verdicts.properties import properties as traits
 from dsf.verdicts.separations import SEPARATIONS, separate, separate_instances
-from dsf.verdicts.separations.traits import traits
 
 
 def families() -> list[Family]:
