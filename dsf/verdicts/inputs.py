@@ -6,7 +6,6 @@ from typing import Any
 
 from dsf.core.errors import DSFError, ShapeError
 from dsf.core.mechanism import Mechanism
-from dsf.core.opponents import AnyRecurrence
 from dsf.core.printing import at_least, at_most, exactly
 from dsf.states import Realization, realize, states_needed
 from dsf.verdicts.finding import Finding, Outcome, Verdict
@@ -15,7 +14,7 @@ from dsf.verdicts.question import Question
 
 def states_on_this_input(q: Question) -> Outcome:
     """Two-sided bounds: of the states for an error, and of the error with some states."""
-    if isinstance(q.left, AnyRecurrence):
+    if not isinstance(q.left, Mechanism):
         raise ShapeError(
             "compare: with u= the first side must be a mechanism, whose kernel is asked"
         )

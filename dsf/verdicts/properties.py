@@ -113,10 +113,10 @@ def measured(mech: Mechanism, seed: int) -> Properties:
             "substeps": mech.micro,
         }
         drawn = probe.drawn_systems(mech, seed)
-        ltvs = [d.ltv for d in drawn] or [probe.system_on_noise(mech, NOISE, seed)]
-        if (first := ltvs[0]) is None:
+        first = drawn[0].ltv if drawn else probe.system_on_noise(mech, NOISE, seed)
+        if first is None:
             return Properties("nonlinear", **common)
-        A = np.stack([probe.per_token(mech, ltv) for ltv in ltvs if ltv is not None])
+        A = np.stack([probe.per_token(mech, ltv) for ltv in [d.ltv for d in drawn] or [first]])
         varies = probe.varying(first)
         return Properties(
             first.A.structure,
@@ -139,14 +139,14 @@ def _spectrum(A: np.ndarray) -> dict[str, Any]:
     return {**ends, "real": real, "region": probe.region(z)}
 
 
-def _recurrence(mech: Mechanism, drawn: tuple[probe.Drawn, ...], constant: bool) -> dict[str, bool]:
+def _recurrence(mech: Mechanism, drawn: tuple[probe.Drawn, ...], constant: bool) -> dict[str, Any]:
     """What invariants rest on; nothing where the mechanism is attention."""
     if not drawn or not all(probe.reads_linearly(mech, d) for d in drawn):
         return {}
     A = drawn[0].ltv.A
     entries = [probe.diagonal_entries(d.ltv.A) for d in drawn]
     fronts = [probe.delta_front(d.ltv) for d in drawn]
-    real = not any(np.iscomplexobj(x) for x in entries)
+    real = _all(entries, lambda a: not np.iscomplexobj(a))
     diagonal = _all(entries, lambda a: True)
     return {
         "affine": True,
