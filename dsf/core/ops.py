@@ -200,9 +200,9 @@ def real(x: Array) -> Array:
     if w == "torch":
         return x.real
     if w == "sympy":
-        import sympy
+        from dsf.core.algebra.parts import real_part
 
-        return _elementwise(sympy.re, x)
+        return _elementwise(real_part, x)
     if w == "ball":
         import flint
 
