@@ -39,13 +39,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="L = 1024 only")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--budget", type=float, default=30.0)
+    parser.add_argument("--time-limit", type=float, default=30.0)
     args = parser.parse_args()
     print("    L   m  s  error   lower  upper  gap   proved/error   seconds   check s")
     for L, m, s, error in CASES:
         if args.small and L > 1024:
             continue
-        found = realize(softmax_matrix(L, m, s, args.seed), error=error, budget=args.budget)
+        found = realize(softmax_matrix(L, m, s, args.seed), atol=error, time_limit=args.time_limit)
         start = time.perf_counter()
         found.certificate.check()
         check = time.perf_counter() - start

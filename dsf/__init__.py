@@ -33,7 +33,9 @@ _LAZY = {
     **dict.fromkeys(("realize", "states_needed", "Realization"), "dsf.states"),
     **dict.fromkeys(("minimal_realization", "minimal_dims"), "dsf.states"),
     **dict.fromkeys(("hankel_lower", "hankel_gap"), "dsf.states"),
-    **dict.fromkeys(("compare", "Comparison", "Verdict"), "dsf.verdicts.compare"),
+    "compare": "dsf.verdicts.compare",
+    "Comparison": "dsf.verdicts.comparison",
+    "Verdict": "dsf.verdicts.finding",
     **dict.fromkeys(("Nesting", "NESTINGS"), "dsf.verdicts.lattice.paths"),
     **dict.fromkeys(
         ("Separation", "SEPARATIONS", "separate", "separate_instances"), "dsf.verdicts.separations"

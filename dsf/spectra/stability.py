@@ -6,19 +6,22 @@
 
 Floats are taken as the rationals they are, Diag(log_a=x) as exp(x).  Diagonals are compared entry
 by entry; the eigenvalues of a matrix are the roots of its exact characteristic polynomial, enclosed
-with 53, 128, then 512 bits (`dsf._radius`).  The checker decides by another criterion.
+with 53, 128, then 512 bits (`dsf.spectra.radius`).  The checker decides by another criterion.
 """
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
+from dsf.claims.stability import sentence
 from dsf.core import ops
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.core.certificate import Certificate, Scope, Strength, decode, encode
 from dsf.core.errors import (
     DTypeError,
     EmptyProblemError,
@@ -31,14 +34,15 @@ from dsf.core.kinds import Attention
 from dsf.core.mechanism import Mechanism
 from dsf.core.ops import Array
 from dsf.core.printing import enclosed
+from dsf.core.result import Result, Rows, Section
 from dsf.core.system import LTV
 from dsf.core.transition import Dense, Diag, LowRank, Prod, Shift, Transition
 from dsf.spectra import radius
 from dsf.spectra.radius import AXES, Radius
 
 
-@dataclass(frozen=True, eq=False)
-class Stability:
+@dataclass(frozen=True, eq=False, repr=False)
+class Stability(Result):
     """A stability verdict with its bounds.
 
     verdict       one A: "stable", "marginal", "unstable"; several: "contractive", "nonexpansive"
@@ -50,11 +54,11 @@ class Stability:
     certificate   kind "stability"; `check()` recomputes it by another criterion
 
     >>> stability(np.array([[0.0, 1.0], [-0.25, 1.0]]))  # a double eigenvalue 1/2
-    stable
-      spectral radius 0.5 <= r <= 0.5
-      1 - r           0.5 <= 1 - r <= 0.5
-      time constant   1.44269 <= -1/log r <= 1.4427 steps
-      decided         by enclosed roots (53 bits), at index (0,)
+    Stability of one A                                                       stable
+      spectral radius  0.5 <= r <= 0.5
+      1 - r            0.5 <= 1 - r <= 0.5
+      time constant    1.44269 <= -1/log r <= 1.4427 steps
+      decided          by enclosed roots (53 bits), at index (0,)
     """
 
     verdict: str
@@ -83,23 +87,57 @@ class Stability:
         low, high = _steps(self.lower, self.margin[1]), _steps(self.upper, self.margin[0])
         return low * (1.0 - 2.0**-48), high * (1.0 + 2.0**-48)
 
-    def check(self) -> bool:
-        """Recompute the certificate; True, or CertificateError."""
-        return self.certificate.check()
+    @property
+    def certificates(self) -> tuple[Certificate, ...]:
+        """The certificate of the verdict."""
+        return (self.certificate,)
 
     def __bool__(self) -> bool:
         raise TypeError("a Stability has three answers: ask .stable (True, False or None)")
 
-    def __repr__(self) -> str:
-        what = "max_t |A_t|_2" if self.varying else "spectral radius"
+    def title(self) -> tuple[str, str]:
+        what = "A_t, several transitions" if self.varying else "one A"
+        return f"Stability of {what}", self.verdict
+
+    def sections(self) -> Sequence[Section]:
         low, high = self.time_constant
-        near = self.lower < self.upper and max(map(abs, self.margin)) < 2.0**-50
-        note = "\n  note            1 - r is less than the rounding of one entry" if near else ""
-        return (
-            f"{self.verdict}\n  {what:<16}{enclosed(self.lower, 'r', self.upper, 17)}\n"
-            f"  1 - r           {enclosed(self.margin[0], '1 - r', self.margin[1], 6)}\n"
-            f"  time constant   {enclosed(low, '-1/log r', high, 6)} steps\n"
-            f"  decided         {self.how}, at index {self.worst}{note}"
+        rows = [
+            (
+                "max_t |A_t|_2" if self.varying else "spectral radius",
+                enclosed(self.lower, "r", self.upper, 17),
+            ),
+            ("1 - r", enclosed(self.margin[0], "1 - r", self.margin[1], 6)),
+            ("time constant", f"{enclosed(low, '-1/log r', high, 6)} steps"),
+            ("decided", f"{self.how}, at index {self.worst}"),
+        ]
+        if self.lower < self.upper and max(map(abs, self.margin)) < 2.0**-50:
+            rows.append(("note", "1 - r is less than the rounding of one entry"))
+        return [Rows(rows)]
+
+    def to_data(self) -> dict[str, Any]:
+        return {
+            "verdict": self.verdict,
+            "lower": encode(self.lower),
+            "upper": encode(self.upper),
+            "margin": encode(self.margin),
+            "varying": self.varying,
+            "worst": [int(i) for i in self.worst],
+            "how": self.how,
+            "certificate": json.loads(self.certificate.to_json()),
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        low, high = decode(data["margin"])
+        return cls(
+            data["verdict"],
+            decode(data["lower"]),
+            decode(data["upper"]),
+            (low, high),
+            data["varying"],
+            tuple(data["worst"]),
+            data["how"],
+            Certificate.from_json(json.dumps(data["certificate"])),
         )
 
 
@@ -137,8 +175,6 @@ def stability(system: Any, u: Array | None = None) -> Stability:
 
 def _result(found: list[tuple[tuple[int, ...], Radius]], parts: Any, varying: bool) -> Stability:
     """The largest r: the r of the block diagonal of all matrices."""
-    from dsf.claims import stability as check
-
     radii = [x for _, x in found]
     index, worst = max(found, key=lambda x: (x[1].upper, -x[1].margin[0]))
     lower, upper = max(x.lower for x in radii), max(x.upper for x in radii)
@@ -154,7 +190,7 @@ def _result(found: list[tuple[tuple[int, ...], Radius]], parts: Any, varying: bo
         verdict = "contractive" if varying else "stable"
     certificate = Certificate(
         "stability",
-        check.sentence(parts, varying, verdict, lower, upper),
+        sentence(parts, varying, verdict, lower, upper),
         Scope.OPERATOR if varying else Scope.INSTANCE,
         Strength.EXACT if lower == upper else Strength.ENCLOSED,
         lower,

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dsf.core.printing import at_most
+
 NOISE = 1e-13  # relative to the largest one: smaller singular values are rounding
 
 
@@ -21,6 +23,10 @@ class TheoremBound:
     error: float
     condition: str
     reference: str
+
+    def __str__(self) -> str:
+        condition = "" if self.condition == "none" else f" ({self.condition})"
+        return f"{self.states} states, error <= {at_most(self.error, 3)}: {self.name}{condition}"
 
 
 def layer_bound(beta: np.ndarray) -> tuple[float, str]:

@@ -87,7 +87,7 @@ def compress(
             if limit is not None and sk.size > limit:
                 raise OutOfTime(f"{sk.size} states at cut {k + 1} of {L}")
             if time.monotonic() > deadline:
-                raise OutOfTime(f"the budget ended at cut {k + 1} of {L}")
+                raise OutOfTime(f"the time limit ended it at cut {k + 1} of {L}")
     n = max((x.size for x in s), default=0)
     D = np.ascontiguousarray(M[np.arange(L), :, np.arange(L), :])
     return Compressed(

@@ -51,7 +51,7 @@ def proved_singular_values(H: np.ndarray, P: np.ndarray, Q: np.ndarray) -> np.nd
 
         sigma_j(H) >= (min_{i<=j} |G^_ii| - ||offdiag G^||_F - delta) / (||P||_2 ||Q||_2),
 
-    where Y = fl(H Q), G^ = fl(P'Y), and (`dsf._rounding`)
+    where Y = fl(H Q), G^ = fl(P'Y), and (`dsf.states.rounding`)
 
         delta = gamma_p ||P||_F ||Y||_F + ||P||_2 gamma_q ||H||_F ||Q||_F  >=  ||G^ - P'HQ||_F,
         ||P||_2^2 = ||P'P||_2 <= 1 + ||fl(P'P) - I||_F + (gamma_p + 2u) ||P||_F^2.

@@ -1,7 +1,8 @@
-"""What the realization functions accept: finite real operators of moderate size."""
+"""What the realization functions accept: finite real operators of moderate size, tolerances."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,33 @@ from dsf.core.arrays import to_numpy
 from dsf.core.errors import DomainError, DTypeError, NonFiniteError, ShapeError
 
 LARGEST = 1e100  # squares of entries, summed, must neither overflow nor vanish
+RTOL = 1e-2  # where neither rtol nor atol is given
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """An error in the operator 2-norm: `value`, times |M| if `relative`."""
+
+    value: float
+    relative: bool
+
+
+def tolerance(who: str, rtol: float | None, atol: float | None, default: float = RTOL) -> Tolerance:
+    """The tolerance from rtol= (relative to |M|) or atol= (absolute), of which one may be given.
+
+    >>> tolerance("realize", None, 0.5), tolerance("realize", None, None)
+    (Tolerance(value=0.5, relative=False), Tolerance(value=0.01, relative=True))
+    """
+    if rtol is not None and atol is not None:
+        raise DomainError(
+            f"{who}: give rtol= (relative to |M|) or atol= (absolute), not both; got rtol={rtol}, "
+            f"atol={atol}"
+        )
+    name, value = ("rtol", rtol) if atol is None else ("atol", atol)
+    value = default if value is None else value
+    if not (np.isfinite(value) and value >= 0):
+        raise DomainError(f"{who}: {name} must be finite and not negative; got {value}")
+    return Tolerance(float(value), atol is None)
 
 
 def as_blocks(M: Any, who: str, heads: bool = True) -> np.ndarray:

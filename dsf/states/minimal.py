@@ -10,11 +10,17 @@ from dsf.core.errors import DomainError
 from dsf.core.system import LTV
 from dsf.core.transition import Dense
 from dsf.states.compress import compress
-from dsf.states.inputs import as_blocks
+from dsf.states.inputs import as_blocks, tolerance
+
+RTOL = 1e-10  # singular values up to this times |M| are rounding: the realization is exact
 
 
 def minimal_dims(
-    M: np.ndarray, read: Literal["after", "before"] = "before", tol: float = 1e-10
+    M: np.ndarray,
+    read: Literal["after", "before"] = "before",
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
 ) -> np.ndarray:
     """The smallest state size after every token of a causal operator M [L L] or [L r L m]: [L].
 
@@ -22,7 +28,8 @@ def minimal_dims(
         after    n_t = rank M[t:, :t] + rank M[t+1:, :t+1] - rank M[t+1:, :t]      (D_t is free)
 
     read="before": y_t reads the state before token t; "after": after it.  Both are attained at all
-    steps at once (`minimal_realization`).  A singular value counts if it exceeds tol ||M||_2.
+    steps at once (`minimal_realization`).  A singular value counts if it exceeds rtol ||M||_2
+    (default 1e-10), or atol.
     Entries above the diagonal are ignored.
     Raises ShapeError, DTypeError, NonFiniteError, DomainError.
     Source: van der Veen and Dewilde (before); completion of the free diagonal block (after).
@@ -33,7 +40,7 @@ def minimal_dims(
     (array([1, 1, 1, 1, 0]), array([1, 2, 2, 2, 1]))
     """
     blocks = as_blocks(M, "minimal_dims", heads=False)
-    threshold = tol * _norm(blocks)
+    threshold = _threshold("minimal_dims", blocks, rtol, atol)
     L = blocks.shape[0]
 
     def rank(i: int, j: int) -> int:
@@ -48,11 +55,16 @@ def minimal_dims(
 
 
 def minimal_realization(
-    M: np.ndarray, tol: float = 1e-10, read: Literal["after", "before"] = "before"
+    M: np.ndarray,
+    read: Literal["after", "before"] = "before",
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
 ) -> LTV:
     """A balanced minimal realization of a causal M [L L] or [L r L m], zero-padded to max_k n_k.
 
-    With H_k = M[k:, :k] = U_k S_k V_k' (singular values <= tol ||M||_2 dropped),
+    With H_k = M[k:, :k] = U_k S_k V_k' (singular values up to rtol ||M||_2, by default 1e-10, or
+    up to atol are dropped),
     O_k = U_k S_k^(1/2) and R_k = S_k^(1/2) V_k', and reading before the update,
 
         A_k = O_{k+1}^+ O_k[1:],   B_k = last column of R_{k+1},   C_k = O_k[0],   D_k = M_kk.
@@ -60,7 +72,7 @@ def minimal_realization(
     Both Gramians, P_{k+1} = A_k P_k A_k' + B_k B_k' and Q_k = A_k' Q_{k+1} A_k + C_k'C_k, are S_k.
     read="after" factors N_k = [M[k:, :k] | (M_kk - D_k; M[k+1:, k])] in the same way, with the D_k
     that makes its rank smallest.  Float64; exact up to rounding, which the scaling by S^(-1/2)
-    magnifies when tol is tiny.  Cost O(L^2 n^2), or one SVD per step for read="after".
+    magnifies when the tolerance is tiny.  Cost O(L^2 n^2), or one SVD per step for read="after".
     Raises ShapeError, DTypeError, NonFiniteError, DomainError.
     Source: van der Veen and Dewilde; see `realize` for bounds that hold.
 
@@ -72,7 +84,7 @@ def minimal_realization(
     True
     """
     blocks = as_blocks(M, "minimal_realization", heads=False)
-    threshold = tol * _norm(blocks)
+    threshold = _threshold("minimal_realization", blocks, rtol, atol)
     parts = _before(blocks, threshold) if _reading(read) == "before" else _after(blocks, threshold)
     A, B, C, D = parts
     return LTV(Dense(A), B, C, D, read=read, steps=blocks.shape[0])
@@ -124,9 +136,11 @@ def _singular_values(X: np.ndarray) -> np.ndarray:
     return np.linalg.svd(X, compute_uv=False) if X.size else np.zeros(0)
 
 
-def _norm(blocks: np.ndarray) -> float:
+def _threshold(who: str, blocks: np.ndarray, rtol: float | None, atol: float | None) -> float:
+    tol = tolerance(who, rtol, atol, default=RTOL)
     L, r, _, m = blocks.shape
-    return float(_singular_values(blocks.reshape(L * r, L * m)).max(initial=0.0))
+    values = _singular_values(blocks.reshape(L * r, L * m)) if tol.relative else np.ones(1)
+    return tol.value * float(values.max(initial=0.0))
 
 
 def _reading(read: str) -> str:

@@ -16,6 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import dsf
 from dsf.core.errors import CertificateError, DSFError, MissingExtraError, UnknownNameError
 
@@ -66,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--length", type=_size, help="compare on a random input of this length")
     compare.add_argument("--dim", type=_size, default=16, help="width of that input (16)")
     compare.add_argument("--seed", type=_seed, default=0, help="seed of that input (0)")
+    compare.add_argument("--rtol", type=float, help="relative error on that input (0.01)")
     compare.add_argument("--json", action="store_true", help="print JSON")
     compare.set_defaults(run=_compare)
 
@@ -111,12 +114,12 @@ def _assignment(text: str) -> tuple[str, Any]:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    options = {}
+    options: dict[str, Any] = {}
     if arguments.length is not None:
-        import numpy as np
-
         rng = np.random.default_rng(arguments.seed)
         options["u"] = rng.standard_normal((arguments.length, arguments.dim))
+    if arguments.rtol is not None:
+        options["rtol"] = arguments.rtol
     result = dsf.compare(arguments.a, arguments.b, **options)
     print(result.to_json() if arguments.json else result)
     return OK

@@ -9,22 +9,22 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, ClassVar
 
-from dsf.core.catalogue import everything, family
-from dsf.core.errors import MissingExtraError, ShapeError, UnknownNameError
+from dsf.core.catalogue import families, family, variants
+from dsf.core.errors import ShapeError, UnknownNameError
+from dsf.core.result import WIDTH
+from dsf.interop.tables import pandas
 from dsf.verdicts.measure import Row, measure
 
 COLUMNS = {
     "mechanism": "the family, with its options",
     "structure": "of the transition A_t of the linear system: scalar, diagonal, low rank, dense, "
     "shift; nonlinear where there is none",
-    "varies": "which of A, B, C, D change from token to token on a random input",
+    "varies": "which of A, B, C, D change from token to token",
     "reads": "the output reads the state after or before the update",
     "field": "real or complex coefficients",
-    "state_formula": "size of the recurrent state, as declared",
-    "state": "real numbers in the recurrent state after the input, counted",
-    "memory": "real numbers that run() hands on, look-back rows included, counted",
-    "flops_formula": "multiplications and additions per token for the recurrence, as declared",
-    "flops": "that formula at these sizes",
+    "order_aware": "the last output changes when the earlier tokens are permuted",
+    "lookback": "earlier tokens that the equations read besides the state (all: every one)",
+    "substeps": "steps of the recurrence per token",
     "eigenvalues": "smallest and largest eigenvalue of A_t over random tokens that reach towards "
     "the ends of their domains, cut to two decimals; |z|: of absolute values, some are not real",
     "eigenvalue_low": "the first of these numbers",
@@ -34,47 +34,56 @@ COLUMNS = {
     "parity": "some A_t depends on the token and has an eigenvalue outside [0, inf): necessary for "
     "tracking parity at every length in finite precision",
     "normalised": "constant values give that constant as output",
-    "order_aware": "the last output changes when the earlier tokens are reversed",
+    "state_formula": "size of the recurrent state, as declared",
+    "state": "real numbers in the recurrent state after the input, counted",
+    "memory": "real numbers that run() hands on, look-back rows included, counted",
+    "flops_formula": "multiplications and additions per token for the recurrence, as declared",
+    "flops": "that formula at these sizes",
     "rank": "largest rank of the middle Hankel block of a head's kernel on the random input "
     "(singular values above 1e-12 of the largest)",
-    "lookback": "earlier tokens that the equations read besides the state (all: every one)",
-    "micro": "micro-steps per token",
     "source": "bibliography key; see dsf.cite",
 }
 
 # (column, heading, width) of the printed blocks; 79 characters with a blank between columns
-BLOCKS = (
-    (
+BLOCKS = {
+    "The recurrence": (
         ("mechanism", "mechanism", 25),
-        ("structure", "structure", 9),
-        ("varies", "vary", 4),
-        ("reads", "reads", 6),
-        ("state_formula", "state", 7),
-        ("state", "=", 4),
-        ("memory", "memory", 6),
-        ("flops_formula", "flops", 8),
+        ("structure", "A_t", 9),
+        ("varies", "varies", 6),
+        ("reads", "reads state", 11),
+        ("order_aware", "order", 5),
+        ("lookback", "looks back", 10),
+        ("substeps", "steps", 5),
     ),
-    (
+    "Its transitions A_t": (
         ("mechanism", "mechanism", 25),
         ("eigenvalues", "eigenvalues", 14),
-        ("contraction", "|A|<=1", 6),
-        ("commuting", "com", 3),
-        ("parity", "par", 3),
-        ("normalised", "nrm", 3),
-        ("order_aware", "ord", 3),
-        ("rank", "rank", 4),
-        ("lookback", "look", 4),
-        ("micro", "mic", 3),
+        ("contraction", "contraction", 11),
+        ("commuting", "commute", 7),
+        ("parity", "parity", 6),
+        ("normalised", "normalised", 10),
     ),
-)
+    "Sizes": (
+        ("mechanism", "mechanism", 25),
+        ("state_formula", "state", 8),
+        ("state", "numbers", 7),
+        ("memory", "memory", 6),
+        ("flops_formula", "flops per token", 15),
+        ("rank", "Hankel rank", 11),
+    ),
+}
 LATEX = ("structure", "state_formula", "flops_formula", "eigenvalues", "contraction", "parity")
 LEGEND = (
-    "vary: letters that change with the token. memory: numbers that run() hands on. |A|<=1: a "
-    "contraction for all tokens. com: transitions commute. par: some transition depends on the "
-    "token and has an eigenvalue outside [0, inf), as parity needs. nrm: constants pass unchanged. "
-    "ord: the order of earlier tokens matters. rank: of the middle Hankel block. look: tokens read "
-    "besides the state. mic: micro-steps. More: dsf.atlas().columns"
+    "varies: which of A, B, C, D change with the token. order: whether that of earlier tokens "
+    "matters. looks back: earlier tokens read besides the state. steps: of the recurrence per "
+    "token. contraction: |A_t|_2 <= 1 for all tokens. parity: some A_t depends on the token and "
+    "has an eigenvalue outside [0, inf), as parity needs. normalised: constants pass unchanged. "
+    "memory: numbers that run() hands on. Hankel rank: of the middle block. More: "
+    "dsf.atlas().columns"
 )
+
+# a variant has a row of its own if it differs from its family in a column other than these
+RANGES = ("mechanism", "eigenvalues", "eigenvalue_low", "eigenvalue_high")
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,9 +109,9 @@ class Atlas:
     def __str__(self) -> str:
         sizes = ", ".join(f"{k} = {v}" for k, v in self.sizes.items())
         parts = [f"{len(self.rows)} mechanisms; numbers at {sizes}"]
-        parts += [_block(self.rows, block) for block in BLOCKS]
+        parts += [f"{title}\n{_block(self.rows, block)}" for title, block in BLOCKS.items()]
         parts.append(_wrapped("Sources", self._sources()))
-        parts.append(textwrap.fill(LEGEND, 79))
+        parts.append(textwrap.fill(LEGEND, WIDTH))
         return "\n\n".join(parts)
 
     __repr__ = __str__
@@ -127,14 +136,8 @@ class Atlas:
         >>> dsf.atlas("gla").to_pandas().loc["gla", "structure"]
         'diagonal'
         """
-        try:
-            import pandas
-        except ImportError as e:
-            raise MissingExtraError(
-                "atlas: pandas is not installed. Install the extra 'interop' of this package, or "
-                "use to_json."
-            ) from e
-        return pandas.DataFrame(self.records()).set_index("mechanism")
+        frame = pandas("atlas").DataFrame(self.records())
+        return frame.set_index("mechanism")
 
     def to_json(self) -> str:
         """Sizes, meanings of the columns and rows as JSON.
@@ -187,13 +190,14 @@ class Atlas:
 def atlas(
     *mechanisms: Any, d: int = 8, n: int = 4, p: int = 4, heads: int = 2, L: int = 32, seed: int = 0
 ) -> Atlas:
-    """The table of all named mechanisms and their variants, or of those named.
+    """The table of all registered mechanisms and some of their variants, or of those named.
 
-    Every instance is drawn with `init(d, n, p, heads, seed)` and run on one Gaussian input [L d];
-    transitions are also sampled on tokens drawn over their whole domains.  Only the two columns
-    that end in `_formula`, `flops` and `source` are declared by the mechanisms; the others are
-    computed.  float64.  Raises UnknownNameError for an unknown name and ShapeError for L < 3, where
-    the order of earlier tokens means nothing.
+    Properties are measured once per family (`dsf.verdicts.properties`), at tokens drawn over their
+    whole domains; sizes on an instance drawn with `init(d, n, p, heads, seed)` and one Gaussian
+    input [L d].  Only the two columns that end in `_formula`, `flops` and `source` are declared by
+    the mechanisms.  A variant is shown if a column besides the range of its eigenvalues differs
+    from its family's.  float64.  Raises UnknownNameError for an unknown name and ShapeError for
+    L < 3, where the order of earlier tokens means nothing.
 
     >>> import dsf
     >>> dsf.atlas("deltanet", "deltanet(reach=2)")["deltanet(reach=2)"].parity
@@ -202,13 +206,27 @@ def atlas(
     if L < 3:
         raise ShapeError(f"atlas: L must be at least 3, two earlier tokens and one; got {L}")
     sizes = {"d": d, "n": n, "p": p, "heads": heads, "L": L}
-    chosen = [family(m) for m in mechanisms] or everything()
-    return Atlas(tuple(measure(f, **sizes, seed=seed) for f in chosen), sizes)
+    rows = [measure(family(m), **sizes, seed=seed) for m in mechanisms]
+    return Atlas(tuple(rows or _catalogue(**sizes, seed=seed)), sizes)
+
+
+def _catalogue(**sizes: int) -> list[Row]:
+    """The registered families, each followed by its variants with other properties."""
+    rows = []
+    for base in families().values():
+        row = measure(base, **sizes)
+        others = (measure(v, **sizes) for v in variants(base))
+        rows += [row, *(other for other in others if _differs(other, row))]
+    return rows
+
+
+def _differs(row: Row, other: Row) -> bool:
+    return any(getattr(row, c) != getattr(other, c) for c in COLUMNS if c not in RANGES)
 
 
 def _block(rows: tuple[Row, ...], block: tuple[tuple[str, str, int], ...]) -> str:
     lines = [" ".join(f"{heading:<{width}}" for _, heading, width in block).rstrip()]
-    lines.append("-" * 79)
+    lines.append("-" * WIDTH)
     seen = set()
     for row in rows:
         base, _, options = row.mechanism.partition("(")
@@ -249,4 +267,4 @@ def _latex(column: str, value: Any) -> str:
 
 
 def _wrapped(title: str, text: str) -> str:
-    return textwrap.fill(f"{title}: {text}", 79, subsequent_indent="  ", break_long_words=False)
+    return textwrap.fill(f"{title}: {text}", WIDTH, subsequent_indent="  ", break_long_words=False)

@@ -2,49 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
-from html import escape
-from typing import Any
+from typing import Any, Self
 
 from dsf.core.certificate import Certificate, Scope
+from dsf.core.result import Item, Result, Section, SideBySide, Text
+from dsf.interop.tables import pandas
+from dsf.verdicts.finding import Finding, Verdict
 
-WIDTH = 79
 SHOWN = 4  # certificates in a printout
 
 
-class Verdict(Enum):
-    """What was proved, in the order in which it is looked for; the value says what it means."""
-
-    EQUAL = "same input-output map for all inputs and lengths"
-    NESTED = "one is the other under a token or parameter map"
-    EQUAL_WHEN = "they meet exactly under the conditions given"
-    NESTED_LIMIT = "one is a limit of the other; not uniform in length"
-    DIFFERENT = "no parameters make them agree, or these two instances differ"
-    APPROXIMABLE = "on this input, two-sided bounds on the states needed"
-    UNKNOWN = "none of the others was reached"
-
-
-ORDER = tuple(Verdict)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One verdict that was proved: its sentence, its certificates, and remarks for the reader."""
-
-    verdict: Verdict
-    statement: str
-    certificates: tuple[Certificate, ...] = ()
-    notes: tuple[str, ...] = ()
-    conditional: bool = (
-        False  # under conditions on more than the gates: reported, never the verdict
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Result):
     """What `dsf.compare` returns.
 
     verdict       the first verdict proved, in the order of `Verdict`
@@ -65,7 +36,7 @@ class Comparison:
     differences: tuple[tuple[str, str, str], ...]
     tried: tuple[str, ...] = ()
     seconds: float = 0.0
-    drawn: Any = field(default=None, repr=False)  # (mechanism, mechanism, u) for `plot`
+    drawn: Any = field(default=None)  # (side, side, u) for `plot`; not kept in JSON
 
     @property
     def verdict(self) -> Verdict:
@@ -87,86 +58,33 @@ class Comparison:
             found.setdefault(c.claim, c)
         return tuple(found.values())
 
-    def check(self) -> bool:
-        """Recompute every certificate; True, or CertificateError."""
-        return all(c.check() for c in self.certificates)
-
     # --------------------------------------------------------------- printing
-    def __str__(self) -> str:
-        head = f"{self.left}  against  {self.right}"
-        room = WIDTH - len(head)
-        fits = room > len(self.verdict.name)
-        lines = [f"{head}{self.verdict.name:>{room}}"] if fits else [head, self.verdict.name]
-        lines += _wrap(self.statement)
-        first = self.findings[0] if self.findings else None
-        lines += [line for note in (first.notes if first else ()) for line in _wrap(note, 2)]
-        lines += [f"  scope: {self.scope.value} ({_SCOPES[self.scope]})"]
-        lines += ["", *self._difference_lines()] if self.differences else []
-        rest = self.findings[1:]
-        if rest:
-            lines += ["", "also"]
-            for f in rest:
-                lines += _wrap(f"{f.verdict.name}: {f.statement}", 2)
-                lines += [line for note in f.notes for line in _wrap(note, 4)]
-        if self.certificates:
-            lines += ["", "certificates (recompute them with .check())"]
-            for i, c in enumerate(self.certificates[:SHOWN]):
-                lines += _wrap(f"[{i}] {c.strength.value}: {c.claim}", 2, hang=6)
-            more = len(self.certificates) - SHOWN
-            lines += [f"  and {more} more in .certificates"] if more > 0 else []
-        if self.tried:
-            lines += ["", "tried without success"]
-            lines += [line for t in self.tried for line in _wrap("- " + t, 2, hang=4)]
-        return "\n".join(lines)
+    def title(self) -> tuple[str, str]:
+        return f"{self.left}  against  {self.right}", self.verdict.name
 
-    def _difference_lines(self) -> list[str]:
-        width = (WIDTH - 19) // 2
-        lines = [f"{'':17}{self.left[:width]:{width + 2}}{self.right[:width]}".rstrip()]
-        same = []
-        for label, left, right in self.differences:
-            if left == right:
-                same.append(f"{label}: {left}")
-                continue
-            cells = [textwrap.wrap(x, width) or [""] for x in (left, right)]
-            for i in range(max(map(len, cells))):
-                l, r = (c[i] if i < len(c) else "" for c in cells)
-                lines.append(f"  {label if i == 0 else '':15}{l:{width + 2}}{r}".rstrip())
-        if same:
-            lines += textwrap.wrap(
-                "  same           " + " | ".join(same), WIDTH, subsequent_indent=" " * 17
-            )
-        return lines
+    def sections(self) -> Sequence[Section]:
+        first, rest = self.findings[:1], self.findings[1:]
+        notes = [Item(note, 2) for f in first for note in f.notes]
+        scope = Item(f"scope: {self.scope.value} ({_SCOPES[self.scope]})", 2)
+        return [
+            Text([Item(self.statement), *notes, scope]),
+            SideBySide(self.left, self.right, self.differences),
+            Text([item for f in rest for item in _items(f)], "also"),
+            Text(self._shown(), "certificates (recompute them with .check())"),
+            Text([Item(f"- {t}", 2, 4) for t in self.tried], "tried without success"),
+        ]
 
-    def __repr__(self) -> str:
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{escape(label)}</th>"
-            f"<td style='text-align:left'>{escape(l)}</td>"
-            f"<td style='text-align:left'>{escape(r)}</td></tr>"
-            for label, l, r in self.differences
-        )
-        found = "".join(
-            f"<p><b>{f.verdict.name}</b>: {escape(f.statement)} "
-            f"<i>{escape(' '.join(f.notes))}</i></p>"
-            for f in self.findings
-        )
-        certificates = "".join(
-            f"<li>{c.strength.value}: {escape(c.claim)}</li>" for c in self.certificates
-        )
-        return (
-            f"<h4>{escape(self.left)} against {escape(self.right)}: {self.verdict.name}</h4>"
-            f"{found}<p>scope: {self.scope.value}</p>"
-            f"<table><tr><th></th><th>{escape(self.left)}</th><th>{escape(self.right)}</th></tr>"
-            f"{rows}</table><ol start='0'>{certificates}</ol>"
-        )
+    def _shown(self) -> list[Item]:
+        shown = [
+            Item(f"[{i}] {c.strength.value}: {c.claim}", 2, 6)
+            for i, c in enumerate(self.certificates[:SHOWN])
+        ]
+        more = len(self.certificates) - SHOWN
+        return shown + ([Item(f"and {more} more in .certificates", 2)] if more > 0 else [])
 
     # ----------------------------------------------------------------- export
     def to_pandas(self) -> Any:
         """The table of differences as a DataFrame: one column per mechanism."""
-        from dsf.interop.tables import pandas
-
         labels = [row[0] for row in self.differences]
         cells = [row[1:] for row in self.differences]
         return pandas("Comparison.to_pandas").DataFrame(
@@ -184,28 +102,28 @@ class Comparison:
         body = "\n".join([r"\begin{tabular}{lll}", head, *rows, r"\end{tabular}"])
         return caption + "\n" + body
 
-    def to_json(self) -> str:
-        """Everything as JSON; the certificates round-trip bit by bit."""
-        return json.dumps(
-            {
-                "left": self.left,
-                "right": self.right,
-                "verdict": self.verdict.name,
-                "scope": self.scope.value,
-                "findings": [
-                    {
-                        "verdict": f.verdict.name,
-                        "statement": f.statement,
-                        "notes": list(f.notes),
-                        "certificates": [json.loads(c.to_json()) for c in f.certificates],
-                    }
-                    for f in self.findings
-                ],
-                "differences": [list(row) for row in self.differences],
-                "tried": list(self.tried),
-                "seconds": self.seconds,
-            },
-            indent=1,
+    def to_data(self) -> dict[str, Any]:
+        return {
+            "left": self.left,
+            "right": self.right,
+            "verdict": self.verdict.name,
+            "scope": self.scope.value,
+            "findings": [f.to_data() for f in self.findings],
+            "differences": [list(row) for row in self.differences],
+            "tried": list(self.tried),
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        return cls(
+            data["left"],
+            data["right"],
+            Scope(data["scope"]),
+            tuple(map(Finding.from_data, data["findings"])),
+            tuple((label, left, right) for label, left, right in data["differences"]),
+            tuple(data["tried"]),
+            float(data["seconds"]),
         )
 
     def plot(self) -> Any:
@@ -223,10 +141,9 @@ _SCOPES = {
 }
 
 
-def _wrap(text: str, indent: int = 0, hang: int | None = None) -> list[str]:
-    pad = " " * indent
-    later = pad if hang is None else " " * hang
-    return textwrap.wrap(text, WIDTH, initial_indent=pad, subsequent_indent=later)
+def _items(f: Finding) -> list[Item]:
+    """A further finding as a paragraph, with its notes below it."""
+    return [Item(f"{f.verdict.name}: {f.statement}", 2), *(Item(note, 4) for note in f.notes)]
 
 
 def _tex(text: str) -> str:

@@ -1,27 +1,21 @@
-"""What distinguishes two mechanisms at a glance: the table under a verdict."""
+"""Two mechanisms side by side, at a glance: the table under a verdict."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-
+from dsf.core.catalogue import family_of
 from dsf.core.family import Family
-from dsf.core.kinds import Attention, Step
 from dsf.core.mechanism import Mechanism
-from dsf.core.system import LTV
+from dsf.verdicts.properties import Properties, properties
 
 Row = tuple[str, str, str]
 
-_REGION_NAMES = {
+REGIONS_IN_WORDS = {
     "any": "no common region",
     "0": "all 0",
     "1": "all 1",
     "disc": "open unit disc",
     "closed disc": "closed unit disc",
 }
-PROBE = {"d": 2, "n": 2, "p": 2}
 
 
 def table(a: Family | Mechanism, b: Family | Mechanism) -> list[Row]:
@@ -32,62 +26,38 @@ def table(a: Family | Mechanism, b: Family | Mechanism) -> list[Row]:
 
 
 def describe(side: Family | Mechanism) -> dict[str, str]:
-    """The properties of one side, computed from its equations and its checked facts."""
-    mech = side.bare() if isinstance(side, Family) else side
-    facts = mech.facts
+    """The properties of one side (of an instance: of its family), measured, and its formulas."""
+    family = side if isinstance(side, Family) else family_of(side)
+    mech, found = family.bare(), properties(family)
     state, output = mech.equations
-    found = {"state <-": state, "y_t": output}
-    ltv = probe(side)
-    found["reads"] = "-" if ltv is None else f"the state {ltv.read} the update"
-    found["convention"] = "; ".join(mech.conventions) or "none"
-    found["numbers"] = "complex" if ltv is not None and _complex(ltv) else "real"
-    found["per token"] = _per_token(mech)
-    if ltv is None:
-        found["A_t"] = "none: the step is not affine in the state"
-    else:
-        found["A_t"] = f"{facts.structure}, {'varies' if varies(ltv, 'A') else 'constant'}"
-        found["depends on u"] = ", ".join(c for c in "ABCD" if varies(ltv, c)) or "nothing"
-    found["eigenvalues"] = _REGION_NAMES.get(facts.eigenvalues, facts.eigenvalues)
-    found["earlier tokens"] = "their order counts" if facts.order_aware else "order-blind"
-    found["constant v"] = "gives that constant" if facts.normalised else "may be scaled"
-    found["state size"] = facts.state.replace("*", " ")
-    found["flops/token"] = facts.flops.replace("*", " ")
-    return found
+    return {
+        "state <-": state,
+        "y_t": output,
+        "reads": f"the state {found.read} the update" if found.linear else "-",
+        "convention": "; ".join(mech.conventions) or "none",
+        "numbers": "complex" if found.complex else "real",
+        "per token": _per_token(found),
+        **_transition(found),
+        "earlier tokens": "their order counts" if found.order_aware else "order-blind",
+        "constant v": "gives that constant" if found.normalised else "may be scaled",
+        "state size": mech.facts.state.replace("*", " "),
+        "flops/token": mech.facts.flops.replace("*", " "),
+    }
 
 
-def probe(side: Family | Mechanism, L: int = 4) -> LTV | None:
-    """The linear system at random tokens (family) or inputs (instance); None if there is none."""
-    rng = np.random.default_rng(0)
-    if isinstance(side, Mechanism):
-        return None if isinstance(side, Step) else side.ltv(rng.standard_normal((L, side.d)))
-    mech = side.bare()
-    if isinstance(mech, Step):
-        return None
-    tok = side.draw_tokens(rng, L, **PROBE)
-    if isinstance(mech, Attention):
-        return side.init(**PROBE).ltv(rng.standard_normal((L, PROBE["d"])))
-    return mech.system(tok)[0]
+def _transition(found: Properties) -> dict[str, str]:
+    if not found.linear:
+        return {"A_t": "none: the step is not affine in the state"}
+    return {
+        "A_t": f"{found.structure}, {'varies' if 'A' in found.varies else 'constant'}",
+        "depends on u": ", ".join(found.varies) or "nothing",
+        "eigenvalues": REGIONS_IN_WORDS.get(found.region, found.region),
+    }
 
 
-def varies(ltv: LTV, name: str) -> bool:
-    """Whether a coefficient has a time axis longer than 1."""
-    x = getattr(ltv, name)
-    if name == "A":
-        return max(ltv.A.lengths(), default=1) > 1
-    factors: Sequence[Any] = () if x is None else getattr(x, "factors", (x,))
-    return any(f.ndim >= 3 and f.shape[-3] > 1 for f in factors)
-
-
-def _complex(ltv: LTV) -> bool:
-    return any(np.iscomplexobj(f) for f in ltv.arrays())
-
-
-def _per_token(mech: Mechanism) -> str:
-    if mech.lookback is None:
+def _per_token(found: Properties) -> str:
+    if found.lookback is None:
         return "reads every earlier token"
-    parts = []
-    if mech.micro > 1:
-        parts.append(f"{mech.micro} micro-steps")
-    if mech.lookback:
-        parts.append(f"looks back {mech.lookback}")
+    parts = [f"{found.substeps} substeps"] if found.substeps > 1 else []
+    parts += [f"looks back {found.lookback}"] if found.lookback else []
     return ", ".join(parts) or "one step"

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from dsf.core.errors import DomainError
 from dsf.core.family import Family
 from dsf.core.kinds import Step
 from dsf.core.mechanism import Mechanism
@@ -20,12 +21,17 @@ def plot(comparison: Any) -> Any:
     columns: the kernel (each scaled by its largest entry), |M_ij| against the lag i - j (median,
     10-90 %), eigenvalues of A_t (they depend on the state coordinates), Hankel singular values at
     the middle cut (they do not).  Families are drawn by init(d=8, n=4, p=4, seed=0), on a
-    random input.
+    random input.  Raises DomainError for a comparison read from JSON.
     """
     import matplotlib.pyplot as plt
 
     from dsf.tools.style import TEXT, look, style
 
+    if comparison.drawn is None:
+        raise DomainError(
+            "plot: a comparison that was read from JSON keeps no mechanisms to draw. Call "
+            "dsf.compare again with the same sides."
+        )
     left, right, u = comparison.drawn
     u = np.random.default_rng(0).standard_normal((LENGTH, DRAW["d"])) if u is None else u
     names = (comparison.left, comparison.right)

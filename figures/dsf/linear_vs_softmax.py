@@ -81,7 +81,7 @@ def best(task: str, target: str, n: int, dim: int, seed: int) -> dict[str, Any]:
         M = softmax_matrix(length, dim, seed)[0]
     else:
         M = recall_matrix(length, pairs, seed)
-    found = dsf.realize(M, states=n, relative=target == "softmax", budget=120.0)
+    found = dsf.realize(M, states=n, relative=target == "softmax", time_limit=120.0)
     return {"lower": float(found.lower), "upper": float(found.upper)}
 
 

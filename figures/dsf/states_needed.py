@@ -94,7 +94,7 @@ def _remainder(p: int, y: float, negative: bool = False) -> float:
 def one(dim: int, scale: float, error: float, length: int, seed: int) -> dict[str, Any]:
     M, logits = attention(dim, scale, length, seed)
     norm = float(np.linalg.norm(M, 2))
-    found = dsf.realize(M, error=error, budget=120.0)
+    found = dsf.realize(M, atol=error, time_limit=120.0)
     degree = taylor_degree(logits, norm, error)
     dyadic = next(t.states for t in found.theorems if "dyadic" in t.name)
     row: dict[str, Any] = {

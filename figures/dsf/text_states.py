@@ -126,7 +126,7 @@ def one(
     M = single_kernel(mech, embedded(data, width, seed))
     rows = []
     for error in ERRORS:
-        found = dsf.realize(M, error=error, relative=True, budget=120.0)
+        found = dsf.realize(M, rtol=error, time_limit=120.0)
         rows.append({"error": error, "lower": int(found.lower), "upper": int(found.upper)})
     common = {
         "own": own_states(mech),

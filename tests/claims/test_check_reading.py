@@ -19,7 +19,7 @@ from dsf.core.errors import CertificateError
 from dsf.core.printing import at_least, at_most, exactly
 from dsf.core.transition import Diag
 from dsf.spectra.stability import stability
-from dsf.states.needed import hankel_gap, hankel_lower, realize
+from dsf.states import hankel_gap, hankel_lower, realize
 from dsf.verdicts.separations import separate_instances
 
 
@@ -60,16 +60,16 @@ def test_a_stumble_is_named_and_chained():
 def test_json_that_is_no_certificate(text):
     with pytest.raises(CertificateError):
         Certificate.from_json(text)
-    good = hankel_lower(np.eye(9, k=-3), error=0.5).to_json()
+    good = hankel_lower(np.eye(9, k=-3), atol=0.5).to_json()
     with pytest.raises(CertificateError):
         Certificate.from_json(good.replace('"witnesses": {', '"witnesses": [], "w": {'))
 
 
 # ------------------------------------------------------------------- state counts
 COUNTS = {
-    "states": realize(np.tril(np.exp(-np.arange(9.0)[:, None] / (1 + np.arange(9)))), error=0.1),
-    "relative": realize(np.tril(np.ones((8, 8))), states=1, relative=True),
-    "lower": hankel_lower(np.eye(9, k=-3), error=0.5),
+    "states": realize(np.tril(np.exp(-np.arange(9.0)[:, None] / (1 + np.arange(9)))), atol=0.1),
+    "relative": realize(np.tril(np.ones((8, 8))), states=1),
+    "lower": hankel_lower(np.eye(9, k=-3), atol=0.5),
     "gap": hankel_gap(np.eye(9, k=-3), states=2),
 }
 
@@ -94,7 +94,7 @@ def test_state_counts_read_float64_only(name):
 
 def test_a_complex_difference_is_not_small():
     """E = M - kernel = [1, i]: E E' without conjugation is 0, and any error would follow."""
-    c = realize(np.tril(np.ones((4, 4))), error=0.1).certificate
+    c = realize(np.tril(np.ones((4, 4))), atol=0.1).certificate
     w = dict(c.witnesses)
     w["M"] = w["M"] + 0j
     w["M"][3, 0, :2, 0] += np.array([1.0, 1j])

@@ -37,7 +37,7 @@ def test_blocks_fit_the_screen(name):
 
 def test_a_mechanism():
     assert str(dsf.gla.init(d=4, n=2, p=3, heads=2)).splitlines() == [
-        "GLA   d = 4, n = 2, p = 3, H = 2   float64, 92 parameters",
+        "gla   d = 4, n = 2, p = 3, H = 2   float64, 92 parameters",
         "  update  S_t = diag(a_t) S_{t-1} + k_t v_t'",
         "  output  y_t = S_t' q_t",
         "  tokens  q [L n]   k [L n]   v [L p]   log_a [L n] < 0",

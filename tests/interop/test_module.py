@@ -19,7 +19,7 @@ def test_parameters_are_the_fields():
     module = mech.to_torch()
     assert dict(module.named_parameters()).keys() == mech.parameters().keys()
     assert all(np.array_equal(getattr(module.mech, k), v) for k, v in mech.parameters().items())
-    assert "GLA(" in repr(module)
+    assert "gla(" in repr(module)
 
 
 @pytest.mark.smoke

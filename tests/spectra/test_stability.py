@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 import dsf
 from dsf.core import errors
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.core.certificate import Scope, Strength
 from dsf.core.errors import CertificateError
 from dsf.core.transition import Dense, Diag, LowRank, Prod, Shift
 from dsf.spectra import radius
-from dsf.spectra.stability import stability
+from dsf.spectra.stability import Stability, stability
 
 BELOW = float(np.nextafter(1.0, 0.0))  # 1 - 2^-53
 ABOVE = float(np.nextafter(1.0, 2.0))  # 1 + 2^-52
@@ -142,9 +142,10 @@ def test_verdict(name, A, verdict, rest):
     if rest is not None:
         assert low <= rest <= high and high - low <= 1e-12 * max(abs(rest), 1e-300)
     text = repr(s)
-    assert text.startswith(verdict) and len(text.splitlines()) <= 6
-    again = Certificate.from_json(s.certificate.to_json())
-    assert again.check() and again.claim == s.certificate.claim
+    assert text.splitlines()[0].endswith(f" {verdict}") and len(text.splitlines()) <= 6
+    again = Stability.from_json(s.to_json())
+    assert again.check() and again.certificate.claim == s.certificate.claim
+    assert repr(again) == text and again.stable is s.stable
 
 
 def test_a_rotation_of_rounded_cosines_is_told_from_a_rotation():

@@ -176,5 +176,5 @@ def test_compress_caps_and_stops():
     assert compress(M, 0.0, rank=3, gram=False).n == 3
     with pytest.raises(OutOfTime, match="states at cut"):
         compress(M, 0.0, gram=False, limit=5)
-    with pytest.raises(OutOfTime, match="budget"):
+    with pytest.raises(OutOfTime, match="time limit"):
         compress(M, 0.0, gram=False, deadline=0.0)

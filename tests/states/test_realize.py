@@ -15,8 +15,9 @@ from hypothesis import given
 import dsf
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import CertificateError, DomainError, DTypeError, NonFiniteError, ShapeError
-from dsf.states import hankel_gap, hankel_lower, realize, states_needed
-from dsf.states.search import switched
+from dsf.states import Realization, hankel_gap, hankel_lower, realize, states_needed
+from dsf.states.exact import switched
+from dsf.states.operator import Direction
 from dsf.theory_tests.dsf.softmax_states_table import softmax_matrix
 
 seeds = st.integers(0, 2**32 - 1)
@@ -64,7 +65,7 @@ TABLE = {
 def test_softmax_table(m, s):
     M = softmax_matrix(96, m, s)
     for error, (lower, upper, dyadic) in zip((0.1, 0.01, 0.001), TABLE[m, s], strict=True):
-        found = realize(M, error=error)
+        found = realize(M, atol=error)
         assert found.lower == lower
         assert found.upper <= upper
         assert found.upper - found.lower <= 4
@@ -76,7 +77,7 @@ def test_softmax_table(m, s):
 @pytest.mark.smoke
 def test_thin_slice():
     M = softmax_matrix(40, 2)
-    found = dsf.realize(M, error=0.01)
+    found = dsf.realize(M, atol=0.01)
     assert 0 < found.lower <= found.upper == found.system.n
     assert found.certificate.check() and found.certificate.strength is Strength.ENCLOSED
     y, _ = found.system.scan(np.eye(40)[:, None, :])
@@ -86,7 +87,7 @@ def test_thin_slice():
 @given(seeds, st.integers(0, 24), st.integers(1, 5), st.floats(1e-6, 2.0), st.booleans())
 def test_bounds_hold(seed, L, m, error, relative):
     M = softmax_matrix(L, m, seed=seed)
-    found = realize(M, error=error, relative=relative)
+    found = realize(M, **{"rtol" if relative else "atol": error})
     size = norm(M) if relative else 1.0
     most, least = (hankel_counts(M, error * size * x) for x in (1 - 1e-9, 1 + 1e-5))
     assert least <= found.lower <= most <= found.upper
@@ -112,7 +113,7 @@ def test_best_error(seed, L, states, relative):
 @given(seeds, st.integers(1, 12), st.floats(1e-4, 1.0))
 def test_two_directions(seed, L, error):
     M = np.random.default_rng(seed).standard_normal((L, L))
-    found = realize(M, error=error)
+    found = realize(M, atol=error)
     below, above = hankel_counts(M, error), hankel_counts(M[::-1, ::-1], error)
     assert found.lower == below + above <= found.upper
     assert (found.backward is None) == (L == 1)
@@ -130,7 +131,7 @@ def test_blocks(seed, L, r, m, causal):
     M = np.random.default_rng(seed).standard_normal((L, r, L, m))
     if causal:
         M *= np.tril(np.ones((L, L)))[:, None, :, None]
-    found = realize(M, error=0.3)
+    found = realize(M, atol=0.3)
     assert found.system.kernel().shape == (M.shape if r * m > 1 else (L, L))
     assert norm(M.reshape(operator(found).shape) - operator(found)) <= found.error <= 0.3
     assert found.lower <= found.upper
@@ -138,7 +139,8 @@ def test_blocks(seed, L, r, m, causal):
 
 
 @pytest.mark.parametrize(
-    "question", [{"error": 0.05}, {"states": 3}, {"error": 0.05, "budget": 1e-9}]
+    "question",
+    [{"atol": 0.05}, {"states": 3, "relative": False}, {"atol": 0.05, "time_limit": 1e-9}],
 )
 def test_heads(question):
     M = np.stack([softmax_matrix(30, 2), softmax_matrix(30, 4, 2.0), np.zeros((30, 30))])
@@ -157,25 +159,34 @@ def test_exact_rank():
     # 1/(1 + i + j) shifted: a sum of three exponentials needs three states, at any error.
     lag = np.subtract.outer(np.arange(60), np.arange(60))
     M = sum(np.tril(c * a ** np.maximum(lag, 0)) for c, a in ((1, 0.9), (2, 0.5), (-1, -0.7)))
-    found = realize(M, error=1e-8)
+    found = realize(M, atol=1e-8)
     assert (found.lower, found.upper) == (3, 3)
 
 
 @pytest.mark.parametrize("L", [0, 1, 2])
-@pytest.mark.parametrize("question", [{"error": 0.1}, {"states": 0}, {"states": 5}])
-@pytest.mark.parametrize("relative", [False, True])
-def test_short_and_zero(L, question, relative):
+@pytest.mark.parametrize(
+    "question",
+    [
+        {"atol": 0.1},
+        {"rtol": 0.1},
+        {"states": 0},
+        {"states": 5},
+        {"states": 0, "relative": False},
+        {"states": 5, "relative": False},
+    ],
+)
+def test_short_and_zero(L, question):
     for M in (np.zeros((L, L)), np.tril(np.ones((L, L)))):
-        found = realize(M, **question, relative=relative)
+        found = realize(M, **question)
         assert found.lower <= found.upper
         assert norm(M - operator(found)) <= found.error
         assert found.certificate.check()
-    assert realize(np.zeros((L, L)), error=0.1).upper == 0
+    assert realize(np.zeros((L, L)), atol=0.1).upper == 0
 
 
 def test_radius_widens_every_statement():
     M, rng = softmax_matrix(40, 3), np.random.default_rng(0)
-    sharp, wide = realize(M, error=0.05), realize(M, error=0.05, radius=0.01)
+    sharp, wide = realize(M, atol=0.05), realize(M, atol=0.05, radius=0.01)
     assert wide.lower <= sharp.lower and sharp.upper <= wide.upper
     assert wide.certificate.check()
     assert "within 0.01" in wide.certificate.claim
@@ -184,13 +195,13 @@ def test_radius_widens_every_statement():
         other = M + 0.01 * change / np.linalg.norm(change, 2)
         assert hankel_counts(other, 0.05) >= wide.lower
         assert norm(other - wide.system.kernel()) <= wide.error <= 0.05
-    entrywise = realize(M, error=0.05, radius=np.full((40, 40), 1e-4))
+    entrywise = realize(M, atol=0.05, radius=np.full((40, 40), 1e-4))
     assert entrywise.certificate.witnesses["radius"] == pytest.approx(4e-3)
 
 
-def test_budget_returns_what_it_has():
+def test_time_limit_returns_what_it_has():
     M = softmax_matrix(300, 16)
-    found = realize(M, error=1e-3, budget=1e-3)
+    found = realize(M, atol=1e-3, time_limit=1e-3)
     assert found.lower > 100
     assert found.upper == 150 and found.system.n == 150  # floor(L/2), a system that exists
     assert norm(M - found.system.kernel()) <= found.error <= 1e-3
@@ -199,14 +210,14 @@ def test_budget_returns_what_it_has():
 
 
 def test_fallback_keeps_all_inputs_where_half_does_not_fit(monkeypatch):
-    monkeypatch.setattr("dsf.states.search.EXACT_MEMORY", 0)
+    monkeypatch.setattr("dsf.states.exact.EXACT_MEMORY", 0)
     M = softmax_matrix(170, 8)
-    found = realize(M, error=1e-3, budget=1e-3)
+    found = realize(M, atol=1e-3, time_limit=1e-3)
     assert found.upper == found.system.n == 169 and found.error == 0.0
     assert np.array_equal(found.system.kernel(), M)
     assert found.certificate.check()
     both = M + softmax_matrix(170, 8, seed=1).T
-    found = realize(both, error=1e-3, budget=1e-3)
+    found = realize(both, atol=1e-3, time_limit=1e-3)
     assert found.upper == 338 and found.certificate.check()
 
 
@@ -214,7 +225,7 @@ def test_fallback_keeps_all_inputs_where_half_does_not_fit(monkeypatch):
 def test_switched_system_is_exact(seed, L, r, m):
     M = np.random.default_rng(seed).standard_normal((L, r, L, m))
     M *= np.tril(np.ones((L, L)))[:, None, :, None]
-    A, B, C, D = switched(M, "forward")
+    A, B, C, D = switched(Direction("forward", M))
     K = dsf.LTV(dsf.Dense(A), B, C, D, read="before", steps=L).kernel()
     assert np.array_equal(K.reshape(M.shape), M)
     if r == m == 1:
@@ -223,14 +234,14 @@ def test_switched_system_is_exact(seed, L, r, m):
 
 def test_tiny_errors_leave_the_gram_matrix():
     M = softmax_matrix(200, 2)
-    found = realize(M, error=1e-8)
+    found = realize(M, atol=1e-8)
     assert found.lower == hankel_counts(M, 1e-8)
     assert found.upper - found.lower <= 4
     assert norm(M - found.system.kernel()) <= found.error <= 1e-8
 
 
 def test_larger_matrix_gap():
-    found = realize(softmax_matrix(512, 4), error=0.05, budget=60)
+    found = realize(softmax_matrix(512, 4), atol=0.05, time_limit=60)
     assert found.upper - found.lower <= 10
     assert found.certificate.check()
 
@@ -238,9 +249,9 @@ def test_larger_matrix_gap():
 def test_second_pass_is_finer(monkeypatch):
     """Where no slice of the first pass can be proved, a pass at a smaller tolerance is tried."""
     M = softmax_matrix(200, 4)
-    once = realize(M, error=0.01, budget=60)
+    once = realize(M, atol=0.01, time_limit=60)
     monkeypatch.setattr("dsf.states.search.RATIOS", (0.5, 32.0))
-    twice = realize(M, error=0.01, budget=60)
+    twice = realize(M, atol=0.01, time_limit=60)
     assert not once.notes and any("error/0.5" in note for note in twice.notes)
     assert twice.upper <= once.upper + 1 and twice.certificate.check()
 
@@ -250,7 +261,7 @@ def test_second_pass_is_finer(monkeypatch):
     "L, m, s, error", [(1024, 16, 1, 0.1), (2048, 4, 1, 0.01), (4096, 2, 4, 0.1)]
 )
 def test_large_matrix_gap(L, m, s, error):
-    found = realize(softmax_matrix(L, m, s), error=error, budget=120)
+    found = realize(softmax_matrix(L, m, s), atol=error, time_limit=120)
     assert found.upper - found.lower <= 10
     assert found.error <= error and found.certificate.check()
 
@@ -268,16 +279,16 @@ def test_checker_shares_nothing_with_the_finder():
 def test_states_needed_takes_mechanisms_and_systems():
     u = np.random.default_rng(0).standard_normal((24, 6))
     mech = dsf.softmax.init(d=6, n=3, p=4, heads=2, seed=0)
-    found = states_needed(mech, u, error=0.05)
-    direct = realize(mech.kernel(u), error=0.05)
+    found = states_needed(mech, u, atol=0.05)
+    direct = realize(mech.kernel(u), atol=0.05)
     assert (found.lower, found.upper) == (direct.lower, direct.upper)
     assert len(found.heads) == 2 and found.certificate.check()
     decay = dsf.LTV(
         dsf.Diag(a=np.full((1, 1), 0.5)), np.ones((1, 1, 1)), np.ones((1, 1, 1)), steps=9
     )
-    assert states_needed(decay, error=1e-6).upper == 1
+    assert states_needed(decay, atol=1e-6).upper == 1
     with pytest.raises(ShapeError, match="pass u"):
-        states_needed(mech, error=0.1)
+        states_needed(mech, atol=0.1)
 
 
 def test_hankel_certificates():
@@ -296,11 +307,11 @@ def certificates() -> dict[str, Certificate]:
     M = softmax_matrix(32, 2)
     both = M + softmax_matrix(32, 2, seed=1).T
     return {
-        "states": realize(M, error=0.01).certificate,
-        "relative": realize(M, error=0.01, relative=True).certificate,
-        "error": realize(M, states=5).certificate,
-        "two directions": realize(both, error=0.05).certificate,
-        "heads": realize(np.stack([M, M @ M]), error=0.02).certificate,
+        "states": realize(M, atol=0.01).certificate,
+        "relative": realize(M, rtol=0.01).certificate,
+        "error": realize(M, states=5, relative=False).certificate,
+        "two directions": realize(both, atol=0.05).certificate,
+        "heads": realize(np.stack([M, M @ M]), atol=0.02).certificate,
         "lower": hankel_lower(M, 0.01),
         "gap": hankel_gap(M, 4),
     }
@@ -362,7 +373,7 @@ def test_changed_claim_is_noticed(name):
 
 def test_a_worse_system_is_refused():
     M = softmax_matrix(32, 2)
-    c = realize(M, error=0.01).certificate
+    c = realize(M, atol=0.01).certificate
     worse = {k: v * 0.999 if k == "forward.C" else v for k, v in c.witnesses.items()}
     with pytest.raises(CertificateError, match="does not follow"):
         dataclasses.replace(c, witnesses=worse).check()
@@ -372,29 +383,31 @@ def test_a_worse_system_is_refused():
 @pytest.mark.parametrize(
     "error, M, options",
     [
-        (NonFiniteError, [[np.nan]], {"error": 0.1}),
-        (NonFiniteError, [[np.inf]], {"error": 0.1}),
-        (ShapeError, np.zeros((2, 3)), {"error": 0.1}),
-        (ShapeError, np.zeros(4), {"error": 0.1}),
-        (ShapeError, np.zeros((2, 1, 3, 1)), {"error": 0.1}),
-        (ShapeError, np.zeros((0, 3, 3)), {"error": 0.1}),
-        (ShapeError, np.zeros((1, 1, 1, 1, 1, 1)), {"error": 0.1}),
-        (DTypeError, np.eye(2) * 1j, {"error": 0.1}),
-        (DTypeError, np.array([["a"]]), {"error": 0.1}),
-        (DTypeError, np.array([[None]]), {"error": 0.1}),
-        (DomainError, 1e200 * np.eye(2), {"error": 0.1}),
-        (DomainError, 1e-200 * np.eye(2), {"error": 0.1}),
-        (DomainError, np.eye(2), {}),
-        (DomainError, np.eye(2), {"error": 0.1, "states": 1}),
-        (DomainError, np.eye(2), {"error": 0.0}),
-        (DomainError, np.eye(2), {"error": -1.0}),
-        (DomainError, np.eye(2), {"error": np.nan}),
+        (NonFiniteError, [[np.nan]], {"atol": 0.1}),
+        (NonFiniteError, [[np.inf]], {"atol": 0.1}),
+        (ShapeError, np.zeros((2, 3)), {"atol": 0.1}),
+        (ShapeError, np.zeros(4), {"atol": 0.1}),
+        (ShapeError, np.zeros((2, 1, 3, 1)), {"atol": 0.1}),
+        (ShapeError, np.zeros((0, 3, 3)), {"atol": 0.1}),
+        (ShapeError, np.zeros((1, 1, 1, 1, 1, 1)), {"atol": 0.1}),
+        (DTypeError, np.eye(2) * 1j, {"atol": 0.1}),
+        (DTypeError, np.array([["a"]]), {"atol": 0.1}),
+        (DTypeError, np.array([[None]]), {"atol": 0.1}),
+        (DomainError, 1e200 * np.eye(2), {"atol": 0.1}),
+        (DomainError, 1e-200 * np.eye(2), {"atol": 0.1}),
+        (DomainError, np.eye(2), {"atol": 0.1, "rtol": 0.1}),
+        (DomainError, np.eye(2), {"rtol": 0.0}),
+        (DomainError, np.eye(2), {"rtol": 0.1, "relative": False}),
+        (DomainError, np.eye(2), {"atol": 0.1, "states": 1}),
+        (DomainError, np.eye(2), {"atol": 0.0}),
+        (DomainError, np.eye(2), {"atol": -1.0}),
+        (DomainError, np.eye(2), {"atol": np.nan}),
         (DomainError, np.eye(2), {"states": -1}),
         (DomainError, np.eye(2), {"states": 1.5}),
-        (DomainError, np.eye(2), {"error": 0.1, "budget": 0.0}),
-        (DomainError, np.eye(2), {"error": 0.1, "radius": -1.0}),
-        (DomainError, np.eye(2), {"error": 0.1, "radius": 0.1}),
-        (ShapeError, np.eye(2), {"error": 0.1, "radius": np.zeros(3)}),
+        (DomainError, np.eye(2), {"atol": 0.1, "time_limit": 0.0}),
+        (DomainError, np.eye(2), {"atol": 0.1, "radius": -1.0}),
+        (DomainError, np.eye(2), {"atol": 0.1, "radius": 0.1}),
+        (ShapeError, np.eye(2), {"atol": 0.1, "radius": np.zeros(3)}),
     ],
 )
 def test_bad_input(error, M, options):
@@ -413,15 +426,37 @@ def test_other_number_types():
         torch.as_tensor(M),
         M.tolist(),
     ):
-        assert realize(other, error=1e-6).upper == 1
+        assert realize(other, atol=1e-6).upper == 1
 
 
 @pytest.mark.parametrize("name", ["error", "states", "heads", "two directions"])
 def test_printout(name):
     M = softmax_matrix(32, 2)
-    options = {"states": 5} if name == "states" else {"error": 1e-2, "relative": name == "heads"}
+    options = {"rtol" if name == "heads" else "atol": 1e-2}
+    options = {"states": 5, "relative": False} if name == "states" else options
     found = realize({"heads": np.stack([M, M]), "two directions": M + M.T}.get(name, M), **options)
     text = repr(found)
     assert all(len(line) <= 79 for line in text.splitlines())
     assert "coefficients that may depend on the whole sequence" in text
     assert f"{found.lower:.6g}" in text and f"{found.upper:.6g}" in text
+
+
+@pytest.mark.parametrize("question", [{"rtol": 0.05}, {"states": 3}, {"time_limit": 1e-9}])
+def test_a_realization_survives_json(question):
+    M = softmax_matrix(30, 3) + softmax_matrix(30, 2, seed=1).T
+    for X in (M, np.stack([M, np.tril(M)])):
+        found = realize(X, **question)
+        again = Realization.from_json(found.to_json())
+        assert again.check() and repr(again) == repr(found)
+        assert (again.lower, again.upper, again.error) == (found.lower, found.upper, found.error)
+        assert np.array_equal(operator(again), operator(found))
+        assert len(again.heads) == len(found.heads)
+    with pytest.raises(CertificateError, match="not the JSON of a Realization"):
+        Realization.from_json(found.certificate.to_json())
+
+
+def test_a_causal_head_beside_one_that_is_not_has_no_backward_part(monkeypatch):
+    monkeypatch.setattr("dsf.states.exact.EXACT_MEMORY", 0)
+    M = softmax_matrix(170, 40)
+    found = realize(np.stack([M + M.T, M]), rtol=1e-9, time_limit=1e-9)
+    assert found.backward is not None and norm(operator(found)[1] - M) <= found.error

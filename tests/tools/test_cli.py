@@ -40,11 +40,12 @@ def test_compare_passes_names_and_input_on(monkeypatch, capsys):
     assert capsys.readouterr().out == "NESTED\n"
     assert calls.pop() == (("gla", "mamba"), {})
 
-    arguments = ["compare", "gla", "mamba", "--length", "5", "--dim", "3", "--seed", "7", "--json"]
+    arguments = "compare gla mamba --length 5 --dim 3 --seed 7 --rtol 0.1 --json".split()
     assert cli.main(arguments) == 0
     assert json.loads(capsys.readouterr().out) == {"verdict": "NESTED"}
     (_, options) = calls.pop()
     expected = np.random.default_rng(7).standard_normal((5, 3))
+    assert options.pop("rtol") == 0.1 and options.keys() == {"u"}
     np.testing.assert_array_equal(options["u"], expected)
 
 

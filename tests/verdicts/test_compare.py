@@ -10,8 +10,12 @@ import pytest
 
 import dsf
 from dsf.core.certificate import Certificate
-from dsf.core.errors import CertificateError, ShapeError, UnknownNameError
-from dsf.verdicts.comparison import WIDTH, Comparison
+from dsf.core.errors import CertificateError, DomainError, ShapeError, UnknownNameError
+from dsf.core.result import WIDTH
+from dsf.states.inputs import Tolerance
+from dsf.verdicts.compare import STRATEGIES
+from dsf.verdicts.comparison import Comparison
+from dsf.verdicts.question import Question
 
 SHORT = {"current_token_only": True}
 
@@ -68,6 +72,14 @@ def test_certificates_survive_json_and_refuse_tampering(case: tuple[Comparison, 
             replace(again, claim=again.claim.replace("not ", "", 1) + " always").check()
 
 
+def test_a_comparison_survives_json(case: tuple[Comparison, str, str]) -> None:
+    again = Comparison.from_json(case[0].to_json())
+    assert str(again) == str(case[0]) and again.verdict is case[0].verdict
+    assert again.check()
+    with pytest.raises(DomainError, match="read from JSON"):
+        again.plot()
+
+
 def test_printout_fits_and_is_quick(case: tuple[Comparison, str, str]) -> None:
     comparison = case[0]
     assert max(map(len, str(comparison).splitlines())) <= WIDTH
@@ -110,7 +122,7 @@ def test_unknown_says_what_was_tried() -> None:
 
 def test_on_an_input_the_states_are_bounded_from_both_sides() -> None:
     u = np.random.default_rng(0).standard_normal((64, 8))
-    comparison = dsf.compare("softmax", "gla", u=u, n=4, error=0.1)
+    comparison = dsf.compare("softmax", "gla", u=u, n=4, rtol=0.1)
     assert comparison.verdict.name == "APPROXIMABLE"
     assert comparison.scope.value == "operator"
     need, best = comparison.certificates
@@ -157,3 +169,19 @@ def test_bad_sides_are_diagnosed() -> None:
         dsf.compare(dsf.gla.init(d=2), "gla")
     with pytest.raises(ShapeError, match="one sequence"):
         dsf.compare("softmax", "gla", u=np.zeros((2, 3, 4)))
+    with pytest.raises(DomainError, match="not both"):
+        dsf.compare("softmax", "gla", u=np.zeros((4, 2)), rtol=0.1, atol=0.1)
+
+
+def test_a_text_that_is_no_comparison_is_refused() -> None:
+    text = dsf.compare("gla", "gla").certificates[0].to_json()
+    with pytest.raises(CertificateError, match="not the JSON of a Comparison"):
+        Comparison.from_json(text)
+
+
+def test_every_strategy_says_what_it_looked_for() -> None:
+    question = Question(
+        ("gru", "mlstm"), dsf.gru, dsf.mlstm, None, None, 8, Tolerance(0.01, True), 1.0
+    )
+    for strategy in STRATEGIES[question.scope]:
+        assert strategy(question).looked_for

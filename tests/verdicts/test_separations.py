@@ -16,8 +16,8 @@ from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import CertificateError, ShapeError, UnknownNameError
 from dsf.core.family import Family
 from dsf.relations import NESTINGS
+from dsf.verdicts.properties import properties as traits
 from dsf.verdicts.separations import SEPARATIONS, separate, separate_instances
-from dsf.verdicts.separations.traits import traits
 
 
 def all_families() -> list[Family]:

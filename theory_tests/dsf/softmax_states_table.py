@@ -45,7 +45,7 @@ def claim(m: int = 2, s: int = 1) -> list:
     M, outcomes = softmax_matrix(96, m, s), []
     for error, cell in zip(ERRORS, TABLE[m, s].split(), strict=True):
         lower, upper, dyadic = map(int, cell.split("/"))
-        found = realize(M, error=error)
+        found = realize(M, atol=error)
         theorem = {t.name: t.states for t in found.theorems}["Hankel-norm, dyadic"]
         outcomes += [
             found.certificate,
@@ -63,5 +63,5 @@ def test_entries(m, s):
 
 def test_other_seeds_give_other_counts():
     """Not vacuous: the counts belong to these matrices."""
-    counts = {realize(softmax_matrix(96, 4, 1.0, seed), error=0.01).lower for seed in range(7, 11)}
+    counts = {realize(softmax_matrix(96, 4, 1.0, seed), atol=0.01).lower for seed in range(7, 11)}
     assert len(counts) > 1

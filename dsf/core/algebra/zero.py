@@ -293,45 +293,53 @@ def _open_log(e: Expr) -> Expr:
 def affine_parts(e: Expr, groups: Iterable[Iterable[Expr]]) -> list[Expr]:
     """Expressions that all vanish if and only if e does, e being affine in each group of symbols.
 
-    For a group in which every product holds at most one symbol, e vanishes identically if it does
-    with at most one symbol of the group left.  Groups in which e is not affine are passed over.
+    These are the coefficients of the symbols, and the rest without them, of one group after the
+    other.  Groups in which e is not affine are passed over.
     """
     parts = [e]
-    for group in map(set, groups):
-        parts = [x for part in parts for x in _split(part, group) if x != 0]
+    for group in map(frozenset, groups):
+        split = (_coefficients(part, group, {}) for part in parts)
+        parts = [
+            x
+            for part, found in zip(parts, split, strict=True)
+            for x in ([part] if found is None else found.values())
+            if x != 0
+        ]
     return parts
 
 
-def _split(e: Expr, group: set[Expr]) -> list[Expr]:
-    """The parts of an expression without the symbols of a group, and with each of them alone."""
-    memo: dict[Expr, tuple[float, float]] = {}
-    collected: dict[Any, list[Expr]] = {}
-    for term in sympy.Add.make_args(e):
-        used = term.free_symbols & group
-        low, high = _degrees(term, group, memo)
-        if high > 1:
-            return [e]
-        zero = dict.fromkeys(used, sympy.Integer(0))
-        rest = term.xreplace(zero) if used and low == 0 else sympy.Integer(0)
-        for s in used:
-            alone = term if len(used) == 1 else term.xreplace({k: 0 * k for k in used - {s}})
-            collected.setdefault(s, []).append(alone - rest)
-        collected.setdefault(None, []).append(rest if used else term)
-    return [sympy.Add(*terms) for terms in collected.values()]
+Coefficients = dict[Any, Expr]  # symbol, or None for the rest -> its coefficient
 
 
-def _degrees(
-    e: Expr, symbols: set[Expr], memo: dict[Expr, tuple[float, float]]
-) -> tuple[float, float]:
-    """Bounds on the degrees in the symbols that occur, from the structure alone."""
+def _coefficients(
+    e: Expr, group: frozenset[Expr], memo: dict[Expr, Coefficients | None]
+) -> Coefficients | None:
+    """The coefficients of e in the real symbols of a group; None if e is not seen to be affine."""
     if not e.args:
-        return (1, 1) if e in symbols else (0, 0)
+        return {e: sympy.Integer(1)} if e in group else {None: e}
     if e not in memo:
-        lows, highs = zip(*[_degrees(a, symbols, memo) for a in e.args], strict=True)
-        if e.is_Add or isinstance(e, (sympy.re, sympy.conjugate)):
-            memo[e] = min(lows), max(highs)
-        elif e.is_Mul:
-            memo[e] = sum(lows), sum(highs)
-        else:
-            memo[e] = (0, float("inf")) if any(highs) else (0, 0)
+        memo[e] = _combined(e, [_coefficients(a, group, memo) for a in e.args])
     return memo[e]
+
+
+def _combined(e: Expr, parts: list[Coefficients | None]) -> Coefficients | None:
+    """The coefficients of an expression from those of its arguments."""
+    known = [c for c in parts if c is not None]
+    if len(known) < len(parts):
+        return None
+    if all(c.keys() <= {None} for c in known):
+        return {None: e}
+    if e.is_Add:
+        terms: dict[Any, list[Expr]] = {}
+        for part in known:
+            for s, c in part.items():
+                terms.setdefault(s, []).append(c)
+        return {s: sympy.Add(*cs) for s, cs in terms.items()}
+    if e.is_Mul:
+        inside = [c for c in known if not c.keys() <= {None}]
+        outside = [c[None] for c in known if c.keys() <= {None}]
+        if len(inside) == 1:
+            return {s: sympy.Mul(*outside, c) for s, c in inside[0].items()}
+    if isinstance(e, (sympy.re, sympy.conjugate)):  # the symbols are real
+        return {s: e.func(c) for s, c in known[0].items()}
+    return None

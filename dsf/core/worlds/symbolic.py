@@ -25,7 +25,11 @@ class Sympy(Objects):
 
         if name == "expm1":
             return self.unary("exp", x) - 1
-        known = {"abs": "Abs", "real": "re", "conj": "conjugate"}
+        if name == "real":
+            from dsf.core.algebra.parts import real_part
+
+            return elementwise(real_part, x)
+        known = {"abs": "Abs", "conj": "conjugate"}
         return elementwise(getattr(sympy, known.get(name, name)), x)
 
     def maximum(self, x: Array, y: Array) -> Array:

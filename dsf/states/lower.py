@@ -1,0 +1,72 @@
+"""Certificates that so many states are necessary: singular values of one Hankel block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dsf.claims.state_sentences import gap_sentence, lower_sentence
+from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.core.errors import DomainError
+from dsf.states.hankel import best_count, best_gap, block, spread_cuts
+from dsf.states.inputs import as_blocks
+from dsf.states.operator import ROOM
+from dsf.states.realization import REFERENCE, last_in_floats
+
+
+def hankel_lower(M: Any, atol: float, radius: float = 0.0) -> Certificate:
+    """How many states are necessary: `.lower` singular values of one Hankel block exceed `atol`.
+
+        any recurrence with n states:  ||M - M^||_2 >= sigma_{n+1}(M[k:, :k])   for every cut k
+
+    M [L L] or [L r L m], causal part only; all cuts for L <= 128, else 7 of them.  The certificate
+    (enclosed) holds the block and test subspaces of it; `hankel` derives the rounding bound.
+    Raises DomainError, ShapeError, DTypeError, NonFiniteError.
+
+    >>> import numpy as np
+    >>> hankel_lower(np.eye(9, k=-3), atol=0.5).lower
+    3
+    """
+    if not atol >= 0:
+        raise DomainError(f"hankel_lower: atol must be >= 0; got {atol}")
+    blocks = as_blocks(M, "hankel_lower", heads=False)
+    found = best_count(blocks, atol + radius, spread_cuts(blocks.shape[0]))
+    n = found.sigma.size
+    H = block(blocks, found.k)
+    witnesses = dict(H=H, cut=found.k, U=found.U, V=found.V, error=atol, radius=radius)
+    claim = lower_sentence(atol, radius, n, found.k)
+    residuals = {"sigma": last_in_floats(blocks, found)}
+    return Certificate(
+        "hankel-lower", claim, Scope.OPERATOR, Strength.ENCLOSED, n, None, witnesses, residuals,
+        REFERENCE,
+    )  # fmt: skip
+
+
+def hankel_gap(M: Any, states: int, radius: float = 0.0) -> Certificate:
+    """How large the error of any recurrence with `states` states is at least: `.lower`.
+
+        ||M - M^||_2 >= max_k sigma_{states+1}(M[k:, :k])
+
+    Arguments, cuts and errors as in `hankel_lower`.
+
+    >>> import numpy as np
+    >>> round(hankel_gap(np.eye(9, k=-3), states=2).lower, 6)
+    1.0
+    """
+    blocks = as_blocks(M, "hankel_gap", heads=False)
+    found = best_gap(blocks, states, spread_cuts(blocks.shape[0]))
+    if not found.sigma.size:
+        raise DomainError(
+            f"hankel_gap: no Hankel block of M [{' '.join(map(str, np.shape(M)))}] has rank above "
+            f"{states}: a recurrence with {states} states can reproduce it"
+        )
+    low = max((float(found.sigma[-1]) - radius) * (1 - ROOM), 0.0)
+    H = block(blocks, found.k)
+    witnesses = dict(H=H, cut=found.k, U=found.U, V=found.V, states=states, radius=radius)
+    claim = gap_sentence(states, radius, low, found.k)
+    residuals = {"sigma": last_in_floats(blocks, found)}
+    return Certificate(
+        "hankel-gap", claim, Scope.OPERATOR, Strength.ENCLOSED, low, None, witnesses, residuals,
+        REFERENCE,
+    )  # fmt: skip

@@ -1,0 +1,224 @@
+"""A system for an operator, the two-sided bounds it proves, and the certificate of both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+from dsf.claims.state_sentences import error_sentence, states_sentence
+from dsf.core.certificate import Certificate, Scope, Strength, decode, encode
+from dsf.core.printing import at_least, at_most, exactly
+from dsf.core.result import Result, Rows, Section
+from dsf.core.system import LTV
+from dsf.states import systems
+from dsf.states.apriori import TheoremBound
+from dsf.states.hankel import Cut, block
+from dsf.states.operator import ROOM, diagonal
+from dsf.states.search import Answer
+
+REFERENCE = "dewilde1998, ch. 5; rounding: rump2006"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Realization(Result):
+    """A system for an operator, with two-sided bounds that hold for the stored floats.
+
+    system       LTV (read="before"); its kernel is within `error` of M.  Heads are a batch axis
+    backward     None for a causal M; else the LTV of the strictly upper part, run from the end:
+                 y = system.scan(X) + flip(backward.scan(flip(X))), flip along time
+    lower, upper states: `lower` are necessary, `upper` are those of the system (forward + backward,
+                 the largest over heads).  When `states` was asked: bounds of the best error instead
+    error        proved bound of the absolute operator 2-norm |M - M^|
+    certificate  its `check()` recomputes all of this from the witnesses
+    theorems     bounds that a theorem gives without a system: reported beside, never as `upper`
+    heads        one Realization per head ([H L L] only)
+    batch        whether the system has a head axis
+    """
+
+    certificate: Certificate
+    theorems: tuple[TheoremBound, ...] = ()
+    heads: tuple[Realization, ...] = ()
+    notes: tuple[str, ...] = ()
+    batch: bool = False
+    seconds: float = 0.0
+
+    @property
+    def certificates(self) -> tuple[Certificate, ...]:
+        """The certificate of all heads together, then those of each."""
+        return (self.certificate, *(head.certificate for head in self.heads))
+
+    @property
+    def lower(self) -> float:
+        """The proved lower bound: of the states, or of the best error."""
+        return 0 if self.certificate.lower is None else self.certificate.lower
+
+    @property
+    def upper(self) -> float:
+        """The proved upper bound: of the states, or of the best error."""
+        return float("inf") if self.certificate.upper is None else self.certificate.upper
+
+    @property
+    def error(self) -> float:
+        """The proved bound of |M - M^|_2, the largest over heads."""
+        w = self.certificate.witnesses
+        return max(float(w[p + "error"]) for p in systems.prefixes(w))
+
+    @cached_property
+    def system(self) -> LTV:
+        """The system, made from the witnesses of the certificate."""
+        return systems.ltv(self.certificate.witnesses, "forward", self.batch)
+
+    @cached_property
+    def backward(self) -> LTV | None:
+        """The system of the strictly upper part, run from the end; None for a causal M."""
+        w = self.certificate.witnesses
+        return systems.ltv(w, "backward", self.batch) if systems.has_backward(w) else None
+
+    def title(self) -> tuple[str, str]:
+        w = self.certificate.witnesses
+        unit = " |M|" if w["relative"] else ""
+        asked = w["asked"]
+        asked = f"error {exactly(asked)}{unit}" if _counts(w) else f"{asked} states"
+        L, r, _, m = w[systems.prefixes(w)[0] + "M"].shape
+        shape = f"[{L} {L}]" if r == m == 1 else f"[{L} {r} {L} {m}]"
+        heads = f", {len(self.heads)} heads" if self.heads else ""
+        return f"Realization of M {shape}{heads} for {asked}", self.certificate.strength.value
+
+    def sections(self) -> Sequence[Section]:
+        w = self.certificate.witnesses
+        what = "states" if _counts(w) else f"error{' |M|' if w['relative'] else ''}"
+        both = _counts(w) and systems.has_backward(w)
+        what += ", forward and backward together" if both else ""
+        rows = [
+            ("necessary", f"{at_least(self.lower, 6)} {what}"),
+            ("sufficient", f"{at_most(self.upper, 6)} {what}"),
+            ("proved", f"|M - M^| <= {at_most(self.error, 6)}"),
+            ("system", "coefficients that may depend on the whole sequence"),
+            *(("theorem", str(t)) for t in self.theorems),
+            *(("note", note) for note in self.notes),
+            ("time", f"{self.seconds:.2f} s"),
+        ]
+        return [Rows(rows)]
+
+    def to_data(self) -> dict[str, Any]:
+        return {
+            "certificate": json.loads(self.certificate.to_json()),
+            "theorems": [encode(asdict(t)) for t in self.theorems],
+            "heads": [head.to_data() for head in self.heads],
+            "notes": list(self.notes),
+            "batch": self.batch,
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        return cls(
+            Certificate.from_json(json.dumps(data["certificate"])),
+            tuple(TheoremBound(**decode(t)) for t in data["theorems"]),
+            tuple(cls.from_data(head) for head in data["heads"]),
+            tuple(map(str, data["notes"])),
+            bool(data["batch"]),
+            float(data["seconds"]),
+        )
+
+
+def _counts(w: Mapping[str, Any]) -> bool:
+    """Whether states were counted for an error, rather than the error bounded for some states."""
+    return bool(w["question"] == "states")
+
+
+# ------------------------------------------------------- from answers to a result
+def report(answers: Sequence[Answer], asked: float | int, batch: bool) -> Realization:
+    """The result for the operators of one call, which are heads if it was given a head axis."""
+    singles = [_realization([answer], asked, False) for answer in answers]
+    if not batch:
+        return singles[0]
+    return replace(_realization(answers, asked, True), heads=tuple(singles))
+
+
+def _realization(answers: Sequence[Answer], asked: float | int, batch: bool) -> Realization:
+    notes = dict.fromkeys(note for answer in answers for note in answer.notes)
+    theorems = answers[0].theorems if len(answers) == 1 else ()
+    return Realization(_certificate(answers, asked), theorems, (), tuple(notes), batch)
+
+
+def _certificate(answers: Sequence[Answer], asked: float | int) -> Certificate:
+    first = answers[0].operator
+    if isinstance(asked, float):
+        lower: float = max(a.necessary for a in answers)
+        upper: float = max(a.sufficient for a in answers)
+        claim = states_sentence(asked, first.relative, first.radius, int(lower), int(upper))
+    else:
+        lower, upper = max(map(_floor, answers)), max(map(_ceiling, answers))
+        claim = error_sentence(int(asked), first.relative, first.radius, lower, upper)
+    witnesses: dict[str, Any] = dict(
+        question="states" if isinstance(asked, float) else "error", asked=asked,
+        relative=first.relative, radius=max(a.operator.radius for a in answers),
+        heads=len(answers),
+    )  # fmt: skip
+    for h, answer in enumerate(answers):
+        prefix = f"h{h}." if len(answers) > 1 else ""
+        witnesses |= {prefix + name: x for name, x in _witnesses(answer).items()}
+    return Certificate(
+        "realization", claim, Scope.OPERATOR, Strength.ENCLOSED, lower, upper, witnesses,
+        _residuals(answers), REFERENCE,
+    )  # fmt: skip
+
+
+def _floor(answer: Answer) -> float:
+    """The proved lower bound of the best error of one head."""
+    op = answer.operator
+    proved = max((float(c.sigma[-1]) for c in answer.cuts if c.sigma.size), default=0.0)
+    proved = max((proved - op.radius) * (1 - ROOM), 0.0)
+    return proved / op.norm[1] if op.norm[1] > 0 else 0.0
+
+
+def _ceiling(answer: Answer) -> float:
+    """The proved upper bound of the best error of one head."""
+    low = answer.operator.norm[0]
+    if answer.error == 0.0:
+        return 0.0
+    return answer.error / low * (1 + ROOM) if low > 0 else float("inf")
+
+
+def _witnesses(answer: Answer) -> dict[str, Any]:
+    op = answer.operator
+    found: dict[str, Any] = {"M": op.M, "error": answer.error}
+    if op.relative:
+        found |= dict(norm_low=op.norm[0], norm_high=op.norm[1], norm_v=op.norm_v)
+    for direction, cut, system in zip(op.directions, answer.cuts, answer.systems, strict=True):
+        p = direction.name + "."
+        found |= {p + "cut": cut.k, p + "U": cut.U, p + "V": cut.V}
+        if system is None:
+            found[p + "cache"] = True
+        else:
+            found |= {p + x: system[i] for i, x in enumerate("ABC")}
+        if direction.name == "forward":
+            found[p + "D"] = diagonal(direction.M)
+    return found
+
+
+def _residuals(answers: Sequence[Answer]) -> dict[str, float]:
+    norms = [a.operator.norm for a in answers]
+    return dict(
+        sigma=sum(
+            last_in_floats(d.M, cut)
+            for a in answers
+            for d, cut in zip(a.operator.directions, a.cuts, strict=True)
+        ),
+        frobenius=float(np.sqrt(sum(a.frobenius**2 for a in answers))),
+        error=sum(a.error for a in answers),
+        norm_gap=sum(high / low - 1.0 for low, high in norms if low > 0),
+    )
+
+
+def last_in_floats(M: np.ndarray, cut: Cut) -> float:
+    """min |diag U'HV| in plain floats: close to the last singular value that is used."""
+    if not cut.sigma.size:
+        return 0.0
+    return float(np.abs(np.diagonal(cut.U.T @ (block(M, cut.k) @ cut.V))).min())
