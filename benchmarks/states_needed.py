@@ -10,9 +10,8 @@ from __future__ import annotations
 import argparse
 import time
 
-import numpy as np
-
 from dsf.states import realize
+from dsf.theory_tests.dsf.softmax_states_table import softmax_matrix
 
 # L, m, s, error
 CASES = [
@@ -26,26 +25,17 @@ CASES = [
 ]
 
 
-def softmax_matrix(L: int, m: int, s: float, seed: int = 0) -> np.ndarray:
-    """The causal softmax matrix [L L] of Gaussian q, then k, both [L m]."""
-    rng = np.random.default_rng(seed)
-    q, k = rng.standard_normal((L, m)), rng.standard_normal((L, m))
-    logits = np.where(np.tri(L, dtype=bool), s * (q @ k.T) / np.sqrt(m), -np.inf)
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return weights / weights.sum(axis=1, keepdims=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="L = 1024 only")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--budget", type=float, default=30.0)
+    parser.add_argument("--time-limit", type=float, default=30.0)
     args = parser.parse_args()
     print("    L   m  s  error   lower  upper  gap   proved/error   seconds   check s")
     for L, m, s, error in CASES:
         if args.small and L > 1024:
             continue
-        found = realize(softmax_matrix(L, m, s, args.seed), error=error, budget=args.budget)
+        found = realize(softmax_matrix(L, m, s, args.seed), error=error, budget=args.time_limit)
         start = time.perf_counter()
         found.certificate.check()
         check = time.perf_counter() - start

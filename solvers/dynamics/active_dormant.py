@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dsf.core import ops
 from dsf.core.errors import ShapeError
 from dsf.solvers.svm.problem import Array
 
@@ -47,8 +48,7 @@ class Sink:
         """q [V U]."""
         weight = np.exp(alpha)[:, None]
         s = (weight * beta + self.zbar) / (weight + self.W) + np.log(self.p)
-        e = np.exp(s - s.max(1, keepdims=True))
-        return e / e.sum(1, keepdims=True)
+        return np.asarray(ops.softmax(s))
 
     def loss(self, alpha: Array, beta: Array) -> float:
         """sum_v pi_v KL(p_v | q_v)."""

@@ -15,8 +15,9 @@ of each sample, and to the largest product:
 and the common factor e^{-shift} disappears in the normalisation.  The shift looks at the products:
 if the largest s_t belongs to a token that ties with o in score, it moves nothing.
 
-What remains is the rounding of the scores a_t themselves, u |x| |W| |z|: where several rivals
-compete at the same distance, as they do along W_mm, the direction is known to about u |W| only.
+Hence no `ops.softmax` here: it gives the losing tokens the weight zero.  What remains is the
+rounding of the scores a_t themselves, u |x| |W| |z|: where several rivals compete at the same
+distance, as they do along W_mm, the direction is known to about u |W| only.
 """
 
 from __future__ import annotations

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dsf.core import ops
 from dsf.core.errors import DomainError
-from dsf.solvers.svm.instances import slope
+from dsf.solvers.svm.instances import log_softmax, slope
 from dsf.solvers.svm.problem import Array
 
 
@@ -50,15 +51,19 @@ def draw(seed: int, count: int, n: int, T: int, d: int) -> HeadData:
     return HeadData(X, z, Y, V)
 
 
+def logits(W: Array, X: Array, z: Array) -> Array:
+    """x_it' W z_i, [S n T] from W [S d d]."""
+    return np.squeeze(X @ (z @ np.swapaxes(W, 1, 2))[..., None], -1)
+
+
 def log_attention(W: Array, X: Array, z: Array) -> Array:
     """log softmax(X W z), [S n T] from W [S d d]; exact however small the attention is."""
-    a = np.squeeze(X @ (z @ np.swapaxes(W, 1, 2))[..., None], -1)
-    return a - np.logaddexp.reduce(a, axis=-1, keepdims=True)
+    return log_softmax(logits(W, X, z))
 
 
 def loss(W: Array, data: HeadData) -> Array:
     """(1/n) sum_i log(1 + exp(-Y_i f_i)) of every run, [S]."""
-    x = _attended(np.exp(log_attention(W, data.X, data.z)), data.X)
+    x = _attended(ops.softmax(logits(W, data.X, data.z)), data.X)
     f = np.maximum(x @ np.swapaxes(data.V, 1, 2), 0.0).sum(-1)
     return np.logaddexp(0.0, -data.Y * f).mean(axis=1)
 
@@ -72,7 +77,7 @@ def gradient(W: Array, data: HeadData) -> Array:
     >>> bool(np.allclose(np.trace(gradient(W, data)[0]), slope, rtol=1e-6))
     True
     """
-    s = np.exp(log_attention(W, data.X, data.z))
+    s = ops.softmax(logits(W, data.X, data.z))
     x = _attended(s, data.X)
     hidden = x @ np.swapaxes(data.V, 1, 2)
     f = np.maximum(hidden, 0.0).sum(-1)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from dsf.core import ops
 from dsf.core.errors import DomainError, ShapeError
 from dsf.solvers.svm.problem import Array
 
@@ -110,9 +111,9 @@ class Classes:
         return (self.P > 0).sum(0) > 1
 
     def attention(self, z: Array) -> Array:
-        """c_n [... K tokens]: attention of each class at logits z [... K tokens]."""
-        c = self.P * np.exp(z)
-        return c / c.sum(-1, keepdims=True)
+        """c_n = softmax(z_n + log P_n) [... K tokens], attention of each class at logits z."""
+        with np.errstate(divide="ignore"):  # a token that a class never uses: -inf
+            return np.asarray(ops.softmax(z + np.log(self.P)))
 
 
 def example(K: int = 4, common: int = 6, distinct: int = 6) -> Classes:
@@ -203,9 +204,7 @@ def full_flow(
         z, Y = y[: Q * M].reshape(Q, M), y[Q * M :].reshape(M, V)
         c = classes.attention(z[query])
         f = c / np.linalg.norm(c, axis=1, keepdims=True)
-        s = f @ Y
-        e = np.exp(s - s.max(1, keepdims=True))
-        error = np.eye(K, V) - e / e.sum(1, keepdims=True)
+        error = np.eye(K, V) - ops.softmax(f @ Y)
         g = error @ Y.T
         across = g - f * np.sum(f * g, axis=1, keepdims=True)
         dz = np.eye(Q)[:, query] @ (f * across)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dsf.core import ops
 from dsf.core.errors import DomainError
 from dsf.solvers.svm.problem import Array
 
@@ -67,9 +68,20 @@ def named(name: str) -> Instance:
 
 def attention(W: Array, X: Array, z: Array) -> Array:
     """softmax(X_i W z_i) for every sample, [n T]; W [d e], X [n T d], z [n e]."""
-    a = np.einsum("itd,de,ie->it", X, W, z)
-    e = np.exp(a - a.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
+    return np.asarray(ops.softmax(np.einsum("itd,de,ie->it", X, W, z)))
+
+
+def log_softmax(a: Array) -> Array:
+    """log softmax along the last axis.
+
+    Beside `dsf.ops.softmax`, because the weights of the tokens that lose underflow as |W| grows,
+    and their logarithms do not.
+
+    >>> log_softmax(np.array([0.0, -1000.0]))
+    array([    0., -1000.])
+    """
+    a = a - a.max(axis=-1, keepdims=True)
+    return np.asarray(a - np.log(np.exp(a).sum(axis=-1, keepdims=True)))
 
 
 LOSSES = ("logistic", "exponential", "linear")

@@ -28,6 +28,7 @@ from dsf.core.errors import (
 )
 from dsf.solvers.svm.chain import solve
 from dsf.solvers.svm.equalities import independent
+from dsf.solvers.svm.instances import log_softmax
 from dsf.solvers.svm.problem import Array, MarginProblem, array, real
 from dsf.solvers.svm.solution import MarginSolution
 
@@ -231,8 +232,7 @@ def _log_loss(features: list[Any], theta: Array) -> tuple[float, Array, Array]:
     value, n = 0.0, len(theta)
     gradient, hessian = np.zeros(n), np.zeros((n, n))
     for F, counts, label in features:
-        a = F @ theta + np.log(counts)
-        a -= np.logaddexp.reduce(a)
+        a = log_softmax(F @ theta + np.log(counts))
         s = np.exp(a)
         value -= float(a[label])
         mean = s @ F

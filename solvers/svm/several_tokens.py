@@ -19,6 +19,7 @@ import numpy as np
 from dsf.core.errors import DomainError, DTypeError, EmptyProblemError, NonFiniteError, ShapeError
 from dsf.solvers.svm.chain import solve
 from dsf.solvers.svm.equalities import LeastNorm, independent, least_norm
+from dsf.solvers.svm.instances import log_softmax
 from dsf.solvers.svm.problem import Array, MarginProblem, array, real
 from dsf.solvers.svm.solution import MarginSolution
 
@@ -84,7 +85,7 @@ def gen_svm(X: Any, z: Any, log_attention: Any, kept: Any = None, **options: Any
         raise NonFiniteError("`log_attention` holds NaN or +inf: the training run broke down")
     if kept is None:
         with np.errstate(invalid="ignore"):  # a row of -inf keeps no token, which is said below
-            kept = logs - np.logaddexp.reduce(logs, axis=1, keepdims=True) > np.log(1e-3)
+            kept = log_softmax(logs) > np.log(1e-3)
     kept = array(kept, "kept")
     if kept.shape != (n, T) or kept.dtype != np.bool_:
         raise ShapeError(f"`kept` must be bool [n T] = [{n} {T}]; got {kept.dtype} {kept.shape}")
