@@ -17,7 +17,7 @@ import numpy as np
 
 from dsf.core import ops
 from dsf.core.errors import DomainError
-from dsf.solvers.svm.instances import log_softmax, slope
+from dsf.solvers.svm.instances import log_softmax, slope, unit
 from dsf.solvers.svm.problem import Array
 
 
@@ -42,9 +42,8 @@ def draw(seed: int, count: int, n: int, T: int, d: int) -> HeadData:
     ((5, 3, 4, 6), True)
     """
     rng = np.random.default_rng([seed, d])
-    X, z = _unit(rng.standard_normal((count, n, T, d))), _unit(rng.standard_normal((count, n, d)))
-    V = rng.standard_normal((count, d, d))
-    V /= np.linalg.norm(V, axis=(1, 2), keepdims=True)
+    X, z = unit(rng.standard_normal((count, n, T, d))), unit(rng.standard_normal((count, n, d)))
+    V = unit(rng.standard_normal((count, d, d)), axes=(1, 2))
     Y = np.where(rng.standard_normal((count, n)) > 0, 1.0, -1.0)
     while np.any(again := Y.min(axis=1) > 0):
         Y[again] = np.where(rng.standard_normal((int(again.sum()), n)) > 0, 1.0, -1.0)
@@ -121,7 +120,3 @@ def descend(
 def _attended(s: Array, X: Array) -> Array:
     """X_i's_i, [S n d]."""
     return np.squeeze(s[..., None, :] @ X, -2)
-
-
-def _unit(A: Array) -> Array:
-    return A / np.linalg.norm(A, axis=-1, keepdims=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from dsf.core.errors import DomainError
 from dsf.solvers.dynamics.descent import scaled_gradient
-from dsf.solvers.svm.instances import log_softmax, slope
+from dsf.solvers.svm.instances import log_softmax, slope, unit
 from dsf.solvers.svm.problem import Array
 
 
@@ -151,8 +151,7 @@ def mirror_descent(
     dual = np.abs(W) ** (p - 1) * np.sign(W)
     for _ in range(steps):
         G, _ = scaled_gradient(_primal(dual, p), X, z, scores)
-        size = np.linalg.norm(G, axis=(1, 2), keepdims=True)
-        dual = dual - eta * G / np.where(size > 0, size, 1)
+        dual = dual - eta * unit(G, axes=(1, 2))
     return _primal(dual, p)
 
 

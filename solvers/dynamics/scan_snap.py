@@ -21,6 +21,7 @@ import numpy as np
 
 from dsf.core import ops
 from dsf.core.errors import DomainError, ShapeError
+from dsf.solvers.svm.instances import unit
 from dsf.solvers.svm.problem import Array
 
 # settings of the growth figure of the paper
@@ -146,10 +147,19 @@ def pull(c: Array) -> tuple[Array, Array]:
     >>> bool(np.all(z[:, :6] < 0)), bool(z[0, -1] == 0), bool(np.all(xi > 0))
     (True, True, True)
     """
-    f = c / np.linalg.norm(c, axis=1, keepdims=True)
+    f = unit(c)
     others = len(f) / (len(f) - 1) ** 2 * (f.sum(0) - f)
     xi = np.sum(f * others, axis=1)
     return f * (f * xi[:, None] - others), xi
+
+
+def across(f: Array, g: Array) -> Array:
+    """P_perp g = g - f (f'g), row by row, for rows f of length 1.
+
+    >>> across(np.array([[1.0, 0.0]]), np.array([[2.0, 3.0]]))
+    array([[0., 3.]])
+    """
+    return g - f * np.sum(f * g, axis=-1, keepdims=True)
 
 
 def reduced_flow(classes: Classes, eta_Y: float, eta_Z: float, t: Array) -> Flow:
@@ -202,12 +212,10 @@ def full_flow(
 
     def right(_: float, y: Array) -> Array:
         z, Y = y[: Q * M].reshape(Q, M), y[Q * M :].reshape(M, V)
-        c = classes.attention(z[query])
-        f = c / np.linalg.norm(c, axis=1, keepdims=True)
+        f = unit(classes.attention(z[query]))
         error = np.eye(K, V) - ops.softmax(f @ Y)
         g = error @ Y.T
-        across = g - f * np.sum(f * g, axis=1, keepdims=True)
-        dz = np.eye(Q)[:, query] @ (f * across)
+        dz = np.eye(Q)[:, query] @ (f * across(f, g))
         return np.concatenate([(eta_Z / K * dz).ravel(), (eta_Y / K * f.T @ error).ravel()])
 
     t = np.asarray(t, dtype=np.float64)

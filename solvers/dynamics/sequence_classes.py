@@ -20,8 +20,8 @@ import numpy as np
 from dsf.core import ops
 from dsf.core.errors import DomainError, ShapeError, UnknownNameError
 from dsf.solvers.dynamics.optimisers import Adam, Momentum
-from dsf.solvers.dynamics.scan_snap import Classes, example
-from dsf.solvers.svm.instances import log_softmax
+from dsf.solvers.dynamics.scan_snap import Classes, across, example
+from dsf.solvers.svm.instances import log_softmax, unit
 from dsf.solvers.svm.problem import Array
 
 RULES = {"momentum": Momentum, "adam": Adam}
@@ -142,13 +142,10 @@ def ascent(task: Task, counts: Array, n: Array, Y: Array, Z: Array) -> tuple[flo
     True
     """
     m, sample = task.query[n], np.arange(len(n))
-    w = counts * ops.softmax(Z[m])  # a common factor of Z drops out of f
-    f = w / np.linalg.norm(w, axis=1, keepdims=True)
+    f = unit(counts * ops.softmax(Z[m]))
     log_alpha = log_softmax(f @ Y)
     error = -np.exp(log_alpha)  # e_n - alpha
     error[sample, n] += 1
-    g = error @ Y.T
-    across = g - f * np.sum(f * g, axis=1, keepdims=True)
     dZ = np.zeros_like(Z)
-    np.add.at(dZ, m, f * across / len(n))
+    np.add.at(dZ, m, f * across(f, error @ Y.T) / len(n))
     return float(log_alpha[sample, n].mean()), f.T @ error / len(n), dZ

@@ -16,7 +16,7 @@ import numpy as np
 
 from dsf.core import ops
 from dsf.solvers.heads.attention_metrics import entropy
-from dsf.solvers.svm.instances import log_softmax
+from dsf.solvers.svm.instances import log_softmax, unit
 from dsf.solvers.svm.problem import Array
 
 DEGREES = (1, 2, 4, 8)
@@ -55,7 +55,7 @@ def graph(seed: int, V: int = 12, d: int = 6) -> tuple[Array, Array]:
     for i in range(V):
         degree = DEGREES[i % len(DEGREES)]
         P[i, rng.choice(V, degree, replace=False)] = 1 / degree
-    return E / np.linalg.norm(E, axis=1, keepdims=True), P
+    return unit(E), P
 
 
 def loss(x: Array, E: Array, P: Array, ridge: float) -> tuple[float, Array]:

@@ -37,7 +37,7 @@ def attention_svm(
     solvers: Sequence[str] | None = None,
     goal: float | None = None,
     isolate: bool = False,
-    seconds: float = 60.0,
+    time_limit: float = 60.0,
 ) -> MarginSolution:
     """The W of least norm that separates the optimal token of every sample, with a certificate.
 
@@ -84,7 +84,7 @@ def attention_svm(
         solvers=solvers,
         goal=goal,
         isolate=isolate,
-        seconds=seconds,
+        time_limit=time_limit,
         title="attention-SVM",
         reference=REFERENCES.get(str(norm), ""),
     )

@@ -51,7 +51,7 @@ def nnls_rows(G: Array, h: Array) -> tuple[Array | None, Array]:
 
 
 def solve(
-    problem: MarginProblem, rows: ScaledRows, method: str | None = None, seconds: float = 60.0
+    problem: MarginProblem, rows: ScaledRows, method: str | None = None, time_limit: float = 60.0
 ) -> Candidate:
     """Witnesses of the least Frobenius norm by "nnls" or "ascent" (default: by the size).
 
@@ -66,7 +66,7 @@ def solve(
     if (method or default_method(problem)) == "ascent":
         from dsf.solvers.svm.coordinate_ascent import coordinate_ascent, gram
 
-        found = coordinate_ascent(gram(rows), h, width, seconds)
+        found = coordinate_ascent(gram(rows), h, width, time_limit)
         if found is None:
             return Candidate(None, None, "coordinate ascent", "no optimum within the sweeps")
         S, part, lifted, sweeps = found

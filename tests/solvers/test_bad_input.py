@@ -469,17 +469,17 @@ TABLE = [
     *[(22, f"goal {v!r}", partial(svm, goal=v), Domain) for v in (-1, np.nan, "a")],
     *[(22, f"goal {v!r}", partial(svm, goal=v), True) for v in (0.0, np.inf)],
     *[
-        (22, f"seconds {v!r}", partial(svm, norm="nuclear", seconds=v), Domain)
+        (22, f"time limit {v!r}", partial(svm, norm="nuclear", time_limit=v), Domain)
         for v in (-1, np.nan, "a")
     ],
     *[
-        (22, f"seconds {v!r}", partial(svm, norm="nuclear", seconds=v), True)
+        (22, f"time limit {v!r}", partial(svm, norm="nuclear", time_limit=v), True)
         for v in (0.0, 1e-9, np.inf)
     ],
     (
         22,
-        "seconds 0, only that solver",
-        partial(svm, norm="nuclear", seconds=0.0, solvers=["CLARABEL"]),
+        "time limit 0, only that solver",
+        partial(svm, norm="nuclear", time_limit=0.0, solvers=["CLARABEL"]),
         None,
     ),
     (22, "no cvxpy, not needed", partial(without_cvxpy), True),
@@ -597,7 +597,7 @@ def test_long_sweeps_look_at_the_clock():
     from dsf.solvers.svm.coordinate_ascent import coordinate_ascent
 
     G = np.array([[1.0, 0.0], [-1.0, 0.0]])  # infeasible: the sweeps would go on
-    assert coordinate_ascent(G @ G.T, np.ones(2), seconds=0.0) is None
+    assert coordinate_ascent(G @ G.T, np.ones(2), time_limit=0.0) is None
 
 
 def test_threads_get_the_same_answers():

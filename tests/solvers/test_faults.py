@@ -301,7 +301,7 @@ def test_a_solver_that_says_infeasible_is_not_believed(monkeypatch):
 
 @pytest.mark.solver
 def test_the_iteration_limit_gives_an_honest_gap(monkeypatch):
-    monkeypatch.setattr(cones, "options", lambda solver, seconds: {"max_iters": 5})
+    monkeypatch.setattr(cones, "options", lambda solver, time_limit: {"max_iters": 5})
     i = named("B")
     s = attention_svm(i.X, i.z, i.optimal, norm="nuclear", solvers=["SCS"])
     assert s.feasible is None or s.gap > 1e-6
@@ -333,7 +333,7 @@ def test_an_aborting_solver_is_isolated(stub, monkeypatch):
 def test_crash_hang_and_error_in_a_child(stub):
     with pytest.raises(isolated.SolverFailure, match="crashed: SIGABRT"):
         isolated.call("stub_solver:abort", 20.0, a=1)
-    with pytest.raises(isolated.SolverFailure, match="timeout after 1 s"):
+    with pytest.raises(isolated.SolverFailure, match="time limit of 1 s"):
         isolated.call("stub_solver:hang", 1.0)
     with pytest.raises(isolated.SolverFailure, match="raised KeyError"):
         isolated.call("stub_solver:noise", 20.0)
