@@ -52,7 +52,7 @@ def svm(X=A.X, z=A.z, optimal=A.optimal, **options):
     return partial(attention_svm, X, z, optimal, **options)
 
 
-HALF = np.zeros((2, 3), dtype=bool)
+NO_TOKEN = np.zeros((2, 3), dtype=bool)
 # fmt: off
 MESSAGES = [  # error, words of its message, call
     *((errors.NonFiniteError, words, call) for bad in (np.nan, np.inf, -np.inf) for words, call in (
@@ -98,12 +98,12 @@ MESSAGES = [  # error, words of its message, call
     (errors.ShapeError, "one token per position", partial(causal_svm, A.X, [0, 1])),
     (errors.DomainError, r"\[0, k\]", partial(causal_svm, A.X, [[1, 0, 0], [0, 0, 0]])),
     (errors.ShapeError, "log_attention", partial(gen_svm, A.X, A.z, [[0.0]])),
-    (errors.ShapeError, "`z` must be", partial(gen_svm, A.X, A.z[:1], 0.0 * HALF)),
-    (errors.ShapeError, "kept", partial(gen_svm, A.X, A.z, 0.0 * HALF, kept=0.0 * HALF)),
+    (errors.ShapeError, "`z` must be", partial(gen_svm, A.X, A.z[:1], 0.0 * NO_TOKEN)),
+    (errors.ShapeError, "kept", partial(gen_svm, A.X, A.z, 0.0 * NO_TOKEN, kept=0.0 * NO_TOKEN)),
     (errors.EmptyProblemError, "sample 0 keeps no token",
-     partial(gen_svm, A.X, A.z, 0.0 * HALF, kept=HALF)),
+     partial(gen_svm, A.X, A.z, 0.0 * NO_TOKEN, kept=NO_TOKEN)),
     (errors.EmptyProblemError, "no constraint",
-     partial(gen_svm, A.X, A.z, 0.0 * HALF, kept=~HALF)),
+     partial(gen_svm, A.X, A.z, 0.0 * NO_TOKEN, kept=~NO_TOKEN)),
     (errors.DomainError, "label 3 does not occur", partial(graph_svm, np.eye(4), [[0, 1]], [3])),
     (errors.DomainError, "vocabulary", partial(graph_svm, np.eye(2), [[0, 5]], [0])),
     (errors.EmptyProblemError, "no token has priority",
@@ -120,9 +120,9 @@ MESSAGES = [  # error, words of its message, call
     (errors.DomainError, "dependent", partial(least_norm, equalities(2), np.array([1.0, 2.0]))),
     (errors.DomainError, "zero", partial(least_norm, equalities(1, minus=0), np.array([1.0]))),
     (errors.TooLargeError, r"29999 constraints.*6\.7 GiB",
-     partial(attention_svm, np.ones((1, 30_000, 150)), np.ones((1, 150)), [0])),
+     lambda: attention_svm(np.ones((1, 30_000, 150)), np.ones((1, 150)), [0])),
     (errors.TooLargeError, r"30000 constraints.*8\.9 GiB",
-     svm(np.zeros((30_000, 2, 200)), np.ones((30_000, 200)), np.zeros(30_000, dtype=int))),
+     lambda: attention_svm(np.zeros((30_000, 2, 200)), np.ones((30_000, 200)), [0] * 30_000)),
 ]
 # fmt: on
 
