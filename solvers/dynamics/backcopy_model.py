@@ -83,10 +83,10 @@ def model(
     alpha: float = 3.0,
     text: Array | None = None,
 ) -> Any:
-    """The transformer of this file, a torch module: net(x) -> (logits, what it looked at).
+    """The transformer of this file, a torch module: net(x) -> (logits, internals).
 
-    x [batch length] tokens, logits [batch length vocabulary], float32.  What it looked at, of the
-    last layer: `A` [... T T], `q` and `k` (not of "mlp"), `values` after W_O, `stream` (the h
+    x [batch length] tokens, logits [batch length vocabulary], float32.  Internals of the last
+    layer: `A` [... T T], `q` and `k` (not of "mlp"), `values` after W_O, `stream` (the h
     that is read out), `gate`.  net(x, "attention") and net(x, "mlp")
     leave that part of every layer out.
 
@@ -181,7 +181,7 @@ def _transformer() -> Any:
 def _layer(
     net: Any, w: Any, h: Any, source: Any, take: Callable[[Any], Any], skip: str
 ) -> tuple[Any, dict[str, Any]]:
-    """One layer with the weights w: h -> (h, what it looked at), without the part `skip`."""
+    """One layer with the weights w: h -> (h, internals), without the part `skip`."""
     y, seen = _attention(net, w, h, source, take)
     h = take(h)
     if skip != "attention":
@@ -194,7 +194,7 @@ def _layer(
 def _attention(
     net: Any, w: Any, h: Any, source: Any, take: Callable[[Any], Any]
 ) -> tuple[Any, dict[str, Any]]:
-    """What attention adds to h, with q and k computed from `source`, and what it looked at."""
+    """(what attention adds to h, internals), with q and k computed from `source`."""
     x = _norm(h)
     if net.kind == "mlp":
         values = take(mlp(x, w.mix_gate, w.mix_up, w.mix_down))

@@ -131,7 +131,7 @@ def measure(
 def _losses(
     net: Any, x: Array, skips: tuple[str, ...]
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Losses from position 2 on without each part of `skips`, and what the whole net looked at."""
+    """Losses from position 2 on without each part of `skips`; internals of the whole net."""
     import torch
 
     tokens = torch.from_numpy(x)

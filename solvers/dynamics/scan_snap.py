@@ -21,6 +21,7 @@ import numpy as np
 
 from dsf.core import ops
 from dsf.core.errors import DomainError, ShapeError
+from dsf.solvers.dynamics.flows import integrate
 from dsf.solvers.svm.instances import unit
 from dsf.solvers.svm.problem import Array
 
@@ -81,17 +82,14 @@ def growth(t: Array, eta_Y: float, eta_Z: float, K: int, M: int, C0: float) -> A
 
 def growth_numerically(t: Array, eta_Y: float, eta_Z: float, K: int, M: int, C0: float) -> Array:
     """The slow twin of `growth`: the two differential equations, integrated at rtol 1e-12."""
-    from scipy.integrate import solve_ivp
 
-    def right(_: float, y: Array) -> list[float]:
+    def right(_: float, y: Array) -> Array:
         u, z = y
         gamma = (M - 1) ** 2 / M * u / (M - 1 + np.exp(u))
         du = eta_Y * M / K / (M - 1 + np.exp(u))
-        return [du, -eta_Z / C0 * gamma * np.exp(4 * z)]
+        return np.array([du, -eta_Z / C0 * gamma * np.exp(4 * z)])
 
-    t = np.asarray(t, dtype=np.float64)
-    run = solve_ivp(right, (0.0, float(t.max())), [0.0, 0.0], "LSODA", t, rtol=1e-12, atol=1e-14)
-    return -run.y[1]
+    return -integrate(right, np.zeros(2), t, rtol=1e-12, atol=1e-14)[:, 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,8 +170,6 @@ def reduced_flow(classes: Classes, eta_Y: float, eta_Z: float, t: Array) -> Flow
     >>> bool(np.all(flow.z[1][:, :6] < 0))        # common tokens lose attention
     True
     """
-    from scipy.integrate import solve_ivp
-
     K = len(classes.P)
 
     def right(time: float, y: Array) -> Array:
@@ -181,11 +177,8 @@ def reduced_flow(classes: Classes, eta_Y: float, eta_Z: float, t: Array) -> Flow
         dz, dB = pull(classes.attention(y[:-K].reshape(classes.P.shape)))
         return rate * np.concatenate([dz.ravel(), dB])
 
-    start = np.zeros(classes.P.size + K)
-    t = np.asarray(t, dtype=np.float64)
-    run = solve_ivp(right, (0.0, float(t[-1])), start, "LSODA", t, rtol=1e-10, atol=1e-12)
-    z = run.y[:-K].T.reshape(-1, *classes.P.shape)
-    return Flow(t, z, run.y[-K:].T)
+    y = integrate(right, np.zeros(classes.P.size + K), t, rtol=1e-10, atol=1e-12)
+    return Flow(np.asarray(t), y[:, :-K].reshape(-1, *classes.P.shape), y[:, -K:])
 
 
 def full_flow(
@@ -204,8 +197,6 @@ def full_flow(
     `query` [K] is one per class and `outputs` K unless given; z of the result is that of the query
     of each class.  B is not defined here and is returned as zeros.
     """
-    from scipy.integrate import solve_ivp
-
     K, M = classes.P.shape
     query = np.arange(K) if query is None else query
     V, Q = outputs or K, int(query.max()) + 1
@@ -218,9 +209,6 @@ def full_flow(
         dz = np.eye(Q)[:, query] @ (f * across(f, g))
         return np.concatenate([(eta_Z / K * dz).ravel(), (eta_Y / K * f.T @ error).ravel()])
 
-    t = np.asarray(t, dtype=np.float64)
-    run = solve_ivp(
-        right, (0.0, float(t[-1])), np.zeros((Q + V) * M), "LSODA", t, rtol=1e-9, atol=1e-11
-    )
-    z = run.y[: Q * M].T.reshape(-1, Q, M)
-    return Flow(t, z[:, query], np.zeros((len(t), K)))
+    y = integrate(right, np.zeros((Q + V) * M), t, rtol=1e-9, atol=1e-11)
+    z = y[:, : Q * M].reshape(-1, Q, M)
+    return Flow(np.asarray(t), z[:, query], np.zeros((len(t), K)))

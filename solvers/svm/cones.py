@@ -3,8 +3,8 @@
     frobenius            minimise |W|_F^2   subject to   <G_j, W> >= h_j, = 0       (QP)
     nuclear, entrywise   maximise t   subject to   |W| <= 1,  <G_j, W> >= h_j t, = 0
 
-G_j are the unit rows.  The second form is feasible and bounded whatever the data.  A status is
-recorded and never believed: the bounds come from the witnesses (`certify`).
+G_j are the unit rows.  The second form is feasible and bounded whatever the data.  A
+solver's status is recorded but proves nothing: the bounds come from the witnesses (`certify`).
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from dsf.solvers.svm.problem import Array, ScaledRows
 from dsf.solvers.svm.support import on_support
 
 SWEEPS = (20, 40, 80, 160, 320, 640)
-BETWEEN = 1e9  # multiplications between two looks at the clock
+BETWEEN = 1e9  # multiplications between two readings of the clock
 
 
 def gram(rows: ScaledRows) -> Array:

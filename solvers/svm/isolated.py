@@ -1,4 +1,4 @@
-"""A function call in a process of its own, so that a crash or a hang of a solver is only an answer.
+"""A function call in a process of its own, which a solver may crash or hang without ending ours.
 
     call("dsf.solvers.svm.cones:solve_cone", time_limit, **arguments) -> what it returned
 
@@ -27,7 +27,7 @@ out.close()
 
 
 class SolverFailure(Exception):
-    """The child crashed, hung or raised; the text says which.  Recorded, never shown to a user."""
+    """The child crashed, hung or raised; the text says which and is recorded with the attempt."""
 
 
 def call(target: str, time_limit: float, /, **arguments: Any) -> Any:

@@ -138,7 +138,7 @@ def repaired(problem: MarginProblem, rows: ScaledRows, W: Array, margin: float) 
     if lam is None:
         return None
     V = worst * (rows.unit_D[near].T @ (lam[:, None] * rows.unit_Z[near]))
-    # more than a correction would be a second solver in disguise
+    # a longer V would no longer correct W but replace it
     return W + V if np.linalg.norm(V) <= 1e-3 * np.linalg.norm(W) else None
 
 

@@ -20,6 +20,7 @@ from dsf.solvers import (
     joint_prompt_svm,
     local_optimality,
     optimal_tokens,
+    priority_graph,
     prompt_svm,
     separability,
 )
@@ -32,11 +33,11 @@ A, B = named("A"), named("B")
 ROW = {"keys": np.eye(2), "queries": [[1.0]], "plus": [0], "minus": [1], "query": [0]}
 
 
-def equalities(count, minus=1):
-    """The same equality `count` times."""
+def equalities(count, minus=1, size=1.0):
+    """`count` times the row size * W_11; with minus=0 it is zero."""
     one = np.zeros(count, dtype=int)
     return MarginProblem(
-        np.diag([1.0, 0.0]), np.ones((1, 1)), one, one + minus, one,
+        np.diag([size, 0.0]), np.ones((1, 1)), one, one + minus, one,
         np.zeros(count), np.ones(count, dtype=bool),
     )  # fmt: skip
 
@@ -52,6 +53,7 @@ def svm(X=A.X, z=A.z, optimal=A.optimal, **options):
     return partial(attention_svm, X, z, optimal, **options)
 
 
+UNCLEAR = [[[0, 0], [-6e6, -7e6]], [[0, 0], [4e-4, 5e-4]]]  # sizes 1e10 apart: a wide gap
 NO_TOKEN = np.zeros((2, 3), dtype=bool)
 # fmt: off
 MESSAGES = [  # error, words of its message, call
@@ -119,6 +121,15 @@ MESSAGES = [  # error, words of its message, call
     )),
     (errors.DomainError, "dependent", partial(least_norm, equalities(2), np.array([1.0, 2.0]))),
     (errors.DomainError, "zero", partial(least_norm, equalities(1, minus=0), np.array([1.0]))),
+    *((errors.DomainError, "leaves the range of float64",
+       partial(least_norm, equalities(1, size=size), np.array([target])))
+      for size, target in ((1e-200, 1e200), (1e-160, 1.0), (1e200, 1e-200), (1e10, 1e-320))),
+    (errors.DomainError, "support vector", partial(joint_prompt_svm, UNCLEAR, [1, 1], [1, 1])),
+    (errors.DomainError, r"`optimal\[1\]` = 0 contradicts `scores`",
+     svm(optimal=[A.optimal[0], 0], scores=A.scores)),
+    (errors.ShapeError, "scores", svm(scores=A.scores[:1])),
+    *((errors.DTypeError, r"labels\[0\]", partial(priority_graph, 3, [[0, 1, 2]], [label]))
+      for label in (0.0, "0", True, None)),
     (errors.TooLargeError, r"29999 constraints.*6\.7 GiB",
      lambda: attention_svm(np.ones((1, 30_000, 150)), np.ones((1, 150)), [0])),
     (errors.TooLargeError, r"30000 constraints.*8\.9 GiB",
@@ -134,6 +145,8 @@ def test_an_error_says_what_is_wrong(error, words, call):
 
 
 def test_what_is_accepted_beside_the_refusals():
+    assert attention_svm(A.X, A.z, A.optimal, scores=A.scores).feasible
+    assert priority_graph(3, [[0, 1, 2]], np.array([0])).components[2].tolist() == [0, 1, 2]
     assert attention_svm(A.X, A.z, [2, 2], scores=changed(A.scores, 1, 0.25)).feasible
     assert attention_svm((A.X * 8).astype(np.int32), A.z, A.optimal).feasible is not None
     s = attention_svm(A.X * 1e-310, A.z * 1e200, A.optimal)  # subnormal tokens have few digits
