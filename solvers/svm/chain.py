@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from dsf.core.errors import DomainError, SolverMissingError, TooLargeError
-from dsf.solvers.svm import certify, least_distance, norms
+from dsf.solvers.svm import certify, cones, gordan, isolated, least_distance, norms
+from dsf.solvers.svm.nuclear import spans
 from dsf.solvers.svm.problem import Array, MarginProblem, comparable, scale, shifted
 from dsf.solvers.svm.solution import Attempt, MarginSolution
 
@@ -200,22 +201,16 @@ def order(norm: str, problem: MarginProblem, asked: Sequence[str] | None) -> tup
 
 
 def _installed() -> set[str]:
-    from dsf.solvers.svm import cones
-
     return cones.installed()
 
 
 def _install(names: Sequence[str]) -> str:
-    from dsf.solvers.svm.cones import PACKAGES
-
-    packages = " ".join(PACKAGES[name] for name in names)
+    packages = " ".join(cones.PACKAGES[name] for name in names)
     return f"{', '.join(names)} is not installed: `pip install cvxpy {packages}`."
 
 
 def _own(state: State, name: str, time_limit: float) -> Proof | None:
     """One own solver; returns the Gordan vector if that is what it led to."""
-    from dsf.solvers.svm import gordan
-
     start = time.perf_counter()
     if name == "ascent" and 8 * state.problem.size**2 > LARGEST:
         status = "not asked: its Gram matrix is too large"
@@ -250,9 +245,6 @@ def _conic(state: State, name: str, isolate: bool, time_limit: float) -> None:
 
 def _ask(state: State, name: str, isolate: bool, time_limit: float) -> dict[str, Any]:
     """The answer of a conic solver in the units of the scaled rows."""
-    from dsf.solvers.svm import cones, isolated
-    from dsf.solvers.svm.nuclear import spans
-
     rows = state.rows
     try:
         ready = name in _installed()

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsf.solvers.svm.problem import Array, MarginProblem, ScaledRows
+from dsf.solvers.svm.support import on_support
 from dsf.states.rounding import gamma
 
 ASCENT_FROM = 100
@@ -64,6 +65,7 @@ def solve(
     D, Z = rows.unit_D, rows.unit_Z
     width = D.shape[1] + Z.shape[1]
     if (method or default_method(problem)) == "ascent":
+        # its import compiles: numba is loaded for problems of this size only
         from dsf.solvers.svm.coordinate_ascent import coordinate_ascent, gram
 
         found = coordinate_ascent(gram(rows), h, width, time_limit)
@@ -73,8 +75,6 @@ def solve(
         DS, ZS = D[S], Z[S]
         name = "coordinate ascent"
     else:
-        from dsf.solvers.svm.support import on_support
-
         lam, u = nnls_rows(rows.matrix(), h)
         if lam is None:  # infeasible, or so nearly that the residual is rounding
             return Candidate(None, u / rows.length, "nnls", "residual 0")

@@ -16,9 +16,10 @@ import numpy as np
 
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import DomainError, EmptyProblemError, ShapeError, TooManySelectionsError
-from dsf.solvers.svm import certify
+from dsf.solvers.svm import certify, printout
 from dsf.solvers.svm.attention import attention_svm
 from dsf.solvers.svm.chain import solve
+from dsf.solvers.svm.check.selection import sentence
 from dsf.solvers.svm.problem import Array, MarginProblem, real, scale, selection
 from dsf.solvers.svm.solution import MarginSolution
 from dsf.states.rounding import gamma
@@ -49,9 +50,7 @@ class LocalOptimality:
         return self.certificate is None or self.certificate.check()
 
     def __repr__(self) -> str:
-        from dsf.solvers.svm.printout import local_optimality
-
-        return local_optimality(self)
+        return printout.local_optimality(self)
 
 
 def local_optimality(X: Any, z: Any, chosen: Any, scores: Any) -> LocalOptimality:
@@ -128,8 +127,6 @@ def certify_norm(problem: MarginProblem, keep: Array, W: Array) -> float:
 
 
 def _certificate(w: dict[str, Any], s: MarginSolution, answer: bool) -> Certificate:
-    from dsf.solvers.svm.check.selection import sentence
-
     return Certificate(
         "local-optimality",
         sentence(w, answer),

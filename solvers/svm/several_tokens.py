@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from dsf.core.errors import DomainError, DTypeError, EmptyProblemError, NonFiniteError, ShapeError
+from dsf.solvers.svm import printout
 from dsf.solvers.svm.chain import solve
 from dsf.solvers.svm.equalities import LeastNorm, independent, least_norm
 from dsf.solvers.svm.instances import log_softmax
@@ -48,9 +49,7 @@ class GenSVM:
         return self.direction.check() and self.finite.check()
 
     def __repr__(self) -> str:
-        from dsf.solvers.svm.printout import gen_svm
-
-        return gen_svm(self)
+        return printout.gen_svm(self)
 
 
 def gen_svm(X: Any, z: Any, log_attention: Any, kept: Any = None, **options: Any) -> GenSVM:
