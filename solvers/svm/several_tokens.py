@@ -21,7 +21,7 @@ from dsf.solvers.svm import printout
 from dsf.solvers.svm.chain import solve
 from dsf.solvers.svm.equalities import LeastNorm, independent, least_norm
 from dsf.solvers.svm.instances import log_softmax
-from dsf.solvers.svm.problem import Array, MarginProblem, array, real
+from dsf.solvers.svm.problem import Array, MarginProblem, against_others, array, real
 from dsf.solvers.svm.solution import MarginSolution
 
 CONTRADICTS = 1e-6  # by how much dependent equalities may miss, relative to their terms
@@ -77,11 +77,11 @@ def gen_svm(X: Any, z: Any, log_attention: Any, kept: Any = None, **options: Any
     kept = _kept(kept, logs)
     real(logs[kept], "log_attention", 1)
     anchor = kept.argmax(axis=1)
-    sample, token = np.nonzero(np.arange(T) != anchor[:, None])
-    equal = kept[sample, token]
+    sample, plus, minus = against_others(anchor, T)
+    equal = kept.ravel()[minus]
     # the anchor against every other token: the remaining pairs follow through the equalities
     everything = MarginProblem.of(
-        X.reshape(n * T, d), z, sample * T + anchor[sample], sample * T + token, sample,
+        X.reshape(n * T, d), z, plus, minus, sample,
         bound=np.where(equal, 0.0, 1.0), equality=equal,
     )  # fmt: skip
     problem = independent(everything)
