@@ -86,9 +86,8 @@ def model(
     """The transformer of this file, a torch module: net(x) -> (logits, internals).
 
     x [batch length] tokens, logits [batch length vocabulary], float32.  Internals of the last
-    layer: `A` [... T T], `q` and `k` (not of "mlp"), `values` after W_O, `stream` (the h
-    that is read out), `gate`.  net(x, "attention") and net(x, "mlp")
-    leave that part of every layer out.
+    layer: `A` [... T T], `q` and `k` (not of "mlp"), `values` after W_O, `stream` (the h that is
+    read out), `gate`.  net(x, "attention") and net(x, "mlp") leave that part of every layer out.
 
     Embeddings are N(0, 1), weights N(0, 1/(4 fan_in)).  On Bigram-Backcopy the recipe decides
     whether a sink appears: with small embeddings attention serves the bigram task and none does.

@@ -200,6 +200,7 @@ def mlp(hidden: Array, gate: Array, up: Array, down: Array) -> Array:
 
 
 # ------------------------------------------------------------------------- recurrent forms
+# normalised linear attentions (`dsf.linear_attn`) written out, with their states at every time
 def non_approximate_scan(q: Array, k: Array, v: Array) -> tuple[Array, tuple[Array, ...]]:
     """(outputs [... T p], states): S = sum e^{l_j} v_j [... T p] and z = sum e^{l_j} [... T 1] at
     every time, o = S/z; p + 1 numbers per step.

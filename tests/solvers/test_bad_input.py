@@ -1,5 +1,5 @@
-"""Margin problems under bad input and bad solvers, as one table: a value, a typed error, or an
-honest "undecided"; every answer passes its own check."""
+"""Margin problems under bad input and bad solvers, as one table: a value, a typed error, or
+"undecided"; every answer passes its own check."""
 
 from __future__ import annotations
 

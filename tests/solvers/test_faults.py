@@ -1,4 +1,4 @@
-"""Bad input and failing solvers: a typed error, or an honest answer; never a wrong one."""
+"""Bad input and failing solvers: a typed error, or an answer that is proved; never a wrong one."""
 
 from __future__ import annotations
 
