@@ -35,12 +35,9 @@ Contestant = Callable[[], np.ndarray]  # returns the multipliers of the rows
 
 
 def peers(problem: MarginProblem) -> dict[str, Contestant]:
-    import clarabel
     import cvxpy as cp
-    from scipy import sparse
 
     A, shape = problem.matrix(), problem.shape
-    one = np.ones(len(A))
 
     def program(rows, **options):
         W = cp.Variable(shape)
@@ -64,21 +61,6 @@ def peers(problem: MarginProblem) -> dict[str, Contestant]:
 
         return again
 
-    def direct():
-        D, Z = problem.left, problem.right
-        K = (D @ D.T) * (Z @ Z.T)
-        settings = clarabel.DefaultSettings()
-        settings.verbose = False
-        solver = clarabel.DefaultSolver(
-            sparse.csc_matrix(np.triu(K)),
-            -one,
-            sparse.csc_matrix(-np.eye(len(K))),
-            np.zeros(len(K)),
-            [clarabel.NonnegativeConeT(len(K))],
-            settings,
-        )
-        return np.asarray(solver.solve().x)
-
     osqp = {"solver": "OSQP", "eps_abs": 1e-9, "eps_rel": 1e-9, "max_iter": 100_000}
     interior = {"solver": "CLARABEL"}
     return {
@@ -86,8 +68,24 @@ def peers(problem: MarginProblem) -> dict[str, Contestant]:
         "cvxpy + OSQP 1e-9, re-solved": resolved(**osqp),
         "cvxpy + Clarabel, rebuilt": rebuilt(**interior),
         "cvxpy + Clarabel, re-solved": resolved(**interior),
-        "Clarabel on the dual, direct": direct,
+        "Clarabel on the dual, direct": lambda: direct_dual(problem),
     }
+
+
+def direct_dual(problem: MarginProblem) -> np.ndarray:
+    """min lam'K lam/2 - 1'lam over lam >= 0 by Clarabel, K included."""
+    import clarabel
+    from scipy import sparse
+
+    D, Z = problem.left, problem.right
+    N = len(D)
+    settings = clarabel.DefaultSettings()
+    settings.verbose = False
+    solver = clarabel.DefaultSolver(
+        sparse.csc_matrix(np.triu((D @ D.T) * (Z @ Z.T))), -np.ones(N),
+        sparse.csc_matrix(-np.eye(N)), np.zeros(N), [clarabel.NonnegativeConeT(N)], settings,
+    )  # fmt: skip
+    return np.asarray(solver.solve().x)
 
 
 def proved_gap(problem: MarginProblem, lam: np.ndarray) -> float:

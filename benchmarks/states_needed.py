@@ -10,9 +10,8 @@ from __future__ import annotations
 import argparse
 import time
 
-import numpy as np
-
 from dsf.states import realize
+from dsf.theory_tests.dsf.softmax_states_table import softmax_matrix
 
 # L, m, s, error
 CASES = [
@@ -24,15 +23,6 @@ CASES = [
     (4096, 2, 4.0, 0.1),
     (4096, 4, 1.0, 0.1),
 ]
-
-
-def softmax_matrix(L: int, m: int, s: float, seed: int = 0) -> np.ndarray:
-    """The causal softmax matrix [L L] of Gaussian q, then k, both [L m]."""
-    rng = np.random.default_rng(seed)
-    q, k = rng.standard_normal((L, m)), rng.standard_normal((L, m))
-    logits = np.where(np.tri(L, dtype=bool), s * (q @ k.T) / np.sqrt(m), -np.inf)
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return weights / weights.sum(axis=1, keepdims=True)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from dsf.core.ops import Array
 class Tokens:
     """A record of named arrays, all with time on the axis before the last; None is no field.
 
+    >>> import numpy as np
     >>> t = Tokens(q=np.ones((5, 2)), v=np.zeros((5, 3)))
     >>> t.q.shape, t.names
     ((5, 2), ('q', 'v'))

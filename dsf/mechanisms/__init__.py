@@ -6,16 +6,15 @@ import pkgutil
 from importlib import import_module
 from typing import Any
 
+from dsf.core.catalogue import families
+from dsf.core.mechanism import NAMED
+
 for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
     import_module(_module.name)
-
-from dsf.core.mechanism import NAMED  # noqa: E402
 
 
 def __getattr__(name: str) -> Any:
     """A family by its name, or a class: `dsf.mechanisms.gla`, `dsf.mechanisms.GLA`."""
-    from dsf.core.catalogue import families
-
     found = {cls.__name__: cls for cls, _ in NAMED.values()} | families()
     if name not in found:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

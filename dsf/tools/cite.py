@@ -10,6 +10,7 @@ from inspect import ismethod
 from pathlib import Path
 from typing import Any
 
+from dsf.core.catalogue import family
 from dsf.core.errors import UnknownNameError
 
 OWN = "dsf2026"  # the key of this package, for what is proved here first
@@ -107,8 +108,6 @@ def _parts(x: Any) -> Iterable[Any]:
 
 def _keys_of_text(text: str) -> list[str]:
     """The source of a family with this name, or the keys in the text."""
-    from dsf.core.catalogue import family
-
     try:
         return [family(text).facts.source]
     except UnknownNameError:

@@ -19,7 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dsf.core import ops
 from dsf.core.errors import ShapeError
+from dsf.solvers.dynamics.flows import integrate
 from dsf.solvers.svm.problem import Array
 
 
@@ -47,8 +49,7 @@ class Sink:
         """q [V U]."""
         weight = np.exp(alpha)[:, None]
         s = (weight * beta + self.zbar) / (weight + self.W) + np.log(self.p)
-        e = np.exp(s - s.max(1, keepdims=True))
-        return e / e.sum(1, keepdims=True)
+        return np.asarray(ops.softmax(s))
 
     def loss(self, alpha: Array, beta: Array) -> float:
         """sum_v pi_v KL(p_v | q_v)."""
@@ -122,8 +123,6 @@ def flow(sink: Sink, alpha: Array, beta: Array, t: Array, train: str = "both") -
     >>> bool(np.all(np.diff(run.alpha, axis=0) > 0))
     True
     """
-    from scipy.integrate import solve_ivp
-
     V = len(alpha)
     moves = (float(train in ("both", "alpha")), float(train in ("both", "beta")))
 
@@ -131,7 +130,6 @@ def flow(sink: Sink, alpha: Array, beta: Array, t: Array, train: str = "both") -
         d_alpha, d_beta = sink.gradients(y[:V], y[V:])
         return -np.concatenate([moves[0] * d_alpha, moves[1] * d_beta])
 
-    t = np.asarray(t, dtype=np.float64)
     start = np.concatenate([alpha, beta])
-    run = solve_ivp(right, (float(t[0]), float(t[-1])), start, "LSODA", t, rtol=1e-10, atol=1e-13)
-    return SinkFlow(t, run.y[:V].T, run.y[V:].T)
+    y = integrate(right, start, t, rtol=1e-10, atol=1e-13, begin=float(t[0]))
+    return SinkFlow(np.asarray(t), y[:, :V], y[:, V:])

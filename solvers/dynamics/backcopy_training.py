@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from dsf.solvers.dynamics.backcopy_model import UNNORMALISED, model
+from dsf.solvers.dynamics.backcopy_model import KINDS, UNNORMALISED, model
 from dsf.solvers.dynamics.bigram_backcopy import Task
 from dsf.solvers.dynamics.optimisers import Adam
 from dsf.solvers.heads import attention_metrics as metrics
+from dsf.solvers.heads.deconstructed import scaled
 from dsf.solvers.svm.problem import Array
 
 BLOCK = 50  # batches that are drawn in one go
@@ -93,43 +94,55 @@ def measure(
     delta, delta_spread   mean over non-trigger tokens of the lead of the start logit, and std
     gate_other, gate_trigger   mean of the gates after attention
     """
+    now = x[:, 2:-1]
+    trigger = np.isin(now, task.triggers)
+    losses, seen = _losses(net, x, ("", "attention", "mlp") if parts else ("",))
+    found: dict[str, float] = {}
+    for skip, loss in losses.items():
+        name = f"no_{skip}_" if skip else ""
+        found[f"{name}bigram"] = float((loss - task.oracle_loss(x)[:, 1:])[~trigger].mean())
+        found[f"{name}backcopy"] = float(loss[trigger].mean())
+    A = np.broadcast_to(seen["A"], (len(x), *seen["A"].shape[-2:]))
+    share = metrics.normalised_magnitude(A) if attention in UNNORMALISED else A
+    first, rest = metrics.value_norm(seen["values"]).mean(axis=0)
+    found |= {
+        "start_other": A[:, 2:, 0][~trigger].mean(),
+        "start_trigger": A[:, 2:, 0][trigger].mean(),
+        "share_other": share[:, 2:, 0][~trigger].mean(),
+        "alpha_1": metrics.sink_weight(share).mean(),
+        "weight_1": metrics.sink_weight(A).mean(),
+        "row_sum": A.sum(axis=-1).mean(),
+        "previous_trigger": np.diagonal(A, -1, 1, 2)[:, 1:][trigger].mean(),
+        "value_start": first,
+        "value_other": rest,
+        "kurtosis": metrics.kurtosis(seen["stream"]),
+        "infinity": metrics.infinity_norm(seen["stream"]),
+    }
+    if attention in KINDS:
+        delta = metrics.delta_logit(scaled(seen["q"], seen["k"]))[:, 2:]
+        means = [delta[now == v].mean() for v in range(task.V) if v not in task.triggers]
+        found |= {"delta": np.mean(means), "delta_spread": np.std(means)}
+    if "gate" in seen:
+        gate = seen["gate"][:, 2:]
+        found |= {"gate_other": gate[~trigger].mean(), "gate_trigger": gate[trigger].mean()}
+    return {name: float(value) for name, value in found.items()}
+
+
+def _losses(
+    net: Any, x: Array, skips: tuple[str, ...]
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Losses from position 2 on without each part of `skips`; internals of the whole net."""
     import torch
 
     tokens = torch.from_numpy(x)
-    now = x[:, 2:-1]
-    trigger = np.isin(now, task.triggers)
-    oracle = task.oracle_loss(x)[:, 1:]
-    found: dict[str, float] = {}
-    variants = [("", "")] + [("no_attention_", "attention"), ("no_mlp_", "mlp")] * parts
+    losses: dict[str, Array] = {}
     seen: dict[str, Array] = {}
     with torch.no_grad():
-        for name, skip in variants:
+        for skip in skips:
             y, looked = net(tokens[:, :-1], skip)
             loss = torch.nn.functional.cross_entropy(
                 y[:, 2:].flatten(0, 1), tokens[:, 3:].flatten(), reduction="none"
             )
-            loss = loss.reshape(now.shape).double().numpy()
-            found[f"{name}bigram"] = float((loss - oracle)[~trigger].mean())
-            found[f"{name}backcopy"] = float(loss[trigger].mean())
+            losses[skip] = loss.reshape(len(x), -1).double().numpy()
             seen = seen or {key: value.double().numpy() for key, value in looked.items()}
-    A = np.broadcast_to(seen["A"], (len(x), *seen["A"].shape[-2:]))
-    share = metrics.normalised_magnitude(A) if attention in UNNORMALISED else A
-    found["start_other"] = float(A[:, 2:, 0][~trigger].mean())
-    found["start_trigger"] = float(A[:, 2:, 0][trigger].mean())
-    found["share_other"] = float(share[:, 2:, 0][~trigger].mean())
-    found["alpha_1"] = float(metrics.sink_weight(share).mean())
-    found["weight_1"] = float(metrics.sink_weight(A).mean())
-    found["row_sum"] = float(A.sum(axis=-1).mean())
-    found["previous_trigger"] = float(np.diagonal(A, -1, 1, 2)[:, 1:][trigger].mean())
-    first, rest = metrics.value_norm(seen["values"]).mean(axis=0)
-    found["value_start"], found["value_other"] = float(first), float(rest)
-    found["kurtosis"] = metrics.kurtosis(seen["stream"])
-    found["infinity"] = metrics.infinity_norm(seen["stream"])
-    if "logits" in seen:
-        delta = metrics.delta_logit(seen["logits"])[:, 2:]
-        means = [delta[now == v].mean() for v in range(task.V) if v not in task.triggers]
-        found["delta"], found["delta_spread"] = float(np.mean(means)), float(np.std(means))
-    if "gate" in seen:
-        found["gate_other"] = float(seen["gate"][:, 2:][~trigger].mean())
-        found["gate_trigger"] = float(seen["gate"][:, 2:][trigger].mean())
-    return found
+    return losses, seen

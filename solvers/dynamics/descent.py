@@ -15,8 +15,9 @@ of each sample, and to the largest product:
 and the common factor e^{-shift} disappears in the normalisation.  The shift looks at the products:
 if the largest s_t belongs to a token that ties with o in score, it moves nothing.
 
-What remains is the rounding of the scores a_t themselves, u |x| |W| |z|: where several rivals
-compete at the same distance, as they do along W_mm, the direction is known to about u |W| only.
+Hence no `ops.softmax` here: it gives the losing tokens the weight zero.  What remains is the
+rounding of the scores a_t themselves, u |x| |W| |z|: where several rivals compete at the same
+distance, as they do along W_mm, the direction is known to about u |W| only.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import numpy as np
 from numba import njit
 
 from dsf.core.errors import DomainError, DTypeError, NonFiniteError, ShapeError
-from dsf.solvers.svm.instances import log_slope
+from dsf.solvers.svm.instances import log_slope, unit
 from dsf.solvers.svm.problem import Array
 
 
@@ -66,60 +67,53 @@ def scaled_gradient(
 
 
 @njit(cache=True, error_model="numpy")
+def _sample_logs(W, x, q, scores, log_s):  # pragma: no cover
+    """(leading token, log |l'(m)|) of one sample; log s_t into log_s."""
+    T, d = x.shape
+    log_s[:] = 0.0
+    for k in range(d):
+        y = 0.0
+        for l in range(len(q)):
+            y += W[k, l] * q[l]
+        for t in range(T):
+            log_s[t] += x[t, k] * y
+    o = log_s.argmax()
+    log_s -= log_s[o]
+    rest = 0.0
+    for t in range(T):
+        if t != o:
+            rest += np.exp(log_s[t])
+    m = scores[o]
+    for t in range(T):
+        log_s[t] -= np.log1p(rest)
+        if t != o:
+            m -= np.exp(log_s[t]) * (scores[o] - scores[t])
+    return o, -max(m, 0.0) - np.log1p(np.exp(-abs(m)))
+
+
+@njit(cache=True, error_model="numpy")
 def _gradient_into(W, X, z, scores, G):  # pragma: no cover
     """One run, into G; the shift is not returned, since only the direction is needed."""
     n, T, d = X.shape
-    e = z.shape[1]
-    log_s = np.empty((n, T))
-    lead = np.empty(n, np.int64)
-    log_l = np.empty(n)
+    log_s, r = np.empty((n, T)), np.empty(T)
+    lead, log_l = np.empty(n, np.int64), np.empty(n)
     shift = -np.inf
-    Wz = np.empty(d)
     for i in range(n):
-        for k in range(d):
-            x = 0.0
-            for l in range(e):
-                x += W[k, l] * z[i, l]
-            Wz[k] = x
-        top, o = -np.inf, 0
+        lead[i], log_l[i] = _sample_logs(W, X[i], z[i], scores[i], log_s[i])
         for t in range(T):
-            x = 0.0
-            for k in range(d):
-                x += X[i, t, k] * Wz[k]
-            log_s[i, t] = x
-            if x > top:
-                top, o = x, t
-        rest = 0.0
-        for t in range(T):
-            log_s[i, t] -= top
-            if t != o:
-                rest += np.exp(log_s[i, t])
-        m = scores[i, o]
-        for t in range(T):
-            log_s[i, t] -= np.log1p(rest)
-            if t != o:
-                m -= np.exp(log_s[i, t]) * (scores[i, o] - scores[i, t])
-        lead[i] = o
-        log_l[i] = -max(m, 0.0) - np.log1p(np.exp(-abs(m)))
-        for t in range(T):
-            behind = abs(scores[i, o] - scores[i, t])
+            behind = abs(scores[i, lead[i]] - scores[i, t])
             if behind > 0.0:
                 shift = max(shift, log_l[i] + log_s[i, t] + np.log(behind))
-    if shift == -np.inf:
-        shift = 0.0
     G[:, :] = 0.0
     step = np.empty(d)
-    r = np.empty(T)
     for i in range(n):
-        o = lead[i]
-        D = 0.0
+        o, D = lead[i], 0.0
         for t in range(T):
             behind = scores[i, o] - scores[i, t]
             r[t] = 0.0
             if behind != 0.0:
-                r[t] = np.sign(behind) * np.exp(
-                    log_l[i] + log_s[i, t] + np.log(abs(behind)) - shift
-                )
+                log_r = log_l[i] + log_s[i, t] + np.log(abs(behind))
+                r[t] = np.sign(behind) * np.exp(log_r - shift)
             D += r[t]
         step[:] = 0.0
         for t in range(T):
@@ -128,7 +122,7 @@ def _gradient_into(W, X, z, scores, G):  # pragma: no cover
                 for k in range(d):
                     step[k] += c * (X[i, t, k] - X[i, o, k])
         for k in range(d):
-            for l in range(e):
+            for l in range(z.shape[1]):
                 G[k, l] += step[k] * z[i, l]
 
 
@@ -247,9 +241,7 @@ def descend_plainly(
     """
     W = np.array(W, dtype=np.float64)
     for _ in range(steps):
-        G, _ = scaled_gradient(W, X, z, scores, kind)
-        size = np.linalg.norm(G, axis=(1, 2), keepdims=True)
-        W -= eta * G / np.where(size > 0, size, 1)
+        W -= eta * unit(scaled_gradient(W, X, z, scores, kind)[0], axes=(1, 2))
     return W
 
 

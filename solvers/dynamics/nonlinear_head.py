@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dsf.core import ops
 from dsf.core.errors import DomainError
-from dsf.solvers.svm.instances import slope
+from dsf.solvers.svm.instances import log_softmax, slope, unit
 from dsf.solvers.svm.problem import Array
 
 
@@ -41,24 +42,27 @@ def draw(seed: int, count: int, n: int, T: int, d: int) -> HeadData:
     ((5, 3, 4, 6), True)
     """
     rng = np.random.default_rng([seed, d])
-    X, z = _unit(rng.standard_normal((count, n, T, d))), _unit(rng.standard_normal((count, n, d)))
-    V = rng.standard_normal((count, d, d))
-    V /= np.linalg.norm(V, axis=(1, 2), keepdims=True)
+    X, z = unit(rng.standard_normal((count, n, T, d))), unit(rng.standard_normal((count, n, d)))
+    V = unit(rng.standard_normal((count, d, d)), axes=(1, 2))
     Y = np.where(rng.standard_normal((count, n)) > 0, 1.0, -1.0)
     while np.any(again := Y.min(axis=1) > 0):
         Y[again] = np.where(rng.standard_normal((int(again.sum()), n)) > 0, 1.0, -1.0)
     return HeadData(X, z, Y, V)
 
 
+def logits(W: Array, X: Array, z: Array) -> Array:
+    """x_it' W z_i, [S n T] from W [S d d]."""
+    return np.squeeze(X @ (z @ np.swapaxes(W, 1, 2))[..., None], -1)
+
+
 def log_attention(W: Array, X: Array, z: Array) -> Array:
     """log softmax(X W z), [S n T] from W [S d d]; exact however small the attention is."""
-    a = np.squeeze(X @ (z @ np.swapaxes(W, 1, 2))[..., None], -1)
-    return a - np.logaddexp.reduce(a, axis=-1, keepdims=True)
+    return log_softmax(logits(W, X, z))
 
 
 def loss(W: Array, data: HeadData) -> Array:
     """(1/n) sum_i log(1 + exp(-Y_i f_i)) of every run, [S]."""
-    x = _attended(np.exp(log_attention(W, data.X, data.z)), data.X)
+    x = _attended(ops.softmax(logits(W, data.X, data.z)), data.X)
     f = np.maximum(x @ np.swapaxes(data.V, 1, 2), 0.0).sum(-1)
     return np.logaddexp(0.0, -data.Y * f).mean(axis=1)
 
@@ -72,7 +76,7 @@ def gradient(W: Array, data: HeadData) -> Array:
     >>> bool(np.allclose(np.trace(gradient(W, data)[0]), slope, rtol=1e-6))
     True
     """
-    s = np.exp(log_attention(W, data.X, data.z))
+    s = ops.softmax(logits(W, data.X, data.z))
     x = _attended(s, data.X)
     hidden = x @ np.swapaxes(data.V, 1, 2)
     f = np.maximum(hidden, 0.0).sum(-1)
@@ -116,7 +120,3 @@ def descend(
 def _attended(s: Array, X: Array) -> Array:
     """X_i's_i, [S n d]."""
     return np.squeeze(s[..., None, :] @ X, -2)
-
-
-def _unit(A: Array) -> Array:
-    return A / np.linalg.norm(A, axis=-1, keepdims=True)

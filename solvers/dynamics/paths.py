@@ -8,7 +8,7 @@ import numpy as np
 
 from dsf.core.errors import DomainError
 from dsf.solvers.dynamics.descent import scaled_gradient
-from dsf.solvers.svm.instances import slope
+from dsf.solvers.svm.instances import log_softmax, slope, unit
 from dsf.solvers.svm.problem import Array
 
 
@@ -30,10 +30,9 @@ def excess(W: Array, X: Array, z: Array, scores: Array) -> tuple[float, Array]:
     """
     a = np.einsum("itd,de,ie->it", X, W, z)
     best = scores.max(1, keepdims=True)
-    log_s = a - np.logaddexp.reduce(a, axis=1, keepdims=True)
     behind = best - scores
     with np.errstate(divide="ignore"):
-        log_delta = np.logaddexp.reduce(log_s + np.log(behind), axis=1)
+        log_delta = np.logaddexp.reduce(log_softmax(a) + np.log(behind), axis=1)
     delta = np.exp(log_delta)
     keep = -slope(best[:, 0])  # sigmoid(-gamma_opt)
     # log of log1p(expm1(delta) keep), from log delta where delta underflows
@@ -152,8 +151,7 @@ def mirror_descent(
     dual = np.abs(W) ** (p - 1) * np.sign(W)
     for _ in range(steps):
         G, _ = scaled_gradient(_primal(dual, p), X, z, scores)
-        size = np.linalg.norm(G, axis=(1, 2), keepdims=True)
-        dual = dual - eta * G / np.where(size > 0, size, 1)
+        dual = dual - eta * unit(G, axes=(1, 2))
     return _primal(dual, p)
 
 

@@ -1,4 +1,4 @@
-"""Why Adam inflates the residual state of a sink token: two equations in two letters.
+"""Why Adam inflates the residual state of a sink token: two equations in two unknowns.
 
     loss(y, m) = exp(-y nu(m)),   nu(m) = (m + c) / sqrt(m^2 + 2 m c + 1)
 

@@ -19,7 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from dsf.core import ops
 from dsf.core.errors import DomainError, ShapeError
+from dsf.solvers.dynamics.flows import integrate
+from dsf.solvers.svm.instances import unit
 from dsf.solvers.svm.problem import Array
 
 # settings of the growth figure of the paper
@@ -79,17 +82,14 @@ def growth(t: Array, eta_Y: float, eta_Z: float, K: int, M: int, C0: float) -> A
 
 def growth_numerically(t: Array, eta_Y: float, eta_Z: float, K: int, M: int, C0: float) -> Array:
     """The slow twin of `growth`: the two differential equations, integrated at rtol 1e-12."""
-    from scipy.integrate import solve_ivp
 
-    def right(_: float, y: Array) -> list[float]:
+    def right(_: float, y: Array) -> Array:
         u, z = y
         gamma = (M - 1) ** 2 / M * u / (M - 1 + np.exp(u))
         du = eta_Y * M / K / (M - 1 + np.exp(u))
-        return [du, -eta_Z / C0 * gamma * np.exp(4 * z)]
+        return np.array([du, -eta_Z / C0 * gamma * np.exp(4 * z)])
 
-    t = np.asarray(t, dtype=np.float64)
-    run = solve_ivp(right, (0.0, float(t.max())), [0.0, 0.0], "LSODA", t, rtol=1e-12, atol=1e-14)
-    return -run.y[1]
+    return -integrate(right, np.zeros(2), t, rtol=1e-12, atol=1e-14)[:, 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,9 +110,9 @@ class Classes:
         return (self.P > 0).sum(0) > 1
 
     def attention(self, z: Array) -> Array:
-        """c_n [... K tokens]: attention of each class at logits z [... K tokens]."""
-        c = self.P * np.exp(z)
-        return c / c.sum(-1, keepdims=True)
+        """c_n = softmax(z_n + log P_n) [... K tokens], attention of each class at logits z."""
+        with np.errstate(divide="ignore"):  # a token that a class never uses: -inf
+            return np.asarray(ops.softmax(z + np.log(self.P)))
 
 
 def example(K: int = 4, common: int = 6, distinct: int = 6) -> Classes:
@@ -145,10 +145,19 @@ def pull(c: Array) -> tuple[Array, Array]:
     >>> bool(np.all(z[:, :6] < 0)), bool(z[0, -1] == 0), bool(np.all(xi > 0))
     (True, True, True)
     """
-    f = c / np.linalg.norm(c, axis=1, keepdims=True)
+    f = unit(c)
     others = len(f) / (len(f) - 1) ** 2 * (f.sum(0) - f)
     xi = np.sum(f * others, axis=1)
     return f * (f * xi[:, None] - others), xi
+
+
+def across(f: Array, g: Array) -> Array:
+    """P_perp g = g - f (f'g), row by row, for rows f of length 1.
+
+    >>> across(np.array([[1.0, 0.0]]), np.array([[2.0, 3.0]]))
+    array([[0., 3.]])
+    """
+    return g - f * np.sum(f * g, axis=-1, keepdims=True)
 
 
 def reduced_flow(classes: Classes, eta_Y: float, eta_Z: float, t: Array) -> Flow:
@@ -161,8 +170,6 @@ def reduced_flow(classes: Classes, eta_Y: float, eta_Z: float, t: Array) -> Flow
     >>> bool(np.all(flow.z[1][:, :6] < 0))        # common tokens lose attention
     True
     """
-    from scipy.integrate import solve_ivp
-
     K = len(classes.P)
 
     def right(time: float, y: Array) -> Array:
@@ -170,11 +177,8 @@ def reduced_flow(classes: Classes, eta_Y: float, eta_Z: float, t: Array) -> Flow
         dz, dB = pull(classes.attention(y[:-K].reshape(classes.P.shape)))
         return rate * np.concatenate([dz.ravel(), dB])
 
-    start = np.zeros(classes.P.size + K)
-    t = np.asarray(t, dtype=np.float64)
-    run = solve_ivp(right, (0.0, float(t[-1])), start, "LSODA", t, rtol=1e-10, atol=1e-12)
-    z = run.y[:-K].T.reshape(-1, *classes.P.shape)
-    return Flow(t, z, run.y[-K:].T)
+    y = integrate(right, np.zeros(classes.P.size + K), t, rtol=1e-10, atol=1e-12)
+    return Flow(np.asarray(t), y[:, :-K].reshape(-1, *classes.P.shape), y[:, -K:])
 
 
 def full_flow(
@@ -193,27 +197,18 @@ def full_flow(
     `query` [K] is one per class and `outputs` K unless given; z of the result is that of the query
     of each class.  B is not defined here and is returned as zeros.
     """
-    from scipy.integrate import solve_ivp
-
     K, M = classes.P.shape
     query = np.arange(K) if query is None else query
     V, Q = outputs or K, int(query.max()) + 1
 
     def right(_: float, y: Array) -> Array:
         z, Y = y[: Q * M].reshape(Q, M), y[Q * M :].reshape(M, V)
-        c = classes.attention(z[query])
-        f = c / np.linalg.norm(c, axis=1, keepdims=True)
-        s = f @ Y
-        e = np.exp(s - s.max(1, keepdims=True))
-        error = np.eye(K, V) - e / e.sum(1, keepdims=True)
+        f = unit(classes.attention(z[query]))
+        error = np.eye(K, V) - ops.softmax(f @ Y)
         g = error @ Y.T
-        across = g - f * np.sum(f * g, axis=1, keepdims=True)
-        dz = np.eye(Q)[:, query] @ (f * across)
+        dz = np.eye(Q)[:, query] @ (f * across(f, g))
         return np.concatenate([(eta_Z / K * dz).ravel(), (eta_Y / K * f.T @ error).ravel()])
 
-    t = np.asarray(t, dtype=np.float64)
-    run = solve_ivp(
-        right, (0.0, float(t[-1])), np.zeros((Q + V) * M), "LSODA", t, rtol=1e-9, atol=1e-11
-    )
-    z = run.y[: Q * M].T.reshape(-1, Q, M)
-    return Flow(t, z[:, query], np.zeros((len(t), K)))
+    y = integrate(right, np.zeros((Q + V) * M), t, rtol=1e-9, atol=1e-11)
+    z = y[:, : Q * M].reshape(-1, Q, M)
+    return Flow(np.asarray(t), z[:, query], np.zeros((len(t), K)))

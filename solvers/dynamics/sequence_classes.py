@@ -17,9 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dsf.core import ops
 from dsf.core.errors import DomainError, ShapeError, UnknownNameError
 from dsf.solvers.dynamics.optimisers import Adam, Momentum
-from dsf.solvers.dynamics.scan_snap import Classes, example
+from dsf.solvers.dynamics.scan_snap import Classes, across, example
+from dsf.solvers.svm.instances import log_softmax, unit
 from dsf.solvers.svm.problem import Array
 
 RULES = {"momentum": Momentum, "adam": Adam}
@@ -140,17 +142,10 @@ def ascent(task: Task, counts: Array, n: Array, Y: Array, Z: Array) -> tuple[flo
     True
     """
     m, sample = task.query[n], np.arange(len(n))
-    w = counts * np.exp(Z[m] - Z[m].max(axis=1, keepdims=True))
-    f = w / np.linalg.norm(w, axis=1, keepdims=True)
-    s = f @ Y
-    s -= s.max(axis=1, keepdims=True)
-    e = np.exp(s)
-    total = e.sum(axis=1)
-    value = float(np.mean(s[sample, n] - np.log(total)))
-    error = e / -total[:, None]  # e_n - alpha
+    f = unit(counts * ops.softmax(Z[m]))
+    log_alpha = log_softmax(f @ Y)
+    error = -np.exp(log_alpha)  # e_n - alpha
     error[sample, n] += 1
-    g = error @ Y.T
-    across = g - f * np.sum(f * g, axis=1, keepdims=True)
     dZ = np.zeros_like(Z)
-    np.add.at(dZ, m, f * across / len(n))
-    return value, f.T @ error / len(n), dZ
+    np.add.at(dZ, m, f * across(f, error @ Y.T) / len(n))
+    return float(log_alpha[sample, n].mean()), f.T @ error / len(n), dZ

@@ -21,6 +21,8 @@ import numpy as np
 from dsf.core import ops
 from dsf.core.errors import UnknownNameError
 from dsf.core.ops import Array
+from dsf.core.tokens import Tokens
+from dsf.mechanisms.attention.softmax import Softmax
 
 
 def silu(x: Array) -> Array:
@@ -41,6 +43,16 @@ def scaled(q: Array, k: Array) -> Array:
     return q @ ops.mT(k) / q.shape[-1] ** 0.5
 
 
+def past(A: Array) -> Array:
+    """A with zeros above the diagonal.
+
+    >>> past(np.ones((2, 2)))
+    array([[1., 0.],
+           [1., 1.]])
+    """
+    return A.tril() if ops.is_torch(A) else np.tril(A)
+
+
 def key_logits(q: Array, k: Array) -> Array:
     """l_j = SiLU(q_j)'k_j / sqrt d [... T]: logits that only know their key's position.
 
@@ -51,26 +63,30 @@ def key_logits(q: Array, k: Array) -> Array:
 
 
 def standard(q: Array, k: Array) -> Array:
-    """Causal softmax of q_i'k_j / sqrt d.
+    """Causal softmax of q_i'k_j / sqrt d: the rows of `dsf.softmax`.
+
+    With more keys than queries the queries are the last ones.
 
     >>> standard(np.zeros((2, 3)), np.zeros((2, 3)))
     array([[1. , 0. ],
            [0.5, 0.5]])
     """
-    return ops.softmax(scaled(q, k), mask=_tri(q.shape[-2]))
+    rows, _ = Softmax().weights(Tokens(q=q, k=k, v=k), q.shape[-2])
+    return rows
 
 
 def non_approximate(q: Array, k: Array) -> Array:
-    """e^{l_j} / sum_{j <= i} e^{l_j} with `key_logits`; row i does not depend on q_i but through
-    the weight of key i.
+    """e^{l_j} / sum_{j <= i} e^{l_j} with `key_logits`: `standard` with queries 1 and keys l.
+
+    Row i depends on q_i through the weight of key i alone.
 
     >>> k = np.log([[1.0], [3.0]]) / silu(np.ones(1))
     >>> non_approximate(np.ones((2, 1)), k).round(4)
     array([[1.  , 0.  ],
            [0.25, 0.75]])
     """
-    logits = ops.row(key_logits(q, k)) + ops.zeros((q.shape[-2], 1), q)
-    return ops.softmax(logits, mask=_tri(q.shape[-2]))
+    keys = ops.col(key_logits(q, k))
+    return standard(ops.ones_like(keys), keys)
 
 
 def orders(q: Array, k: Array) -> tuple[Array, Array]:
@@ -81,7 +97,7 @@ def orders(q: Array, k: Array) -> tuple[Array, Array]:
     >>> [x.tolist() for x in orders(np.array([[2.0]]), np.array([[-3.0]]))]
     [[[-6.0]], [[36.0]]]
     """
-    return _past(q @ ops.mT(k)), _past((q * q) @ ops.mT(k * k))
+    return past(q @ ops.mT(k)), past((q * q) @ ops.mT(k * k))
 
 
 def approximate(q: Array, k: Array) -> Array:
@@ -106,7 +122,7 @@ def taylor(q: Array, k: Array) -> Array:
            [0.2857, 0.7143]])
     """
     s = scaled(q, k)
-    weights = _past(1 + s + s * s / 2)
+    weights = past(1 + s + s * s / 2)
     return weights / ops.asum(weights)
 
 
@@ -117,8 +133,7 @@ def uniform(q: Array, k: Array) -> Array:
     array([[1. , 0. ],
            [0.5, 0.5]])
     """
-    ones = _past(ops.ones((q.shape[-2], k.shape[-2]), q))
-    return ones / ops.asum(ones)
+    return standard(ops.zeros((q.shape[-2], 1), q), ops.zeros((k.shape[-2], 1), k))
 
 
 def nothing(q: Array, k: Array) -> Array:
@@ -152,9 +167,7 @@ def mixing_map(name: str, q: Array, k: Array) -> Array:
 
     Raises UnknownNameError.
     """
-    if name not in MAPS:
-        raise UnknownNameError(f"no mixer {name!r}; known: {', '.join(MAPS)}")
-    return MAPS[name](q, k)
+    return MAPS[_known(name)](q, k)
 
 
 def qk_source(name: str, hidden: Array, embeddings: Array, fixed: Array) -> Array:
@@ -167,11 +180,15 @@ def qk_source(name: str, hidden: Array, embeddings: Array, fixed: Array) -> Arra
 
     Raises UnknownNameError.
     """
-    if name not in MAPS:
-        raise UnknownNameError(f"no mixer {name!r}; known: {', '.join(MAPS)}")
-    if name == "StaticEmbQK":
+    if _known(name) == "StaticEmbQK":
         return embeddings
     return fixed if name in ("RndEmbQK", "FixedSeqQK") else hidden
+
+
+def _known(name: str) -> str:
+    if name not in MAPS:
+        raise UnknownNameError(f"no mixer {name!r}; known: {', '.join(MAPS)}")
+    return name
 
 
 def mlp(hidden: Array, gate: Array, up: Array, down: Array) -> Array:
@@ -184,6 +201,7 @@ def mlp(hidden: Array, gate: Array, up: Array, down: Array) -> Array:
 
 
 # ------------------------------------------------------------------------- recurrent forms
+# normalised linear attentions (`dsf.linear_attn`) written out, with their states at every time
 def non_approximate_scan(q: Array, k: Array, v: Array) -> tuple[Array, tuple[Array, ...]]:
     """(outputs [... T p], states): S = sum e^{l_j} v_j [... T p] and z = sum e^{l_j} [... T 1] at
     every time, o = S/z; p + 1 numbers per step.
@@ -214,12 +232,3 @@ def approximate_scan(q: Array, k: Array, v: Array) -> tuple[Array, tuple[Array, 
     first = ops.asum(ops.col(q) * S1, -2, keepdims=False) / ops.asum(q * s1)
     second = ops.asum(ops.col(q * q) * S2, -2, keepdims=False) / ops.asum(q * q * s2)
     return V / steps + first + second, (V, S1, s1, S2, s2)
-
-
-def _tri(T: int) -> np.ndarray:
-    return np.tri(T, dtype=bool)
-
-
-def _past(A: Array) -> Array:
-    """Zeros above the diagonal."""
-    return A.tril() if ops.is_torch(A) else np.tril(A)

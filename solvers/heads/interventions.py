@@ -17,6 +17,7 @@ import numpy as np
 from dsf.core import ops
 from dsf.core.errors import DomainError, NonFiniteError, ShapeError, UnknownNameError
 from dsf.core.ops import sigmoid
+from dsf.solvers.heads.deconstructed import standard
 from dsf.solvers.svm.problem import Array
 
 
@@ -148,8 +149,7 @@ def gated_head(
 
     if rows is None:
         q, k = gated(x @ Wq, "G4"), gated(x @ Wk, "G3")
-        logits = q @ np.swapaxes(k, -1, -2) / Wq.shape[-1] ** 0.5
-        rows = softmax(np.where(np.tri(x.shape[-2], dtype=bool), logits, -np.inf))
+        rows = standard(q, k)
     return gated(gated(rows @ gated(x @ Wv, "G2"), "G1") @ Wo, "G5")
 
 

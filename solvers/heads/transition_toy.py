@@ -14,7 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dsf.core import ops
 from dsf.solvers.heads.attention_metrics import entropy
+from dsf.solvers.svm.instances import log_softmax, unit
 from dsf.solvers.svm.problem import Array
 
 DEGREES = (1, 2, 4, 8)
@@ -53,7 +55,7 @@ def graph(seed: int, V: int = 12, d: int = 6) -> tuple[Array, Array]:
     for i in range(V):
         degree = DEGREES[i % len(DEGREES)]
         P[i, rng.choice(V, degree, replace=False)] = 1 / degree
-    return E / np.linalg.norm(E, axis=1, keepdims=True), P
+    return unit(E), P
 
 
 def loss(x: Array, E: Array, P: Array, ridge: float) -> tuple[float, Array]:
@@ -69,9 +71,9 @@ def loss(x: Array, E: Array, P: Array, ridge: float) -> tuple[float, Array]:
     tau = temperatures(x, E)
     s = E @ W @ E.T
     logits = tau[:, None] * s
-    total = np.logaddexp.reduce(logits, axis=1)
-    value = np.mean(total - np.sum(P * logits, axis=1) - entropy(P)) + ridge * np.sum(W**2)
-    slope = (np.exp(logits - total[:, None]) - P) / len(P)
+    cross = -np.sum(P * log_softmax(logits), axis=1)
+    value = np.mean(cross - entropy(P)) + ridge * np.sum(W**2)
+    slope = (ops.softmax(logits) - P) / len(P)
     dW = E.T @ (tau[:, None] * slope) @ E + 2 * ridge * W
     df = np.sum(slope * s, axis=1)[: len(f)] * (1 - np.tanh(f) ** 2)
     return float(value), np.concatenate([dW.ravel(), df])
@@ -98,7 +100,6 @@ def fit(E: Array, P: Array, ridge: float, scales: bool, steps: int = 3000) -> Fi
     options = {"maxiter": steps, "maxfun": 2 * steps, "ftol": 1e-12, "gtol": 1e-7}
     found = minimize(loss, x, (E, P, ridge), jac=True, method="L-BFGS-B", options=options)
     W, tau = found.x[: d * d].reshape(d, d), temperatures(found.x, E)
-    logits = tau[:, None] * (E @ W @ E.T)
-    rows = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
+    rows = ops.softmax(tau[:, None] * (E @ W @ E.T))
     kl = loss(found.x, E, P, 0.0)[0]
     return Fit(W, tau, rows, kl, bool(found.success))

@@ -16,7 +16,15 @@ import numpy as np
 
 from dsf.core.errors import DomainError, DTypeError, EmptyProblemError, ShapeError, TieError
 from dsf.solvers.svm.chain import solve
-from dsf.solvers.svm.problem import Array, MarginProblem, array, attention_problem, real, selection
+from dsf.solvers.svm.problem import (
+    Array,
+    MarginProblem,
+    array,
+    attention_problem,
+    real,
+    selection,
+    token_scores,
+)
 from dsf.solvers.svm.solution import MarginSolution
 
 REFERENCES = {
@@ -37,7 +45,7 @@ def attention_svm(
     solvers: Sequence[str] | None = None,
     goal: float | None = None,
     isolate: bool = False,
-    seconds: float = 60.0,
+    time_limit: float = 60.0,
 ) -> MarginSolution:
     """The W of least norm that separates the optimal token of every sample, with a certificate.
 
@@ -68,12 +76,7 @@ def attention_svm(
     (True, 2.828427125, True)
     """
     if scores is not None:
-        scores, shape = real(scores, "scores", 2), array(X, "X").shape
-        if scores.shape != shape[:2]:
-            raise ShapeError(
-                f"`scores` must be [n T], one per token of X {list(shape)}; got "
-                f"{list(scores.shape)}"
-            )
+        scores = token_scores(scores, *real(X, "X", 3).shape[:2])
         optimal = optimal_tokens(scores) if optimal is None else _best(optimal, scores)
     elif optimal is None:
         raise EmptyProblemError("attention_svm needs `optimal` [n] or `scores` [n T]")
@@ -84,7 +87,7 @@ def attention_svm(
         solvers=solvers,
         goal=goal,
         isolate=isolate,
-        seconds=seconds,
+        time_limit=time_limit,
         title="attention-SVM",
         reference=REFERENCES.get(str(norm), ""),
     )

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from dsf.core.errors import DomainError, SolverMissingError, TooLargeError
-from dsf.solvers.svm import certify, least_distance, norms
-from dsf.solvers.svm.problem import Array, MarginProblem, ScaledRows, comparable, scale, shifted
+from dsf.solvers.svm import certify, cones, gordan, isolated, least_distance, norms
+from dsf.solvers.svm.nuclear import spans
+from dsf.solvers.svm.problem import Array, MarginProblem, comparable, scale, shifted
 from dsf.solvers.svm.solution import Attempt, MarginSolution
 
 OWN = ("nnls", "ascent")
@@ -27,13 +29,17 @@ LARGEST = 4 * 2**30  # bytes of the rows written out, or of the Gram matrix
 GOAL = {"frobenius": 1e-8, "nuclear": 1e-6, "entrywise": 1e-6}
 # solver -> function that a child process calls; one place, so that tests can put a crash there
 WORKERS = dict.fromkeys(CONIC, "dsf.solvers.svm.cones:solve_cone")
+INFEASIBLE: dict[str, Any] = {"feasible": False, "value": float("inf")}
+Proof = tuple[Array, list[int]]  # Gordan vector: rows and their integer weights
 
 
 class State:
-    """The best witnesses so far, in the units of the scaled rows."""
+    """The best witnesses so far for the rows that are not zero, in the units of `rows`."""
 
-    def __init__(self, problem: MarginProblem, rows: ScaledRows, norm: str, p: float | None):
-        self.problem, self.rows, self.norm, self.p = problem, rows, norm, p
+    def __init__(self, given: MarginProblem, norm: str, p: float | None) -> None:
+        self.problem = given.rows(~given.zero) if given.zero.any() else given
+        self.place = np.flatnonzero(~given.zero)  # of its rows among the given ones
+        self.rows, self.norm, self.p = scale(self.problem), norm, p
         self.W: Array | None = None
         self.lam: Array | None = None
         self.lower, self.upper = 0.0, float("inf")
@@ -82,7 +88,7 @@ def solve(
     solvers: Sequence[str] | None = None,
     goal: float | None = None,
     isolate: bool = False,
-    seconds: float = 60.0,
+    time_limit: float = 60.0,
     title: str = "margin problem",
     reference: str = "",
 ) -> MarginSolution:
@@ -93,62 +99,55 @@ def solve(
               "SCS"); default: own solvers for Frobenius, then Clarabel, and so on until the
               proved gap is at most `goal`
     goal      default 1e-8 (Frobenius), 1e-6 (nuclear, entrywise)
-    isolate   run conic solvers in a child process: a crash or hang is recorded, not suffered
-    seconds   time limit of each conic solver, and of coordinate ascent
+    isolate   run conic solvers in a child process, so that a crash or a hang of one of them is
+              an attempt that failed
+    time_limit   seconds for each conic solver, and for coordinate ascent
 
-    Raises DomainError for an unknown norm or solver, a goal or time that is no number, rows whose
-    lengths differ by more than 2^800; SolverMissingError; TooLargeError.
+    Raises DomainError for an unknown norm or solver, a goal or time limit that is no number, rows
+    whose lengths differ by more than 2^800; SolverMissingError; TooLargeError.
     """
     p = norms.checked(norm, p)
     goal = _number("goal", GOAL[norm] if goal is None else goal)
-    seconds = _number("seconds", seconds)
+    time_limit = _number("time_limit", time_limit)
     names = order(norm, problem, solvers)
     _fits(problem)
-    labels: dict[str, Any] = {"title": title, "reference": reference}
+    blank = MarginSolution(
+        problem, norm, p, None, None, float("nan"), None, 0.0, 0.0, title=title, reference=reference
+    )
+    for j in np.flatnonzero(problem.zero & (problem.bound > 0.0)):
+        why = (_why_zero(problem, int(j)),)
+        return replace(blank, **INFEASIBLE, gordan=(np.array([j]), [1]), notes=why)
     with np.errstate(all="ignore"):  # what overflows proves nothing; the bounds decide
-        return _solve(problem, norm, p, names, solvers is not None, goal, isolate, seconds, labels)
+        state = State(problem, norm, p)
+        comparable(state.problem, state.rows)
+        proof = _own_solvers(state, names, solvers is not None, goal, time_limit)
+        if proof is not None:
+            gordan = state.place[proof[0]], proof[1]
+            return replace(blank, **INFEASIBLE, gordan=gordan, attempts=tuple(state.attempts))
+        for name in names:
+            if name in CONIC and not (state.lower > 0.0 and state.gap <= goal):
+                _conic(state, name, isolate, time_limit)
+        return _finished(blank, state, goal)
 
 
-def _solve(
-    problem: MarginProblem,
-    norm: str,
-    p: float | None,
-    names: tuple[str, ...],
-    asked: bool,
-    goal: float,
-    isolate: bool,
-    seconds: float,
-    labels: dict[str, Any],
-) -> MarginSolution:
-    given, rows = problem, scale(problem)
-    if not rows.length.all():  # a row is zero, or its length underflows
-        for j in np.flatnonzero(given.zero & (given.bound > 0.0)):
-            state = State(given, rows, norm, p)
-            why = (_why_zero(given, int(j)),)
-            return _infeasible(given, state, (np.array([j]), [1]), why, **labels)
-        problem = given.rows(~given.zero)  # the others say 0 >= 0 or 0 = 0
-        rows = scale(problem)
-    comparable(problem, rows)
-    state = State(problem, rows, norm, p)
-
+def _own_solvers(
+    state: State, names: tuple[str, ...], asked: bool, goal: float, time_limit: float
+) -> Proof | None:
+    """Ask the own solvers; the Gordan vector if that is what one led to."""
     own = [x for x in names if x in OWN]
     for name in own if own or asked else ["nnls"]:
-        proof = _own(state, name, seconds)
+        proof = _own(state, name, time_limit)
         if proof is not None:
-            return _infeasible(given, state, proof, **labels)
-        if state.lower > 0.0 and (state.gap <= goal or norm != "frobenius"):
-            break
+            return proof
+        if state.lower > 0.0 and (state.gap <= goal or state.norm != "frobenius"):
+            return None
     if state.lower == 0.0 and asked and "nnls" not in own:
         # only the solvers asked for may give a W; infeasibility is proved all the same
-        aside = State(problem, rows, "frobenius", None)
-        proof = _own(aside, "nnls", seconds)
-        if proof is not None:
-            state.attempts += aside.attempts
-            return _infeasible(given, state, proof, **labels)
-    for name in names:
-        if name in CONIC and not (state.lower > 0.0 and state.gap <= goal):
-            _conic(state, name, isolate, seconds)
-    return _finished(given, state, goal, **labels)
+        aside = State(state.problem, "frobenius", None)
+        proof = _own(aside, "nnls", time_limit)
+        state.attempts += aside.attempts if proof is not None else []
+        return proof
+    return None
 
 
 def _number(name: str, x: Any) -> float:
@@ -160,10 +159,8 @@ def _number(name: str, x: Any) -> float:
 
 def _fits(problem: MarginProblem) -> None:
     d, e = problem.shape
-    columns = (
-        d * e if least_distance.default_method(problem) == "nnls" else max(problem.size, d * e)
-    )
-    need = 8 * problem.size * columns
+    few = least_distance.default_method(problem) == "nnls"
+    need = 8 * problem.size * (d * e if few else max(problem.size, d * e))
     if need > LARGEST:
         raise TooLargeError(
             f"{problem.size} constraints on W [{d} {e}] need a matrix of {need / 2**30:.1f} GiB, "
@@ -204,28 +201,22 @@ def order(norm: str, problem: MarginProblem, asked: Sequence[str] | None) -> tup
 
 
 def _installed() -> set[str]:
-    from dsf.solvers.svm import cones
-
     return cones.installed()
 
 
 def _install(names: Sequence[str]) -> str:
-    from dsf.solvers.svm.cones import PACKAGES
-
-    packages = " ".join(PACKAGES[name] for name in names)
+    packages = " ".join(cones.PACKAGES[name] for name in names)
     return f"{', '.join(names)} is not installed: `pip install cvxpy {packages}`."
 
 
-def _own(state: State, name: str, seconds: float) -> tuple[Array, list[int]] | None:
+def _own(state: State, name: str, time_limit: float) -> Proof | None:
     """One own solver; returns the Gordan vector if that is what it led to."""
-    from dsf.solvers.svm import gordan
-
     start = time.perf_counter()
     if name == "ascent" and 8 * state.problem.size**2 > LARGEST:
         status = "not asked: its Gram matrix is too large"
         state.attempts.append(Attempt("coordinate ascent", status, float("inf"), 0.0))
         return None
-    found = least_distance.solve(state.problem, state.rows, name, seconds)
+    found = least_distance.solve(state.problem, state.rows, name, time_limit)
     gap = state.offer(found.W, found.lam)
     if found.lam is not None and not state.problem.equality.any() and not gap <= REPAIR_ABOVE:
         gap = min(gap, state.offer(*least_distance.least_squares(state.rows, found.lam)))
@@ -238,31 +229,22 @@ def _own(state: State, name: str, seconds: float) -> tuple[Array, list[int]] | N
     return gordan.gordan_vector(state.problem, found.lam)
 
 
-def _conic(state: State, name: str, isolate: bool, seconds: float) -> None:
+def _conic(state: State, name: str, isolate: bool, time_limit: float) -> None:
     start = time.perf_counter()
-    answer = _ask(state, name, isolate, seconds)
+    answer = _ask(state, name, isolate, time_limit)
     W, lam = answer.get("W"), answer.get("lam")
     gap = state.offer(W, lam)
     if W is not None and not gap <= REPAIR_ABOVE:
         repaired = least_distance.repaired(state.problem, state.rows, W, state.upper)
         gap = min(gap, state.offer(repaired, lam))
+    spent, version = time.perf_counter() - start, answer.get("version", "")
     state.attempts.append(
-        Attempt(
-            name,
-            answer["status"],
-            gap,
-            time.perf_counter() - start,
-            answer.get("version", ""),
-            answer.get("iterations"),
-        )
+        Attempt(name, answer["status"], gap, spent, version, answer.get("iterations"))
     )
 
 
-def _ask(state: State, name: str, isolate: bool, seconds: float) -> dict[str, Any]:
+def _ask(state: State, name: str, isolate: bool, time_limit: float) -> dict[str, Any]:
     """The answer of a conic solver in the units of the scaled rows."""
-    from dsf.solvers.svm import cones, isolated
-    from dsf.solvers.svm.nuclear import spans
-
     rows = state.rows
     try:
         ready = name in _installed()
@@ -283,11 +265,11 @@ def _ask(state: State, name: str, isolate: bool, seconds: float) -> dict[str, An
         "equality": state.problem.equality,
         "shape": (B.shape[1], C.shape[1]),
         "p": state.p,
-        "seconds": seconds,
+        "time_limit": time_limit,
     }
     try:
         if isolate:
-            answer = isolated.call(WORKERS[name], seconds + 60.0, **arguments)
+            answer = isolated.call(WORKERS[name], time_limit + 60.0, **arguments)
         else:
             answer = cones.solve_cone(**arguments)
         W, lam = (_numbers(answer[k], s) for k, s in (("W", arguments["shape"]), ("lam", h.shape)))
@@ -309,32 +291,6 @@ def _numbers(x: Any, shape: tuple[int, ...]) -> Array | None:
     return x.astype(np.float64)
 
 
-def _infeasible(
-    given: MarginProblem,
-    state: State,
-    proof: tuple[Array, list[int]],
-    notes: tuple[str, ...] = (),
-    **labels: Any,
-) -> MarginSolution:
-    if state.problem.size < given.size:
-        proof = np.flatnonzero(~given.zero)[proof[0]], proof[1]
-    return MarginSolution(
-        given,
-        state.norm,
-        state.p,
-        False,
-        None,
-        float("inf"),
-        None,
-        0.0,
-        0.0,
-        proof,
-        tuple(state.attempts),
-        notes,
-        **labels,
-    )
-
-
 def _why_zero(problem: MarginProblem, j: int) -> str:
     if not np.any(problem.right[j]):
         return f"row {j}: query {problem.query[j]} is zero, so no W gives its tokens a margin"
@@ -344,37 +300,29 @@ def _why_zero(problem: MarginProblem, j: int) -> str:
     )
 
 
-def _finished(given: MarginProblem, state: State, goal: float, **labels: Any) -> MarginSolution:
+def _finished(blank: MarginSolution, state: State, goal: float) -> MarginSolution:
     """The best witnesses in the units of the problem; the bounds belong to exactly these arrays."""
-    exponent = state.rows.exponent
+    exponent, given = state.rows.exponent, blank.problem
     if state.lam is None:
         state.offer(None, state.one_row())
-    lam = state.one_row() if state.lam is None else state.lam
-    lower, upper = state.lower, state.upper
+    part = state.one_row() if state.lam is None else state.lam
     size = 1.0 if state.W is None else norms.value(state.W, state.norm, state.p)
     # |sum lam_j A_j|_F = |W|_F at the optimum: b'lam = |W|^2; other norms: b'lam = |W|
     power = 0 if state.W is None else 2 if state.norm == "frobenius" else 1
-    lam = lam * (size**power / float(state.problem.bound @ lam))
-    if state.problem.size < given.size:  # the multipliers of zero rows are 0
-        lam, part = np.zeros(given.size), lam
-        lam[~given.zero] = part
-    W = None if state.W is None else shifted(state.W, -exponent, "W")
-    value = float("nan") if W is None else float(np.ldexp(size, -exponent))
-    gap = certify.gap(lower, upper)
-    notes: tuple[str, ...] = ()
-    if W is not None and not gap <= goal:
-        notes = (f"the proved gap {gap:.1e} misses the goal {goal:.0e}: the data are badly scaled",)
-    return MarginSolution(
-        given,
-        state.norm,
-        state.p,
-        True if W is not None else None,
-        W,
-        value,
-        shifted(lam, -power * exponent, "multipliers"),
-        float(np.ldexp(lower, exponent)),
-        float(np.ldexp(upper, exponent)),
+    lam = np.zeros(given.size)  # the multipliers of zero rows are 0
+    lam[state.place] = part * (size**power / float(state.problem.bound @ part))
+    found = replace(
+        blank,
+        multipliers=shifted(lam, -power * exponent, "multipliers"),
+        lower=float(np.ldexp(state.lower, exponent)),
+        upper=float(np.ldexp(state.upper, exponent)),
         attempts=tuple(state.attempts),
-        notes=notes,
-        **labels,
     )
+    if state.W is None:
+        return found
+    W, value = shifted(state.W, -exponent, "W"), float(np.ldexp(size, -exponent))
+    notes: tuple[str, ...] = ()
+    if not state.gap <= goal:
+        missed = f"the proved gap {state.gap:.1e} misses the goal {goal:.0e}"
+        notes = (f"{missed}: the data are badly scaled",)
+    return replace(found, feasible=True, W=W, value=value, notes=notes)

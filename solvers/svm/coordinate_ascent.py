@@ -20,7 +20,7 @@ from dsf.solvers.svm.problem import Array, ScaledRows
 from dsf.solvers.svm.support import on_support
 
 SWEEPS = (20, 40, 80, 160, 320, 640)
-BETWEEN = 1e9  # multiplications between two looks at the clock
+BETWEEN = 1e9  # multiplications between two readings of the clock
 
 
 def gram(rows: ScaledRows) -> Array:
@@ -32,8 +32,10 @@ def gram(rows: ScaledRows) -> Array:
     return K
 
 
-def coordinate_ascent(K: Array, h: Array, width: int = 0, seconds: float = 60.0) -> Optimum | None:
-    """The optimum, or None if it was not reached within the sweeps, or the seconds.
+def coordinate_ascent(
+    K: Array, h: Array, width: int = 0, time_limit: float = 60.0
+) -> Optimum | None:
+    """The optimum, or None if the sweeps or `time_limit` seconds did not reach it.
 
     K [N N] with unit diagonal, h [N] >= 0; width = d + e of the rows behind K (see `on_support`).
 
@@ -42,7 +44,7 @@ def coordinate_ascent(K: Array, h: Array, width: int = 0, seconds: float = 60.0)
     (array([0]), array([1.]))
     """
     lam, g = np.zeros(len(h)), h.copy()
-    done, end, most = 0, time.monotonic() + seconds, max(1, int(BETWEEN / len(h) ** 2))
+    done, end, most = 0, time.monotonic() + time_limit, max(1, int(BETWEEN / len(h) ** 2))
     for sweeps in SWEEPS:
         for start in range(0, sweeps, most):
             if time.monotonic() > end:

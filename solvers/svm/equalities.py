@@ -13,7 +13,9 @@ import numpy as np
 
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import DomainError, ShapeError
-from dsf.solvers.svm import certify
+from dsf.solvers.svm import certify, printout
+from dsf.solvers.svm.check.margin import least_norm_sentence
+from dsf.solvers.svm.gordan import integer_rows
 from dsf.solvers.svm.norms import fro_upper
 from dsf.solvers.svm.problem import Array, MarginProblem, comparable, real, scale, shifted
 from dsf.states.rounding import TINY, gamma
@@ -48,8 +50,6 @@ class LeastNorm:
     @cached_property
     def certificate(self) -> Certificate | None:
         """Both bounds of the least norm."""
-        from dsf.solvers.svm.check.margin import least_norm_sentence
-
         if self.problem.size == 0:
             return None
         w = self.problem.arrays() | {
@@ -72,9 +72,7 @@ class LeastNorm:
         return self.certificate is None or self.certificate.check()
 
     def __repr__(self) -> str:
-        from dsf.solvers.svm.printout import least_norm
-
-        return least_norm(self)
+        return printout.least_norm(self)
 
 
 def least_norm(problem: MarginProblem, target: Array) -> LeastNorm:
@@ -156,8 +154,6 @@ def independent(problem: MarginProblem) -> MarginProblem:
 def _exactly_independent(problem: MarginProblem, E: Array) -> Array:
     """The rows of E that depend on none before them, in rationals."""
     import flint
-
-    from dsf.solvers.svm.gordan import integer_rows
 
     R, _, rank = flint.fmpz_mat(integer_rows(problem, E)).transpose().rref()
     pivots = [next(j for j in range(len(E)) if R[i, j] != 0) for i in range(rank)]

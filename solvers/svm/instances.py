@@ -10,9 +10,11 @@ No factor 1/sqrt(d).  Scores are x' W z: the side of the keys is the row index o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from dsf.core import ops
 from dsf.core.errors import DomainError
 from dsf.solvers.svm.problem import Array
 
@@ -33,6 +35,17 @@ class Instance:
     optimal: Array
 
 
+def unit(A: Array, axes: Any = -1) -> Array:
+    """A divided by its length along `axes`; zero stays zero.
+
+    >>> unit(np.array([[3.0, 4.0], [0.0, 0.0]]))
+    array([[0.6, 0.8],
+           [0. , 0. ]])
+    """
+    size = np.linalg.norm(A, axis=axes, keepdims=True)
+    return np.asarray(A / np.where(size > 0, size, 1.0))
+
+
 # name -> (seed, n, T, d); D is not separable
 NAMED = {
     "A": (0, 2, 3, 2),
@@ -50,10 +63,10 @@ def draw(seed: int, n: int, T: int, d: int) -> Instance:
     array([2, 2])
     """
     rng = np.random.default_rng(seed)
-    v = _unit(rng.standard_normal(d))
+    v = unit(rng.standard_normal(d))
     Y = np.where(rng.standard_normal(n) > 0.0, 1.0, -1.0)
-    X = _unit(rng.standard_normal((n, T, d)))
-    z = _unit(rng.standard_normal((n, d)))
+    X = unit(rng.standard_normal((n, T, d)))
+    z = unit(rng.standard_normal((n, d)))
     scores = Y[:, None] * (X @ v)
     return Instance(X, z, Y, v, scores, scores.argmax(axis=1))
 
@@ -67,9 +80,20 @@ def named(name: str) -> Instance:
 
 def attention(W: Array, X: Array, z: Array) -> Array:
     """softmax(X_i W z_i) for every sample, [n T]; W [d e], X [n T d], z [n e]."""
-    a = np.einsum("itd,de,ie->it", X, W, z)
-    e = np.exp(a - a.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
+    return np.asarray(ops.softmax(np.einsum("itd,de,ie->it", X, W, z)))
+
+
+def log_softmax(a: Array) -> Array:
+    """log softmax along the last axis.
+
+    Beside `dsf.ops.softmax`, because the weights of the tokens that lose underflow as |W| grows,
+    and their logarithms do not.
+
+    >>> log_softmax(np.array([0.0, -1000.0]))
+    array([    0., -1000.])
+    """
+    a = a - a.max(axis=-1, keepdims=True)
+    return np.asarray(a - np.log(np.exp(a).sum(axis=-1, keepdims=True)))
 
 
 LOSSES = ("logistic", "exponential", "linear")
@@ -133,10 +157,6 @@ def equal_scores(instance: Instance, low: float = 0.0) -> Array:
     rows = np.arange(len(out))
     out[rows, instance.optimal] = instance.scores[rows, instance.optimal]
     return out
-
-
-def _unit(A: Array) -> Array:
-    return A / np.linalg.norm(A, axis=-1, keepdims=True)
 
 
 def _unknown(kind: str) -> float:

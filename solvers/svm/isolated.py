@@ -1,6 +1,6 @@
-"""A function call in a process of its own, so that a crash or a hang of a solver is only an answer.
+"""A function call in a process of its own, which a solver may crash or hang without ending ours.
 
-    call("dsf.solvers.svm.cones:solve_cone", timeout, **arguments) -> what it returned
+    call("dsf.solvers.svm.cones:solve_cone", time_limit, **arguments) -> what it returned
 
 The child is started afresh (no fork of loaded solver libraries) and talks through pickles of plain
 data on its standard streams.
@@ -27,13 +27,14 @@ out.close()
 
 
 class SolverFailure(Exception):
-    """The child crashed, hung or raised; the text says which.  Recorded, never shown to a user."""
+    """The child crashed, hung or raised; the text says which and is recorded with the attempt."""
 
 
-def call(target: str, timeout: float, /, **arguments: Any) -> Any:
+def call(target: str, time_limit: float, /, **arguments: Any) -> Any:
     """What `module:function` returns for the arguments, computed in a child process.
 
-    Raises SolverFailure if it is killed by a signal, raises, or outlasts `timeout` seconds.
+    Raises SolverFailure if it is killed by a signal, raises, or gives no answer within
+    `time_limit` seconds.
 
     >>> call("math:fsum", 60.0)
     Traceback (most recent call last):
@@ -44,11 +45,11 @@ def call(target: str, timeout: float, /, **arguments: Any) -> Any:
             [sys.executable, "-P", "-c", CHILD],
             input=pickle.dumps((target, arguments)),
             capture_output=True,
-            timeout=timeout,
+            timeout=time_limit,
             check=False,
         )
     except subprocess.TimeoutExpired as e:
-        raise SolverFailure(f"timeout after {timeout:g} s") from e
+        raise SolverFailure(f"no answer within the time limit of {time_limit:g} s") from e
     if run.returncode < 0:
         raise SolverFailure(f"crashed: {signal.Signals(-run.returncode).name}")
     if run.returncode > 0:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsf.solvers.svm.problem import Array, MarginProblem, ScaledRows
+from dsf.solvers.svm.support import on_support
 from dsf.states.rounding import gamma
 
 ASCENT_FROM = 100
@@ -51,7 +52,7 @@ def nnls_rows(G: Array, h: Array) -> tuple[Array | None, Array]:
 
 
 def solve(
-    problem: MarginProblem, rows: ScaledRows, method: str | None = None, seconds: float = 60.0
+    problem: MarginProblem, rows: ScaledRows, method: str | None = None, time_limit: float = 60.0
 ) -> Candidate:
     """Witnesses of the least Frobenius norm by "nnls" or "ascent" (default: by the size).
 
@@ -64,17 +65,16 @@ def solve(
     D, Z = rows.unit_D, rows.unit_Z
     width = D.shape[1] + Z.shape[1]
     if (method or default_method(problem)) == "ascent":
+        # its import compiles: numba is loaded for problems of this size only
         from dsf.solvers.svm.coordinate_ascent import coordinate_ascent, gram
 
-        found = coordinate_ascent(gram(rows), h, width, seconds)
+        found = coordinate_ascent(gram(rows), h, width, time_limit)
         if found is None:
             return Candidate(None, None, "coordinate ascent", "no optimum within the sweeps")
         S, part, lifted, sweeps = found
         DS, ZS = D[S], Z[S]
         name = "coordinate ascent"
     else:
-        from dsf.solvers.svm.support import on_support
-
         lam, u = nnls_rows(rows.matrix(), h)
         if lam is None:  # infeasible, or so nearly that the residual is rounding
             return Candidate(None, u / rows.length, "nnls", "residual 0")
@@ -138,7 +138,7 @@ def repaired(problem: MarginProblem, rows: ScaledRows, W: Array, margin: float) 
     if lam is None:
         return None
     V = worst * (rows.unit_D[near].T @ (lam[:, None] * rows.unit_Z[near]))
-    # more than a correction would be a second solver in disguise
+    # a longer V would no longer correct W but replace it
     return W + V if np.linalg.norm(V) <= 1e-3 * np.linalg.norm(W) else None
 
 

@@ -28,6 +28,7 @@ from dsf.core.errors import (
 )
 from dsf.solvers.svm.chain import solve
 from dsf.solvers.svm.equalities import independent
+from dsf.solvers.svm.instances import log_softmax
 from dsf.solvers.svm.problem import Array, MarginProblem, array, real
 from dsf.solvers.svm.solution import MarginSolution
 
@@ -74,20 +75,9 @@ def priority_graph(
         raise ShapeError(f"{len(contexts)} contexts need as many labels; got {len(labels)}")
     edges = np.zeros((K, K, K), dtype=bool)
     for i, (context, y) in enumerate(zip(contexts, array(labels, "labels"), strict=True)):
-        tokens = array(context, f"contexts[{i}]")
-        if tokens.ndim != 1 or tokens.size == 0 or tokens.dtype.kind not in "iu":
-            raise ShapeError(f"context {i} must be a non-empty list of token indices")
-        if np.any((tokens < 0) | (tokens >= K)):
-            raise DomainError(f"context {i} holds a token outside the vocabulary of {K}")
-        if isinstance(y, bool) or not isinstance(y, (int, np.integer)):
-            raise DTypeError(f"labels[{i}] must be a token index (an integer); got {y!r}")
-        if y not in tokens:
-            raise DomainError(
-                f"context {i}: its label {y} does not occur in it; attention cannot copy it"
-            )
+        tokens = _tokens(K, i, context, y)
         edges[tokens[-1], y, tokens] = True
-    components = np.full((K, K), -1)
-    above = []
+    components, above = np.full((K, K), -1), []
     for k in range(K):
         nodes = np.flatnonzero(edges[k].any(axis=0) | edges[k].any(axis=1))
         count, found = connected_components(
@@ -105,6 +95,22 @@ def priority_graph(
         np.fill_diagonal(reach, False)
         above.append(reach)
     return PriorityGraph(components, tuple(above))
+
+
+def _tokens(K: int, i: int, context: Any, label: Any) -> Array:
+    """Context i as an array of token indices, checked together with its label."""
+    tokens = array(context, f"contexts[{i}]")
+    if tokens.ndim != 1 or tokens.size == 0 or tokens.dtype.kind not in "iu":
+        raise ShapeError(f"context {i} must be a non-empty list of token indices")
+    if np.any((tokens < 0) | (tokens >= K)):
+        raise DomainError(f"context {i} holds a token outside the vocabulary of {K}")
+    if isinstance(label, bool) or not isinstance(label, (int, np.integer)):
+        raise DTypeError(f"labels[{i}] must be a token index (an integer); got {label!r}")
+    if label not in tokens:
+        raise DomainError(
+            f"context {i}: its label {label} does not occur in it; attention cannot copy it"
+        )
+    return tokens
 
 
 def graph_problem(E: Any, graph: PriorityGraph) -> MarginProblem:
@@ -231,8 +237,7 @@ def _log_loss(features: list[Any], theta: Array) -> tuple[float, Array, Array]:
     value, n = 0.0, len(theta)
     gradient, hessian = np.zeros(n), np.zeros((n, n))
     for F, counts, label in features:
-        a = F @ theta + np.log(counts)
-        a -= np.logaddexp.reduce(a)
+        a = log_softmax(F @ theta + np.log(counts))
         s = np.exp(a)
         value -= float(a[label])
         mean = s @ F

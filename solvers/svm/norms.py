@@ -4,8 +4,8 @@
     nuclear     sum sigma_i    dual: sigma_1
     entrywise   (sum |W_ij|^p)^(1/p), 1 < p < inf          dual: 1/p + 1/q = 1
 
-Rounding model and `gamma`: `dsf._rounding`.  pow is taken to be off by at most 8 units in the last
-place; the checker evaluates it in balls instead.
+Rounding model and `gamma`: `dsf.states.rounding`.  pow is taken to be off by at most 8 units in the
+last place; the checker evaluates it in balls instead.
 """
 
 from __future__ import annotations

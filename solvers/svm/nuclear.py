@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.solvers.svm import certify, norms
+from dsf.solvers.svm.check import margin as check
 from dsf.solvers.svm.problem import Array, MarginProblem, ScaledRows, scale
 
 if TYPE_CHECKING:
-    from dsf.core.certificate import Certificate
     from dsf.solvers.svm.solution import MarginSolution
 
 TAIL = 1e-6  # the tail that the bound on the rank aims at, relative to the norm
@@ -44,9 +45,6 @@ def rank_certificate(s: MarginSolution) -> Certificate | None:
     From von Neumann's trace inequality: L <= <G, W> <= sum_{i<=k} sigma_i(W) + sigma_{k+1}(G)
     sum_{i>k} sigma_i(W) and sum_i sigma_i(W) <= U.
     """
-    from dsf.core.certificate import Certificate, Scope, Strength
-    from dsf.solvers.svm.check import margin as check
-
     problem, lam = s.stated
     if s.W is None or lam is None:
         return None

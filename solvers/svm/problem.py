@@ -340,6 +340,28 @@ def selection(optimal: Any, n: int, T: int, name: str = "optimal") -> Array:
     return chosen.astype(np.int64)
 
 
+def token_scores(scores: Any, n: int, T: int) -> Array:
+    """`scores` as float64, checked to be [n T]: one per token of X."""
+    scores = real(scores, "scores", 2)
+    if scores.shape != (n, T):
+        raise ShapeError(
+            f"`scores` must be [n T] = [{n} {T}], one per token of X; got {list(scores.shape)}"
+        )
+    return scores
+
+
+def against_others(chosen: Array, T: int) -> tuple[Array, Array, Array]:
+    """(sample, plus, minus) of the rows that compare one token per sample with all others.
+
+    chosen [n] in [0, T); plus and minus count the tokens of all samples: sample * T + token.
+
+    >>> against_others(np.array([2, 0]), 3)[1:]
+    (array([2, 2, 3, 3]), array([0, 1, 4, 5]))
+    """
+    sample, token = np.nonzero(np.arange(T) != chosen[:, None])
+    return sample, sample * T + chosen[sample], sample * T + token
+
+
 def attention_problem(X: Any, z: Any, optimal: Any) -> MarginProblem:
     """(x_{i,opt_i} - x_{it})' W z_i >= 1 for all samples i and tokens t != opt_i, i-major.
 
@@ -358,8 +380,5 @@ def attention_problem(X: Any, z: Any, optimal: Any) -> MarginProblem:
             f"`z` must be [n e] with n = {n}, one query per sample of X [{n} {T} {d}]; "
             f"got {list(z.shape)}"
         )
-    chosen = selection(optimal, n, T)
-    sample, token = np.nonzero(np.arange(T) != chosen[:, None])
-    return MarginProblem.of(
-        X.reshape(n * T, d), z, sample * T + chosen[sample], sample * T + token, sample
-    )
+    sample, plus, minus = against_others(selection(optimal, n, T), T)
+    return MarginProblem.of(X.reshape(n * T, d), z, plus, minus, sample)

@@ -17,7 +17,7 @@ import numpy as np
 
 from dsf.core.errors import DomainError, ShapeError
 from dsf.solvers.svm.chain import solve
-from dsf.solvers.svm.problem import Array, MarginProblem, array, real, selection
+from dsf.solvers.svm.problem import Array, MarginProblem, against_others, array, real, selection
 from dsf.solvers.svm.selections import inactive
 from dsf.solvers.svm.solution import ACTIVE, MarginSolution
 
@@ -43,15 +43,9 @@ def prompt_svm(keys: Any, optimal: Any, strict: Any = None, **options: Any) -> M
     strict = np.ones(n, dtype=bool) if strict is None else array(strict, "strict")
     if strict.shape != (n,) or strict.dtype != np.bool_:
         raise ShapeError(f"`strict` must be bool [n] = [{n}]; got {strict.dtype} {strict.shape}")
-    sample, token = np.nonzero(np.arange(T) != chosen[:, None])
-    problem = MarginProblem.of(
-        keys.reshape(n * T, d),
-        np.ones((1, 1)),
-        sample * T + chosen[sample],
-        sample * T + token,
-        np.zeros(len(sample), dtype=np.int64),
-        bound=strict[sample].astype(np.float64),
-    )
+    sample, plus, minus = against_others(chosen, T)
+    bound, query = strict[sample].astype(np.float64), np.zeros(len(sample), dtype=np.int64)
+    problem = MarginProblem.of(keys.reshape(n * T, d), [[1.0]], plus, minus, query, bound)
     return solve(problem, title="prompt SVM", reference=REFERENCE, **options)
 
 
@@ -70,14 +64,9 @@ def classifier_svm(x: Any, labels: Any, **options: Any) -> MarginSolution:
     if not np.all(np.abs(y) == 1.0):
         raise DomainError("`labels` must be +1 or -1")
     n = len(x)
-    index, zero = np.arange(n), np.full(n, n)  # row n of the keys is the zero vector
-    problem = MarginProblem.of(
-        np.vstack([x, np.zeros((1, x.shape[1]))]),
-        np.ones((1, 1)),
-        np.where(y > 0, index, zero),
-        np.where(y > 0, zero, index),
-        np.zeros(n, dtype=np.int64),
-    )
+    keys = np.vstack([x, np.zeros((1, x.shape[1]))])  # the last one is the zero vector
+    plus, minus = np.where(y > 0, [np.arange(n), np.full(n, n)], [np.full(n, n), np.arange(n)])
+    problem = MarginProblem.of(keys, [[1.0]], plus, minus, np.zeros(n, dtype=np.int64))
     return solve(problem, title="classifier SVM", reference="cortes1995, hard margin", **options)
 
 

@@ -15,11 +15,20 @@ from typing import Any
 import numpy as np
 
 from dsf.core.certificate import Certificate, Scope, Strength
-from dsf.core.errors import DomainError, EmptyProblemError, ShapeError, TooManySelectionsError
-from dsf.solvers.svm import certify
+from dsf.core.errors import DomainError, EmptyProblemError, TooManySelectionsError
+from dsf.solvers.svm import certify, printout
 from dsf.solvers.svm.attention import attention_svm
 from dsf.solvers.svm.chain import solve
-from dsf.solvers.svm.problem import Array, MarginProblem, real, scale, selection
+from dsf.solvers.svm.check.selection import sentence
+from dsf.solvers.svm.problem import (
+    Array,
+    MarginProblem,
+    against_others,
+    real,
+    scale,
+    selection,
+    token_scores,
+)
 from dsf.solvers.svm.solution import MarginSolution
 from dsf.states.rounding import gamma
 
@@ -49,9 +58,7 @@ class LocalOptimality:
         return self.certificate is None or self.certificate.check()
 
     def __repr__(self) -> str:
-        from dsf.solvers.svm.printout import local_optimality
-
-        return local_optimality(self)
+        return printout.local_optimality(self)
 
 
 def local_optimality(X: Any, z: Any, chosen: Any, scores: Any) -> LocalOptimality:
@@ -70,22 +77,19 @@ def local_optimality(X: Any, z: Any, chosen: Any, scores: Any) -> LocalOptimalit
     >>> local_optimality(i.X, i.z, [0, 2], i.scores).rivals
     ((0, 1),)
     """
-    X, scores = real(X, "X", 3), real(scores, "scores", 2)
+    X = real(X, "X", 3)
     n, T, _ = X.shape
-    if scores.shape != (n, T):
-        raise ShapeError(
-            f"`scores` must be [n T] = [{n} {T}], one per token of X; got {list(scores.shape)}"
-        )
+    scores = token_scores(scores, n, T)
     picked = selection(chosen, n, T, "chosen")
     s = attention_svm(X, z, picked)
     name = tuple(int(a) for a in picked)
     if s.W is None:
         verdict = False if s.feasible is False else None
         return LocalOptimality(name, s, verdict, (), s.certificate if verdict is False else None)
-    sample, token = np.nonzero(np.arange(T) != picked[:, None])
-    rival = scores[sample, token] >= scores[sample, picked[sample]]
+    _, plus, minus = against_others(picked, T)
+    rival = scores.ravel()[minus] >= scores.ravel()[plus]
     open_ = np.flatnonzero(rival & ~inactive(s, s.W))
-    who = tuple((int(sample[j]), int(token[j])) for j in open_)
+    who = tuple(divmod(int(minus[j]), T) for j in open_)
     w = {**s.certificate.witnesses, "scores": scores.ravel()}
     if len(open_) == 0:
         return LocalOptimality(name, s, True, (), _certificate(w, s, True))
@@ -128,8 +132,6 @@ def certify_norm(problem: MarginProblem, keep: Array, W: Array) -> float:
 
 
 def _certificate(w: dict[str, Any], s: MarginSolution, answer: bool) -> Certificate:
-    from dsf.solvers.svm.check.selection import sentence
-
     return Certificate(
         "local-optimality",
         sentence(w, answer),

@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 
 from dsf.core.errors import DomainError, DTypeError, EmptyProblemError, NonFiniteError, ShapeError
+from dsf.solvers.svm import printout
 from dsf.solvers.svm.chain import solve
 from dsf.solvers.svm.equalities import LeastNorm, independent, least_norm
-from dsf.solvers.svm.problem import Array, MarginProblem, array, real
+from dsf.solvers.svm.instances import log_softmax
+from dsf.solvers.svm.problem import Array, MarginProblem, against_others, array, real
 from dsf.solvers.svm.solution import MarginSolution
 
 CONTRADICTS = 1e-6  # by how much dependent equalities may miss, relative to their terms
@@ -47,9 +49,7 @@ class GenSVM:
         return self.direction.check() and self.finite.check()
 
     def __repr__(self) -> str:
-        from dsf.solvers.svm.printout import gen_svm
-
-        return gen_svm(self)
+        return printout.gen_svm(self)
 
 
 def gen_svm(X: Any, z: Any, log_attention: Any, kept: Any = None, **options: Any) -> GenSVM:
@@ -71,52 +71,55 @@ def gen_svm(X: Any, z: Any, log_attention: Any, kept: Any = None, **options: Any
     """
     X, z = real(X, "X", 3), real(z, "z", 2)
     n, T, d = X.shape
-    logs = array(log_attention, "log_attention")
-    if logs.dtype.kind not in "iuf":
-        raise DTypeError(f"`log_attention` must hold real numbers; got dtype {logs.dtype}")
-    logs = logs.astype(np.float64)
-    if logs.shape != (n, T) or len(z) != n:
-        raise ShapeError(
-            f"`log_attention` must be [n T] = [{n} {T}] and `z` [n e]; got {list(logs.shape)} and "
-            f"{list(z.shape)}"
-        )
-    if not np.all(logs < np.inf):  # also NaN; -inf is a token without attention
-        raise NonFiniteError("`log_attention` holds NaN or +inf: the training run broke down")
-    if kept is None:
-        with np.errstate(invalid="ignore"):  # a row of -inf keeps no token, which is said below
-            kept = logs - np.logaddexp.reduce(logs, axis=1, keepdims=True) > np.log(1e-3)
-    kept = array(kept, "kept")
-    if kept.shape != (n, T) or kept.dtype != np.bool_:
-        raise ShapeError(f"`kept` must be bool [n T] = [{n} {T}]; got {kept.dtype} {kept.shape}")
-    if not np.all(kept.any(axis=1)):
-        i = int(np.flatnonzero(~kept.any(axis=1))[0])
-        raise EmptyProblemError(f"sample {i} keeps no token: attention sums to 1, so one must stay")
+    logs = _logs(log_attention, n, T)
+    if len(z) != n:
+        raise ShapeError(f"`z` must be [n e] with n = {n}; got {list(z.shape)}")
+    kept = _kept(kept, logs)
     real(logs[kept], "log_attention", 1)
     anchor = kept.argmax(axis=1)
-    sample, token = np.nonzero(np.arange(T) != anchor[:, None])
-    equal = kept[sample, token]
+    sample, plus, minus = against_others(anchor, T)
+    equal = kept.ravel()[minus]
     # the anchor against every other token: the remaining pairs follow through the equalities
-    problem = MarginProblem.of(
-        X.reshape(n * T, d),
-        z,
-        sample * T + anchor[sample],
-        sample * T + token,
-        sample,
-        bound=np.where(equal, 0.0, 1.0),
-        equality=equal,
-    )
-    everything = problem
-    problem = independent(problem)
+    everything = MarginProblem.of(
+        X.reshape(n * T, d), z, plus, minus, sample,
+        bound=np.where(equal, 0.0, 1.0), equality=equal,
+    )  # fmt: skip
+    problem = independent(everything)
     direction = solve(
-        problem,
-        title="Gen-SVM direction",
-        reference="tarzanagh2023, Gen-SVM",
-        **options,
+        problem, title="Gen-SVM direction", reference="tarzanagh2023, Gen-SVM", **options
     )
     equalities = problem.rows(problem.equality)
     finite = least_norm(equalities, _wanted(equalities, logs))
     _consistent(everything.rows(everything.equality), logs, finite)
     return GenSVM(direction, finite)
+
+
+def _logs(log_attention: Any, n: int, T: int) -> Array:
+    """The logarithms of the attention, checked: [n T] below infinity; -inf is no attention."""
+    logs = array(log_attention, "log_attention")
+    if logs.dtype.kind not in "iuf":
+        raise DTypeError(f"`log_attention` must hold real numbers; got dtype {logs.dtype}")
+    if logs.shape != (n, T):
+        raise ShapeError(f"`log_attention` must be [n T] = [{n} {T}]; got {list(logs.shape)}")
+    if not np.all(logs < np.inf):  # also NaN
+        raise NonFiniteError("`log_attention` holds NaN or +inf: the training run broke down")
+    return logs.astype(np.float64)
+
+
+def _kept(kept: Any, logs: Array) -> Array:
+    """Which tokens keep attention, bool [n T]: at least one per sample."""
+    if kept is None:
+        with np.errstate(invalid="ignore"):  # a row of -inf keeps no token, which is said below
+            kept = log_softmax(logs) > np.log(1e-3)
+    kept = array(kept, "kept")
+    if kept.shape != logs.shape or kept.dtype != np.bool_:
+        raise ShapeError(
+            f"`kept` must be bool [n T] = {list(logs.shape)}; got {kept.dtype} {list(kept.shape)}"
+        )
+    if not np.all(kept.any(axis=1)):
+        i = int(np.flatnonzero(~kept.any(axis=1))[0])
+        raise EmptyProblemError(f"sample {i} keeps no token: attention sums to 1, so one must stay")
+    return kept
 
 
 def _wanted(equalities: MarginProblem, logs: Array) -> Array:

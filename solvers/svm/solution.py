@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from dsf.core.certificate import Certificate, Scope, Strength
-from dsf.solvers.svm import certify
+from dsf.solvers.svm import certify, nuclear, printout
+from dsf.solvers.svm.check import margin as check
 from dsf.solvers.svm.problem import Array, MarginProblem, scale
 
 # relative slack up to which a row counts as met with equality, beside the proved gap: the nuclear
@@ -119,10 +120,8 @@ class MarginSolution:
             return None
         if self.norm != "nuclear":
             return True
-        from dsf.solvers.svm.nuclear import face_is_a_point
-
         problem, lam = self.stated
-        if lam is not None and face_is_a_point(problem, lam):
+        if lam is not None and nuclear.face_is_a_point(problem, lam):
             return True
         return None if self.other is None else False
 
@@ -134,9 +133,7 @@ class MarginSolution:
         """
         if self.norm != "nuclear" or self.W is None or self.multipliers is None:
             return None
-        from dsf.solvers.svm.nuclear import second_optimum
-
-        return second_optimum(self)
+        return nuclear.second_optimum(self)
 
     @cached_property
     def multipliers_unique(self) -> bool | None:
@@ -164,8 +161,6 @@ class MarginSolution:
     @cached_property
     def certificate(self) -> Certificate:
         """Both bounds of the margin, or the exact proof that it is 0."""
-        from dsf.solvers.svm.check import margin as check
-
         if self.feasible is False and self.gordan is not None:
             rows, weights = self.gordan
             w: dict[str, Any] = self.problem.arrays() | {
@@ -227,14 +222,10 @@ class MarginSolution:
         """Nuclear norm: a proved bound on the rank of every solution, up to a tail."""
         if self.norm != "nuclear" or self.feasible is not True:
             return None
-        from dsf.solvers.svm.nuclear import rank_certificate
-
-        return rank_certificate(self)
+        return nuclear.rank_certificate(self)
 
     def __repr__(self) -> str:
-        from dsf.solvers.svm.printout import solution
-
-        return solution(self)
+        return printout.solution(self)
 
 
 def _no_null_combination(A: Array, free: Array) -> bool:

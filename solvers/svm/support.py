@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg.lapack import dpotrf, dpotrs
 
 from dsf.solvers.svm.problem import Array
 from dsf.states.rounding import gamma
@@ -19,6 +18,8 @@ def on_support(K: Array, h: Array, width: int) -> tuple[Array, Array] | None:
     >>> on_support(np.eye(2), np.array([1.0, 0.5]), 4)[0]
     array([1. , 0.5])
     """
+    from scipy.linalg.lapack import dpotrf, dpotrs
+
     factor, info = dpotrf(K)
     if info != 0:
         return None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -372,26 +371,3 @@ def test_the_table_of_the_readme_counts_every_case():
         cells = re.search(rf"^\| {title} \|(.+)\|$", text, re.M)
         assert cells is not None, title
         assert sum(map(int, cells[1].split("|"))) == sum(c[0] == row for c in CASES), title
-
-
-def main() -> None:
-    """Print the table of outcomes: rows against value, typed error, propagated, undecided."""
-    import test_solvers_bad_input as solvers
-    import test_stability as stability
-
-    table = {row: Counter(outcome(*c) for c in CASES if c[0] == row) for row in ROWS}
-    titles = {19: "inseparable", 20: "scales", 21: "degenerate", 22: "solvers"}
-    for number, title in titles.items():
-        runs = [run for row, _, run, _ in solvers.TABLE if row == number]
-        table[f"row_{number}_{title}"] = Counter(solvers.outcome(run)[0] for run in runs)
-    table["row_23_stability"] = stability.outcomes()
-    kinds = (VALUE, ERROR, PROPAGATED, solvers.UNDECIDED)
-    print(f"{len(NAMES)} mechanisms x {len(BACKENDS)} backends, margin problems, stability")
-    print("| bad input | " + " | ".join(kinds) + " |\n|---|" + "---:|" * len(kinds))
-    for row, n in [*table.items(), ("total", sum(table.values(), Counter()))]:
-        title = row.removeprefix("row_").replace("_", " ")
-        print(f"| {title} | " + " | ".join(str(n[kind]) for kind in kinds) + " |")
-
-
-if __name__ == "__main__":
-    main()

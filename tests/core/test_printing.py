@@ -47,7 +47,7 @@ def test_a_mechanism():
         "  source  yang2023",
     ]
     assert repr(dsf.retnet.init(d=2)) == (
-        "RetNet(Wq=[1 2 2], Wk=[1 2 2], Wv=[1 2 2], gamma=[1 1 1], theta=[1 1 1], rotation=False)"
+        "retnet(Wq=[1 2 2], Wk=[1 2 2], Wv=[1 2 2], gamma=[1 1 1], theta=[1 1 1], rotation=False)"
     )
 
 

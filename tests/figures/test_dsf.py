@@ -1,11 +1,9 @@
-"""The figures after Sieber et al. 2024: their numbers in the smoke profile, never their pixels."""
+"""The figures after Sieber et al. 2024: their numbers in the smoke profile."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import math
-from functools import cache
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dsf
-from dsf.figures import VERDICTS, Table
+from dsf.figures import Table
 from dsf.figures.dsf import (
     _layout,
     lattice,
@@ -23,79 +21,29 @@ from dsf.figures.dsf import (
     states_needed,
     text_states,
 )
-from dsf.figures.runner.catalogue import catalogue
+from dsf.theory_tests.dsf.softmax_states_table import ERRORS, TABLE, softmax_matrix
 from dsf.verdicts.lattice.paths import NESTINGS, hasse
 
-NAMES = (
-    "lattice", "states_needed", "linear_vs_softmax", "gauge", "memory", "reversed_sigmoid",
-    "text_states",
-)  # fmt: skip
-KNOWN = {  # verdict of each figure; another one is a result that has to be looked at
-    "lattice": "agrees",
-    "states_needed": "agrees",
-    "linear_vs_softmax": "no number in the paper",
-    "gauge": "agrees",
-    "memory": "no number in the paper",
-    "reversed_sigmoid": "agrees",
-    "text_states": "no number in the paper",
-}
 
-
-def module(name):
-    return importlib.import_module(f"dsf.figures.dsf.{name}")
-
-
-@cache
-def table(name):
-    """The table of the smoke profile, on its way through CSV as the runner reads it."""
-    return Table.from_csv(Table(module(name).compute("smoke")).to_csv())
-
-
-def test_the_gallery_has_the_seven_figures_in_order():
-    found = [f for f in catalogue("dsf.figures") if f.name.startswith("dsf/")]
-    assert [f.name for f in found] == [f"dsf/{name}" for name in NAMES]
-    assert [f.literals()["ORDER"] for f in found] == [1, 2, 3, 4, 5, 6, 7]
-    assert all(f.literals()["PAPER"] and f.literals()["DIFFERS"] for f in found)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_every_figure_is_computed_judged_and_drawn(name):
-    from matplotlib.figure import Figure
-
-    from dsf.tools.style import style
-
-    text, verdict = module(name).measured(table(name))
-    assert verdict in VERDICTS and verdict == KNOWN[name], text
-    with style():
-        figure = module(name).draw(table(name))
-        assert isinstance(figure, Figure)
-        figure.canvas.draw()
-        width = figure.get_size_inches()[0]
-        assert width <= 6.75 and all(a.get_title() is not None for a in figure.axes)
-    import matplotlib.pyplot as plt
-
-    plt.close(figure)
-
-
-def test_a_figure_says_when_its_numbers_are_wrong():
-    wrong = [dict(r) for r in table("states_needed")]
+def test_a_figure_says_when_its_numbers_are_wrong(table):
+    wrong = [dict(r) for r in table("dsf/states_needed")]
     wrong[0]["lower"] += 1
     assert states_needed.measured(Table(wrong))[1] == "agrees in part"
-    wrong = [dict(r) for r in table("lattice")]
+    wrong = [dict(r) for r in table("dsf/lattice")]
     wrong[0]["checked"] = False
     text, verdict = lattice.measured(Table(wrong))
     assert verdict == "does not hold" and wrong[0]["name"] in text
-    wrong = [dict(r) for r in table("reversed_sigmoid")]
+    wrong = [dict(r) for r in table("dsf/reversed_sigmoid")]
     wrong[3]["value"] *= 1 + 1e-9
     assert reversed_sigmoid.measured(Table(wrong))[1] == "does not hold"
-    wrong = [dict(r) for r in table("linear_vs_softmax")]
+    wrong = [dict(r) for r in table("dsf/linear_vs_softmax")]
     next(r for r in wrong if r["target"] == "recall")["lower"] = 0.9
     assert linear_vs_softmax.measured(Table(wrong))[1] == "does not hold"
 
 
 # ------------------------------------------------------------------------ gauge
-def test_gauge_eigenvalues_are_those_of_the_formula():
-    t = table("gauge")
+def test_gauge_eigenvalues_are_those_of_the_formula(table):
+    t = table("dsf/gauge")
     length, width, states = (t[0][k] for k in ("length", "width", "states"))
     mech = dsf.normalised_linear_attn.init(d=width, n=states, p=1, seed=0)
     u = np.random.default_rng(0).standard_normal((length, width))
@@ -108,8 +56,8 @@ def test_gauge_eigenvalues_are_those_of_the_formula():
     assert ones == [1.0] * (length - 1)
 
 
-def test_gauge_leaves_kernel_and_hankel_singular_values():
-    t = table("gauge")
+def test_gauge_leaves_kernel_and_hankel_singular_values(table):
+    t = table("dsf/gauge")
     assert max(t.where(quantity="kernel difference").column("value")) < 1e-14
     sigma = [
         t.where(quantity="hankel singular value", gauge=g).column("value")
@@ -133,16 +81,16 @@ def test_the_normaliser_grows_as_alpha_i():
     assert abs(found[-1] / 100_000 - 0.69997) < 5e-6
 
 
-def test_gate_values():
-    t = table("reversed_sigmoid").where(part="gate")
+def test_gate_values(table):
+    t = table("dsf/reversed_sigmoid").where(part="gate")
     at_zero = next(r for r in t if r["x"] == 0)
     assert at_zero["value"] == pytest.approx(2**-0.7, rel=1e-15)
     for r in t:
         assert r["value"] == pytest.approx((1 + math.exp(r["x"])) ** -0.7, rel=1e-13)
 
 
-def test_s6_meets_normalised_attention_there_and_not_beside():
-    row = table("reversed_sigmoid").where(part="kernel difference")[0]
+def test_s6_meets_normalised_attention_there_and_not_beside(table):
+    row = table("dsf/reversed_sigmoid").where(part="kernel difference")[0]
     assert row["value"] < 1e-14 and row["other"] > 1e-4
 
 
@@ -164,8 +112,8 @@ def test_influence_of_retention_is_the_formula():
         np.testing.assert_allclose([r["low"], r["median"], r["high"]], wanted, rtol=1e-10)
 
 
-def test_a_window_forgets_at_once():
-    rows = table("memory").where(mechanism="window_softmax(width=32)")
+def test_a_window_forgets_at_once(table):
+    rows = table("dsf/memory").where(mechanism="window_softmax(width=32)")
     assert all((r["high"] == 0) == (r["lag"] >= 32) for r in rows)
 
 
@@ -178,14 +126,14 @@ def test_half_life():
     assert memory.half_life(cut) == 8
 
 
-def test_eight_mechanisms_of_different_colour_or_panel():
-    assert table("memory").values("mechanism") == list(memory.MECHANISMS)
+def test_eight_mechanisms_of_different_colour_or_panel(table):
+    assert table("dsf/memory").values("mechanism") == list(memory.MECHANISMS)
     assert len(memory.MECHANISMS) == 8
 
 
 # ---------------------------------------------------------------- states needed
-def test_state_counts_are_the_expected_ones():
-    for r in table("states_needed"):
+def test_state_counts_are_the_expected_ones(table):
+    for r in table("dsf/states_needed"):
         assert (r["lower"], r["upper"], r["dyadic"]) == (
             r["expected_lower"], r["expected_upper"], r["expected_dyadic"],
         )  # fmt: skip
@@ -195,8 +143,6 @@ def test_state_counts_are_the_expected_ones():
 
 
 def test_the_expected_numbers_are_those_of_the_theorem():
-    from dsf.theory_tests.dsf.softmax_states_table import ERRORS, TABLE
-
     cells = {key: row.replace("/", " ").split() for key, row in TABLE.items()}
     assert {k: tuple(map(int, v)) for k, v in cells.items()} == states_needed.EXPECTED
     assert states_needed.ERRORS == ERRORS
@@ -205,11 +151,10 @@ def test_the_expected_numbers_are_those_of_the_theorem():
 def test_attention_is_drawn_queries_first():
     rng = np.random.default_rng(7)
     q, k = rng.standard_normal((96, 4)), rng.standard_normal((96, 4))
-    logits = np.where(np.tri(96, dtype=bool), 4 * q @ k.T / 2, -np.inf)
-    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    logits = (4 * q @ k.T / 2)[np.tril_indices(96)]
     M, flat = states_needed.attention(4, 4, 96, 7)
-    np.testing.assert_allclose(M, weights / weights.sum(-1, keepdims=True), atol=1e-15)
-    np.testing.assert_allclose(np.sort(flat), np.sort(logits[np.isfinite(logits)]), rtol=1e-12)
+    np.testing.assert_allclose(M, softmax_matrix(96, 4, 4.0, 7), atol=1e-15)
+    np.testing.assert_allclose(np.sort(flat), np.sort(logits), rtol=1e-12)
 
 
 @given(p=st.integers(0, 30), y=st.floats(1e-3, 30))
@@ -251,16 +196,16 @@ def test_recall_matrix(pairs, more, seed):
     np.testing.assert_allclose(sigma[:pairs], 1)
 
 
-def test_recall_needs_as_many_states_as_pairs():
-    for r in table("linear_vs_softmax").where(target="recall"):
+def test_recall_needs_as_many_states_as_pairs(table):
+    for r in table("dsf/linear_vs_softmax").where(target="recall"):
         if r["n"] < 4:
             assert 1 - 1e-9 < r["lower"] <= r["upper"] < 1 + 1e-4
         else:
             assert r["lower"] == 0 and r["upper"] < 1e-8
 
 
-def test_no_linear_attention_beats_the_lower_bound():
-    t = table("linear_vs_softmax")
+def test_no_linear_attention_beats_the_lower_bound(table):
+    t = table("dsf/linear_vs_softmax")
     best, features = t.where(target="softmax"), t.where(target="features")
     assert best.column("n") == features.column("n")
     for a, b in zip(best, features, strict=True):
@@ -281,10 +226,10 @@ def test_random_features_approximate_softmax():
 
 
 # ------------------------------------------------------------------ text states
-def test_the_text_is_named_by_its_hash():
+def test_the_text_is_named_by_its_hash(table):
     from pydoc_data.topics import topics
 
-    row = table("text_states")[0]
+    row = table("dsf/text_states")[0]
     data = topics["objects"].encode()[:96]
     assert row["sha256"] == "sha256:" + hashlib.sha256(data).hexdigest()
     assert (row["bytes"], row["distinct"]) == (96, len(set(data)))
@@ -323,11 +268,11 @@ def test_the_kernel_of_lru_is_one_entry_of_its_own():
     )
 
 
-def test_no_mechanism_uses_more_states_than_it_has():
-    for r in table("text_states"):
+def test_no_mechanism_uses_more_states_than_it_has(table):
+    for r in table("dsf/text_states"):
         assert r["lower"] <= r["upper"]
         assert r["upper"] <= (r["own"] or r["distinct"])
-    own = {r["head"]: r["own"] for r in table("text_states")}
+    own = {r["head"]: r["own"] for r in table("dsf/text_states")}
     assert own == {"softmax*1": None, "gla": 4, "s4d": 8, "mamba3": 4}
 
 
@@ -337,8 +282,8 @@ def test_temperature_scales_the_logits():
 
 
 # ---------------------------------------------------------------------- lattice
-def test_every_edge_is_proved_and_drawn_upwards():
-    t = table("lattice")
+def test_every_edge_is_proved_and_drawn_upwards(table):
+    t = table("dsf/lattice")
     proofs = t.where(part="proof")
     assert proofs.column("strength") == ["exact"] * len(proofs) and all(proofs.column("checked"))
     nodes = {r["name"]: r for r in t.where(part="node")}
@@ -348,8 +293,8 @@ def test_every_edge_is_proved_and_drawn_upwards():
     assert len({(r["x"], r["y"]) for r in nodes.values()}) == len(nodes)
 
 
-def test_no_drawn_edge_follows_from_others():
-    edges = {(r["low"], r["high"]): r["kind"] for r in table("lattice").where(part="edge")}
+def test_no_drawn_edge_follows_from_others(table):
+    edges = {(r["low"], r["high"]): r["kind"] for r in table("dsf/lattice").where(part="edge")}
     for (low, high), kind in edges.items():
         usable = [e for e, k in edges.items() if e != (low, high) and "limit" in (kind, "no" + k)]
         usable += [e for e, k in edges.items() if e != (low, high) and k != "limit"]

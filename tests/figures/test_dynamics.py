@@ -1,80 +1,19 @@
-"""The figures of training dynamics: their numbers in the smoke profile, never their pixels."""
+"""The figures of training dynamics: their numbers in the smoke profile."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
-from functools import cache
 
 import numpy as np
 import pytest
 
 from dsf.core.errors import DomainError, ShapeError, UnknownNameError
-from dsf.figures import VERDICTS, Table
+from dsf.figures import Table
 from dsf.figures.dynamics import bigram_backcopy as sink_figure
 from dsf.figures.dynamics import entropy_dilution
 from dsf.figures.dynamics import scan_snap_growth as growth_figure
 from dsf.figures.dynamics import syn_adam as adam_figure
-from dsf.figures.runner.catalogue import catalogue
 from dsf.solvers.dynamics.sequence_classes import descend, syn
-
-NAMES = (
-    "scan_snap_growth", "sink_flows", "syn_small", "syn_medium", "syn_adam", "bigram_backcopy",
-    "sink_operations", "deconstructed", "deconstructed_maps", "entropy_dilution",
-    "ssa_matrix_norm", "adam_vs_sgd", "clipped_softmax", "gate_positions", "visual_sinks",
-    "soft_injection",
-)  # fmt: skip
-KNOWN = {  # verdict of each figure in the smoke profile; another one has to be looked at
-    "scan_snap_growth": "agrees in part",
-    "sink_flows": "agrees in part",
-    "syn_small": "agrees",
-    "syn_medium": "agrees",
-    "syn_adam": "agrees in part",
-    "bigram_backcopy": "no number in the paper",  # twenty steps are too few to judge
-    "sink_operations": "no number in the paper",  # nor here
-    "deconstructed": "no number in the paper",
-    "entropy_dilution": "no number in the paper",
-    "ssa_matrix_norm": "no number in the paper",
-    "adam_vs_sgd": "agrees",
-    "clipped_softmax": "no number in the paper",
-    "gate_positions": "no number in the paper",
-    "visual_sinks": "no number in the paper",
-    "soft_injection": "no number in the paper",
-    "deconstructed_maps": "no number in the paper",
-}
-
-
-def module(name):
-    return importlib.import_module(f"dsf.figures.dynamics.{name}")
-
-
-@cache
-def table(name):
-    """The table of the smoke profile, on its way through CSV as the runner reads it."""
-    return Table.from_csv(Table(module(name).compute("smoke")).to_csv())
-
-
-def test_the_gallery_has_the_figures_in_order():
-    found = [f for f in catalogue("dsf.figures") if f.name.startswith("dynamics/")]
-    assert [f.name for f in found] == [f"dynamics/{name}" for name in NAMES]
-    assert all(f.literals()["PAPER"] and f.literals()["DIFFERS"] for f in found)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_every_figure_is_computed_judged_and_drawn(name):
-    import matplotlib.pyplot as plt
-    from matplotlib.figure import Figure
-
-    from dsf.tools.style import style
-
-    text, verdict = module(name).measured(table(name))
-    assert verdict in VERDICTS and verdict == KNOWN[name], text
-    with style():
-        figure = module(name).draw(table(name))
-        assert isinstance(figure, Figure)
-        figure.canvas.draw()
-        assert figure.get_size_inches()[0] <= 6.75
-    plt.close(figure)
 
 
 @pytest.mark.parametrize(
@@ -95,12 +34,12 @@ def test_every_figure_is_computed_judged_and_drawn(name):
         ("deconstructed_maps", "copied", 0.5),
     ],
 )
-def test_a_figure_says_when_its_numbers_are_wrong(name, column, factor):
-    wrong = [dict(r) for r in table(name)]
+def test_a_figure_says_when_its_numbers_are_wrong(name, column, factor, figure, table):
+    wrong = [dict(r) for r in table(f"dynamics/{name}")]
     for r in wrong:
         if r[column] is not None:
             r[column] *= factor
-    assert module(name).measured(Table(wrong))[1] == "does not hold"
+    assert figure(f"dynamics/{name}").measured(Table(wrong))[1] == "does not hold"
 
 
 def trained(relu=0.1, **changes):
@@ -132,11 +71,11 @@ def test_phases_meet_at_the_stated_time():
     np.testing.assert_allclose(found, [138.2, 69.1, 34.5, 13.8], atol=0.06)
 
 
-def test_the_relevant_key_leads_by_the_same_noise_for_every_length():
+def test_the_relevant_key_leads_by_the_same_noise_for_every_length(table):
     a, b = (entropy_dilution.logits(n, 5, 0) for n in (16, 64))
     np.testing.assert_array_equal(a[:, 0], b[:, 0])
     assert np.abs(a[:, 1:]).max() <= entropy_dilution.NOISE
-    rows = table("entropy_dilution").where(logits="gaussian", temperature="constant", n=64)
+    rows = table("dynamics/entropy_dilution").where(logits="gaussian", temperature="constant", n=64)
     assert rows[0]["entropy"] == pytest.approx(0.891, abs=0.01)
 
 
@@ -181,12 +120,12 @@ def test_runs_keep_distributions_and_refuse_bad_input():
         dataclasses.replace(syn(), outputs=1)
 
 
-def test_rates_that_pick_the_same_tokens_are_seen():
+def test_rates_that_pick_the_same_tokens_are_seen(table):
     c = np.tile(np.arange(20.0), (3, 2, 1))
     assert adam_figure.overlaps(c) == (1.0, 1.0)
     c[1] = c[1, :, ::-1]
     assert adam_figure.overlaps(c) == (pytest.approx(1 / 3), 1.0)
-    same = [dict(r) for r in table("syn_adam")]
+    same = [dict(r) for r in table("dynamics/syn_adam")]
     for r in same:
         r["attention"] = r["token"] / 190
     assert adam_figure.measured(Table(same))[1] == "does not hold"

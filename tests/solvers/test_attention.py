@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from dsf.solvers import attention_svm, optimal_tokens, separability
 from dsf.solvers.svm.chain import solve
 from dsf.solvers.svm.instances import draw, named
-from dsf.solvers.svm.problem import attention_problem
+from dsf.solvers.svm.problem import MarginProblem, attention_problem
 
 NORMS = {"frobenius": None, "nuclear": None, "entrywise": 1.75}
 GAP = {"frobenius": 1e-8, "nuclear": 1e-6, "entrywise": 1e-6}
@@ -234,8 +234,6 @@ def test_nearly_equal_tokens_get_their_honest_margin():
 @given(st.integers(0, 10**6))
 def test_borderline_problems_are_never_claimed_wrongly(seed):
     """A known null combination up to rounding: the answer may be any of three, each with proof."""
-    from dsf.solvers.svm.problem import MarginProblem
-
     rng = np.random.default_rng(seed)
     d = int(rng.integers(1, 4))
     a = rng.standard_normal((d + 1, d))
@@ -245,6 +243,20 @@ def test_borderline_problems_are_never_claimed_wrongly(seed):
     problem = MarginProblem.of(keys, np.ones((1, 1)), np.arange(N), N, np.zeros(N, dtype=int))
     s = solve(problem, solvers=["nnls", "ascent"])
     assert s.check() and (s.feasible is False or s.upper < 1e-12)
+
+
+@pytest.mark.parametrize("m", [1e-6, 1e-8, 1e-10])
+@pytest.mark.parametrize("seed", range(3))
+def test_nearly_inseparable_problems_are_solved_without_a_conic_solver(seed, m):
+    """A null combination of five vectors, lifted by a coordinate m: the best margin is m."""
+    rng = np.random.default_rng(seed)
+    a = rng.standard_normal((5, 4))
+    a[-1] = -rng.uniform(0.1, 1.0, 4) @ a[:-1]
+    keys = np.vstack([np.column_stack([a, np.full(5, m)]), np.zeros(5)])
+    problem = MarginProblem.of(keys, np.ones((1, 1)), np.arange(5), 5, np.zeros(5, dtype=int))
+    s = solve(problem, solvers=["nnls"])
+    assert s.feasible and s.gap < 1e-8 and s.check()
+    assert abs(s.margin / m - 1.0) < 1e-4
 
 
 # ------------------------------------------------------------------ interface

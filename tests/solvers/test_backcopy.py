@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import dsf
 from dsf.core.errors import UnknownNameError
 from dsf.solvers.dynamics.backcopy_model import ATTENTION, KINDS, model
 from dsf.solvers.dynamics.backcopy_training import batches, measure, train
@@ -15,7 +16,7 @@ from dsf.solvers.dynamics.bigram_backcopy import draw_task
 from dsf.solvers.dynamics.relu_mlp import ROWS, relu_mlp
 from dsf.solvers.heads import attention_metrics as metrics
 from dsf.solvers.heads.deconstructed import mixing_map, mlp
-from dsf.solvers.heads.interventions import clipped_softmax, sigmoid, softmax
+from dsf.solvers.heads.interventions import clip_rows, clipped_softmax, sigmoid, softmax
 
 FIXED = ("RndEmbQK", "FixedSeqQK")
 
@@ -100,7 +101,7 @@ def in_formulas(net, name, tokens, alpha=3.0, skip=""):
     stacks = []
     for i in range(len(net.layers)):
         own = {k.split(".", 2)[2]: v for k, v in p.items() if k.startswith(f"layers.{i}.")}
-        own["mix"] = [own[f"mix.{j}"] for j in range(3)] if name == "mlp" else None
+        own["mix"] = [own[f"mix_{part}"] for part in ("gate", "up", "down") if name == "mlp"]
         stacks.append(own)
     words = net.noise.numpy() if name == "RndEmbQK" else p["tokens"][net.text.numpy()]
     logits, maps, values = [], [], []
@@ -149,6 +150,24 @@ def test_causality_and_names(name):
     assert not torch.allclose(net(changed)[0][:, -1], y[:, -1])
     with pytest.raises(UnknownNameError, match="softmax, relu"):
         model(5, 7, 8, "linear")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["softmax", "standard", "StaticEmbQK", "gate", "gate per head", "value gate", "clipped",
+     "key bias"],
+)  # fmt: skip
+def test_the_maps_are_those_of_the_mechanism(name):
+    """`dsf.softmax` with the weights of a layer; clipped, and up to the sum of rows, with a key
+    more."""
+    net, x = model(5, 7, 8, name, alpha=2.0), torch.arange(7)[None] % 5
+    h = torch.nn.functional.layer_norm(net.tokens[x] + net.places, (8,))
+    mech = dsf.softmax.cls(*net.layers[0].qkv.chunk(3, dim=1))
+    wanted, seen = mech.kernel(h)[:, 0], net(x)[1]
+    found = seen["A"] / seen["A"].sum(-1, keepdim=True) if name == "key bias" else seen["A"]
+    torch.testing.assert_close(found, clip_rows(wanted, -2 / 7) if name == "clipped" else wanted)
+    if name == "softmax":
+        torch.testing.assert_close(seen["A"] @ seen["values"], mech(h) @ net.layers[0].out)
 
 
 def test_row_sums():

@@ -7,10 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import dsf
 from dsf.core.errors import UnknownNameError
+from dsf.mechanisms.linear.features import feature_map
 from dsf.solvers.heads import deconstructed as dc
 from dsf.solvers.heads.interventions import GATES, gated_head
 from dsf.solvers.heads.transition_toy import graph, loss
+from dsf.theory_tests.run import run
 
 
 def tokens(seed, T=7, d=3):
@@ -52,6 +55,40 @@ def test_maps_are_their_formulas_too(name):
     q, k, _ = tokens(1)
     A = np.broadcast_to(dc.mixing_map(name, q, k), (2, 7, 7))
     np.testing.assert_allclose(A[0], slow(name, q[0], k[0]), rtol=1e-9)
+
+
+MECHANISMS = {  # mixer -> families and their tokens q, k, whose outputs add up to its output
+    "standard": [("softmax", lambda q, k: (q, k))],
+    "uniform": [("linear_attn(normalise=True)", lambda q, k: (q**0, k**0))],
+    "mlp": [("window_softmax(width=1)", lambda q, k: (q, k))],
+    "non-approximate": [
+        (
+            "linear_attn(phi=exp, normalise=True)",
+            lambda q, k: (q[..., :1] ** 0, np.exp(dc.key_logits(q, k))[..., None]),
+        )
+    ],
+    "taylor": [
+        (
+            "linear_attn(phi=taylor, normalise=True)",
+            lambda q, k: (feature_map("taylor", q / q.shape[-1] ** 0.5), feature_map("taylor", k)),
+        )
+    ],
+    "approximate": [
+        ("linear_attn(normalise=True)", lambda q, k, r=r: (q**r, k**r)) for r in range(3)
+    ],
+}
+
+
+@pytest.mark.parametrize("name", dc.MAPS)
+def test_each_mixer_is_a_mechanism_of_the_catalogue(name):
+    q, k, v = tokens(4)
+    plain = "standard" if name.endswith("QK") else name
+    outputs = []
+    for family, features in MECHANISMS[plain]:
+        queries, keys = features(q, k)
+        outputs.append(run(dsf.family(family), q=queries, k=keys, v=v))
+    A = dc.mixing_map(name, q, k)
+    np.testing.assert_allclose(A @ v, sum(outputs), atol=1e-13 * np.abs(A).max() ** 2)
 
 
 @pytest.mark.parametrize("name", dc.MAPS)
@@ -101,6 +138,7 @@ def test_an_open_gate_changes_nothing(gate):
     Wq, Wk, Wv = rng.standard_normal((3, 5, 2))
     Wo = rng.standard_normal((2, 5))
     plain = gated_head(x, Wq, Wk, Wv, Wo)
+    np.testing.assert_allclose(plain, dsf.softmax.cls(Wq, Wk, Wv)(x) @ Wo, rtol=1e-12)
     width = 5 if gate == "G5" else 2
     opened = np.zeros((5, width))
     opened[0] = 40.0

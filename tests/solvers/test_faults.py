@@ -1,9 +1,10 @@
-"""Bad input and failing solvers: a typed error, or an honest answer; never a wrong one."""
+"""Bad input and failing solvers: a typed error, or an answer that is proved; never a wrong one."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from dsf.solvers import (
     joint_prompt_svm,
     local_optimality,
     optimal_tokens,
+    priority_graph,
     prompt_svm,
     separability,
 )
@@ -27,185 +29,130 @@ from dsf.solvers.svm.equalities import least_norm
 from dsf.solvers.svm.instances import draw, gradient, loss, named
 from dsf.solvers.svm.problem import MarginProblem
 
-A = named("A")
+A, B = named("A"), named("B")
+ROW = {"keys": np.eye(2), "queries": [[1.0]], "plus": [0], "minus": [1], "query": [0]}
+
+
+def equalities(count, minus=1, size=1.0):
+    """`count` times the row size * W_11; with minus=0 it is zero."""
+    one = np.zeros(count, dtype=int)
+    return MarginProblem(
+        np.diag([size, 0.0]), np.ones((1, 1)), one, one + minus, one,
+        np.zeros(count), np.ones(count, dtype=bool),
+    )  # fmt: skip
 
 
 # ------------------------------------------------------------------ bad input
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_not_finite(bad):
-    X, z = A.X.copy(), A.z.copy()
-    X[1, 2, 0] = bad
-    with pytest.raises(errors.NonFiniteError, match=r"`X` must be finite; entry \(1, 2, 0\)"):
-        attention_svm(X, A.z, A.optimal)
-    z[0, 1] = bad
-    with pytest.raises(errors.NonFiniteError, match="`z`"):
-        attention_svm(A.X, z, A.optimal, norm="nuclear")
-    with pytest.raises(errors.NonFiniteError, match="scores"):
-        optimal_tokens([[bad, 1.0]])
+def changed(x, index, value):
+    x = x.copy()
+    x[index] = value
+    return x
 
 
-def test_ties_need_a_choice():
-    scores = A.scores.copy()
-    scores[1] = 0.25
-    with pytest.raises(errors.TieError, match=r"sample 1: tokens \[0, 1, 2\].*0.25.*explicitly"):
-        attention_svm(A.X, A.z, scores=scores)
-    assert attention_svm(A.X, A.z, optimal=[2, 2], scores=scores).feasible
+def svm(X=A.X, z=A.z, optimal=A.optimal, **options):
+    return partial(attention_svm, X, z, optimal, **options)
 
 
-@pytest.mark.parametrize(
-    "X, z", [(A.X[:, :1], A.z), (A.X[:0], A.z[:0]), (np.zeros((2, 0, 2)), A.z)]
-)
-def test_no_constraint(X, z):
-    optimal = np.zeros(len(X), dtype=int)
-    with pytest.raises((errors.EmptyProblemError, errors.DomainError)):
-        attention_svm(X, z, optimal)
-    if X.shape[1]:
-        with pytest.raises(errors.EmptyProblemError, match="no constraint"):
-            attention_svm(X, z, optimal, norm="nuclear")
+UNCLEAR = [[[0, 0], [-6e6, -7e6]], [[0, 0], [4e-4, 5e-4]]]  # sizes 1e10 apart: a wide gap
+NO_TOKEN = np.zeros((2, 3), dtype=bool)
+# fmt: off
+MESSAGES = [  # error, words of its message, call
+    *((errors.NonFiniteError, words, call) for bad in (np.nan, np.inf, -np.inf) for words, call in (
+        (r"`X` must be finite; entry \(1, 2, 0\)", svm(changed(A.X, (1, 2, 0), bad))),
+        ("`z`", svm(z=changed(A.z, (0, 1), bad), norm="nuclear")),
+        ("scores", partial(optimal_tokens, [[bad, 1.0]])),
+    )),
+    (errors.TieError, r"sample 1: tokens \[0, 1, 2\].*0.25.*explicitly",
+     svm(optimal=None, scores=changed(A.scores, 1, 0.25))),
+    *((errors.EmptyProblemError, "no constraint", svm(X, A.z[: len(X)], [0] * len(X), norm=norm))
+      for X in (A.X[:, :1], A.X[:0]) for norm in ("frobenius", "nuclear")),
+    (errors.DomainError, "no token index", svm(np.zeros((2, 0, 2)), optimal=[0, 0])),
+    (errors.EmptyProblemError, "optimal", svm(optimal=None)),
+    (errors.ShapeError, r"`z` must be \[n e\] with n = 2.*\[2 3 2\].*\[3, 2\]",
+     svm(z=np.ones((3, 2)))),
+    (errors.ShapeError, "`X` must have 3 axes", svm(A.X[0])),
+    (errors.ShapeError, r"`optimal` must be \[n\] = \[2\]", svm(optimal=[0])),
+    (errors.DomainError, r"`optimal\[1\]` = 3 is no token index", svm(optimal=[0, 3])),
+    (errors.DTypeError, "indices", svm(optimal=[0.0, 1.0])),
+    *((errors.DTypeError, "`X` must hold real numbers", svm(bad))
+      for bad in (A.X.astype(complex), A.X > 0, A.X.astype(str))),
+    *((errors.DomainError, words, svm(norm=norm, p=p)) for norm, p, words in (
+        ("l2", None, "norm must be"), ("frobenius", 2, "belongs to"),
+        ("entrywise", None, "exponent"), ("entrywise", 1, "exponent"),
+    )),
+    (errors.DomainError, "leaves the range of float64", svm(A.X * 1e-200, A.z * 1e-200)),
+    (errors.DomainError, "unknown solver 'MOSEK'", svm(solvers=["MOSEK"])),
+    (errors.DomainError, "Frobenius problem only", svm(norm="nuclear", solvers=["OSQP"])),
+    (errors.TooManySelectionsError, r"T\^n = 8\^6 = 2.62e\+05.*sample=",
+     partial(enumerate_selections, B.X, B.z, B.scores)),
+    (errors.EmptyProblemError, "two tokens",
+     partial(enumerate_selections, A.X[:, :1], A.z, A.scores[:, :1])),
+    (errors.DomainError, "sample must be",
+     partial(enumerate_selections, A.X, A.z, A.scores, sample=0)),
+    (errors.ShapeError, "scores", partial(local_optimality, A.X, A.z, [0, 0], A.scores[:1])),
+    (errors.ShapeError, "strict", partial(prompt_svm, A.X, A.optimal, strict=[1, 0])),
+    (errors.EmptyProblemError, "no constraint",
+     partial(prompt_svm, A.X, A.optimal, strict=np.array([False, False]))),
+    (errors.DomainError, r"\+1 or -1", partial(classifier_svm, A.z, [1, 0])),
+    (errors.ShapeError, "labels", partial(classifier_svm, A.z, [1])),
+    (errors.DomainError, "no head separates",
+     partial(joint_prompt_svm, [[[1.0], [0.0]], [[1.0], [0.0]]], [1, -1], [0, 0])),
+    (errors.ShapeError, "one token per position", partial(causal_svm, A.X, [0, 1])),
+    (errors.DomainError, r"\[0, k\]", partial(causal_svm, A.X, [[1, 0, 0], [0, 0, 0]])),
+    (errors.ShapeError, "log_attention", partial(gen_svm, A.X, A.z, [[0.0]])),
+    (errors.ShapeError, "`z` must be", partial(gen_svm, A.X, A.z[:1], 0.0 * NO_TOKEN)),
+    (errors.ShapeError, "kept", partial(gen_svm, A.X, A.z, 0.0 * NO_TOKEN, kept=0.0 * NO_TOKEN)),
+    (errors.EmptyProblemError, "sample 0 keeps no token",
+     partial(gen_svm, A.X, A.z, 0.0 * NO_TOKEN, kept=NO_TOKEN)),
+    (errors.EmptyProblemError, "no constraint",
+     partial(gen_svm, A.X, A.z, 0.0 * NO_TOKEN, kept=~NO_TOKEN)),
+    (errors.DomainError, "label 3 does not occur", partial(graph_svm, np.eye(4), [[0, 1]], [3])),
+    (errors.DomainError, "vocabulary", partial(graph_svm, np.eye(2), [[0, 5]], [0])),
+    (errors.EmptyProblemError, "no token has priority",
+     partial(graph_svm, np.eye(2), [[0, 1], [0, 1]], [0, 1])),
+    (errors.ShapeError, "as many labels", partial(graph_svm, np.eye(2), [[0, 1]], [])),
+    (errors.DomainError, "no reference instance", partial(named, "Z")),
+    *((errors.DomainError, "no loss", partial(f, np.zeros((2, 2)), A.X, A.z, A.scores, "hinge"))
+      for f in (loss, gradient)),
+    *((errors.DomainError, words, partial(MarginProblem.of, **(ROW | bad))) for words, bad in (
+        ("`plus`", {"plus": [2]}), ("`minus`", {"minus": [-2]}), ("`query`", {"query": [1]}),
+        ("`bound`", {"bound": -1.0}), ("`bound`", {"bound": np.nan}),
+        ("an equality must have", {"equality": True}),
+    )),
+    (errors.DomainError, "dependent", partial(least_norm, equalities(2), np.array([1.0, 2.0]))),
+    (errors.DomainError, "zero", partial(least_norm, equalities(1, minus=0), np.array([1.0]))),
+    *((errors.DomainError, "leaves the range of float64",
+       partial(least_norm, equalities(1, size=size), np.array([target])))
+      for size, target in ((1e-200, 1e200), (1e-160, 1.0), (1e200, 1e-200), (1e10, 1e-320))),
+    (errors.DomainError, "support vector", partial(joint_prompt_svm, UNCLEAR, [1, 1], [1, 1])),
+    (errors.DomainError, r"`optimal\[1\]` = 0 contradicts `scores`",
+     svm(optimal=[A.optimal[0], 0], scores=A.scores)),
+    (errors.ShapeError, "scores", svm(scores=A.scores[:1])),
+    *((errors.DTypeError, r"labels\[0\]", partial(priority_graph, 3, [[0, 1, 2]], [label]))
+      for label in (0.0, "0", True, None)),
+    (errors.TooLargeError, r"29999 constraints.*6\.7 GiB",
+     lambda: attention_svm(np.ones((1, 30_000, 150)), np.ones((1, 150)), [0])),
+    (errors.TooLargeError, r"30000 constraints.*8\.9 GiB",
+     lambda: attention_svm(np.zeros((30_000, 2, 200)), np.ones((30_000, 200)), [0] * 30_000)),
+]
+# fmt: on
 
 
-def test_neither_choice_nor_scores():
-    with pytest.raises(errors.EmptyProblemError, match="optimal"):
-        attention_svm(A.X, A.z)
+@pytest.mark.parametrize("error, words, call", MESSAGES)
+def test_an_error_says_what_is_wrong(error, words, call):
+    with pytest.raises(error, match=words):
+        call()
 
 
-def test_shapes_and_types():
-    with pytest.raises(
-        errors.ShapeError, match=r"`z` must be \[n e\] with n = 2.*\[2 3 2\].*\[3, 2\]"
-    ):
-        attention_svm(A.X, np.ones((3, 2)), A.optimal)
-    with pytest.raises(errors.ShapeError, match="`X` must have 3 axes"):
-        attention_svm(A.X[0], A.z, A.optimal)
-    with pytest.raises(errors.ShapeError, match=r"`optimal` must be \[n\] = \[2\]"):
-        attention_svm(A.X, A.z, [0])
-    with pytest.raises(errors.DomainError, match=r"`optimal\[1\]` = 3 is no token index"):
-        attention_svm(A.X, A.z, [0, 3])
-    with pytest.raises(errors.DTypeError, match="indices"):
-        attention_svm(A.X, A.z, [0.0, 1.0])
-    for bad in (A.X.astype(complex), A.X > 0, A.X.astype(str)):
-        with pytest.raises(errors.DTypeError, match="`X` must hold real numbers"):
-            attention_svm(bad, A.z, A.optimal)
-    whole = attention_svm((A.X * 8).astype(np.int32), A.z, A.optimal)
-    assert whole.feasible is not None
-
-
-@pytest.mark.parametrize(
-    "norm, p", [("l2", None), ("frobenius", 2), ("entrywise", None), ("entrywise", 1)]
-)
-def test_unknown_norms(norm, p):
-    with pytest.raises(errors.DomainError):
-        attention_svm(A.X, A.z, A.optimal, norm=norm, p=p)
-
-
-def test_the_answer_must_fit_into_floats():
-    with pytest.raises(errors.DomainError, match="leaves the range of float64"):
-        attention_svm(A.X * 1e-200, A.z * 1e-200, A.optimal)
+def test_what_is_accepted_beside_the_refusals():
+    assert attention_svm(A.X, A.z, A.optimal, scores=A.scores).feasible
+    assert priority_graph(3, [[0, 1, 2]], np.array([0])).components[2].tolist() == [0, 1, 2]
+    assert attention_svm(A.X, A.z, [2, 2], scores=changed(A.scores, 1, 0.25)).feasible
+    assert attention_svm((A.X * 8).astype(np.int32), A.z, A.optimal).feasible is not None
     s = attention_svm(A.X * 1e-310, A.z * 1e200, A.optimal)  # subnormal tokens have few digits
     assert s.check() and abs(s.value * 1e-110 / 4.603149 - 1.0) < 1e-5
-
-
-def test_one_sample_two_tokens():
     s = attention_svm([[[0.0], [2.0]]], [[0.5]], [1])
     assert abs(s.W[0, 0] - 1.0) < 1e-14 and s.check()
-
-
-def test_other_problems_refuse_in_their_own_words():
-    with pytest.raises(errors.TooManySelectionsError, match=r"T\^n = 8\^6 = 2.62e\+05.*sample="):
-        enumerate_selections(*(lambda i: (i.X, i.z, i.scores))(named("B")))
-    with pytest.raises(errors.EmptyProblemError):
-        enumerate_selections(A.X[:, :1], A.z, A.scores[:, :1])
-    with pytest.raises(errors.DomainError, match="sample must be"):
-        enumerate_selections(A.X, A.z, A.scores, sample=0)
-    with pytest.raises(errors.ShapeError, match="scores"):
-        local_optimality(A.X, A.z, [0, 0], A.scores[:1])
-    with pytest.raises(errors.ShapeError, match="strict"):
-        prompt_svm(A.X, A.optimal, strict=[1, 0])
-    with pytest.raises(errors.EmptyProblemError):
-        prompt_svm(A.X, A.optimal, strict=np.array([False, False]))
-    with pytest.raises(errors.DomainError, match=r"\+1 or -1"):
-        classifier_svm(A.z, [1, 0])
-    with pytest.raises(errors.ShapeError, match="labels"):
-        classifier_svm(A.z, [1])
-    with pytest.raises(errors.DomainError, match="no head separates"):
-        joint_prompt_svm([[[1.0], [0.0]], [[1.0], [0.0]]], [1, -1], [0, 0])
-    with pytest.raises(errors.ShapeError, match="one token per position"):
-        causal_svm(A.X, [0, 1])
-    with pytest.raises(errors.DomainError, match=r"\[0, k\]"):
-        causal_svm(A.X, [[1, 0, 0], [0, 0, 0]])
-    with pytest.raises(errors.ShapeError, match="log_attention"):
-        gen_svm(A.X, A.z, [[0.0]])
-    with pytest.raises(errors.ShapeError, match="kept"):
-        gen_svm(A.X, A.z, np.zeros((2, 3)), kept=np.zeros((2, 3)))
-    with pytest.raises(errors.EmptyProblemError, match="sample 0 keeps no token"):
-        gen_svm(A.X, A.z, np.zeros((2, 3)), kept=np.zeros((2, 3), dtype=bool))
-    with pytest.raises(errors.EmptyProblemError):
-        gen_svm(A.X, A.z, np.zeros((2, 3)), kept=np.ones((2, 3), dtype=bool))
-    with pytest.raises(errors.DomainError, match="label 3 does not occur"):
-        graph_svm(np.eye(4), [[0, 1]], [3])
-    with pytest.raises(errors.DomainError, match="vocabulary"):
-        graph_svm(np.eye(2), [[0, 5]], [0])
-    with pytest.raises(errors.EmptyProblemError, match="no token has priority"):
-        graph_svm(np.eye(2), [[0, 1], [0, 1]], [0, 1])
-    with pytest.raises(errors.ShapeError, match="as many labels"):
-        graph_svm(np.eye(2), [[0, 1]], [])
-    with pytest.raises(errors.DomainError, match="no reference instance"):
-        named("Z")
-    for f in (loss, gradient):
-        with pytest.raises(errors.DomainError, match="no loss"):
-            f(np.zeros((2, 2)), A.X, A.z, A.scores, "hinge")
-
-
-def test_dependent_equalities_are_refused():
-    keys = np.array([[1.0, 0.0], [0.0, 0.0]])
-    yes = np.array([True, True])
-    twice = MarginProblem(
-        keys,
-        np.ones((1, 1)),
-        np.array([0, 0]),
-        np.array([1, 1]),
-        np.array([0, 0]),
-        np.zeros(2),
-        yes,
-    )
-    with pytest.raises(errors.DomainError, match="dependent"):
-        least_norm(twice, np.array([1.0, 2.0]))
-    with pytest.raises(errors.DomainError, match="zero"):
-        least_norm(
-            MarginProblem(
-                keys,
-                np.ones((1, 1)),
-                np.array([0]),
-                np.array([0]),
-                np.array([0]),
-                np.zeros(1),
-                yes[:1],
-            ),
-            np.array([1.0]),
-        )
-
-
-def test_rows_that_make_no_sense():
-    keys, queries = np.eye(2), np.ones((1, 1))
-    for bad in (
-        {"plus": [2]},
-        {"minus": [-2]},
-        {"query": [1]},
-        {"bound": -1.0},
-        {"bound": np.nan},
-        {"equality": True},
-    ):
-        rows = {"plus": [0], "minus": [1], "query": [0], **bad}
-        with pytest.raises(errors.DomainError):
-            MarginProblem.of(keys, queries, **rows)
-
-
-def test_too_many_constraints_for_memory():
-    X = np.ones((1, 30_000, 150))
-    with pytest.raises(errors.TooLargeError, match=r"29999 constraints.*6\.7 GiB"):
-        attention_svm(X, np.ones((1, 150)), [0])
-    X = np.zeros((30_000, 2, 200))
-    with pytest.raises(errors.TooLargeError, match=r"30000 constraints.*8\.9 GiB"):
-        attention_svm(X, np.ones((30_000, 200)), np.zeros(30_000, dtype=int))
 
 
 def test_a_long_context_needs_no_gram_matrix():
@@ -301,7 +248,7 @@ def test_a_solver_that_says_infeasible_is_not_believed(monkeypatch):
 
 @pytest.mark.solver
 def test_the_iteration_limit_gives_an_honest_gap(monkeypatch):
-    monkeypatch.setattr(cones, "options", lambda solver, seconds: {"max_iters": 5})
+    monkeypatch.setattr(cones, "options", lambda solver, time_limit: {"max_iters": 5})
     i = named("B")
     s = attention_svm(i.X, i.z, i.optimal, norm="nuclear", solvers=["SCS"])
     assert s.feasible is None or s.gap > 1e-6
@@ -333,7 +280,7 @@ def test_an_aborting_solver_is_isolated(stub, monkeypatch):
 def test_crash_hang_and_error_in_a_child(stub):
     with pytest.raises(isolated.SolverFailure, match="crashed: SIGABRT"):
         isolated.call("stub_solver:abort", 20.0, a=1)
-    with pytest.raises(isolated.SolverFailure, match="timeout after 1 s"):
+    with pytest.raises(isolated.SolverFailure, match="time limit of 1 s"):
         isolated.call("stub_solver:hang", 1.0)
     with pytest.raises(isolated.SolverFailure, match="raised KeyError"):
         isolated.call("stub_solver:noise", 20.0)
@@ -345,13 +292,6 @@ def test_isolated_answers_are_the_same():
     a = attention_svm(A.X, A.z, A.optimal, norm="nuclear", isolate=True)
     b = attention_svm(A.X, A.z, A.optimal, norm="nuclear")
     assert np.array_equal(a.W, b.W)
-
-
-def test_unknown_solver_and_wrong_norm():
-    with pytest.raises(errors.DomainError, match="unknown solver 'MOSEK'"):
-        attention_svm(A.X, A.z, A.optimal, solvers=["MOSEK"])
-    with pytest.raises(errors.DomainError, match="Frobenius problem only"):
-        attention_svm(A.X, A.z, A.optimal, norm="nuclear", solvers=["OSQP"])
 
 
 def test_a_forced_solver_never_falls_back():

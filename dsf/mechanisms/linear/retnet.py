@@ -10,7 +10,7 @@ class RetNet(Recurrence, name="retnet"):
     Source: Sun et al. 2023, arXiv 2307.08621.
 
     >>> import dsf
-    >>> dsf.retnet(rotation=True).init(4, 2, 3).ltv(np.ones((6, 4))).A.structure
+    >>> dsf.retnet(rotation=True).init(4, 4, 3).ltv(np.ones((6, 4))).A.structure
     'diagonal'
     """
 

@@ -160,7 +160,7 @@ def primal(rows: Rows, W: np.ndarray, norm: str, p: float | None) -> tuple[Any, 
             found = x if found is None or x < found else found
         else:
             require(bool(m[j] >= 0), f"W violates row {j}, whose right-hand side is 0")
-    require(found is not None and bool(found > 0), "W meets not all constraints")
+    require(found is not None and bool(found > 0), "W does not meet all constraints")
     b = np.where(rows.bound > 0, rows.bound, np.inf)
     spread = (sum(W.shape) + 64) * 2.0**-48 * float(np.max(size / b)) / float(length)
     return found / length, 1e-9 * float(found / length) + spread

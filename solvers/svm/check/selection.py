@@ -102,7 +102,9 @@ def _shorter_without(rows: base.Rows, w: Mapping[str, Any], rival: np.ndarray, l
     base.require(len(set(kept.tolist())) == len(kept), "a row occurs twice among the kept ones")
     base.require(bool(np.all((kept >= 0) & (kept < rows.size))), "no such row")
     dropped = np.setdiff1d(np.arange(rows.size), kept)
-    base.require(len(dropped) > 0 and bool(np.all(rival[dropped])), "a row that is no rival is out")
+    base.require(
+        len(dropped) > 0 and bool(np.all(rival[dropped])), "a row that is no rival was left out"
+    )
     W = floats(w, "W_without", *rows.shape)
     if len(kept) == 0:  # W = 0 meets no constraint at all, and is shorter
         base.require(stored == 0.0 and not W.any(), "without any row W = 0")
