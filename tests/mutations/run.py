@@ -25,8 +25,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
+import venv
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -39,7 +41,6 @@ RESULTS = ROOT / "build" / "mutants.jsonl"
 ROOMS = ("solvers", "kernels", "theory_tests", "figures")
 LIMIT = 240  # seconds for one mutation
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "mutations")
-PYTHON = [sys.executable, "-P"]
 
 # Fails unless every room is imported from the copy and not from where it is installed.
 IMPORTS = (
@@ -52,11 +53,12 @@ IMPORTS = (
 Mutation = dict[str, Any]
 
 
-def copy(folder: Path) -> dict[str, str]:
-    """Copy the repository to folder/copy; the environment in which Python imports from there.
+def copy(folder: Path) -> None:
+    """Copy the repository to folder/copy, with an environment in folder/env that imports from it.
 
-    folder/links holds the package under its import names.  Nothing that was compiled is copied, so
-    neither Python nor numba can serve old code.
+    folder/links holds the package under its import names.  The libraries come from the present
+    environment, without what it says about the installed package.  Nothing that was compiled is
+    copied, so neither Python nor numba can serve old code.
     """
     shutil.copytree(ROOT, folder / "copy", ignore=LEFT_OUT)
     links = folder / "links" / "dsf"
@@ -64,13 +66,17 @@ def copy(folder: Path) -> dict[str, str]:
     rooms = [folder / "copy" / room for room in ROOMS]
     for path in [*(folder / "copy" / "dsf").iterdir(), *rooms]:
         (links / path.name).symlink_to(path)
-    return {**os.environ, "PYTHONPATH": str(links.parent), "HYPOTHESIS_PROFILE": "ci"}
+    venv.create(folder / "env", symlinks=True)
+    paths = {"base": str(folder / "env"), "platbase": str(folder / "env")}
+    places = f"{links.parent}\n{sysconfig.get_path('purelib')}\n"
+    Path(sysconfig.get_path("purelib", vars=paths), "copy.pth").write_text(places)
 
 
-def run(command: list[str], folder: Path, env: dict[str, str], limit: float) -> tuple[int, str]:
-    """Exit code and output of a command in folder/copy; a code of -1 where it ran too long."""
+def run(command: list[str], folder: Path, limit: float) -> tuple[int, str]:
+    """Exit code and output of Python in folder/copy; a code of -1 where it ran too long."""
     process = subprocess.Popen(
-        [*PYTHON, *command], cwd=folder / "copy", env=env, text=True, start_new_session=True,
+        [folder / "env" / "bin" / "python", "-P", *command], cwd=folder / "copy", text=True,
+        env={**os.environ, "HYPOTHESIS_PROFILE": "ci"}, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
@@ -84,19 +90,19 @@ def run(command: list[str], folder: Path, env: dict[str, str], limit: float) -> 
             process.communicate()
 
 
-def pytest(tests: list[str], folder: Path, env: dict[str, str], limit: float) -> tuple[int, str]:
-    command = ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    return run(command, folder, env, limit)
+def pytest(tests: list[str], folder: Path, limit: float) -> tuple[int, str]:
+    """Exit code and output of the tests in folder/copy."""
+    return run(["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests], folder, limit)
 
 
 def unchanged(tests: list[str]) -> str:
     """What is wrong with the tests in a copy without a mutation, or the empty text."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
-        env = copy(folder)
-        code, output = run(["-c", IMPORTS, str(folder / "copy"), *ROOMS], folder, env, LIMIT)
+        copy(folder)
+        code, output = run(["-c", IMPORTS, str(folder / "copy"), *ROOMS], folder, LIMIT)
         if code == 0:
-            code, output = pytest(tests, folder, env, 3600.0)
+            code, output = pytest(tests, folder, 3600.0)
         return output if code else ""
 
 
@@ -104,18 +110,19 @@ def measure(mutation: Mutation) -> str:
     """The verdict on one mutation, with the reason where there is one."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
-        env = copy(folder)
+        copy(folder)
         file = folder / "copy" / mutation["file"]
         text = file.read_text(encoding="utf-8") if file.exists() else ""
         if (found := text.count(mutation["old"])) != 1:
             return f"NOT APPLICABLE: `old` occurs {found} times"
         file.write_text(text.replace(mutation["old"], mutation["new"]), encoding="utf-8")
-        code, output = pytest(mutation["tests"], folder, env, LIMIT)
+        code, output = pytest(mutation["tests"], folder, LIMIT)
     if code == -1:
         return f"caught: time limit of {LIMIT} s"
     if code in (1, 2):  # a test failed, or did not import
         failed = [line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))]
-        return f"caught: {failed[0].split(' - ')[0] if failed else 'collection failed'}"
+        reason = failed[0].split(" - ")[0].partition(" ")[2] if failed else "no collection"
+        return f"caught: {reason}"
     return f"NOT APPLICABLE: exit code {code} of pytest" if code else "SURVIVED"
 
 
