@@ -10,7 +10,7 @@ ROOMS   := solvers kernels theory_tests figures
 export MPLBACKEND = Agg
 
 .DELETE_ON_ERROR:
-.PHONY: figures test check slow lint types clean
+.PHONY: figures test check slow mutants lint types clean
 
 figures: $(READY)
 	@$(PY) -m dsf.figures --profile $(PROFILE)
@@ -24,6 +24,10 @@ check: $(READY) lint types
 
 slow: $(READY)
 	$(PY) -m pytest -m slow -q
+
+# Whether the tests notice a wrong line: about half an hour, for after a change of the tests.
+mutants: $(READY)
+	$(PY) tests/mutations/run.py
 
 lint: $(READY)
 	$(PY) -m ruff check .
