@@ -83,6 +83,18 @@ class Family:
         """
         return self.cls(**self.static)
 
+    @property
+    def look(self) -> tuple[str, int]:
+        """Colour and line in figures; a further name of a class takes the next of its lines.
+
+        >>> import dsf
+        >>> dsf.linear_attn.look, dsf.normalised_linear_attn.look
+        (('orange', 0), ('orange', 1))
+        """
+        colour, line = self.cls.look
+        names = [self.cls.name, *self.cls.also]
+        return colour, line + (names.index(self.name) if self.name in names else 0)
+
     def defaults(self) -> dict[str, Any]:
         """All static options of the class with their values in this family.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -10,7 +11,7 @@ from inspect import ismethod
 from pathlib import Path
 from typing import Any
 
-from dsf.core.catalogue import family
+from dsf.core.catalogue import families, family
 from dsf.core.errors import UnknownNameError
 
 OWN = "dsf2026"  # the key of this package, for what is proved here first
@@ -40,14 +41,23 @@ def cite(*objects: Any) -> str:
     return "\n\n".join(entries()[key] for key in dict.fromkeys(found))
 
 
-@cache
 def entries() -> dict[str, str]:
-    """All BibTeX entries by key.
+    """All BibTeX entries by key: of the bibliography, and those that mechanisms declare.
 
     >>> "sieber2024" in entries()
     True
     """
-    text = BIBLIOGRAPHY.read_text(encoding="utf-8")
+    declared = [f.cls.bibtex for f in families().values() if f.cls.bibtex]
+    return _bibliography() | _parsed("\n\n".join(declared))
+
+
+@cache
+def _bibliography() -> dict[str, str]:
+    return _parsed(BIBLIOGRAPHY.read_text(encoding="utf-8"))
+
+
+def _parsed(text: str) -> dict[str, str]:
+    text = inspect.cleandoc(text)
     return {m[1]: m[0] for m in re.finditer(r"^@\w+\{([\w-]+),$.*?^\}$", text, re.M | re.S)}
 
 
@@ -71,7 +81,7 @@ def keys(text: str) -> list[str]:
         what = f"no entry {missing[0]!r}" if missing else f"no bibliography key in {text!r}"
         raise UnknownNameError(
             f"cite: {what}.{hint} Known: {', '.join(sorted(entries()))}. A new source needs an "
-            f"entry in {BIBLIOGRAPHY.name}."
+            f"entry in {BIBLIOGRAPHY.name}, or `bibtex` in the class of the mechanism."
         )
     return used
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dsf.core.catalogue import families
+
 COLUMN = 3.25  # inches, width of one column
 TEXT = 6.75  # inches, width of the text
 
@@ -14,21 +16,18 @@ BLACK, GREY = "#000000", "#7f7f7f"
 BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
 ORANGE, VERMILLION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
 
-# One hue per kind of recurrence; within it the line style and the marker tell them apart.
-_KINDS: dict[str, tuple[str, ...]] = {
-    BLACK: ("softmax", "window_softmax"),
-    ORANGE: ("linear_attn", "normalised_linear_attn", "normalised_attn"),
-    SKY: ("retnet", "rglru", "qlstm"),
-    GREEN: ("s4d", "lru"),
-    BLUE: ("mamba", "mamba2", "mamba3"),
-    VERMILLION: ("gla", "rwkv6", "mlstm"),
-    PURPLE: ("deltanet", "gated_deltanet", "deltaproduct"),
-    GREY: ("gru",),
+# One colour per kind of recurrence; within it the line style and the marker tell them apart.
+COLOURS = {
+    "black": BLACK,
+    "orange": ORANGE,
+    "sky": SKY,
+    "green": GREEN,
+    "blue": BLUE,
+    "vermillion": VERMILLION,
+    "purple": PURPLE,
+    "grey": GREY,
 }
 _LINES = (("-", "o"), ("--", "s"), (":", "^"))
-_LOOKS = {
-    name: (color, *_LINES[i]) for color, names in _KINDS.items() for i, name in enumerate(names)
-}
 
 
 @contextmanager
@@ -51,16 +50,18 @@ def style() -> Iterator[None]:
 def look(name: str) -> dict[str, str]:
     """Colour, line style and marker of a mechanism, as keyword arguments of `Axes.plot`.
 
-    A name without a fixed look gets one computed from its letters, the same on every machine.
+    A mechanism declares them as `look = "orange", 1`: a colour, and which of its three lines.  A
+    name without them gets some computed from its letters, the same on every machine.
 
     >>> look("gla")
     {'color': '#D55E00', 'linestyle': '-', 'marker': 'o'}
     """
-    if name in _LOOKS:
-        color, line, marker = _LOOKS[name]
-    else:
-        kind, place = divmod(zlib.crc32(name.encode()), len(_LINES))
-        color, (line, marker) = list(_KINDS)[kind % len(_KINDS)], _LINES[place]
+    kind, place = divmod(zlib.crc32(name.encode()), len(_LINES))
+    color = list(COLOURS.values())[kind % len(COLOURS)]
+    family = families().get(name)
+    if family is not None and family.look[0]:
+        color, place = COLOURS[family.look[0]], family.look[1]
+    line, marker = _LINES[place]
     return {"color": color, "linestyle": line, "marker": marker}
 
 
