@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from dsf.core.tokens import Tokens
 from dsf.core.transition import Prod, dense
 
 CHUNKS = (1, 7, 16, 64)
+FORMULA = 1e-12  # rounding of a few steps on numbers of size 1
+Formula = Callable[[Any, Any], tuple[Any, Any]]  # (S [n p], a row of tokens) -> (S, y [p])
 
 
 def require(holds: Any, mech: Mechanism, what: str) -> None:
@@ -124,6 +127,31 @@ def every_token_field_matters(mech: Mechanism) -> None:
             moved = tok.replace(**{name: field.domain.moved(rng, getattr(tok, name))})
             changed = not np.array_equal(mech.advance(moved, State())[0], o)
             require(changed, mech, f"the token field {name} changes no output: a forgotten term?")
+
+
+def formula_agrees(mech: Mechanism, formula: Formula) -> None:
+    """The recurrence is what `formula` computes, token by token for each head, in plain numpy."""
+    L = 5
+    tok = domain_tokens(mech, L, seed=5)
+    o, end = mech.advance(tok, State())
+    outputs = o if mech.heads else o[None]  # [H L r p]
+    for h, head in enumerate(outputs):
+        S = np.zeros((end.S if not mech.heads else end.S[0]).shape)
+        for i in range(L):
+            row = {k: _row(x, h, i) for k, x in tok.items()}
+            S, y = formula(S, SimpleNamespace(**row))
+            off = float(np.max(np.abs(np.ravel(y) - head[i].ravel())))
+            close = off <= FORMULA * max(float(np.max(np.abs(head))), 1.0)
+            require(
+                close, mech, f"head {h}, token {i}: the formula gives another output, {off:.3g}"
+            )
+
+
+def _row(x: np.ndarray, h: int, i: int) -> np.ndarray:
+    """Row i of head h of a token field; constants and shared fields have one of them."""
+    x = x if x.ndim > 2 else x[None]
+    x = x[h if x.shape[0] > 1 else 0]
+    return np.asarray(x[i if x.shape[0] > 1 else 0])
 
 
 # ------------------------------------------------------------------ the split law
