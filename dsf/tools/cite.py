@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dsf.core.errors import UnknownNameError
+from dsf.core.family import family
 
 OWN = "dsf2026"  # the key of this package, for what is proved here first
 BIBLIOGRAPHY = Path(__file__).with_name("references.bib")
@@ -107,8 +108,6 @@ def _parts(x: Any) -> Iterable[Any]:
 
 def _keys_of_text(text: str) -> list[str]:
     """The source of a family with this name, or the keys in the text."""
-    from dsf.core.family import family
-
     try:
         return [family(text).facts.source]
     except UnknownNameError:

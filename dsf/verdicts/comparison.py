@@ -10,6 +10,7 @@ from dsf.core.certificate import Certificate, Scope
 from dsf.core.result import Item, Result, Section, SideBySide, Text
 from dsf.interop.tables import pandas
 from dsf.verdicts.finding import Finding, Verdict
+from dsf.verdicts.plot import plot
 
 SHOWN = 4  # certificates in a printout
 
@@ -128,8 +129,6 @@ class Comparison(Result):
 
     def plot(self) -> Any:
         """Per mechanism: kernel, memory against lag, eigenvalues, Hankel singular values."""
-        from dsf.verdicts.plot import plot
-
         return plot(self)
 
 
