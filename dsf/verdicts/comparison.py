@@ -25,6 +25,9 @@ class Comparison(Result):
     differences   rows (label, left, right); equal rows are folded in the printout
     tried         what was looked for without success
 
+    `check()` recomputes the certificates.  The statements of the findings sum them up; they are
+    not recomputed where a comparison was read from JSON.
+
     >>> import dsf
     >>> dsf.compare(dsf.retnet, dsf.gla).verdict.name
     'NESTED'
