@@ -12,6 +12,7 @@ import numpy as np
 
 from dsf.core.errors import TooLargeError
 from dsf.core.ops import Array
+from dsf.core.worlds import precision
 
 BITS = (53, 128, 512)
 LARGEST = 1 << 26  # (distinct matrices)(n^4 + 2^15): about ten seconds of work for the checker
@@ -41,8 +42,6 @@ def radii(
 
     r is the spectral radius, or the 2-norm if `varying`.
     """
-    from dsf.core.worlds import precision
-
     if n == 0:
         return [((), Radius(0.0, 0.0, (1.0, 1.0), -1, "as there is no state"))]
     with precision(BITS[-1]):
@@ -147,8 +146,6 @@ def _by_roots(M: Any, square: bool) -> Radius:
     """From the roots of the exact characteristic polynomial of M (r^2 if `square`)."""
     import flint
 
-    from dsf.core.worlds import precision
-
     whole, den = M.numer_denom()
     p = _primitive([int(x) * int(den) ** k for k, x in enumerate(whole.charpoly().coeffs())])
     for bits in BITS:
@@ -172,8 +169,6 @@ def _on_circle(p: Any, bits: int) -> int:
     whose mirror image meets the enclosure of no other root is its own mirror.
     """
     import flint
-
-    from dsf.core.worlds import precision
 
     g = p.gcd(flint.fmpz_poly(p.coeffs()[::-1]))
     if g.degree() < 1:
@@ -202,8 +197,6 @@ def _by_powers(part: dict[str, list[Array]], varying: bool) -> Radius:
 
     (|tr A^k|/n)^(1/k)  <=  r  <=  |A^k|_F^(1/k),     k = 2, 4, ... 2^(bits/4)
     """
-    from dsf.core.worlds import precision
-
     logs = np.stack(np.broadcast_arrays(*part["log_a"]), -1)
     n = part["U"][0].shape[0]
     for bits in BITS:

@@ -21,7 +21,7 @@ import numpy as np
 
 from dsf.claims.stability import sentence
 from dsf.core import ops
-from dsf.core.certificate import Certificate, Scope, Strength, decode, encode
+from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import (
     DTypeError,
     EmptyProblemError,
@@ -61,14 +61,36 @@ class Stability(Result):
       decided          by enclosed roots (53 bits), at index (0,)
     """
 
-    verdict: str
-    lower: float
-    upper: float
-    margin: tuple[float, float]
-    varying: bool
+    certificate: Certificate
     worst: tuple[int, ...]
     how: str
-    certificate: Certificate
+
+    @property
+    def verdict(self) -> str:
+        """The verdict, as the certificate states it."""
+        return str(self.certificate.witnesses["verdict"])
+
+    @property
+    def varying(self) -> bool:
+        """Whether r is the largest norm of several transitions."""
+        return bool(self.certificate.witnesses["varying"])
+
+    @property
+    def lower(self) -> float:
+        """The lower bound of r."""
+        return float(self.certificate.lower or 0.0)
+
+    @property
+    def upper(self) -> float:
+        """The upper bound of r."""
+        upper = self.certificate.upper
+        return math.inf if upper is None else float(upper)
+
+    @property
+    def margin(self) -> tuple[float, float]:
+        """Bounds of 1 - r."""
+        low, high = self.certificate.witnesses["margin"]
+        return low, high
 
     @property
     def stable(self) -> bool | None:
@@ -116,29 +138,15 @@ class Stability(Result):
 
     def to_data(self) -> dict[str, Any]:
         return {
-            "verdict": self.verdict,
-            "lower": encode(self.lower),
-            "upper": encode(self.upper),
-            "margin": encode(self.margin),
-            "varying": self.varying,
+            "certificate": json.loads(self.certificate.to_json()),
             "worst": [int(i) for i in self.worst],
             "how": self.how,
-            "certificate": json.loads(self.certificate.to_json()),
         }
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
-        low, high = decode(data["margin"])
-        return cls(
-            data["verdict"],
-            decode(data["lower"]),
-            decode(data["upper"]),
-            (low, high),
-            data["varying"],
-            tuple(data["worst"]),
-            data["how"],
-            Certificate.from_json(json.dumps(data["certificate"])),
-        )
+        certificate = Certificate.from_json(json.dumps(data["certificate"]))
+        return cls(certificate, tuple(data["worst"]), str(data["how"]))
 
 
 def stability(system: Any, u: Array | None = None) -> Stability:
@@ -198,7 +206,7 @@ def _result(found: list[tuple[tuple[int, ...], Radius]], parts: Any, varying: bo
         {"varying": varying, "verdict": verdict, "margin": list(margin), **parts},
         reference="schur1917, cohn1922",
     )
-    return Stability(verdict, lower, upper, margin, varying, index, worst.how, certificate)
+    return Stability(certificate, index, worst.how)
 
 
 def _steps(r: float, rest: float) -> float:

@@ -10,6 +10,7 @@ from dsf.core.certificate import Certificate, Scope
 from dsf.core.result import Item, Result, Section, SideBySide, Text
 from dsf.interop.tables import pandas
 from dsf.verdicts.finding import Finding, Verdict
+from dsf.verdicts.plot import plot
 
 SHOWN = 4  # certificates in a printout
 
@@ -23,6 +24,9 @@ class Comparison(Result):
     findings      all verdicts proved, with their sentences and certificates
     differences   rows (label, left, right); equal rows are folded in the printout
     tried         what was looked for without success
+
+    `check()` recomputes the certificates.  The statements of the findings sum them up; they are
+    not recomputed where a comparison was read from JSON.
 
     >>> import dsf
     >>> dsf.compare(dsf.retnet, dsf.gla).verdict.name
@@ -128,8 +132,6 @@ class Comparison(Result):
 
     def plot(self) -> Any:
         """Per mechanism: kernel, memory against lag, eigenvalues, Hankel singular values."""
-        from dsf.verdicts.plot import plot
-
         return plot(self)
 
 

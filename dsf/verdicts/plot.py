@@ -10,9 +10,11 @@ from dsf.core.errors import DomainError
 from dsf.core.family import Family
 from dsf.core.kinds import Step
 from dsf.core.mechanism import Mechanism
+from dsf.tools.style import TEXT, look, style
 
 DRAW = {"d": 8, "n": 4, "p": 4}
 LENGTH = 64
+TITLES = ("kernel, row i, column j", "memory against lag", "eigenvalues of A_t", "Hankel values")
 
 
 def plot(comparison: Any) -> Any:
@@ -25,8 +27,6 @@ def plot(comparison: Any) -> Any:
     """
     import matplotlib.pyplot as plt
 
-    from dsf.tools.style import TEXT, look, style
-
     if comparison.drawn is None:
         raise DomainError(
             "plot: a comparison that was read from JSON keeps no mechanisms to draw. Call "
@@ -34,39 +34,33 @@ def plot(comparison: Any) -> Any:
         )
     left, right, u = comparison.drawn
     u = np.random.default_rng(0).standard_normal((LENGTH, DRAW["d"])) if u is None else u
-    names = (comparison.left, comparison.right)
-    sides = [_draw(x, u) for x in (left, right)]
-    kernels = [None if x is None else _magnitude(x, u) for x in sides]
     with style():
         fig, axes = plt.subplots(2, 4, figsize=(TEXT, 3.6))
-        for axs, name, mech, M in zip(axes, names, sides, kernels, strict=True):
-            axs[0].set_ylabel(name)
-            if mech is None or M is None:
-                for ax in axs:
-                    ax.set_axis_off()
-                axs[0].text(0, 0.5, f"{name}: no linear system", transform=axs[0].transAxes)
-                continue
-            color = look(_base(name))["color"]
-            scale = float(np.abs(M).max()) or 1.0
-            axs[0].imshow(M, cmap="RdBu_r", vmin=-scale, vmax=scale, interpolation="nearest")
-            _memory(axs[1], M, color)
-            _eigenvalues(axs[2], mech, u, color)
-            _hankel(axs[3], M, color)
-        titles = (
-            "kernel, row i, column j",
-            "memory against lag",
-            "eigenvalues (gauge)",
-            "Hankel values",
-        )
-        for ax, title in zip(axes[0], titles, strict=True):
+        for axs, name, side in zip(
+            axes, (comparison.left, comparison.right), (left, right), strict=True
+        ):
+            _row(axs, name, _draw(side, u), u)
+        for ax, title in zip(axes[0], TITLES, strict=True):
             ax.set_title(title)
         axes[1][1].set_xlabel("lag i - j")
         axes[1][3].set_xlabel("index")
     return fig
 
 
-def _base(name: str) -> str:
-    return name.partition("(")[0]
+def _row(axs: Any, name: str, mech: Mechanism | None, u: np.ndarray) -> None:
+    """The four views of one mechanism; a remark where it makes no linear system."""
+    axs[0].set_ylabel(name)
+    if mech is None:
+        for ax in axs:
+            ax.set_axis_off()
+        axs[0].text(0, 0.5, f"{name}: no linear system", transform=axs[0].transAxes)
+        return
+    M, color = _magnitude(mech, u), look(name.partition("(")[0])["color"]
+    scale = float(np.abs(M).max()) or 1.0
+    axs[0].imshow(M, cmap="RdBu_r", vmin=-scale, vmax=scale, interpolation="nearest")
+    _memory(axs[1], M, color)
+    _eigenvalues(axs[2], mech, u, color)
+    _hankel(axs[3], M, color)
 
 
 def _draw(side: Any, u: np.ndarray) -> Mechanism | None:

@@ -473,3 +473,12 @@ def test_the_checker_shares_no_code_with_the_finder():
         "assert not bad, bad\n"
     )
     subprocess.run([sys.executable, "-P", "-c", code], check=True)
+
+
+def test_a_verdict_changed_in_the_json_is_refused():
+    text = stability(np.array([[0.5, 1.0], [0.0, 0.25]])).to_json()
+    assert Stability.from_json(text).check()
+    forged = Stability.from_json(text.replace('"verdict": "stable"', '"verdict": "unstable"'))
+    assert forged.verdict == "unstable"
+    with pytest.raises(CertificateError):
+        forged.check()
