@@ -12,6 +12,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from dsf.core import hooks
+
 __version__ = "0.1.0"
 
 # public name -> module that defines it
@@ -54,6 +56,29 @@ _LAZY = {
 }  # fmt: skip
 
 __all__ = sorted(_LAZY)
+
+# modules that define kinds of claims
+_CLAIMS = (
+    *(
+        f"dsf.claims.{name}"
+        for name in (
+            "same", "stability", "hankel", "realization", "nesting", "conditions",
+            "separation_words", "separation_rank", "separation_tails", "separation_response",
+            "separation_instances", "separation_recall",
+        )
+    ),
+    "dsf.solvers.svm.check.margin",
+    "dsf.solvers.svm.check.selection",
+)  # fmt: skip
+
+# What lower rooms ask of higher ones: here, because the front door stands above all of them.
+hooks.check = lambda certificate: import_module("dsf.claims").check(certificate)
+hooks.from_json = lambda text: import_module("dsf.claims").from_json(text)
+hooks.load_claims = lambda: [import_module(name) for name in _CLAIMS]
+hooks.prove = lambda nesting: import_module("dsf.verdicts.lattice.prover").prove(nesting)
+hooks.certify = lambda nesting, scope: import_module("dsf.verdicts.lattice.prover").certificate(
+    nesting, scope
+)
 
 
 def __getattr__(name: str) -> Any:

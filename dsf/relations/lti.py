@@ -144,7 +144,7 @@ def all_channels(S: Array, tok: Tokens) -> Array:
     return S.reshape(S.shape[0] * S.shape[1], 1)
 
 
-ONE: dict[str, Any] = {"only": "d = 1", "sizes": ((1, 1), (2, 1)), "sample": (5, 1)}
+ONE: dict[str, Any] = {"only": {"d": 1}, "sizes": ((1, 1), (2, 1)), "sample": (5, 1)}
 BILINEAR = m.s4d(discretisation="bilinear")
 
 EDGES = (

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from dsf.claims.stability import Stability as Claim
 from dsf.core import ops
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import (
@@ -136,8 +137,6 @@ def stability(system: Any, u: Array | None = None) -> Stability:
 
 def _result(found: list[tuple[tuple[int, ...], Radius]], parts: Any, varying: bool) -> Stability:
     """The largest r: the r of the block diagonal of all matrices."""
-    from dsf.claims import stability as check
-
     radii = [x for _, x in found]
     index, worst = max(found, key=lambda x: (x[1].upper, -x[1].margin[0]))
     lower, upper = max(x.lower for x in radii), max(x.upper for x in radii)
@@ -151,16 +150,17 @@ def _result(found: list[tuple[tuple[int, ...], Radius]], parts: Any, varying: bo
         verdict = "nonexpansive" if varying else "marginal"
     else:
         verdict = "contractive" if varying else "stable"
-    certificate = Certificate(
-        "stability",
-        check.sentence(parts, varying, verdict, lower, upper),
-        Scope.OPERATOR if varying else Scope.INSTANCE,
-        Strength.EXACT if lower == upper else Strength.ENCLOSED,
-        lower,
-        upper,
-        {"varying": varying, "verdict": verdict, "margin": list(margin), **parts},
-        reference="schur1917, cohn1922",
+    claim = Claim(
+        scope=Scope.OPERATOR if varying else Scope.INSTANCE,
+        strength=Strength.EXACT if lower == upper else Strength.ENCLOSED,
+        lower=lower,
+        upper=upper,
+        varying=varying,
+        verdict=verdict,
+        margin=margin,
+        **{k: tuple(x) for k, x in parts.items()},
     )
+    certificate = claim.certificate()
     return Stability(verdict, lower, upper, margin, varying, index, worst.how, certificate)
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from dsf.claims.state_sentences import error_sentence, gap_sentence, lower_sentence, states_sentence
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.claims import hankel as claims
+from dsf.claims import realization as claim
+from dsf.core.certificate import Certificate
 from dsf.core.errors import DomainError, ShapeError
 from dsf.core.printing import at_least, at_most, exactly
 from dsf.core.system import LTV
@@ -22,7 +23,6 @@ from dsf.states.inputs import as_blocks
 from dsf.states.rounding import fro
 from dsf.states.search import Head, Part, best_error, count_states, diagonal
 
-REFERENCE = "dewilde1998, ch. 5; rounding: rump2006"
 CAVEAT = "the upper bound is for coefficients that may depend on the whole sequence"
 
 
@@ -56,7 +56,7 @@ class Realization:
         w = self.certificate.witnesses
         counting, unit = w["question"] == "states", " |M|" if w["relative"] else ""
         asked = f"error {exactly(w['asked'])}{unit}" if counting else f"{w['asked']} states"
-        L, r, _, m = w["M" if "M" in w else "h0.M"].shape
+        L, r, _, m = w["heads"][0]["M"].shape
         shape = f"[{L} {L}]" if r == m == 1 else f"[{L} {r} {L} {m}]"
         heads = f", {len(self.heads)} heads" if self.heads else ""
         suffix = "" if counting else unit
@@ -202,12 +202,10 @@ def hankel_lower(M: Any, error: float, radius: float = 0.0) -> Certificate:
     found = best_count(blocks, error + radius, spread_cuts(blocks.shape[0]))
     n = found.sigma.size
     H = block(blocks, found.k)
-    witnesses = dict(H=H, cut=found.k, U=found.U, V=found.V, error=error, radius=radius)
-    claim, residuals = lower_sentence(error, radius, n, found.k), {"sigma": _plain(blocks, found)}
-    return Certificate(
-        "hankel-lower", claim, Scope.OPERATOR, Strength.ENCLOSED, n, None, witnesses, residuals,
-        REFERENCE,
-    )  # fmt: skip
+    return claims.HankelLower(
+        lower=n, H=H, cut=found.k, U=found.U, V=found.V, error=float(error), radius=float(radius),
+        residuals={"sigma": _plain(blocks, found)},
+    ).certificate()  # fmt: skip
 
 
 def hankel_gap(M: Any, states: int, radius: float = 0.0) -> Certificate:
@@ -230,12 +228,10 @@ def hankel_gap(M: Any, states: int, radius: float = 0.0) -> Certificate:
         )
     low = max((float(found.sigma[-1]) - radius) * (1 - 2.0**-36), 0.0)
     H = block(blocks, found.k)
-    witnesses = dict(H=H, cut=found.k, U=found.U, V=found.V, states=states, radius=radius)
-    claim, residuals = gap_sentence(states, radius, low, found.k), {"sigma": _plain(blocks, found)}
-    return Certificate(
-        "hankel-gap", claim, Scope.OPERATOR, Strength.ENCLOSED, low, None, witnesses, residuals,
-        REFERENCE,
-    )  # fmt: skip
+    return claims.HankelGap(
+        lower=low, H=H, cut=found.k, U=found.U, V=found.V, states=states, radius=float(radius),
+        residuals={"sigma": _plain(blocks, found)},
+    ).certificate()  # fmt: skip
 
 
 # ----------------------------------------------------------------- the report
@@ -246,19 +242,11 @@ def _report(heads: list[Head], asked: float | int, keep: bool = False) -> Realiz
     if by_error:
         lower: float = max(sum(p.cut.sigma.size for p in head.parts) for head in heads)
         upper: float = max(sum(p.states for p in head.parts) for head in heads)
-        claim = states_sentence(asked, relative, heads[0].radius, int(lower), int(upper))
     else:
         lower, upper = max(map(_floor, heads)), max(map(_ceiling, heads))
-        claim = error_sentence(int(asked), relative, heads[0].radius, lower, upper)
     error = max(head.error for head in heads)
-    witnesses: dict[str, Any] = dict(
-        question="states" if by_error else "error", asked=asked, relative=relative,
-        radius=max(head.radius for head in heads), heads=len(heads),
-    )  # fmt: skip
     squares = plain = norms = 0.0
-    for h, head in enumerate(heads):
-        prefix = f"h{h}." if len(heads) > 1 else ""
-        witnesses |= {prefix + name: x for name, x in _witnesses(head).items()}
+    for head in heads:
         squares += head.frobenius**2
         plain += sum(_plain(p.M, p.cut) for p in head.parts)
         norms += head.norm[1] / head.norm[0] - 1.0 if head.norm[0] > 0 else 0.0
@@ -266,10 +254,11 @@ def _report(heads: list[Head], asked: float | int, keep: bool = False) -> Realiz
         sigma=plain, frobenius=float(np.sqrt(squares)), error=sum(head.error for head in heads),
         norm_gap=norms,
     )  # fmt: skip
-    certificate = Certificate(
-        "realization", claim, Scope.OPERATOR, Strength.ENCLOSED, lower, upper, witnesses, residuals,
-        REFERENCE,
-    )  # fmt: skip
+    certificate = claim.Realization(
+        lower=lower, upper=upper, question="states" if by_error else "error", asked=asked,
+        relative=relative, radius=max(head.radius for head in heads),
+        heads=tuple(_witnesses(head) for head in heads), residuals=residuals,
+    ).certificate()  # fmt: skip
     both = any(len(head.parts) > 1 for head in heads)
     batch = keep or len(heads) > 1
     return Realization(
@@ -295,20 +284,20 @@ def _ceiling(head: Head) -> float:
     return head.error / head.norm[0] * (1 + 2.0**-36) if head.norm[0] > 0 else float("inf")
 
 
-def _witnesses(head: Head) -> dict[str, Any]:
-    found: dict[str, Any] = {"M": head.M, "error": head.error}
-    if head.relative:
-        found |= dict(norm_low=head.norm[0], norm_high=head.norm[1], norm_v=head.norm_v)
-    for part in head.parts:
-        p = part.name + "."
-        found |= {p + "cut": part.cut.k, p + "U": part.cut.U, p + "V": part.cut.V}
-        if part.system is None:
-            found[p + "cache"] = True
-        else:
-            found |= {p + x: part.system[i] for i, x in enumerate("ABC")}
-        if part.name == "forward":
-            found[p + "D"] = diagonal(part.M)
-    return found
+def _witnesses(head: Head) -> claim.Head:
+    low, high = head.norm if head.relative else (None, None)
+    return claim.Head(
+        M=head.M, error=head.error, D=diagonal(head.parts[0].M), norm_low=low, norm_high=high,
+        norm_v=head.norm_v, **{part.name: _direction(part) for part in head.parts},
+    )  # fmt: skip
+
+
+def _direction(part: Part) -> claim.Direction:
+    cut = dict(cut=part.cut.k, U=part.cut.U, V=part.cut.V)
+    if part.system is None:
+        return claim.Direction(**cut, cache=True)
+    A, B, C, _ = part.system
+    return claim.Direction(**cut, A=A, B=B, C=C)
 
 
 def _plain(M: np.ndarray, cut: Cut) -> float:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.claims.same import SameFamily, SameInstance, same_bits
+from dsf.core.certificate import Certificate, Scope
 from dsf.core.errors import DSFError, ShapeError, UnknownNameError
 from dsf.core.family import Family, family, family_of
 from dsf.core.mechanism import Mechanism
@@ -137,21 +138,14 @@ def _nestings(
     from dsf.verdicts.lattice.paths import find_path
 
     if a == b:
-        statement = f"{a} and {b} are the same class with the same options"
-        certificate = Certificate(
-            "same-family",
-            statement,
-            Scope.RECURRENCE,
-            Strength.EXACT,
-            witnesses={"left": repr(a), "right": repr(b)},
-        )
-        return [Finding(Verdict.EQUAL, statement, (certificate,))]
+        certificate = SameFamily(left=a, right=b).certificate()
+        return [Finding(Verdict.EQUAL, certificate.claim, (certificate,))]
     pairs = [(x, y, find_path(x, y)) for x, y in ((a, b), (b, a))]
     known = [(x, y, path) for x, y, path in pairs if path is not None]
     if not known:
         tried.append(f"a chain of proved nestings between {a} and {b}: none, either way")
         return []
-    here = [k for k in known if not k[2].only or k[2].only == f"d = {d}"]
+    here = [k for k in known if not k[2].only or k[2].only == {"d": d}]
     exact = [k for k in here if not k[2].is_limit]
     found = []
     if len(exact) == 2:
@@ -164,7 +158,7 @@ def _nestings(
         if back:
             found.append(_equal([path, *back], a, b, conditional=True))
         else:
-            text = f"at {path.only}, every {x} is an instance of {y}"
+            text = f"at {path.where}, every {x} is an instance of {y}"
             notes = tuple(path.describe().splitlines())
             found.append(Finding(Verdict.NESTED, text, path.certificates(), notes, True))
     return found
@@ -173,7 +167,7 @@ def _nestings(
 def _equal(paths: list[Path], a: Family, b: Family, conditional: bool = False) -> Finding:
     """Both directions are nested; an edge that is an equality proves both at once."""
     both = [p for p in paths if p.kind == "equal"][:1] or paths
-    where = [p.only for p in both if p.only]
+    where = [p.where for p in both if p.only]
     at = f"at {where[0]}, " if where else ""
     return Finding(
         Verdict.EQUAL,
@@ -252,21 +246,14 @@ def _same_instance(a: Mechanism, b: Mechanism) -> Finding | None:
     Two time-invariant instances are not decided by an exact minimal realization: their transitions
     are exponentials of the parameters, not rational numbers, and enclosures can only refute.
     """
-    from dsf.verdicts.lattice.paths import NESTINGS
+    from dsf.verdicts.lattice.paths import edges
 
     left, right = family_of(a), family_of(b)
     if left == right and _same_arrays(a, b):
-        statement = f"the two {left} have the same parameters, bit by bit"
-        witnesses = {
-            "family": repr(left),
-            "left": dict(a.parameters()),
-            "right": dict(b.parameters()),
-        }
-        certificate = Certificate(
-            "same-instance", statement, Scope.INSTANCE, Strength.EXACT, witnesses=witnesses
-        )
-        return Finding(Verdict.EQUAL, statement, (certificate,))
-    for e in NESTINGS:
+        claim = SameInstance(family=left, left=a.parameters(), right=b.parameters())
+        certificate = claim.certificate()
+        return Finding(Verdict.EQUAL, certificate.claim, (certificate,))
+    for e in edges():
         for x, y, special, general in ((a, b, left, right), (b, a, right, left)):
             if e.params is None or e.limit is not None:
                 continue
@@ -277,8 +264,6 @@ def _same_instance(a: Mechanism, b: Mechanism) -> Finding | None:
 
 
 def _same_arrays(a: Mechanism, b: Mechanism) -> bool:
-    from dsf.claims.same import same_bits
-
     p, q = a.parameters(), b.parameters()
     return p.keys() == q.keys() and all(same_bits(p[k], q[k]) for k in p)
 

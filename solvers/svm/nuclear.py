@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dsf.solvers.svm import certify, norms
+from dsf.solvers.svm.check.margin import NuclearRank
 from dsf.solvers.svm.problem import Array, MarginProblem, ScaledRows, scale
 
 if TYPE_CHECKING:
@@ -44,25 +45,13 @@ def rank_certificate(s: MarginSolution) -> Certificate | None:
     From von Neumann's trace inequality: L <= <G, W> <= sum_{i<=k} sigma_i(W) + sigma_{k+1}(G)
     sum_{i>k} sigma_i(W) and sum_i sigma_i(W) <= U.
     """
-    from dsf.core.certificate import Certificate, Scope, Strength
-    from dsf.solvers.svm.check import margin as check
-
     problem, lam = s.stated
     if s.W is None or lam is None:
         return None
     k, tail = rank_bound(s, problem.combine(lam))
-    w = problem.arrays() | {"norm": "nuclear", "W": s.W, "lam": lam, "k": k}
-    return Certificate(
-        "nuclear-rank",
-        check.rank_sentence(w, k, tail),
-        Scope.OPERATOR,
-        Strength.ENCLOSED,
-        None,
-        tail,
-        w,
-        {},
-        s.reference,
-    )
+    return NuclearRank(
+        upper=tail, norm="nuclear", W=s.W, lam=lam, k=k, reference=s.reference, **problem.arrays()
+    ).certificate()
 
 
 def rank_bound(s: MarginSolution, G: Array) -> tuple[int, float]:

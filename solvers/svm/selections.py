@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.core.certificate import Certificate, Strength
 from dsf.core.errors import DomainError, EmptyProblemError, ShapeError, TooManySelectionsError
 from dsf.solvers.svm import certify
 from dsf.solvers.svm.attention import attention_svm
 from dsf.solvers.svm.chain import solve
+from dsf.solvers.svm.check.selection import LocalOptimality as Claim
 from dsf.solvers.svm.problem import Array, MarginProblem, real, scale, selection
 from dsf.solvers.svm.solution import MarginSolution
 from dsf.states.rounding import gamma
@@ -86,9 +87,8 @@ def local_optimality(X: Any, z: Any, chosen: Any, scores: Any) -> LocalOptimalit
     rival = scores[sample, token] >= scores[sample, picked[sample]]
     open_ = np.flatnonzero(rival & ~inactive(s, s.W))
     who = tuple((int(sample[j]), int(token[j])) for j in open_)
-    w = {**s.certificate.witnesses, "scores": scores.ravel()}
     if len(open_) == 0:
-        return LocalOptimality(name, s, True, (), _certificate(w, s, True))
+        return LocalOptimality(name, s, True, (), _certificate(s, scores))
     keep = np.setdiff1d(np.arange(s.problem.size), open_)
     without = _without(s.problem, keep)
     if without is None:
@@ -96,8 +96,8 @@ def local_optimality(X: Any, z: Any, chosen: Any, scores: Any) -> LocalOptimalit
     low = certify_norm(s.problem, keep, without)
     if not low < 1.0 / s.upper:
         return LocalOptimality(name, s, None, who, None)
-    w |= {"W_without": without, "kept": keep, "norm_without": low}
-    return LocalOptimality(name, s, False, who, _certificate(w, s, False))
+    shorter = {"W_without": without, "kept": keep, "norm_without": low}
+    return LocalOptimality(name, s, False, who, _certificate(s, scores, **shorter))
 
 
 def inactive(s: MarginSolution, solution: Array) -> Array:
@@ -127,20 +127,13 @@ def certify_norm(problem: MarginProblem, keep: Array, W: Array) -> float:
     return float(np.ldexp(1.0 / lower, -rows.exponent)) if lower > 0.0 else float("inf")
 
 
-def _certificate(w: dict[str, Any], s: MarginSolution, answer: bool) -> Certificate:
-    from dsf.solvers.svm.check.selection import sentence
-
-    return Certificate(
-        "local-optimality",
-        sentence(w, answer),
-        Scope.OPERATOR,
-        Strength.ENCLOSED,
-        s.lower,
-        s.upper,
-        w,
-        {},
-        "tarzanagh2023, locally optimal tokens",
-    )
+def _certificate(s: MarginSolution, scores: Array, **shorter: Any) -> Certificate:
+    problem, lam = s.stated
+    claim = Claim(
+        lower=s.lower, upper=s.upper, norm=s.norm, W=s.W, lam=lam, scores=scores.ravel(), **shorter,
+        **problem.arrays(),
+    )  # fmt: skip
+    return claim.certificate()
 
 
 @dataclass(frozen=True, eq=False)

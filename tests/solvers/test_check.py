@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from dsf.claims import MALFORMED
+from dsf.claims.base import HEADER, KINDS
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import CertificateError
 from dsf.solvers import attention_svm, gen_svm, local_optimality, prompt_svm
-from dsf.solvers.svm.check import margin as check
 from dsf.solvers.svm.check import selection as selection
 from dsf.solvers.svm.instances import named
 
@@ -64,15 +64,9 @@ def changed(c: Certificate, name: str, value: object) -> Certificate:
 def restated(c: Certificate, **changes: object) -> Certificate:
     """With the sentence that fits the changed parts: only the arithmetic can refuse it."""
     c = replace(c, **changes)
-    w, low, high = c.witnesses, c.lower, c.upper
-    sentences = {
-        "margin": lambda: check.margin_sentence(w, low, high),
-        "margin-zero": lambda: check.zero_sentence(w),
-        "nuclear-rank": lambda: check.rank_sentence(w, w["k"], high),
-        "least-norm": lambda: check.least_norm_sentence(w, low, high),
-        "local-optimality": lambda: selection.sentence(w, "W_without" not in w),
-    }
-    return replace(c, claim=sentences[c.kind]())
+    cls = KINDS[c.kind]
+    header = {k: getattr(c, k) for k in HEADER if k in cls.__dataclass_fields__}
+    return replace(c, claim=cls(**c.witnesses, **header).sentence)
 
 
 def tampered(c: Certificate, name: str, value: object) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from dsf.claims.separation_instances import instance_sentence
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.claims.separation_instances import Instances
+from dsf.core.certificate import Certificate
 from dsf.core.errors import ShapeError, UnknownNameError
 from dsf.core.family import REGISTRY, Family
 from dsf.core.mechanism import Mechanism
@@ -58,20 +58,11 @@ def separate_instances(
             sizes = np.array([below(e) for e in gaps.flat]).reshape(gaps.shape)
         if sizes.max() > 0.0:
             token = int(np.argmax(sizes.max(axis=-1)))
-            return Certificate(
-                kind="separation/instances",
-                claim=instance_sentence(names[0], names[1], len(x), token),
-                scope=Scope.INSTANCE,
-                strength=Strength.ENCLOSED,
-                lower=float(sizes.max()),
-                witnesses={
-                    "first": repr(names[0]),
-                    "second": repr(names[1]),
-                    "first parameters": a.parameters(),
-                    "second parameters": b.parameters(),
-                    "inputs": x,
-                },
-            )
+            claim = Instances(
+                lower=float(sizes.max()), first=names[0], second=names[1], token=token, inputs=x,
+                first_parameters=a.parameters(), second_parameters=b.parameters(),
+            )  # fmt: skip
+            return claim.certificate()
     return None
 
 

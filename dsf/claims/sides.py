@@ -1,0 +1,44 @@
+"""Claims about families: reading their names, and the equations that they stand for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+from dsf.claims.base import Claim
+from dsf.claims.reading import require, text
+from dsf.core.errors import CertificateError, DSFError
+from dsf.core.family import Family
+from dsf.core.family import family as by_name
+from dsf.core.opponents import AnyRecurrence
+
+
+class FamilyClaim(Claim):
+    """A claim that names families; those outside the package go by module and hash."""
+
+    def equations(self) -> Iterator[Any]:
+        for f in fields(self):  # type: ignore[arg-type]  # every kind is a dataclass
+            value = getattr(self, f.name)
+            if isinstance(value, Family):
+                yield from value.cls.__mro__
+
+
+def family(x: Any, name: str) -> Family:
+    """A registered family, written as it prints itself."""
+    try:
+        found = by_name(text(x, name))
+    except DSFError as e:
+        raise CertificateError(f"{name}: {e}") from e
+    require(repr(found) == x, f"{name} is written {found!r}, not {x!r}")
+    return found
+
+
+def side(x: Any, name: str) -> Family | AnyRecurrence:
+    """A family, or every recurrence with n states."""
+    number = re.search(r"with ([1-9][0-9]{0,5}) state", text(x, name))
+    for flag in (False, True):
+        if number and repr(AnyRecurrence(int(number[1]), flag)) == x:
+            return AnyRecurrence(int(number[1]), flag)
+    return family(x, name)

@@ -1,0 +1,16 @@
+"""What a lower room asks of a higher one, by name: filled in by `dsf/__init__.py`, the front door.
+
+The front door stands above all rooms and is always imported first; each hook imports what it needs
+when it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+check: Callable[[Any], bool]  # a certificate: True, or CertificateError
+from_json: Callable[[str], Any]  # text: the certificate, or CertificateError
+load_claims: Callable[[], Any]  # import every module that defines a kind of claim
+prove: Callable[[Any], Any]  # a nesting: its proof
+certify: Callable[[Any, Any], Any]  # a nesting and a scope: its certificate
