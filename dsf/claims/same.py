@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dsf.claims.reading import any_array, require, table, witness
-from dsf.claims.sides import FamilyClaim
+from dsf.claims.sides import FamilyClaim, instance
 from dsf.claims.sides import family as named
 from dsf.core.certificate import Scope, Strength
 from dsf.core.family import Family
@@ -45,17 +45,10 @@ class SameInstance(FamilyClaim, kind="same-instance"):
         return f"the two {self.family} have the same parameters, bit by bit"
 
     def check(self) -> None:
-        needed, known = _parameters(self.family)
-        require(needed <= self.left.keys() <= known, f"the parameters are {sorted(needed)}")
+        instance(self.family, self.left)
         require(self.left.keys() == self.right.keys(), "the two have parameters of different names")
         for k in self.left:
             require(same_bits(self.left[k], self.right[k]), f"the parameter {k} differs")
-
-
-def _parameters(family: Family) -> tuple[set[str], set[str]]:
-    """The parameters that an instance has, and those that it may have."""
-    arrays = [f for f in fields(family.cls) if f.name not in family.defaults()]
-    return {f.name for f in arrays if f.default is MISSING}, {f.name for f in arrays}
 
 
 def same_bits(x: Any, y: Any) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,12 +20,10 @@ from dsf.claims.reading import (
     witness,
 )
 from dsf.claims.separation import below, reproduced
-from dsf.claims.sides import FamilyClaim
+from dsf.claims.sides import FamilyClaim, instance
 from dsf.claims.sides import family as named
 from dsf.core.certificate import Scope, Strength
-from dsf.core.errors import CertificateError
 from dsf.core.family import Family
-from dsf.core.mechanism import Mechanism
 from dsf.core.worlds import balls, precision
 from dsf.relations.invariants import INVARIANTS, InputInvariant
 
@@ -48,6 +45,7 @@ class ByInputs(FamilyClaim, kind="separation/inputs"):
 
     @property
     def statement(self) -> str:
+        require(self.inputs, "no input is given")
         reason = BY_INPUTS[self.invariant].reason.format(has=self.has, violates=self.violates)
         return f"{self.violates} is not nested in {self.has}: {reason} ({_tokens(self.inputs[0])})"
 
@@ -55,7 +53,7 @@ class ByInputs(FamilyClaim, kind="separation/inputs"):
         rule, u = BY_INPUTS[self.invariant], list(self.inputs)
         fits = len(u) == 2 and u[0].shape == u[1].shape and rule.fits(u)
         require(fits, f"{rule.name} is not about these inputs")
-        mech = _instance(self.violates, self.parameters)
+        mech = instance(self.violates, self.parameters)
         with precision(BITS):
             exact = mech.map(balls)
             y = [exact(balls(x)) for x in u]
@@ -88,8 +86,8 @@ class Instances(FamilyClaim, kind="separation/instances"):
         )
 
     def check(self) -> None:
-        a = _instance(self.first, self.first_parameters)
-        b = _instance(self.second, self.second_parameters)
+        a = instance(self.first, self.first_parameters)
+        b = instance(self.second, self.second_parameters)
         with precision(BITS):
             y, z = (mech.map(balls)(balls(self.inputs)) for mech in (a, b))
             require(y.shape == z.shape, "the outputs have different shapes")
@@ -101,13 +99,3 @@ class Instances(FamilyClaim, kind="separation/instances"):
 
 def _tokens(u: np.ndarray) -> str:
     return f"{len(u)} token{'s' * (len(u) > 1)}"
-
-
-def _instance(f: Family, parameters: Mapping[str, Any]) -> Mechanism:
-    """The mechanism with the stored arrays, and no other."""
-    strange = parameters.keys() & f.defaults().keys()
-    require(not strange, f"{', '.join(strange)} is an option of {f}, not a parameter")
-    try:
-        return replace(f.bare(), **parameters)
-    except TypeError as e:
-        raise CertificateError(f"{f} has other parameters ({e})") from e

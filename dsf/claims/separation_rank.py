@@ -36,6 +36,7 @@ class ByRank(FamilyClaim, kind="separation/rank"):
     @property
     def statement(self) -> str:
         start, sizes = f"{self.violates} is not nested in {self.has}: ", self.states
+        require(sizes, "no size is given")
         if len(sizes) == 1:
             n = sizes[0]
             return (
@@ -50,6 +51,8 @@ class ByRank(FamilyClaim, kind="separation/rank"):
 
     def check(self) -> None:
         require(self.violates == family("softmax"), "this argument is about softmax attention")
+        lengths = {len(x) for x in (self.states, self.keys, self.bases, self.determinants)}
+        require(len(lengths) == 1, "keys, bases and determinants are needed for each size")
         for n, keys, bases, told in zip(
             self.states, self.keys, self.bases, self.determinants, strict=True
         ):

@@ -55,6 +55,7 @@ class ByResponse(FamilyClaim, kind="separation/response"):
     @property
     def statement(self) -> str:
         start = f"{self.violates} is not nested in {self.has}: its response to a constant token"
+        require(self.states, "no size is given")
         if len(self.states) == 1:
             n = self.states[0]
             return f"{start} obeys no linear recurrence of order {n + 1} ({2 * n + 3} tokens)"
@@ -66,7 +67,8 @@ class ByResponse(FamilyClaim, kind="separation/response"):
     def check(self) -> None:
         fit(self.violates, self.letters, self.constants)
         sizes = self.states
-        require(set(self.letters) == {"x"} and sizes, "the word must repeat the letter x")
+        require(set(self.letters) == {"x"}, "the word must repeat the letter x")
+        require(len(self.bits) == len(sizes), "a number of bits is needed for each size")
         names = {f"determinant {n}" for n in sizes}
         require(self.residuals.keys() == names, f"the residuals are {', '.join(sorted(names))}")
         for n, bits in zip(sizes, self.bits, strict=True):

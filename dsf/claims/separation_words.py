@@ -35,7 +35,7 @@ class ByWords(FamilyClaim, kind="separation/words"):
     @property
     def statement(self) -> str:
         reason = WORDS[self.invariant].reason.format(has=self.has, violates=self.violates)
-        length = max(map(len, self.words))
+        length = max(map(len, self.words), default=0)
         return f"{self.violates} is not nested in {self.has}: {reason} ({length} tokens)"
 
     def check(self) -> None:

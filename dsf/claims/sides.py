@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import fields
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields, replace
 from typing import Any
 
 from dsf.claims.base import Claim
@@ -12,6 +12,7 @@ from dsf.claims.reading import require, text
 from dsf.core.errors import CertificateError, DSFError
 from dsf.core.family import Family
 from dsf.core.family import family as by_name
+from dsf.core.mechanism import Mechanism
 from dsf.core.opponents import AnyRecurrence
 
 
@@ -42,3 +43,12 @@ def side(x: Any, name: str) -> Family | AnyRecurrence:
         if number and repr(AnyRecurrence(int(number[1]), flag)) == x:
             return AnyRecurrence(int(number[1]), flag)
     return family(x, name)
+
+
+def instance(f: Family, parameters: Mapping[str, Any]) -> Mechanism:
+    """The mechanism with the stored arrays: all that its class needs, and no others."""
+    arrays = [x for x in fields(f.cls) if x.name not in f.defaults()]
+    needed = {x.name for x in arrays if x.default is MISSING}
+    fits = needed <= parameters.keys() <= {x.name for x in arrays}
+    require(fits, f"{f} has the parameters {', '.join(sorted(needed))}")
+    return replace(f.bare(), **parameters)
