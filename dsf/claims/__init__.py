@@ -13,7 +13,7 @@ import numpy as np
 from dsf.claims.base import KINDS, read
 from dsf.core import hooks
 from dsf.core.certificate import Certificate
-from dsf.core.errors import CertificateError
+from dsf.core.errors import CertificateError, DSFError
 from dsf.core.worlds import ALONE
 
 MALFORMED = "check: the witnesses are not what is needed for a claim of the kind"
@@ -28,7 +28,7 @@ def check(certificate: Certificate) -> bool:
     with ALONE, np.errstate(all="ignore"):
         try:
             read(certificate).check()
-        except CertificateError as e:
+        except DSFError as e:  # a diagnosis, by the check or by the equations that it runs
             raise CertificateError(f"{certificate.kind}: {e}") from e
         except _STUMBLES as e:
             raise CertificateError(f"{MALFORMED} {certificate.kind!r} ({e!r})") from e
@@ -48,7 +48,7 @@ def from_json(text: str) -> Certificate:
     _known(certificate.kind)
     try:
         read(certificate)
-    except CertificateError as e:
+    except DSFError as e:
         raise CertificateError(f"from_json: {certificate.kind}: {e}") from e
     except _STUMBLES as e:
         raise CertificateError(f"{MALFORMED} {certificate.kind!r} ({e!r})") from e

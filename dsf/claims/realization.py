@@ -108,7 +108,8 @@ class Head(Record):
 
     def norm_bounds(self, radius: float) -> tuple[float, float]:
         """low <= |M| <= high for all operators within `radius` of M: a vector, and Cholesky."""
-        F = self.M.reshape(self.M.shape[0] * self.M.shape[1], -1)
+        L, r, _, m = self.M.shape
+        F = self.M.reshape(L * r, L * m)
         low, high, v = self.norm_low, self.norm_high, self.norm_v
         if low is None or high is None or v is None:
             require(False, "bounds of |M| are missing")

@@ -11,6 +11,7 @@ from flint import arb, arb_mat, ctx, fmpq, fmpq_mat
 from hypothesis import given
 
 from dsf.claims import singular as checker
+from dsf.claims.realization import Direction, Head
 from dsf.core.errors import CertificateError
 from dsf.core.system import LTV
 from dsf.core.transition import Dense
@@ -238,12 +239,15 @@ def test_evaluation_error_of_a_tiny_kernel(k):
 
 
 def test_a_norm_that_overflows_proves_nothing():
-    w = {"norm_low": 1e250, "norm_high": 1e300, "norm_v": np.array([0.6, 0.8])}
-    M = np.full((2, 1, 2, 1), 1e200)
+    M, v = np.full((2, 1, 2, 1), 1e200), np.array([0.6, 0.8])
+    nothing = Direction(cut=0, U=np.zeros((2, 0)), V=np.zeros((0, 0)), cache=True)
+    head = Head(
+        M=M, error=1.0, D=M[:, :, 0], forward=nothing, norm_low=1e250, norm_high=1e300, norm_v=v
+    )
     with np.errstate(over="ignore"), pytest.raises(CertificateError, match="does not follow"):
-        checker._norm_bounds(M, w, "", 0.0)
+        head.norm_bounds(0.0)
     with np.errstate(over="ignore"):
-        assert rounding.norm_lower(M[:, 0, :, 0], w["norm_v"]) <= 2e200
+        assert rounding.norm_lower(M[:, 0, :, 0], v) <= 2e200
 
 
 def test_evaluation_bound_is_useful():
@@ -277,9 +281,8 @@ def test_singular_values_are_never_overstated(seed, p, q, noise, shifted):
     bounds = proved_singular_values(H, P, Q)
     for bound, value in zip(bounds, singular_values(H), strict=False):
         assert bound <= float(value.upper())
-    witnesses = {"U": P, "V": Q}
     if noise == 0.0 and not shifted and bounds[-1] > 0:
-        least, _ = checker.smallest(H, witnesses, "")
+        least, _ = checker.smallest(H, P, Q)
         assert bounds[-1] * (1 - 1e-6) <= least <= float(singular_values(H)[-1].upper())
 
 

@@ -50,13 +50,13 @@ class LocalOptimality(ProblemClaim, kind="local-optimality"):
 
     def rivals(self) -> np.ndarray:
         """Rows [N] whose token scores at least as high as the chosen one."""
+        fit(self.scores, len(self.rows().keys))
         return np.asarray(self.scores[self.minus] >= self.scores[self.plus])
 
     def check(self) -> None:
         import flint
 
         rows, W = self.rows(), self.W
-        fit(self.scores, len(rows.keys))
         fit(W, *rows.shape)
         fit(self.lam, rows.size)
         ordered(self.lower, self.upper)
