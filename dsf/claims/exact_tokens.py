@@ -29,8 +29,8 @@ def fit(family: Family, letters: Mapping[str, Letter], constants: Letter) -> Non
     spec = {k: f for k, f in family.spec.items() if k != "pos"}
     per_token = {k for k, f in spec.items() if f.per_token}
     require(set(constants) == set(spec) - per_token, f"constants of {family} are wrong")
-    for c, x in letters.items():
-        require(set(x) == per_token, f"letter {c} has other fields than {family}")
+    for c, fields in letters.items():
+        require(set(fields) == per_token, f"letter {c} has other fields than {family}")
     sizes: dict[str, int] = {"s": family.bare().micro}
     for group in (*letters.values(), constants):
         for name, x in group.items():

@@ -78,7 +78,7 @@ class Nesting(Claim, kind="nesting"):
         if self.module is not None:
             made = MADE.get((self.module, self.edge))
             require(made, f"the module {self.module} has made no nesting {self.edge!r}: import it")
-            return made  # type: ignore[return-value]  # it is there
+            return made  # type: ignore[return-value]  # `require` has seen it
         known = {e.name: e for e in NESTINGS}
         require(self.edge in known, f"no edge {self.edge!r} in the table")
         return known[self.edge]
@@ -182,6 +182,7 @@ def _parameters(edge: Edge) -> None:
         if edge.limit:
             h = number(1, 2**j)
             x = (np.array(edge.limit.value + (h if edge.limit.side == "+" else -h), dtype=object),)
+        assert edge.params is not None  # `check` has seen it
         want, got = edge.tau(tok, *x), edge.params(mech, *x).tokens(u)
         for name, value in got.items():
             size = size_of(value - getattr(want, name))

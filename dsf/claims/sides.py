@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, replace
 from typing import Any
 
+import numpy as np
+
 from dsf.claims.base import Claim
 from dsf.claims.reading import require, text
 from dsf.core.errors import CertificateError, DSFError
@@ -51,4 +53,7 @@ def instance(f: Family, parameters: Mapping[str, Any]) -> Mechanism:
     needed = {x.name for x in arrays if x.default is MISSING}
     fits = needed <= parameters.keys() <= {x.name for x in arrays}
     require(fits, f"{f} has the parameters {', '.join(sorted(needed))}")
+    like = f.init(d=2, n=2, p=2).parameters()
+    odd = [k for k, x in parameters.items() if k in like and np.ndim(x) != np.ndim(like[k])]
+    require(not odd, f"{', '.join(odd)} has another number of axes than in {f}")
     return replace(f.bare(), **parameters)

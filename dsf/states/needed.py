@@ -293,11 +293,11 @@ def _witnesses(head: Head) -> claim.Head:
 
 
 def _direction(part: Part) -> claim.Direction:
-    cut = dict(cut=part.cut.k, U=part.cut.U, V=part.cut.V)
+    k, U, V = part.cut.k, part.cut.U, part.cut.V
     if part.system is None:
-        return claim.Direction(**cut, cache=True)
+        return claim.Direction(cut=k, U=U, V=V, cache=True)
     A, B, C, _ = part.system
-    return claim.Direction(**cut, A=A, B=B, C=C)
+    return claim.Direction(cut=k, U=U, V=V, A=A, B=B, C=C)
 
 
 def _plain(M: np.ndarray, cut: Cut) -> float:

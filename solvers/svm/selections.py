@@ -129,10 +129,8 @@ def certify_norm(problem: MarginProblem, keep: Array, W: Array) -> float:
 
 def _certificate(s: MarginSolution, scores: Array, **shorter: Any) -> Certificate:
     problem, lam = s.stated
-    claim = Claim(
-        lower=s.lower, upper=s.upper, norm=s.norm, W=s.W, lam=lam, scores=scores.ravel(), **shorter,
-        **problem.arrays(),
-    )  # fmt: skip
+    witnesses: dict[str, Any] = problem.arrays() | {"W": s.W, "lam": lam, "scores": scores.ravel()}
+    claim = Claim(lower=s.lower, upper=s.upper, norm=s.norm, **witnesses, **shorter)
     return claim.certificate()
 
 

@@ -171,10 +171,10 @@ class MarginSolution:
                 **self.problem.arrays(),
             ).certificate()  # fmt: skip
         problem, multipliers = self.stated
+        witnesses: dict[str, Any] = problem.arrays() | {"W": self.W, "lam": multipliers}
         return Margin(
-            lower=self.lower, upper=self.upper, norm=self.norm, p=self.p, W=self.W,
-            lam=multipliers, residuals=self.residuals, reference=self.reference,
-            **problem.arrays(),
+            lower=self.lower, upper=self.upper, norm=self.norm, p=self.p,
+            residuals=self.residuals, reference=self.reference, **witnesses,
         ).certificate()  # fmt: skip
 
     @cached_property
