@@ -8,7 +8,7 @@ import dsf.mechanisms as m
 from dsf.core import ops
 from dsf.core.ops import Array
 from dsf.core.tokens import Tokens
-from dsf.relations.edge import Limit, Nesting, identity
+from dsf.relations.edge import Limit, Nesting, identity, in_words
 from dsf.relations.maps import unit_step
 
 
@@ -40,8 +40,8 @@ def rational_steps(tok: Tokens) -> Tokens:
     )
 
 
+@in_words("the same parameters")
 def single_step(mech: Any) -> Any:
-    """the same parameters"""
     return m.DeltaProduct(mech.Wq, mech.Wk[None], mech.Wv[None], mech.Wb[None], steps=1)
 
 
@@ -49,8 +49,8 @@ def gate_open(tok: Tokens, x: Array) -> Tokens:
     return tok.replace(log_a=x + ops.zeros_like(tok.beta))
 
 
+@in_words("W_dt <- 0, b <- log(e - 1), A_log <- log(-log_a)")
 def gate_open_params(mech: Any, x: Array) -> Any:
-    """W_dt <- 0, b <- log(e - 1), A_log <- log(-log_a)"""
     W, b = unit_step(mech.Wq)
     A_log = ops.log(-(x + ops.zeros_like(b)))
     return m.GatedDeltaNet(

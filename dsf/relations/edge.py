@@ -30,6 +30,16 @@ HONESTY = "refutes surely, confirms almost surely"
 CLOSURE = "; coefficients converge, so outputs do for each length, not uniformly in length"
 
 
+def in_words(text: str) -> Callable[[Callable[..., Any]], Any]:
+    """Marks a parameter map with the words in which a claim tells it."""
+
+    def mark(f: Callable[..., Any]) -> Any:
+        setattr(f, "words", text)  # noqa: B010  # functions have no such attribute for mypy
+        return f
+
+    return mark
+
+
 def where(only: Mapping[str, int]) -> str:
     """A restriction of sizes as text, e.g. "d = 1"."""
     return ", ".join(f"{letter} = {size}" for letter, size in only.items())
@@ -71,17 +81,17 @@ class Nesting:
 
     text      the token map in words, one line
     inverse   a map back with tau(inverse(tok)) = tok: then the families are equal
-    params    instance of special [, x] -> instance of general with tokens'(u) = tau(tokens(u)); the
-              first line of its docstring is what a claim at scope mechanism says
+    params    instance of special [, x] -> instance of general with tokens'(u) = tau(tokens(u)); a
+              claim at scope mechanism says what `in_words` says of it
     sizes     the (n, p) of special at which the proof runs; sample: where it is tested on numbers
     sampled   tokens whose domain (condition 4) is only sampled, not proved
     only      a restriction of sizes, e.g. {"d": 1}; note: what a reader should know
 
-    >>> import dsf
     A nesting made outside the package goes by the module that defines its maps or families:
     `certificate()` proves it, and the check finds it wherever that module has been imported.
     `dsf.lattice.add` enters it in the lattice, so that `compare` sees it.
 
+    >>> import dsf
     >>> edge = dsf.lattice.find_path(dsf.retnet, dsf.gla)[0]
     >>> edge.kind, edge.describe()
     ('nested', 'retnet is gla with log_a <- log gamma')
@@ -139,9 +149,9 @@ class Nesting:
     def claim(self, scope: Scope = Scope.RECURRENCE) -> str:
         """The statement of the certificate."""
         text = self.describe()
-        if scope is Scope.MECHANISM:
+        if scope is Scope.MECHANISM and self.params is not None:
             kind, end = ("a limit of ", f" as {self.limit}") if self.limit else ("", "")
-            how = (self.params.__doc__ or "").partition("\n")[0]
+            how = getattr(self.params, "words", "parameters by " + self.params.__name__)
             text = f"every instance of {self.special!r} is {kind}{self.general!r} with {how}{end}"
         return text + (CLOSURE if self.limit else "")
 

@@ -11,7 +11,7 @@ import dsf.mechanisms as m
 from dsf.core import ops
 from dsf.core.ops import Array
 from dsf.core.tokens import Tokens
-from dsf.relations.edge import Nesting
+from dsf.relations.edge import Nesting, in_words
 
 Pair = tuple[Array, Array]
 
@@ -93,8 +93,8 @@ def one_channel(S: Array, tok: Tokens) -> Array:
 
 
 def _lru_params(tau: Any, discretisation: str) -> Any:
+    @in_words("the constants are the tokens: log_dt <- 0, log_re <- log(-Re a), ...")
     def lru_params(mech: Any) -> Any:
-        """the constants are the tokens: log_dt <- 0, log_re <- log(-Re a), ..."""
         tok = tau(mech.tokens(ops.zeros((1, mech.d), mech.skip)))
         rest = {k: getattr(tok, k) for k in ("a_im", "b_re", "b_im", "c_re", "c_im", "skip")}
         dt, re = ops.log(tok.dt), ops.log(-tok.a_re)

@@ -8,11 +8,11 @@ import dsf.mechanisms as m
 from dsf.core import ops
 from dsf.core.ops import Array
 from dsf.core.tokens import Tokens
-from dsf.relations.edge import Limit, Nesting, identity
+from dsf.relations.edge import Limit, Nesting, identity, in_words
 
 
+@in_words("the same parameters")
 def other_reading(mech: Any) -> Any:
-    """the same parameters"""
     return m.RWKV6(**mech.parameters(), read="after")
 
 

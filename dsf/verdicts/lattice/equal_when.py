@@ -21,6 +21,7 @@ from dsf.core.errors import CertificateError
 from dsf.core.family import Family
 from dsf.core.mechanism import State
 from dsf.core.tokens import Tokens
+from dsf.relations import ssm
 from dsf.relations.conditions import CASES, Case, is_s6
 from dsf.verdicts.lattice.prover import step
 
@@ -96,9 +97,7 @@ def _ssd_tokens(family: Family, L: int, n: int, p: int) -> tuple[Tokens, dict[st
 
 
 def _as_channels(family: Family, tok: Tokens) -> Tokens:
-    from dsf.relations.ssm import mamba2_mamba
-
-    return mamba2_mamba(tok) if is_s6(family) else tok
+    return ssm.mamba2_mamba(tok) if is_s6(family) else tok
 
 
 def _ssd_necessary(a: Family, b: Family) -> bool:

@@ -96,13 +96,11 @@ def prove(edge: Nesting) -> Proof:
 def _obligations(edge: Nesting, n: int, p: int) -> tuple[list[str], set[str]]:
     """Which obligations are not shown at one size, and the fields whose domain was sampled."""
     import sympy
-    from sympy import sympify
 
     symbols = Symbols(edge.special, n, p)
     now, before = symbols.tokens("t"), symbols.tokens("s")
     x = _parameter(symbols, edge)
     S = symbols.state()
-    groups = [_symbols_of(S), *[_symbols_of(v) for _, v in now.items()]]
     tau = (lambda tok: edge.tau(tok)) if x is None else (lambda tok: edge.tau(tok, x))
     special, general = edge.special.bare(), edge.general.bare()
     missing = set(edge.general.spec) - set(tau(now).names) - {"pos"}
@@ -120,26 +118,36 @@ def _obligations(edge: Nesting, n: int, p: int) -> tuple[list[str], set[str]]:
         runs.append(
             (" (first token)", *step(special, now, State()), *step(general, tau(now), State()))
         )
-    for which, y, s, Y, R in runs:
-        target = edge.T(s, now)
-        if R.shape != target.shape or Y.shape != y.shape:
-            failures.append(
-                f"shapes: states {R.shape}, {target.shape}, outputs {Y.shape}, {y.shape}"
-            )
-            continue
-        for what, defect in (("2: the step does not commute", R - target), ("3: readouts", Y - y)):
-            entries = [e for d in defect.flat for e in affine_parts(unfold(sympify(d)), groups)]
-            if edge.limit is not None:
-                linear = [*_symbols_of(S), *_symbols_of(now.v if "v" in now.names else now.u)]
-                entries = [c for e in entries for c in limits(e, x, edge.limit, linear)]
-            if first_nonzero(entries, symbols.unit) is not None:
-                failures.append(what + which)
+    for which, *steps in runs:
+        failures += [what + which for what in _unequal(edge, symbols, S, now, x, *steps)]
     failed, sampled = _domains(edge, symbols, tau(now))
     if any(e.has(sympy.Float) for e in _entries(tau(now))):
         failures.append("the token map holds a floating-point number")
     if edge.inverse is not None:
         failures += _inverse(edge, n, p)
     return failures + failed, sampled
+
+
+def _unequal(
+    edge: Nesting, symbols: Symbols, S: Array, now: Tokens, x: Any,
+    y: Array, s: Array, Y: Array, R: Array,
+) -> list[str]:  # fmt: skip
+    """Which of the obligations 2 and 3 are not shown: (y, s) special, (Y, R) general."""
+    from sympy import sympify
+
+    target = edge.T(s, now)
+    if R.shape != target.shape or Y.shape != y.shape:
+        return [f"shapes: states {R.shape}, {target.shape}, outputs {Y.shape}, {y.shape}"]
+    groups = [_symbols_of(S), *[_symbols_of(v) for _, v in now.items()]]
+    failures = []
+    for what, defect in (("2: the step does not commute", R - target), ("3: readouts", Y - y)):
+        entries = [e for d in defect.flat for e in affine_parts(unfold(sympify(d)), groups)]
+        if edge.limit is not None:
+            linear = [*_symbols_of(S), *_symbols_of(now.v if "v" in now.names else now.u)]
+            entries = [c for e in entries for c in limits(e, x, edge.limit, linear)]
+        if first_nonzero(entries, symbols.unit) is not None:
+            failures.append(what)
+    return failures
 
 
 def _parameter(symbols: Symbols, edge: Nesting) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from dsf.claims.separation_instances import Instances
 from dsf.core.certificate import Certificate
 from dsf.core.errors import ShapeError, UnknownNameError
-from dsf.core.family import REGISTRY, Family
+from dsf.core.family import REGISTRY, Family, family_of
 from dsf.core.mechanism import Mechanism
 from dsf.core.worlds import balls, precision
 from dsf.verdicts.separations.core import below
@@ -36,7 +36,7 @@ def separate_instances(
     >>> c.check(), c.witnesses["inputs"].shape
     (True, (1, 2))
     """
-    names = family_of(a), family_of(b)
+    names = _registered(a), _registered(b)
     if a.d != b.d:
         raise ShapeError(
             f"separate_instances: the instances read inputs of width d = {a.d} and {b.d}. Draw "
@@ -66,19 +66,11 @@ def separate_instances(
     return None
 
 
-def family_of(mech: Mechanism) -> Family:
-    """The registered family of an instance, with its options.
-
-    >>> import dsf
-    >>> family_of(dsf.retnet(rotation=True).init(2, n=2))
-    retnet(rotation=True)
-    """
-    options = {k: v for k, v in mech.options().items() if v is not None}
-    for name, family in REGISTRY.items():
-        if family.cls is type(mech):
-            default = Family(name, family.cls).defaults()
-            return Family(name, family.cls, {k: v for k, v in options.items() if default[k] != v})
-    raise UnknownNameError(
-        f"separate_instances: {type(mech).__name__} is not registered, so nobody could replay a "
-        "certificate about it. Call dsf.register(name, cls) first."
-    )
+def _registered(mech: Mechanism) -> Family:
+    found = family_of(mech)
+    if found.name not in REGISTRY:
+        raise UnknownNameError(
+            f"separate_instances: {found.name} is not registered, so nobody could replay a "
+            "certificate about it. Call dsf.register(name, cls) first."
+        )
+    return found
