@@ -57,9 +57,30 @@ _LAZY = {
 
 __all__ = sorted(_LAZY)  # and the families, by their names
 
-# what lower rooms ask of higher ones; this front door stands above all rooms
-hooks.provide("load mechanisms", lambda: import_module("dsf.mechanisms"))
-hooks.provide("torch module", lambda mech: import_module("dsf.interop.module").Module(mech))
+# modules that define kinds of claims
+_CLAIMS = (
+    *(
+        f"dsf.claims.{name}"
+        for name in (
+            "same", "stability", "hankel", "realization", "nesting", "conditions",
+            "separation_words", "separation_rank", "separation_tails", "separation_response",
+            "separation_instances", "separation_recall",
+        )
+    ),
+    "dsf.solvers.svm.check.margin",
+    "dsf.solvers.svm.check.selection",
+)  # fmt: skip
+
+# What lower rooms ask of higher ones: here, because the front door stands above all of them.
+hooks.load_mechanisms = lambda: import_module("dsf.mechanisms")
+hooks.torch_module = lambda mech: import_module("dsf.interop.module").Module(mech)
+hooks.check = lambda certificate: import_module("dsf.claims").check(certificate)
+hooks.from_json = lambda text: import_module("dsf.claims").from_json(text)
+hooks.load_claims = lambda: [import_module(name) for name in _CLAIMS]
+hooks.prove = lambda nesting: import_module("dsf.verdicts.lattice.prover").prove(nesting)
+hooks.certify = lambda nesting, scope: import_module("dsf.verdicts.lattice.prover").certificate(
+    nesting, scope
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -93,8 +93,6 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # The command line stands beside the rooms and looks into these when it is asked to.
 ON_DEMAND = {("dsf.tools.cli", room) for room in ("dsf", "theory_tests", "figures")}
 ON_DEMAND |= {("dsf.tools.doctor", "dsf")}
-# Imports that break a rule and wait to be cut, one "source -> target" a line.
-TO_CUT = ROOT / "tests" / "imports_to_cut.txt"
 
 
 def breaks_a_rule(i: Any, heavy: set[str]) -> bool:
@@ -116,16 +114,12 @@ def test_imports_run_downward_and_stand_at_the_top_of_their_file():
     graph = house.graph(at_the_top, {*house.modules(ROOT), *OPTIONAL})
     heavy = OPTIONAL | {name for name in graph if house.reached(graph, name) & OPTIONAL}
     found = {f"{i.source} -> {i.target}" for i in every if breaks_a_rule(i, heavy)}
-    listed = set(TO_CUT.read_text().splitlines())
-    assert found <= listed, "break a rule:\n" + "\n".join(sorted(found - listed))
-    assert listed <= found, f"cut; take out of {TO_CUT}:\n" + "\n".join(sorted(listed - found))
+    assert not found, "break a rule:\n" + "\n".join(sorted(found))
 
 
 def test_no_circle_of_imports():
-    listed = set(TO_CUT.read_text().splitlines())
     every = [(i.source, i.target) for i in house.imports(ROOT)]
-    kept = [(a, b) for a, b in every if f"{a} -> {b}" not in listed]
-    assert house.circles(house.graph(kept, set(house.modules(ROOT)))) == []
+    assert house.circles(house.graph(every, set(house.modules(ROOT)))) == []
 
 
 def test_the_reader_of_imports_sees_every_kind(tmp_path):

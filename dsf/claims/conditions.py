@@ -1,4 +1,4 @@
-"""Checker for pairs that meet under a condition: their kernels at length 3, in balls of 300 bits.
+"""Pairs that meet under a condition: their kernels at length 3, in balls of 300 bits.
 
 Under the conditions the two kernels must agree; with any one condition broken an entry must differ
 by an amount enclosed away from zero.  The tokens are random rationals, so agreement is confirmed
@@ -8,63 +8,79 @@ only with overwhelming probability; a disagreement would refute for certain.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from dsf.claims.identities import BITS, SMALL, ball, rational, size_of
-from dsf.core.certificate import Certificate, Scope, Strength
-from dsf.core.errors import CertificateError
+from dsf.claims.exact_tokens import BITS, SMALL, drawn, number, size_of
+from dsf.claims.reading import many, one_of, require, text, witness
+from dsf.claims.sides import FamilyClaim
+from dsf.claims.sides import family as named
+from dsf.core.certificate import Scope, Strength
+from dsf.core.family import Family
 from dsf.core.fields import GATE, NEGATIVE, POSITIVE, REAL, UNIT
 from dsf.core.tokens import Tokens
+from dsf.core.worlds import precision
+from dsf.relations.conditions import CASES, Case
 
 L, N = 3, 2
+TABLE = {case.name: case for case in CASES}
+SUFFICIENT = "one step from a free state"
 
 
-def equal_when(c: Certificate) -> None:
-    """Recompute the certificate of a conditional equality."""
-    import flint
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EqualWhen(FamilyClaim, kind="equal-when"):
+    """Two families that are the same map exactly under conditions on their tokens."""
 
-    case, left, right = _same_case(c)
-    precision = flint.ctx.prec
-    flint.ctx.prec = BITS
-    try:
-        for seed in range(3):
-            EVALUATE[case.name](left, right, np.random.default_rng(seed))
-    finally:
-        flint.ctx.prec = precision
+    scope, strength = Scope.RECURRENCE, Strength.EXACT
+    reference: str = witness(text)
+    case: str = witness(one_of(*TABLE))
+    left: Family = witness(named)
+    right: Family = witness(named)
+    conditions: tuple[str, ...] = witness(many(text))
+    inside_the_domains: str = witness(text)
+    necessary: str = witness(text)
+    sufficient: str = witness(text)
 
+    @classmethod
+    def of(cls, case: Case, left: Family, right: Family) -> EqualWhen:
+        """The claim that a case of the table makes about two families."""
+        require(case.accepts(left, right), f"{case.name} says nothing about {left!r}, {right!r}")
+        return cls(
+            case=case.name,
+            left=left,
+            right=right,
+            conditions=case.conditions(left, right),
+            inside_the_domains=case.solvable,
+            necessary=case.necessary,
+            sufficient=SUFFICIENT,
+            reference=case.reference,
+        )
 
-def _same_case(c: Certificate) -> Any:
-    """The case of the table that the certificate speaks of; every word must be the table's."""
-    from dsf.core.catalogue import family
-    from dsf.relations.conditions import CASES
+    @property
+    def statement(self) -> str:
+        return TABLE[self.case].claim(self.left, self.right)
 
-    w = c.witnesses
-    found = [case for case in CASES if case.name == w.get("case")]
-    _require(len(found) == 1, f"no case {w.get('case')!r} in the table")
-    case, left, right = found[0], family(str(w.get("left"))), family(str(w.get("right")))
-    _require(case.accepts(left, right), f"{case.name} says nothing about {left!r}, {right!r}")
-    _require(
-        list(w.get("conditions", ())) == list(case.conditions(left, right)), "other conditions"
-    )
-    _require(w.get("inside the domains") == case.solvable, "another word on solvability")
-    _require(c.claim == case.claim(left, right), "the claim is another sentence")
-    _require(c.scope is Scope.RECURRENCE, "a condition on tokens is a statement about recurrences")
-    _require(c.strength is Strength.EXACT, "the proof is symbolic")
-    return case, left, right
+    def check(self) -> None:
+        for name, value in vars(EqualWhen.of(TABLE[self.case], self.left, self.right)).items():
+            got = getattr(self, name)
+            require(got == value, f"the {name} of {self.case} is {value!r}, not {got!r}")
+        with precision(BITS):
+            for seed in range(3):
+                EVALUATE[self.case](self.left, self.right, np.random.default_rng(seed))
 
 
 def _coupled(left: Any, right: Any, rng: np.random.Generator) -> None:
     """dt = 1/eta and eta_{i-1} = eta_i e^{a/eta_i}, against each of them broken."""
-    free = {x: rational(REAL, (L, N), rng) for x in ("q", "k")}
-    free["v"] = rational(REAL, (L, 1), rng)
-    a = rational(NEGATIVE, (1, 1), rng)
-    chain = [5 + rational(POSITIVE, (1,), rng)[0]]  # backwards the normaliser shrinks fast
+    free = {x: drawn(REAL, (L, N), rng) for x in ("q", "k")}
+    free["v"] = drawn(REAL, (L, 1), rng)
+    a = drawn(NEGATIVE, (1, 1), rng)
+    chain = [5 + drawn(POSITIVE, (1,), rng)[0]]  # backwards the normaliser shrinks fast
     for _ in range(L - 1):
         chain.insert(0, chain[0] * (a[0, 0] / chain[0]).exp())
     eta = np.array(chain, dtype=object)[:, None]
-    more = ball((3, 2))
+    more = number(3, 2)
 
     def gap(dt: np.ndarray, eta: np.ndarray, a: np.ndarray) -> np.ndarray:
         if left.name == "mamba2":
@@ -95,7 +111,7 @@ def _coupled(left: Any, right: Any, rng: np.random.Generator) -> None:
 
 def _one_hot(left: Any, right: Any, rng: np.random.Generator) -> None:
     """One-hot keys against a key with two entries, which moves one row of the state to another."""
-    zero, one = ball((0, 1)), ball((1, 1))
+    zero, one = number(0), number(1)
     signs = rng.choice([-1, 1], L)
     k = np.array(
         [[one * int(s) if i == j else zero for i in range(N)]
@@ -103,14 +119,14 @@ def _one_hot(left: Any, right: Any, rng: np.random.Generator) -> None:
         dtype=object,
     )  # fmt: skip
     tok = Tokens(
-        q=rational(REAL, (L, N), rng),
+        q=drawn(REAL, (L, N), rng),
         k=k,
-        v=rational(REAL, (L, 1), rng),
-        beta=rational(GATE, (L, 1), rng),
+        v=drawn(REAL, (L, 1), rng),
+        beta=drawn(GATE, (L, 1), rng),
     )
     decay = one
     if "log_a" in right.spec:
-        tok = tok.replace(log_a=rational(NEGATIVE, (L, 1), rng))
+        tok = tok.replace(log_a=drawn(NEGATIVE, (L, 1), rng))
         decay = np.frompyfunc(lambda e: e.exp(), 1, 1)(tok.log_a)
     gate = np.frompyfunc(lambda e: e.log(), 1, 1)(decay * (1 - tok.beta * k * k))
     image = Tokens(q=tok.q, k=tok.beta * k, v=tok.v, log_a=gate)
@@ -122,13 +138,13 @@ def _one_hot(left: Any, right: Any, rng: np.random.Generator) -> None:
     _differ(left.bare().system(weaker)[0].kernel() - theirs.kernel(), "alpha")
     # one entry of the operator that is zero for every diagonal gate: e_0 read after e_1 was written
     mixed = k.copy()
-    mixed[0], mixed[1] = [zero, one], rational(UNIT, (1, N), rng)[0]
+    mixed[0], mixed[1] = [zero, one], drawn(UNIT, (1, N), rng)[0]
     q = tok.q.copy()
     q[1] = [one, zero]
     entry = right.bare().system(tok.replace(k=mixed, q=q))[0].kernel()[1, 0]
-    _require(not entry.contains(0), "a key with two entries does not move a row of the state")
+    require(not entry.contains(0), "a key with two entries does not move a row of the state")
     other = left.bare().system(image.replace(k=tok.beta * mixed, q=q))[0].kernel()[1, 0]
-    _require(size_of(other) < SMALL, "a diagonal gate moved a row of the state")
+    require(size_of(other) < SMALL, "a diagonal gate moved a row of the state")
 
 
 EVALUATE: dict[str, Callable[[Any, Any, np.random.Generator], None]] = {
@@ -138,14 +154,9 @@ EVALUATE: dict[str, Callable[[Any, Any, np.random.Generator], None]] = {
 
 
 def _agree(gap: np.ndarray) -> None:
-    _require(size_of(gap) < SMALL, f"under the conditions the kernels differ by {size_of(gap):.3g}")
+    require(size_of(gap) < SMALL, f"under the conditions the kernels differ by {size_of(gap):.3g}")
 
 
 def _differ(gap: np.ndarray, broken: str) -> None:
     apart = any(not e.contains(0) for e in gap.flat)
-    _require(apart, f"without the condition on {broken} the kernels are not shown to differ")
-
-
-def _require(holds: bool, why: str) -> None:
-    if not holds:
-        raise CertificateError(f"equal-when: {why}")
+    require(apart, f"without the condition on {broken} the kernels are not shown to differ")

@@ -1,80 +1,40 @@
-"""Exact tokens for the checkers: reading, domains, drawing, and running them in balls."""
+"""Exact tokens for the checks: domains, drawing, and running them in balls."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from dsf.core.catalogue import family
-from dsf.core.errors import CertificateError, UnknownNameError
+from dsf.claims.reading import rationals, require, table
 from dsf.core.family import Family
-from dsf.core.fields import Field
-from dsf.core.opponents import AnyRecurrence
+from dsf.core.fields import Domain, Field
 from dsf.core.state import State
 from dsf.core.tokens import Tokens
 
-Letter = dict[str, np.ndarray]
+BITS = 300  # of the balls in which identities and separations are evaluated
+PARTS = 700  # of the unit, in random rational numbers
+SMALL = 2.0**-200  # what remains there of a difference that is exactly zero
+
+Letter = dict[str, np.ndarray]  # token field -> object array of Fractions, one row in time
+read_letter = table(rationals)
+read_letters = table(read_letter)
 
 
-def require(holds: bool, why: str) -> None:
-    """CertificateError unless it holds."""
-    if not holds:
-        raise CertificateError(f"separation: {why}")
-
-
-def get(witnesses: Mapping[str, Any], name: str) -> Any:
-    """A witness, or CertificateError."""
-    require(name in witnesses, f"witness {name} is missing")
-    return witnesses[name]
-
-
-def named(witnesses: Mapping[str, Any], name: str) -> Family:
-    """The family that a witness names, or CertificateError."""
-    try:
-        return family(str(get(witnesses, name)))
-    except UnknownNameError as e:
-        raise CertificateError(f"separation: {e}") from e
-
-
-def opponent(witnesses: Mapping[str, Any]) -> Family | AnyRecurrence:
-    """The side that has the invariant: a family, or every recurrence with n states."""
-    text = str(get(witnesses, "has"))
-    number = re.search(r"with (\d+) state", text)
-    for flag in (False, True):
-        if number and int(number[1]) > 0 and repr(AnyRecurrence(int(number[1]), flag)) == text:
-            return AnyRecurrence(int(number[1]), flag)
-    return named(witnesses, "has")
-
-
-# ------------------------------------------------------------------- reading
-def read_letters(family: Family, w: Mapping[str, Any]) -> tuple[dict[str, Letter], Letter]:
-    """The letters and constants of a certificate: every field present and in its domain."""
+# --------------------------------------------------------------------- domains
+def fit(family: Family, letters: Mapping[str, Letter], constants: Letter) -> None:
+    """Every field of the letters and constants is there, has its shape and lies in its domain."""
     spec = {k: f for k, f in family.spec.items() if k != "pos"}
     per_token = {k for k, f in spec.items() if f.per_token}
-    letters = {c: _read(x) for c, x in get(w, "letters").items()}
-    constants = _read(get(w, "constants"))
     require(set(constants) == set(spec) - per_token, f"constants of {family} are wrong")
-    for c, letter in letters.items():
-        require(set(letter) == per_token, f"letter {c} has other fields than {family}")
+    for c, fields in letters.items():
+        require(set(fields) == per_token, f"letter {c} has other fields than {family}")
     sizes: dict[str, int] = {"s": family.bare().micro}
     for group in (*letters.values(), constants):
         for name, x in group.items():
             _fit(name, spec[name], x, sizes)
-    return letters, constants
-
-
-def _read(letter: Any) -> Letter:
-    try:
-        return {
-            str(k): np.asarray(np.frompyfunc(Fraction, 1, 1)(np.asarray(x, dtype=object)), object)
-            for k, x in letter.items()
-        }
-    except (AttributeError, TypeError, ValueError, ZeroDivisionError) as e:
-        raise CertificateError(f"separation: a letter is not made of rationals ({e})") from e
 
 
 def _fit(name: str, field: Field, x: np.ndarray, sizes: dict[str, int]) -> None:
@@ -114,21 +74,45 @@ def even_state(family: Family) -> bool:
 
 
 # ------------------------------------------------------------------- running
-def ball(x: np.ndarray) -> np.ndarray:
+def ball(x: Any) -> np.ndarray:
     """Fractions as Arb balls of the current precision."""
     import flint
 
     def one(e: Fraction) -> Any:
         return flint.arb(flint.fmpq(e.numerator, e.denominator))
 
-    return np.asarray(np.frompyfunc(one, 1, 1)(x), dtype=object)
+    return np.asarray(np.frompyfunc(one, 1, 1)(np.asarray(x, dtype=object)), dtype=object)
+
+
+def number(numerator: int, denominator: int = 1) -> Any:
+    """One rational number as a ball."""
+    return ball(Fraction(numerator, denominator)).item()
+
+
+def drawn(domain: Domain, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Random rational numbers in a domain, as exact balls."""
+    return ball(domain.rational(rng, shape, PARTS))
+
+
+def size_of(x: Any) -> float:
+    """An upper bound on the largest modulus."""
+    return max((float(abs(as_ball(e)).upper()) for e in np.asarray(x).flat), default=0.0)
+
+
+def as_ball(e: Any) -> Any:
+    """A ball, or an integer as one."""
+    import flint
+
+    return e if isinstance(e, (flint.arb, flint.acb)) else flint.arb(int(e))
+
+
+def tokens(letters: Mapping[str, Letter], constants: Letter, word: str) -> Tokens:
+    """The tokens of a word, in balls of the current precision."""
+    rows = {k: np.concatenate([letters[c][k] for c in word], axis=-2) for k in letters[word[0]]}
+    return Tokens(**{k: ball(x) for k, x in (rows | constants).items()})
 
 
 def outputs(family: Family, letters: Mapping[str, Letter], constants: Letter, word: str) -> Any:
     """The outputs [L coordinates] on a word, in balls of the current precision."""
-    fields = {
-        k: ball(np.concatenate([letters[c][k] for c in word], axis=-2)) for k in letters[word[0]]
-    }
-    tok = Tokens(**fields, **{k: ball(x) for k, x in constants.items()})
-    o, _ = family.bare().advance(tok, State())
+    o, _ = family.bare().advance(tokens(letters, constants, word), State())
     return np.moveaxis(o, -3, 0).reshape(len(word), -1)

@@ -1,38 +1,54 @@
-"""Checkers of the trivial equalities: one family, or one instance, described twice."""
+"""The trivial equalities: one family, or one instance, described twice."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from dsf.core.catalogue import family
-from dsf.core.certificate import Certificate
-from dsf.core.errors import CertificateError
+from dsf.claims.reading import any_array, require, table, witness
+from dsf.claims.sides import FamilyClaim, instance
+from dsf.claims.sides import family as named
+from dsf.core.certificate import Scope, Strength
+from dsf.core.family import Family
 
 
-def same_family(certificate: Certificate) -> None:
-    """Both names must parse to the same class with the same options."""
-    left, right = (family(certificate.witnesses[k]) for k in ("left", "right"))
-    if left != right:
-        raise CertificateError(f"same-family: {left} and {right} differ in class or options")
-    claim = f"{left!r} and {right!r} are the same class with the same options"
-    if certificate.claim != claim:
-        raise CertificateError(f"same-family: the witnesses prove {claim!r}, nothing else")
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SameFamily(FamilyClaim, kind="same-family"):
+    """Two names of the same class with the same options."""
+
+    scope, strength = Scope.RECURRENCE, Strength.EXACT
+    left: Family = witness(named)
+    right: Family = witness(named)
+
+    @property
+    def statement(self) -> str:
+        return f"{self.left!r} and {self.right!r} are the same class with the same options"
+
+    def check(self) -> None:
+        same = self.left == self.right
+        require(same, f"{self.left} and {self.right} differ in class or options")
 
 
-def same_instance(certificate: Certificate) -> None:
-    """Both sets of parameters must have the same names and the same bits."""
-    left, right = certificate.witnesses["left"], certificate.witnesses["right"]
-    named = family(certificate.witnesses["family"])
-    claim = f"the two {named} have the same parameters, bit by bit"
-    if certificate.claim != claim:
-        raise CertificateError(f"same-instance: the witnesses prove {claim!r}, nothing else")
-    if left.keys() != right.keys():
-        raise CertificateError("same-instance: the two have parameters of different names")
-    for k in left:
-        if not same_bits(left[k], right[k]):
-            raise CertificateError(f"same-instance: the parameter {k} differs")
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SameInstance(FamilyClaim, kind="same-instance"):
+    """Two sets of parameters of one family with the same names and the same bits."""
+
+    scope, strength = Scope.INSTANCE, Strength.EXACT
+    family: Family = witness(named)
+    left: dict[str, np.ndarray] = witness(table(any_array))
+    right: dict[str, np.ndarray] = witness(table(any_array))
+
+    @property
+    def statement(self) -> str:
+        return f"the two {self.family} have the same parameters, bit by bit"
+
+    def check(self) -> None:
+        instance(self.family, self.left)
+        require(self.left.keys() == self.right.keys(), "the two have parameters of different names")
+        for k in self.left:
+            require(same_bits(self.left[k], self.right[k]), f"the parameter {k} differs")
 
 
 def same_bits(x: Any, y: Any) -> bool:

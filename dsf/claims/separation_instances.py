@@ -1,109 +1,101 @@
-"""Checkers for instances: stored parameters and inputs, run in balls."""
+"""Separations of instances, and by instances: stored parameters and inputs, run in balls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from dsf.claims.exact_tokens import get, named, require
-from dsf.claims.separation import BITS, below, common, reproduced
-from dsf.claims.witnesses import floats, real
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.claims.exact_tokens import BITS
+from dsf.claims.reading import (
+    count,
+    floats,
+    many,
+    number,
+    one_of,
+    parameter,
+    require,
+    table,
+    witness,
+)
+from dsf.claims.separation import below, reproduced
+from dsf.claims.sides import FamilyClaim, instance
+from dsf.claims.sides import family as named
+from dsf.core.certificate import Scope, Strength
 from dsf.core.family import Family
-from dsf.core.mechanism import Mechanism
+from dsf.core.worlds import balls, precision
+from dsf.relations.invariants import INVARIANTS, InputInvariant
 
-INPUT_SENTENCES = {
-    "superposition": "{has} doubles its output when the input is doubled, {violates} does not",
-    "channels apart": "{has} keeps its channels apart, in {violates} with d > 1 one reaches the "
-    "other",
-}
+Arrays = Mapping[str, np.ndarray]
+BY_INPUTS = {k: x for k, x in INVARIANTS.items() if isinstance(x, InputInvariant)}
 
 
-def input_sentence(invariant: str, has: Any, violates: Any, length: int) -> str:
-    """The claim of a separation by inputs and parameters."""
-    reason = INPUT_SENTENCES[invariant].format(has=has, violates=violates)
-    return f"{violates} is not nested in {has}: {reason} ({length} token{'s' * (length > 1)})"
-
-
-def instance_sentence(first: Any, second: Any, length: int, token: int) -> str:
-    """The claim that two instances differ."""
-    return (
-        f"these instances of {first} and {second} differ: on {length} "
-        f"token{'s' * (length > 1)} the outputs at token {token} are apart"
-    )
-
-
-def _doubled(u: list[np.ndarray]) -> bool:
-    return u[0].shape[-1] == 1 and bool(np.all(u[1] == 2 * u[0]))
-
-
-def _one_channel(u: list[np.ndarray]) -> bool:
-    return u[0].shape[-1] == 2 and bool(np.all(u[0][:, 1] == u[1][:, 1]))
-
-
-# invariant -> (which pairs of inputs it is stated on, the expression in the outputs)
-RULES: dict[str, tuple[Callable[[list[np.ndarray]], bool], Callable[[list[Any]], Any]]] = {
-    "superposition": (_doubled, lambda y: y[1] - y[0] - y[0]),
-    "channels apart": (_one_channel, lambda y: y[1][:, 1] - y[0][:, 1]),
-}
-
-
-def inputs(c: Certificate) -> None:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ByInputs(FamilyClaim, kind="separation/inputs"):
     """An expression in the outputs of one instance, on stored inputs."""
-    from dsf.core.worlds import balls, precision
 
-    w = c.witnesses
-    name = str(get(w, "invariant"))
-    require(name in RULES, f"no invariant named {name!r}")
-    fits, expression = RULES[name]
-    has, violates = named(w, "has"), named(w, "violates")
-    u = [real(x, "an input", (None, None)) for x in get(w, "inputs")]
-    require(
-        len(u) == 2 and u[0].shape == u[1].shape and fits(u), f"{name} is not about these inputs"
-    )
-    mech = _instance(violates, get(w, "parameters"))
-    with precision(BITS):
-        exact = mech.map(balls)
-        y = [exact(balls(x)) for x in u]
-        require(y[0].shape == u[0].shape, "the outputs must be as wide as the inputs")
-        reproduced(c.lower, max(below(e) for e in np.ravel(expression(y))))
-        for seed in range(3):
-            other = has.init(d=u[0].shape[-1], n=2, seed=seed).map(balls)
-            for e in np.ravel(expression([other(balls(x)) for x in u])):
-                require(bool(e.contains(0)), f"{has} does not have the invariant at all")
-    common(c, Scope.MECHANISM, Strength.ENCLOSED)
-    require(c.claim == input_sentence(name, has, violates, len(u[0])), "the claim differs")
+    scope, strength, reference = Scope.MECHANISM, Strength.ENCLOSED, "dsf2026"
+    lower: float = witness(number)
+    invariant: str = witness(one_of(*BY_INPUTS))
+    has: Family = witness(named)
+    violates: Family = witness(named)
+    parameters: Arrays = witness(table(parameter))
+    inputs: tuple[np.ndarray, ...] = witness(many(floats(None, None)))
+
+    @property
+    def statement(self) -> str:
+        require(self.inputs, "no input is given")
+        reason = BY_INPUTS[self.invariant].reason.format(has=self.has, violates=self.violates)
+        return f"{self.violates} is not nested in {self.has}: {reason} ({_tokens(self.inputs[0])})"
+
+    def check(self) -> None:
+        rule, u = BY_INPUTS[self.invariant], list(self.inputs)
+        fits = len(u) == 2 and u[0].shape == u[1].shape and rule.fits(u)
+        require(fits, f"{rule.name} is not about these inputs")
+        mech = instance(self.violates, self.parameters)
+        with precision(BITS):
+            exact = mech.map(balls)
+            y = [exact(balls(x)) for x in u]
+            require(y[0].shape == u[0].shape, "the outputs must be as wide as the inputs")
+            reproduced(self.lower, max(below(e) for e in np.ravel(rule.expression(y))))
+            for seed in range(3):
+                other = self.has.init(d=u[0].shape[-1], n=2, seed=seed).map(balls)
+                for e in np.ravel(rule.expression([other(balls(x)) for x in u])):
+                    require(bool(e.contains(0)), f"{self.has} does not have the invariant at all")
 
 
-def instances(c: Certificate) -> None:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Instances(FamilyClaim, kind="separation/instances"):
     """The outputs of two instances on one input, enclosed and apart."""
-    from dsf.core.worlds import balls, precision
 
-    w = c.witnesses
-    names = named(w, "first"), named(w, "second")
-    u = floats(w, "inputs", None, None)
-    a = _instance(names[0], get(w, "first parameters"))
-    b = _instance(names[1], get(w, "second parameters"))
-    with precision(BITS):
-        y, z = (mech.map(balls)(balls(u)) for mech in (a, b))
-        require(y.shape == z.shape, "the outputs have different shapes")
-        sizes = np.array([[below(e) for e in row] for row in y - z])
-        reproduced(c.lower, float(sizes.max()))
-    token = int(np.argmax(sizes.max(axis=-1)))
-    common(c, Scope.INSTANCE, Strength.ENCLOSED)
-    require(c.claim == instance_sentence(*names, len(u), token), "the claim says something else")
+    scope, strength = Scope.INSTANCE, Strength.ENCLOSED
+    lower: float = witness(number)
+    first: Family = witness(named)
+    second: Family = witness(named)
+    first_parameters: Arrays = witness(table(parameter))
+    second_parameters: Arrays = witness(table(parameter))
+    inputs: np.ndarray = witness(floats(None, None))
+    token: int = witness(count)
+
+    @property
+    def statement(self) -> str:
+        return (
+            f"these instances of {self.first} and {self.second} differ: on {_tokens(self.inputs)} "
+            f"the outputs at token {self.token} are apart"
+        )
+
+    def check(self) -> None:
+        a = instance(self.first, self.first_parameters)
+        b = instance(self.second, self.second_parameters)
+        with precision(BITS):
+            y, z = (mech.map(balls)(balls(self.inputs)) for mech in (a, b))
+            require(y.shape == z.shape, "the outputs have different shapes")
+            sizes = np.array([[below(e) for e in row] for row in y - z])
+            reproduced(self.lower, float(sizes.max()))
+        found = int(np.argmax(sizes.max(axis=-1)))
+        require(self.token == found, f"the outputs are furthest apart at token {found}")
 
 
-def _instance(f: Family, parameters: Mapping[str, Any]) -> Mechanism:
-    """The mechanism with the stored arrays; every one must be finite float64."""
-    require(isinstance(parameters, Mapping), "parameters are arrays by name")
-    for name, x in parameters.items():
-        real(x, f"parameter {name}", (None,) * np.ndim(x))
-    try:
-        return replace(f.bare(), **parameters)
-    except TypeError as e:
-        require(False, f"{f} has other parameters ({e})")
-        raise
+def _tokens(u: np.ndarray) -> str:
+    return f"{len(u)} token{'s' * (len(u) > 1)}"

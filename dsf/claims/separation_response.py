@@ -1,53 +1,136 @@
-"""Checkers for the GRU: its response to a constant token, and one step of it."""
+"""The GRU: its response to a constant token, and one step of it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from dsf.claims.exact_tokens import (
+    BITS,
+    Letter,
     ball,
-    draw_letters,
-    even_state,
-    get,
-    named,
-    opponent,
+    fit,
     outputs,
+    read_letter,
     read_letters,
-    require,
+    tokens,
 )
-from dsf.claims.separation import BITS, below, common, reproduced
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.claims.reading import count, many, number, require, table, witness
+from dsf.claims.separation import below, draws, reproduced
+from dsf.claims.sides import FamilyClaim, side
+from dsf.claims.sides import family as named
+from dsf.core.certificate import Scope, Strength
 from dsf.core.family import Family
 from dsf.core.opponents import AnyRecurrence
 from dsf.core.state import State
 from dsf.core.tokens import Tokens
+from dsf.core.worlds import precision
+from dsf.relations.invariants import double
 
 PIECES = 64  # of [0, 1], on each of which the derivative is enclosed
+MOST_BITS = 10000
 
 
-def response_sentence(has: Any, violates: Any, sizes: list[int]) -> str:
-    """The claim that a response obeys no linear recurrence of order n + 1."""
-    if len(sizes) == 1:
-        n = sizes[0]
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ByResponse(FamilyClaim, kind="separation/response"):
+    """A response that obeys no linear recurrence of order n + 1: determinants away from 0.
+
+    For families also the argument for all n.
+    """
+
+    scope, strength, reference = Scope.RECURRENCE, Strength.ENCLOSED, "dsf2026"
+    lower: float = witness(number)
+    has: Family | AnyRecurrence = witness(side)
+    violates: Family = witness(named)
+    states: tuple[int, ...] = witness(many(count))
+    bits: tuple[int, ...] = witness(many(count))
+    letters: dict[str, Letter] = witness(read_letters)
+    constants: Letter = witness(read_letter)
+    residuals: Mapping[str, float] = witness(table(number))
+
+    @property
+    def statement(self) -> str:
+        start = f"{self.violates} is not nested in {self.has}: its response to a constant token"
+        require(self.states, "no size is given")
+        if len(self.states) == 1:
+            n = self.states[0]
+            return f"{start} obeys no linear recurrence of order {n + 1} ({2 * n + 3} tokens)"
         return (
-            f"{violates} is not nested in {has}: its response to a constant token obeys no linear "
-            f"recurrence of order {n + 1} ({2 * n + 3} tokens)"
+            f"{start} obeys no linear recurrence of order n+1 (2n+3 tokens; n = {self.states[0]}.."
+            f"{self.states[-1]} by determinants, every n by its fixed point)"
         )
-    return (
-        f"{violates} is not nested in {has}: its response to a constant token obeys no linear "
-        f"recurrence of order n+1 (2n+3 tokens; n = {sizes[0]}..{sizes[-1]} by determinants, every "
-        f"n by its fixed point)"
-    )
+
+    def check(self) -> None:
+        fit(self.violates, self.letters, self.constants)
+        sizes = self.states
+        require(set(self.letters) == {"x"}, "the word must repeat the letter x")
+        require(len(self.bits) == len(sizes), "a number of bits is needed for each size")
+        names = {f"determinant {n}" for n in sizes}
+        require(self.residuals.keys() == names, f"the residuals are {', '.join(sorted(names))}")
+        for n, bits in zip(sizes, self.bits, strict=True):
+            require(0 < bits <= MOST_BITS, f"between 1 and {MOST_BITS} bits are used")
+            with precision(bits):
+                found = self._determinant(n)
+        reproduced(self.lower, below(found))
+        if isinstance(self.has, AnyRecurrence):
+            fits = self.has.current_token_only and sizes == (self.has.n,)
+            require(fits, f"nothing of order {sizes} + 1 holds for {self.has}")
+            return
+        n = len(sizes)
+        require(n > 1 and sizes == tuple(range(1, n + 1)), "the sizes must be 1, 2, ...")
+        with precision(BITS):
+            _every_n(self.violates, self.letters["x"], self.constants)
+        with precision(4 * BITS):
+            _sample(self.has)
+
+    def _determinant(self, n: int) -> Any:
+        y = outputs(self.violates, self.letters, self.constants, "x" * (2 * n + 3))
+        require(y.shape[1] == 1, "one output is expected")
+        found, told = hankel_determinant(y[:, 0]), self.residuals[f"determinant {n}"]
+        require(not found.contains(0), f"the determinant for n = {n} is not decided")
+        near = abs(told - float(found)) <= 1e-9 * abs(float(found))
+        require(near, f"the determinant for n = {n} is {float(found):.12g}, not {told:.12g}")
+        return found
 
 
-def step_sentence(has: Any, violates: Any) -> str:
-    """The claim that a step is not affine."""
-    return (
-        f"{violates} is not nested in {has} as a state map: its step is not affine in the state "
-        f"(midpoint defect, 1 token)"
-    )
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ByStep(FamilyClaim, kind="separation/affine-step"):
+    """A step that is not affine in the state: f(1/2) differs from (f(0) + f(1))/2."""
+
+    scope, strength, reference = Scope.RECURRENCE, Strength.ENCLOSED, "dsf2026"
+    lower: float = witness(number)
+    has: Family | AnyRecurrence = witness(side)
+    violates: Family = witness(named)
+    letters: dict[str, Letter] = witness(read_letters)
+    constants: Letter = witness(read_letter)
+
+    @property
+    def statement(self) -> str:
+        return (
+            f"{self.violates} is not nested in {self.has} as a state map: its step is not affine "
+            f"in the state (midpoint defect, 1 token)"
+        )
+
+    def check(self) -> None:
+        fit(self.violates, self.letters, self.constants)
+        mech = self.violates.bare()
+        require(set(self.letters) == {"x"}, "one letter x is expected")
+        with precision(BITS):
+            tok = tokens(self.letters, self.constants, "x")
+            image = []
+            for h in (0, 1, 2):
+                S = mech.advance(tok, State(ball([[Fraction(h, 2)]])))[1].S
+                require(np.shape(S) == (1, 1), "one state is expected")
+                image.append(S[0, 0])
+            reproduced(self.lower, below((image[0] + image[2]) / 2 - image[1]))
+        if isinstance(self.has, Family):
+            other = self.has.bare()
+            ltv = not hasattr(other, "step") and not hasattr(other, "rows")
+            require(ltv, f"{self.has} is no LTV")
 
 
 def hankel_determinant(y: Any) -> Any:
@@ -58,41 +141,7 @@ def hankel_determinant(y: Any) -> Any:
     return flint.arb_mat([[y[i + j] for j in range(m)] for i in range(m)]).det()
 
 
-def response(c: Certificate) -> None:
-    """Every determinant is enclosed away from 0; for families also the argument for all n."""
-    from dsf.core.worlds import precision
-
-    w = c.witnesses
-    has, violates = opponent(w), named(w, "violates")
-    letters, constants = read_letters(violates, w)
-    sizes = [int(n) for n in get(w, "states")]
-    require(set(letters) == {"x"} and len(sizes) > 0, "the word must repeat the letter x")
-    for n, bits in zip(sizes, get(w, "bits"), strict=True):
-        with precision(int(bits)):
-            y = outputs(violates, letters, constants, "x" * (2 * n + 3))
-            require(y.shape[1] == 1, "one output is expected")
-            found = hankel_determinant(y[:, 0])
-            require(not found.contains(0), f"the determinant for n = {n} is not decided")
-            told = float(c.residuals.get(f"determinant {n}", np.nan))
-            require(
-                abs(told - float(found)) <= 1e-9 * abs(float(found)),
-                f"the determinant for n = {n} is {float(found):.12g}, not {told:.12g}",
-            )
-    reproduced(c.lower, below(found))
-    if isinstance(has, AnyRecurrence):
-        fits = has.current_token_only and sizes == [has.n]
-        require(fits, f"nothing of order {sizes} + 1 holds for {has}")
-    else:
-        require(sizes == list(range(1, len(sizes) + 1)), "the sizes must be 1, 2, ...")
-        with precision(BITS):
-            _every_n(violates, letters["x"], constants)
-        with precision(4 * BITS):
-            _sampled(has)
-    common(c, Scope.RECURRENCE, Strength.ENCLOSED)
-    require(c.claim == response_sentence(has, violates, sizes), "the claim says something else")
-
-
-def _every_n(f: Family, x: dict[str, np.ndarray], constants: dict[str, np.ndarray]) -> None:
+def _every_n(f: Family, x: Letter, constants: Letter) -> None:
     """What Koenigs' linearisation needs: f maps [0, 1] into itself and 0 < f' < 1 on it.
 
     f(h) = (1 - z) h + z T,  z = s(1 + h),  T = tanh(1 + r h),  r = s(1 + h), s the sigmoid.
@@ -125,39 +174,11 @@ def _every_n(f: Family, x: dict[str, np.ndarray], constants: dict[str, np.ndarra
     require(inside, "f does not map [0, 1] into itself")  # f is increasing
 
 
-def _sampled(has: Family) -> None:
+def _sample(has: Family) -> None:
     """Random rational tokens of the other family do obey a recurrence of order n + 1."""
-    double = 2 if any("_im" in k for k in has.spec) else 1  # complex states count twice
-    for seed in range(2):
-        n = 2 if even_state(has) else 1 + seed
-        letters, constants = draw_letters(has, "x", n, np.random.default_rng(3000 + seed))
-        y = outputs(has, letters, constants, "x" * (2 * double * n + 3))
+    for n, letters, constants in draws(has, "x", 3000, count=2):
+        y = outputs(has, letters, constants, "x" * (2 * double(has) * n + 3))
         for column in y.T:
             determinant = hankel_determinant(list(column))
             require(bool(determinant.contains(0)), f"{has} obeys no such recurrence either")
             require(bool(abs(determinant) < 1e-100), f"the sample of {has} decides nothing")
-
-
-def affine_step(c: Certificate) -> None:
-    """f(1/2) differs from (f(0) + f(1))/2."""
-    from dsf.core.worlds import precision
-
-    w = c.witnesses
-    has, violates = opponent(w), named(w, "violates")
-    letters, constants = read_letters(violates, w)
-    mech = violates.bare()
-    require(set(letters) == {"x"}, "one letter x is expected")
-    with precision(BITS):
-        tok = Tokens(**{k: ball(v) for k, v in (letters["x"] | constants).items()})
-        image = []
-        for h in (0, 1, 2):
-            start = ball(np.array([[h]], dtype=object)) / 2
-            S = mech.advance(tok, State(start))[1].S
-            require(np.shape(S) == (1, 1), "one state is expected")
-            image.append(S[0, 0])
-        reproduced(c.lower, below((image[0] + image[2]) / 2 - image[1]))
-    if isinstance(has, Family):
-        other = has.bare()
-        require(not hasattr(other, "step") and not hasattr(other, "rows"), f"{has} is no LTV")
-    common(c, Scope.RECURRENCE, Strength.ENCLOSED)
-    require(c.claim == step_sentence(has, violates), "the claim says something else")

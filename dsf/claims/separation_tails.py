@@ -1,4 +1,4 @@
-"""Checkers about long tails: what a token leaves behind while another one is repeated.
+"""Separations by long tails: what a token leaves behind while another one is repeated.
 
 These invariants rest on inequalities between eigenvalues, which a random member of a family may
 satisfy although the family does not: so transitions are also enclosed over pieces of the domains.
@@ -6,190 +6,181 @@ satisfy although the family does not: so transitions are also enclosed over piec
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from dsf.claims.exact_tokens import (
-    Letter,
-    ball,
-    draw_letters,
-    even_state,
-    named,
-    outputs,
-    read_letters,
-    require,
-)
-from dsf.claims.separation import BITS, below, common, reproduced
-from dsf.claims.transitions import diagonal, drawn, of_letters, over_domains, shortens
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.claims.exact_tokens import BITS, Letter, fit, outputs, read_letter, read_letters, tokens
+from dsf.claims.reading import count, number, require, witness
+from dsf.claims.separation import below, draws, reproduced
+from dsf.claims.sides import FamilyClaim
+from dsf.claims.sides import family as named
+from dsf.claims.transitions import diagonal, of_letters, over_domains, shortens
+from dsf.core.certificate import Scope, Strength
 from dsf.core.family import Family
-from dsf.core.kinds import Attention
 from dsf.core.state import State
-from dsf.core.tokens import Tokens
-
-LAGS = 39
-STEPS = 6  # repetitions for the statement that something stays
-
-
-def sign_sentence(has: Any, violates: Any, changes: int, lags: int) -> str:
-    """The claim of a separation by sign changes."""
-    return (
-        f"{violates} is not nested in {has}: what a token leaves changes its sign {changes} times "
-        f"in {lags} steps, and for ever; n states of {has} allow n-1 changes ({lags + 1} tokens)"
-    )
+from dsf.core.worlds import precision
+from dsf.relations.invariants import LAGS, STEPS
+from dsf.relations.invariants import window as window_of
 
 
-def window_sentence(has: Any, violates: Any, width: int) -> str:
-    """The claim that a finite window is not a recurrence with invertible transitions."""
-    return (
-        f"{violates} is not nested in {has}: it has forgotten a token completely after {width} "
-        f"steps, the transitions of {has} are invertible"
-    )
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TailClaim(FamilyClaim):
+    """s_t = F(a z z ...)[t] - F(b z z ...)[t], t = 1, 2, ..."""
+
+    scope, strength, reference = Scope.RECURRENCE, Strength.ENCLOSED, "dsf2026"
+    has: Family = witness(named)
+    violates: Family = witness(named)
+    letters: dict[str, Letter] = witness(read_letters)
+    constants: Letter = witness(read_letter)
+
+    def fit(self, names: str) -> None:
+        """The letters are those that are used, and lie in their domains."""
+        fit(self.violates, self.letters, self.constants)
+        require(set(self.letters) == set(names), f"the letters must be {', '.join(names)}")
+
+    def tail(self, lags: int) -> np.ndarray:
+        """s_1 .. s_lags [lags coordinates] of the family that violates the invariant."""
+        return _tail(self.violates, self.letters, self.constants, lags)
 
 
-def stays_sentence(has: Any, violates: Any) -> str:
-    """The claim that a memory which does not fade is only a limit of fading ones."""
-    return (
-        f"{violates} is not nested in {has} itself (a limit is not excluded): it can keep what a "
-        f"token left for ever, in {has} everything fades"
-    )
-
-
-def grows_sentence(has: Any, violates: Any) -> str:
-    """The claim that a response which grows for ever is only a limit of settling ones."""
-    return (
-        f"{violates} is not nested in {has} itself (a limit is not excluded): its response to a "
-        f"constant token can grow for ever by equal steps, that of {has} settles"
-    )
-
-
-# ------------------------------------------------------------------- checkers
-def sign_changes(c: Certificate) -> None:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SignChanges(TailClaim, kind="separation/sign-changes"):
     """The enclosed signs of s_1 .. s_39 change as often as told; no eigenvalue is positive."""
-    from dsf.core.worlds import precision
 
-    has, violates, letters, constants = _read(c)
-    with precision(BITS):
-        s = _tail(violates, letters, constants, LAGS)
-        require(not any(e.contains(0) for e in s.flat), "a sign is undecided")
-        found = max(_changes(column) for column in s.T)
-        for A in of_letters(violates, letters["z"], constants):
-            entries = diagonal(A)
-            require(entries is not None, "the transition is not diagonal")
-            for a in entries or ():
-                turns = not a.imag.contains(0) or a.real < 0
-                require(bool(turns), "an eigenvalue may be positive: the changes may end")
-        _positive(has)
-        for n, s in _samples(has, 12):
-            require(
-                max(_changes(column) for column in s.T) <= n - 1, f"{has} changes sign more often"
-            )
-    require(c.lower == found, f"the sign changes {found} times")
-    common(c, Scope.RECURRENCE, Strength.ENCLOSED)
-    require(c.claim == sign_sentence(has, violates, found, LAGS), "the claim says something else")
+    lower: int = witness(count)
+
+    @property
+    def statement(self) -> str:
+        return (
+            f"{self.violates} is not nested in {self.has}: what a token leaves changes its sign "
+            f"{self.lower} times in {LAGS} steps, and for ever; n states of {self.has} allow n-1 "
+            f"changes ({LAGS + 1} tokens)"
+        )
+
+    def check(self) -> None:
+        self.fit("abz")
+        with precision(BITS):
+            s = self.tail(LAGS)
+            require(not any(e.contains(0) for e in s.flat), "a sign is undecided")
+            found = max(_changes(column) for column in s.T)
+            for A in of_letters(self.violates, self.letters["z"], self.constants):
+                entries = diagonal(A)
+                require(entries is not None, "the transition is not diagonal")
+                for a in entries or ():
+                    turns = not a.imag.contains(0) or a.real < 0
+                    require(bool(turns), "an eigenvalue may be positive: the changes may end")
+            _positive(self.has)
+            skip = self.has.bare().lookback or 0
+            for n, some, constants in draws(self.has, "abz", 2000):
+                most = max(_changes(c) for c in _tail(self.has, some, constants, 12)[skip:].T)
+                require(most <= n - 1, f"{self.has} changes sign more often")
+        require(self.lower == found, f"the sign changes {found} times")
 
 
-def window(c: Certificate) -> None:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Window(TailClaim, kind="separation/window"):
     """s is not zero inside the window; outside of it the tokens are not even read."""
-    from dsf.core.worlds import precision
 
-    has, violates, letters, constants = _read(c)
-    mech = violates.bare()
-    require(isinstance(mech, Attention) and bool(mech.lookback), f"{violates} has no window")
-    width = 1 + (mech.lookback or 0)
-    with precision(BITS):
-        s = _tail(violates, letters, constants, width + 3)
-        reproduced(c.lower, max(below(e) for e in s[width - 2]))
-        require(all(e.contains(0) for e in s[width - 1 :].flat), "the window is longer than told")
-        _positive(has)
-    common(c, Scope.RECURRENCE, Strength.ENCLOSED)
-    require(c.claim == window_sentence(has, violates, width), "the claim says something else")
+    lower: float = witness(number)
+
+    @property
+    def statement(self) -> str:
+        return (
+            f"{self.violates} is not nested in {self.has}: it has forgotten a token completely "
+            f"after {window_of(self.violates)} steps, the transitions of {self.has} are invertible"
+        )
+
+    def check(self) -> None:
+        self.fit("abz")
+        width = window_of(self.violates)
+        require(width > 1, f"{self.violates} has no window")
+        with precision(BITS):
+            s = self.tail(width + 3)
+            reproduced(self.lower, max(below(e) for e in s[width - 2]))
+            gone = all(e.contains(0) for e in s[width - 1 :].flat)
+            require(gone, "the window is longer than told")
+            _positive(self.has)
 
 
-def stays(c: Certificate) -> None:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Stays(TailClaim, kind="separation/stays"):
     """s_1 = ... = s_6 exactly, with at most STEPS - 2 states: then s stays for ever."""
-    has, violates, letters, constants = _read(c)
 
-    def values(f: Family, word: tuple[dict[str, Letter], Letter], lags: int) -> np.ndarray:
-        return _tail(f, *word, lags)
+    lower: float = witness(number)
 
-    _constant(c, has, violates, (letters, constants), values, unit_deltas=False)
-    require(c.claim == stays_sentence(has, violates), "the claim says something else")
+    @property
+    def statement(self) -> str:
+        return (
+            f"{self.violates} is not nested in {self.has} itself (a limit is not excluded): it can "
+            f"keep what a token left for ever, in {self.has} everything fades"
+        )
+
+    def check(self) -> None:
+        self.fit("abz")
+        with precision(BITS):
+            _few_states(self, "z")
+            reproduced(self.lower, _constant(self.tail(STEPS)))
+            _fades(self.has, by_length=False)
 
 
-def grows(c: Certificate) -> None:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Grows(TailClaim, kind="separation/grows"):
     """The response moves by the same amount six times, with at most STEPS - 2 states."""
-    w = c.witnesses
-    violates = named(w, "violates")
-    letters, constants = read_letters(violates, w)
-    has = named(w, "has")
-    require(set(letters) == {"x"}, "one letter x is expected")
 
-    def values(f: Family, word: tuple[dict[str, Letter], Letter], lags: int) -> np.ndarray:
-        y = outputs(f, *word, "x" * (lags + 1))
-        return y[1:] - y[:-1]
+    lower: float = witness(number)
 
-    _constant(c, has, violates, (letters, constants), values, unit_deltas=True)
-    require(c.claim == grows_sentence(has, violates), "the claim says something else")
+    @property
+    def statement(self) -> str:
+        return (
+            f"{self.violates} is not nested in {self.has} itself (a limit is not excluded): its "
+            f"response to a constant token can grow for ever by equal steps, that of {self.has} "
+            f"settles"
+        )
 
-
-def _constant(
-    c: Certificate,
-    has: Family,
-    violates: Family,
-    word: tuple[dict[str, Letter], Letter],
-    values: Callable[[Family, tuple[dict[str, Letter], Letter], int], np.ndarray],
-    unit_deltas: bool,
-) -> None:
-    """One sequence is constant and not 0 for one family; the transitions of the other shorten.
-
-    A sequence that obeys a linear recurrence of order n and is constant for n + 1 steps is constant
-    for ever.
-    """
-    from dsf.core.worlds import precision
-
-    names = "".join(sorted(word[0]))
-    with precision(BITS):
-        n = np.shape(_state(violates, *word, names[-1]).S)[-2]
-        require(n + 2 <= STEPS, f"{STEPS} steps decide nothing for {n} states")
-        s = values(violates, word, STEPS)
-        kept = [col for col in s.T if all((e - col[0]).is_zero() for e in col)]
-        require(bool(kept), "nothing is exactly constant")
-        reproduced(c.lower, max(below(col[0]) for col in kept))
-        for matrices in over_domains(has):
-            require(all(shortens(A) for A in matrices), f"the transitions of {has} reach 1")
-        if not (unit_deltas and _unit_deltas(has)):
-            for seed in range(4):
-                n = 2 * (1 + seed % 2) if even_state(has) else 1 + seed % 3
-                shorter = all(shortens(A) for A in drawn(has, n, 2000 + seed))
-                require(shorter, f"in {has} something does not fade")
-    common(c, Scope.RECURRENCE, Strength.ENCLOSED)
+    def check(self) -> None:
+        self.fit("x")
+        with precision(BITS):
+            _few_states(self, "x")
+            y = outputs(self.violates, self.letters, self.constants, "x" * (STEPS + 1))
+            reproduced(self.lower, _constant(y[1:] - y[:-1]))
+            _fades(self.has, by_length=True)
 
 
 # ------------------------------------------------------------------- the parts
-def _read(c: Certificate) -> tuple[Family, Family, dict[str, Letter], Letter]:
-    w = c.witnesses
-    violates = named(w, "violates")
-    letters, constants = read_letters(violates, w)
-    require({"a", "b", "z"} <= set(letters), "the letters must be a, b and z")
-    return named(w, "has"), violates, letters, constants
+def _few_states(c: TailClaim, word: str) -> None:
+    """A sequence that obeys a linear recurrence of order n and is constant for n + 1 steps is
+    constant for ever."""
+    state = c.violates.bare().advance(tokens(c.letters, c.constants, word), State())[1]
+    n = np.shape(state.S)[-2]
+    require(n + 2 <= STEPS, f"{STEPS} steps decide nothing for {n} states")
+
+
+def _constant(s: np.ndarray) -> float:
+    """The largest value of a column with exactly equal entries."""
+    kept = [column for column in s.T if all((e - column[0]).is_zero() for e in column)]
+    require(kept, "nothing is exactly constant")
+    return max(below(column[0]) for column in kept)
+
+
+def _fades(has: Family, by_length: bool) -> None:
+    """The transitions of a family shorten every vector, over its domains and where drawn.
+
+    `by_length`: delta steps with unit keys do so on the span of the keys of a repeated token.
+    """
+    for matrices in over_domains(has):
+        require(all(shortens(A) for A in matrices), f"the transitions of {has} reach 1")
+    if by_length and _unit_deltas(has):
+        return
+    for _, some, constants in draws(has, "z", 2000):
+        shorter = all(shortens(A) for A in of_letters(has, some["z"], constants))
+        require(shorter, f"in {has} something does not fade")
 
 
 def _tail(f: Family, letters: dict[str, Letter], constants: Letter, lags: int) -> np.ndarray:
     word = "z" * lags
     a, b = (outputs(f, letters, constants, first + word) for first in "ab")
-    return (a - b)[1:]
-
-
-def _tokens(letters: dict[str, Letter], constants: Letter, word: str) -> Tokens:
-    rows = {k: np.concatenate([letters[c][k] for c in word], axis=-2) for k in letters[word[0]]}
-    return Tokens(**{k: ball(x) for k, x in (rows | constants).items()})
-
-
-def _state(f: Family, letters: dict[str, Letter], constants: Letter, word: str) -> State:
-    return f.bare().advance(_tokens(letters, constants, word), State())[1]
+    return np.asarray((a - b)[1:])
 
 
 def _changes(column: np.ndarray) -> int:
@@ -208,14 +199,3 @@ def _positive(f: Family) -> None:
 def _unit_deltas(f: Family) -> bool:
     """Delta steps with unit keys: the state stays in the span of the keys of a repeated token."""
     return {"k", "beta"} <= set(f.spec) and f.spec["k"].domain.unit
-
-
-def _samples(has: Family, lags: int) -> list[tuple[int, np.ndarray]]:
-    """(n, s) on random rational letters of the family that is said to have the invariant."""
-    found = []
-    skip = has.bare().lookback or 0
-    for seed in range(4):
-        n = 2 * (1 + seed % 2) if even_state(has) else 1 + seed % 3
-        letters, constants = draw_letters(has, "abz", n, np.random.default_rng(2000 + seed))
-        found.append((n, _tail(has, letters, constants, lags)[skip:]))
-    return found

@@ -73,12 +73,6 @@ def of_letters(f: Family, letter: Letter, constants: Letter) -> list[Matrix]:
     return transitions(f, *({k: ball(x) for k, x in g.items()} for g in (letter, constants)))
 
 
-def drawn(f: Family, n: int, seed: int) -> list[Matrix]:
-    """The transitions of a random rational token."""
-    letters, constants = draw_letters(f, "z", n, np.random.default_rng(seed))
-    return of_letters(f, letters["z"], constants)
-
-
 def over_domains(f: Family) -> Iterator[list[Matrix]]:
     """Transitions at the smallest size, with one gate after the other in each piece of its domain.
 

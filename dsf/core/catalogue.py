@@ -18,7 +18,7 @@ def families() -> dict[str, Family]:
     >>> len(families()) >= 20, families()["gla"].cls.__name__
     (True, 'GLA')
     """
-    hooks.ask("load mechanisms")
+    hooks.load_mechanisms()
     return {name: Family(name, cls, static) for name, (cls, static) in NAMED.items()}
 
 

@@ -1,18 +1,18 @@
-"""What a lower room asks of a higher one, without importing it: `dsf/__init__.py` fills this in."""
+"""What a lower room asks of a higher one, by name: filled in by `dsf/__init__.py`, the front door.
+
+The front door stands above all rooms and is always imported first; each hook imports what it needs
+when it is called.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-_PROVIDED: dict[str, Callable[..., Any]] = {}
-
-
-def provide(what: str, function: Callable[..., Any]) -> None:
-    """State which function of a higher room answers `what`."""
-    _PROVIDED[what] = function
-
-
-def ask(what: str, *arguments: Any) -> Any:
-    """Call the function that was provided for `what`."""
-    return _PROVIDED[what](*arguments)
+load_mechanisms: Callable[[], Any]  # import every file of the catalogue
+torch_module: Callable[[Any], Any]  # a mechanism: the `torch.nn.Module` around it
+check: Callable[[Any], bool]  # a certificate: True, or CertificateError
+from_json: Callable[[str], Any]  # text: the certificate, or CertificateError
+load_claims: Callable[[], Any]  # import every module that defines a kind of claim
+prove: Callable[[Any], Any]  # a nesting: its proof
+certify: Callable[[Any, Any], Any]  # a nesting and a scope: its certificate

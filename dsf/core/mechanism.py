@@ -103,13 +103,9 @@ class Mechanism:
             if "option" in f.metadata and type(f.default) is int:
                 sizes[f.name] = given.get(f.name, f.default)
         sizes |= {letter: by_name(f, sizes) for letter, f in cls.letters.items()}
-        chosen = {k: o.values[0] for k, o in cls.choices().items()} | given
-        new = {
-            k: draw(rng, sizes)
-            for k, draw in cls.draws().items()
-            if k not in given and (draw.when is None or chosen[draw.when[0]] == draw.when[1])
-        }
-        return cls(**new, **given)
+        options = {k: o.values[0] for k, o in cls.choices().items()} | given
+        needed = cls.drawn_with(options).items()
+        return cls(**{k: draw(rng, sizes) for k, draw in needed if k not in given}, **given)
 
     # ------------------------------------------------------- written by kinds
     def system(self, tok: Tokens) -> tuple[LTV, Array]:
@@ -138,6 +134,12 @@ class Mechanism:
     def draws(cls) -> dict[str, Draw]:
         """The declared parameters: shape and initial law by name."""
         return {f.name: f.metadata["draw"] for f in fields(cls) if "draw" in f.metadata}
+
+    @classmethod
+    def drawn_with(cls, options: Mapping[str, Any]) -> dict[str, Draw]:
+        """The declared parameters that an instance with these options has."""
+        every = cls.draws().items()
+        return {k: d for k, d in every if d.when is None or options[d.when[0]] == d.when[1]}
 
     @classmethod
     def choices(cls) -> dict[str, Option]:
@@ -310,7 +312,7 @@ class Mechanism:
         >>> sum(1 for _ in dsf.softmax.init(d=2).to_torch().parameters())
         3
         """
-        return hooks.ask("torch module", self)
+        return hooks.torch_module(self)
 
     # ---------------------------------------------------------------- helpers
     def length(self, tok: Tokens) -> int:

@@ -24,6 +24,7 @@ from dsf.core.arrays import to_numpy
 from dsf.core.ops import Array
 from dsf.core.system import LTV
 from dsf.core.transition import Dense, Diag, LowRank, Transition, dense
+from dsf.core.worlds import balls, precision, radii
 
 
 def unit(dtype: Any) -> float:
@@ -162,7 +163,6 @@ def ball_scale(mech: Any, u: Array, eps: float = 2.0**-52) -> np.ndarray:
 
     The balls carry as many bits as eps says, so that every operation adds its own rounding.
     """
-    from dsf.core.worlds import balls, precision, radii
 
     def widen(x: np.ndarray) -> np.ndarray:
         spread = balls(np.zeros(x.shape), radius=eps)

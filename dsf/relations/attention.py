@@ -7,7 +7,7 @@ from typing import Any
 import dsf.mechanisms as m
 from dsf.core import ops
 from dsf.core.tokens import Tokens
-from dsf.relations.edge import Nesting, identity, words
+from dsf.relations.edge import Nesting, identity, in_words
 from dsf.relations.maps import one, unit_step
 
 
@@ -24,7 +24,7 @@ def eta_half(tok: Tokens) -> Tokens:
 
 
 def _constant_eta(eta: str) -> Any:
-    @words("w <- 0; b <- 0 (exp), log(e - 1) (softplus); sigmoid: b <- 0, W_q <- W_q/2")
+    @in_words("w <- 0; b <- 0 (exp), log(e - 1) (softplus); sigmoid: b <- 0, W_q <- W_q/2")
     def constant_eta(mech: Any) -> Any:
         w, b = unit_step(mech.Wq)
         Wq = mech.Wq / 2 if eta == "sigmoid" else mech.Wq

@@ -18,6 +18,7 @@ class Case:
 
     gates_only   the conditions bind gates alone; q, k, v are free and identified
     solvable     whether the conditions have a solution inside the token domains
+    necessary    which entries of the two kernels give the conditions
     """
 
     name: str
@@ -25,6 +26,7 @@ class Case:
     conditions: Callable[[Family, Family], tuple[str, ...]]
     gates_only: bool
     solvable: str
+    necessary: str
     reference: str
 
     def claim(self, left: Family, right: Family) -> str:
@@ -83,6 +85,7 @@ CASES = (
         gates_only=True,
         solvable="yes: eta exp(a/eta) grows from 0 to infinity with eta, so each eta_{i-1} > 0 has "
         "one eta_i > eta_{i-1}; eta_i / i -> -a",
+        necessary="M_00, M_10, M_11 with q, k free, solved; the entries of length 3 then agree",
         reference="sieber2024",
     ),
     Case(
@@ -91,6 +94,8 @@ CASES = (
         _delta_conditions,
         gates_only=False,
         solvable="an ungated delta rule needs gate 1 off the key, the closed end of its domain",
+        necessary="M_00 and M_10 at n = 2, 3 with q and the earlier key free: beta k_i k_j = 0 for "
+        "i != j",
         reference="yang2023; schlag2021",
     ),
 )

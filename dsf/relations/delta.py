@@ -8,7 +8,7 @@ import dsf.mechanisms as m
 from dsf.core import ops
 from dsf.core.ops import Array
 from dsf.core.tokens import Tokens
-from dsf.relations.edge import Limit, Nesting, identity, words
+from dsf.relations.edge import Limit, Nesting, identity, in_words
 from dsf.relations.maps import unit_step
 
 
@@ -40,7 +40,7 @@ def rational_steps(tok: Tokens) -> Tokens:
     )
 
 
-@words("the same parameters")
+@in_words("the same parameters")
 def single_step(mech: Any) -> Any:
     return m.DeltaProduct(mech.Wq, mech.Wk[None], mech.Wv[None], mech.Wb[None], steps=1)
 
@@ -49,7 +49,7 @@ def gate_open(tok: Tokens, x: Array) -> Tokens:
     return tok.replace(log_a=x + ops.zeros_like(tok.beta))
 
 
-@words("W_dt <- 0, b <- log(e - 1), A_log <- log(-log_a)")
+@in_words("W_dt <- 0, b <- log(e - 1), A_log <- log(-log_a)")
 def gate_open_params(mech: Any, x: Array) -> Any:
     W, b = unit_step(mech.Wq)
     A_log = ops.log(-(x + ops.zeros_like(b)))

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dsf.core import foreign, hooks
+from dsf.core.certificate import Certificate, Scope
 from dsf.core.errors import DomainError
 from dsf.core.family import Family
 from dsf.core.ops import Array
 from dsf.core.tokens import Tokens
-
-if TYPE_CHECKING:
-    from dsf.core.certificate import Certificate, Scope
-    from dsf.verdicts.lattice.prover import Proof
 
 
 def same(S: Array, tok: Tokens) -> Array:
@@ -27,25 +25,24 @@ def identity(tok: Tokens) -> Tokens:
     return tok
 
 
-def words(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorator of a map of parameters: what a claim at scope mechanism says about it.
-
-    Not its docstring: that is gone under `python -OO`.
-
-    >>> words("W_q <- 2 W_q")(identity).words
-    'W_q <- 2 W_q'
-    """
-
-    def declare(params: Callable[..., Any]) -> Callable[..., Any]:
-        params.words = text  # type: ignore[attr-defined]
-        return params
-
-    return declare
-
-
 # what a random evaluation can do; short enough to be printed with every certificate
 HONESTY = "refutes surely, confirms almost surely"
 CLOSURE = "; coefficients converge, so outputs do for each length, not uniformly in length"
+
+
+def in_words(text: str) -> Callable[[Callable[..., Any]], Any]:
+    """Marks a parameter map with the words in which a claim tells it."""
+
+    def mark(f: Callable[..., Any]) -> Any:
+        setattr(f, "words", text)  # noqa: B010  # functions have no such attribute for mypy
+        return f
+
+    return mark
+
+
+def where(only: Mapping[str, int]) -> str:
+    """A restriction of sizes as text, e.g. "d = 1"."""
+    return ", ".join(f"{letter} = {size}" for letter, size in only.items())
 
 
 @dataclass(frozen=True)
@@ -84,11 +81,15 @@ class Nesting:
 
     text      the token map in words, one line
     inverse   a map back with tau(inverse(tok)) = tok: then the families are equal
-    params    instance of special [, x] -> instance of general with tokens'(u) = tau(tokens(u));
-              `words` declares what a claim at scope mechanism says about it
+    params    instance of special [, x] -> instance of general with tokens'(u) = tau(tokens(u)); a
+              claim at scope mechanism says what `in_words` says of it
     sizes     the (n, p) of special at which the proof runs; sample: where it is tested on numbers
     sampled   tokens whose domain (condition 4) is only sampled, not proved
-    only      a restriction of sizes, e.g. "d = 1"; note: what a reader should know
+    only      a restriction of sizes, e.g. {"d": 1}; note: what a reader should know
+
+    A nesting made outside the package goes by the module that defines its maps or families:
+    `certificate()` proves it, and the check finds it wherever that module has been imported.
+    `dsf.lattice.add` enters it in the lattice, so that `compare` sees it.
 
     >>> import dsf
     >>> edge = dsf.lattice.find_path(dsf.retnet, dsf.gla)[0]
@@ -107,9 +108,13 @@ class Nesting:
     sizes: tuple[tuple[int, int], ...] = ((1, 1), (2, 2), (3, 2))
     sample: tuple[int, int] = (5, 3)
     sampled: tuple[str, ...] = ()
-    only: str = ""
+    only: Mapping[str, int] = field(default_factory=dict)
     note: str = ""
     reference: str = "derived"
+
+    def __post_init__(self) -> None:
+        if self.module:
+            MADE[self.module, self.name] = self
 
     @property
     def kind(self) -> str:
@@ -127,7 +132,7 @@ class Nesting:
         """One line for a printout."""
         verb = {"equal": "equals", "nested": "is", "limit": "is a limit of"}[self.kind]
         end = f" as {self.limit}" if self.limit else ""
-        only = f" ({self.only})" if self.only else ""
+        only = f" ({where(self.only)})" if self.only else ""
         text = f" with {self.text}" if self.text else ""
         return f"{self.special!r} {verb} {self.general!r}{only}{text}{end}"
 
@@ -141,34 +146,47 @@ class Nesting:
         """How condition 4 is known."""
         return f"sampled for {', '.join(self.sampled)}" if self.sampled else "proved"
 
-    def claim(self, scope: Scope | None = None) -> str:
-        """The statement of the certificate, at scope recurrence unless told otherwise."""
+    def claim(self, scope: Scope = Scope.RECURRENCE) -> str:
+        """The statement of the certificate."""
         text = self.describe()
-        if scope is not None and scope.value == "mechanism":
+        if scope is Scope.MECHANISM and self.params is not None:
             kind, end = ("a limit of ", f" as {self.limit}") if self.limit else ("", "")
-            how = getattr(self.params, "words", "")
-            how = f" with {how}" if how else ""
-            text = f"every instance of {self.special!r} is {kind}{self.general!r}{how}{end}"
+            how = getattr(self.params, "words", "parameters by " + self.params.__name__)
+            text = f"every instance of {self.special!r} is {kind}{self.general!r} with {how}{end}"
         return text + (CLOSURE if self.limit else "")
 
+    def equations(self) -> Iterator[Any]:
+        """The classes and functions that define the two families and the maps."""
+        yield from self.special.cls.__mro__
+        yield from self.general.cls.__mro__
+        yield from filter(None, (self.tau, self.T, self.inverse, self.params))
+
+    @property
+    def module(self) -> str:
+        """The module outside the package that defines a map or a family; "" if there is none."""
+        maps = [x for x in (self.tau, self.T, self.inverse, self.params) if x is not None]
+        found = [x for x in (*maps, *self.equations()) if foreign.outside(x)]
+        return str(found[0].__module__) if found else ""
+
     @cached_property
-    def _proof(self) -> Proof:
-        from dsf.verdicts.lattice.prover import prove
+    def _proof(self) -> Any:
+        return hooks.prove(self)
 
-        return prove(self)
-
-    def proof(self) -> Proof:
-        """The proof of this edge, made once per process."""
+    def proof(self) -> Any:
+        """The proof of this edge (`dsf.verdicts.lattice.prover.Proof`), made once per process."""
         return self._proof
 
-    def certificate(self, scope: Scope | None = None) -> Certificate:
+    def certificate(self, scope: Scope = Scope.RECURRENCE) -> Certificate:
         """The certificate of this edge; scope MECHANISM where `params` is given.
 
         Raises CertificateError if the edge does not prove.
         """
-        from dsf.verdicts.lattice.prover import certificate
-
-        return certificate(self, scope)
+        certificate: Certificate = hooks.certify(self, scope)
+        return certificate
 
     def __repr__(self) -> str:
         return f"<Nesting {self.name}>"
+
+
+# (module, name) -> the nesting that a module outside the package made last under that name
+MADE: dict[tuple[str, str], Nesting] = {}

@@ -8,10 +8,10 @@ import dsf.mechanisms as m
 from dsf.core import ops
 from dsf.core.ops import Array
 from dsf.core.tokens import Tokens
-from dsf.relations.edge import Limit, Nesting, identity, words
+from dsf.relations.edge import Limit, Nesting, identity, in_words
 
 
-@words("alpha <- 1, (W_f, b_f) <- -(W_f, b_f)")
+@in_words("alpha <- 1, (W_f, b_f) <- -(W_f, b_f)")
 def flipped_gate(mech: Any) -> Any:
     changed = {
         "Wf": -mech.Wf, "bf": -mech.bf, "alpha": ops.ones_like(mech.alpha), "reversed": True,

@@ -11,7 +11,7 @@ import dsf.mechanisms as m
 from dsf.core import ops
 from dsf.core.ops import Array
 from dsf.core.tokens import Tokens
-from dsf.relations.edge import Nesting, words
+from dsf.relations.edge import Nesting, in_words
 
 Pair = tuple[Array, Array]
 
@@ -82,7 +82,7 @@ def one_channel(S: Array, tok: Tokens) -> Array:
 
 
 def _lru_params(tau: Any, discretisation: str) -> Any:
-    @words("the constants are the tokens: log_dt <- 0, log_re <- log(-Re a), ...")
+    @in_words("the constants are the tokens: log_dt <- 0, log_re <- log(-Re a), ...")
     def lru_params(mech: Any) -> Any:
         tok = tau(mech.tokens(ops.zeros((1, mech.d), mech.skip)))
         rest = {k: getattr(tok, k) for k in ("a_im", "b_re", "b_im", "c_re", "c_im", "skip")}
@@ -133,7 +133,7 @@ def all_channels(S: Array, tok: Tokens) -> Array:
     return S.reshape(S.shape[0] * S.shape[1], 1)
 
 
-ONE: dict[str, Any] = {"only": "d = 1", "sizes": ((1, 1), (2, 1)), "sample": (5, 1)}
+ONE: dict[str, Any] = {"only": {"d": 1}, "sizes": ((1, 1), (2, 1)), "sample": (5, 1)}
 BILINEAR = m.s4d(discretisation="bilinear")
 
 EDGES = (

@@ -8,7 +8,7 @@ import dsf.mechanisms as m
 from dsf.core import ops
 from dsf.core.ops import Array
 from dsf.core.tokens import Tokens
-from dsf.relations.edge import Limit, Nesting, identity, words
+from dsf.relations.edge import Limit, Nesting, identity, in_words
 from dsf.relations.maps import (
     EVEN,
     columns_as_heads,
@@ -26,7 +26,7 @@ def retnet_gla(tok: Tokens) -> Tokens:
     return Tokens(q=tok.q, k=tok.k, v=tok.v, log_a=log_a)
 
 
-@words("W_1, W_2 <- 0, b <- logit(gamma^16), W_q <- sqrt(n) W_q")
+@in_words("W_1, W_2 <- 0, b <- logit(gamma^16), W_q <- sqrt(n) W_q")
 def retnet_gla_params(mech: Any) -> Any:
     return constant_gate(mech, mech.gamma**16)
 
@@ -35,7 +35,7 @@ def retnet_mamba2(tok: Tokens) -> Tokens:
     return Tokens(q=tok.q, k=tok.k, v=tok.v, dt=one(tok), a=ops.log(tok.gamma))
 
 
-@words("W_dt <- 0, b <- log(e - 1), A_log <- log(-log gamma)")
+@in_words("W_dt <- 0, b <- log(e - 1), A_log <- log(-log gamma)")
 def retnet_mamba2_params(mech: Any) -> Any:
     return constant_step(mech, ops.log(mech.gamma))
 
@@ -46,7 +46,7 @@ def retnet_rwkv6(tok: Tokens) -> Tokens:
     return Tokens(q=tok.gamma * tok.q, k=tok.k, v=tok.v, log_w=log_w, bonus=bonus)
 
 
-@words("W_1, W_2 <- 0, w_0 <- log(-log gamma), bonus <- 1/gamma, W_q <- gamma W_q")
+@in_words("W_1, W_2 <- 0, w_0 <- log(-log gamma), bonus <- 1/gamma, W_q <- gamma W_q")
 def retnet_rwkv6_params(mech: Any) -> Any:
     return constant_decay(mech, mech.gamma * mech.Wq, ops.log(mech.gamma), 1 / mech.gamma)
 
@@ -62,7 +62,7 @@ def rotating_frame(S: Array, tok: Tokens) -> Array:
     return ops.cis(ops.mT(tok.theta * tok.pos)) * pairs
 
 
-@words("the same parameters")
+@in_words("the same parameters")
 def published_retnet(mech: Any) -> Any:
     return m.RetNet(mech.Wq, mech.Wk, mech.Wv, mech.gamma, mech.theta, rotation=True)
 
@@ -78,7 +78,7 @@ def linear_retnet(tok: Tokens, x: Array) -> Tokens:
     return tok.replace(gamma=x + ops.zeros((1, 1), tok.k))
 
 
-@words("gamma close to 1")
+@in_words("gamma close to 1")
 def linear_retnet_params(mech: Any, x: Array) -> Any:
     theta = ops.zeros_like(mech.Wq[:, :1, : mech.Wq.shape[-1] // 2])
     return m.RetNet(mech.Wq, mech.Wk, mech.Wv, x + ops.zeros_like(mech.Wq[:, :1, :1]), theta)
@@ -88,7 +88,7 @@ def linear_gla(tok: Tokens, x: Array) -> Tokens:
     return tok.replace(log_a=x + ops.zeros_like(tok.k))
 
 
-@words("W_1, W_2 <- 0, b <- logit(e^{16 log_a}), W_q <- sqrt(n) W_q")
+@in_words("W_1, W_2 <- 0, b <- logit(e^{16 log_a}), W_q <- sqrt(n) W_q")
 def linear_gla_params(mech: Any, x: Array) -> Any:
     return constant_gate(mech, ops.exp(16 * (x + ops.zeros_like(mech.Wq[:, :1, :]))))
 
@@ -97,7 +97,7 @@ def linear_mamba2(tok: Tokens, x: Array) -> Tokens:
     return tok.replace(dt=one(tok), a=x + ops.zeros((1, 1), tok.k))
 
 
-@words("W_dt <- 0, b <- log(e - 1), A_log <- log(-a)")
+@in_words("W_dt <- 0, b <- log(e - 1), A_log <- log(-a)")
 def linear_mamba2_params(mech: Any, x: Array) -> Any:
     return constant_step(mech, x + ops.zeros_like(mech.Wq[:, :1, :1]))
 
@@ -111,7 +111,7 @@ def linear_rwkv6(tok: Tokens, x: Array) -> Tokens:
     return tok.replace(log_w=x + ops.zeros_like(tok.k), bonus=bonus)
 
 
-@words("W_1, W_2 <- 0, w_0 <- log(-log_w), bonus <- 1")
+@in_words("W_1, W_2 <- 0, w_0 <- log(-log_w), bonus <- 1")
 def linear_rwkv6_params(mech: Any, x: Array) -> Any:
     like = ops.zeros_like(mech.Wq[:, :1, :])
     return constant_decay(mech, mech.Wq, x + like, like + 1)

@@ -8,10 +8,10 @@ import dsf.mechanisms as m
 from dsf.core import ops
 from dsf.core.ops import Array
 from dsf.core.tokens import Tokens
-from dsf.relations.edge import Limit, Nesting, identity, words
+from dsf.relations.edge import Limit, Nesting, identity, in_words
 
 
-@words("the same parameters")
+@in_words("the same parameters")
 def other_reading(mech: Any) -> Any:
     return m.RWKV6(**mech.parameters(), read="after")
 

@@ -9,7 +9,7 @@ import dsf.mechanisms as m
 from dsf.core import ops
 from dsf.core.ops import Array
 from dsf.core.tokens import Tokens
-from dsf.relations.edge import Limit, Nesting, words
+from dsf.relations.edge import Limit, Nesting, in_words
 from dsf.relations.maps import EVEN, columns_as_heads
 
 
@@ -52,7 +52,7 @@ def no_skips(tok: Tokens) -> Tokens:
     return tok.replace(skip=ops.zeros_like(tok.a[..., :1]))
 
 
-@words("D <- 0")
+@in_words("D <- 0")
 def no_skip_params(mech: Any) -> Any:
     return replace(mech, D=ops.zeros_like(mech.D), skip=True)
 

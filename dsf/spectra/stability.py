@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from dsf.claims.stability import sentence
+from dsf.claims.stability import Stability as Claim
 from dsf.core import ops
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import (
@@ -196,17 +196,17 @@ def _result(found: list[tuple[tuple[int, ...], Radius]], parts: Any, varying: bo
         verdict = "nonexpansive" if varying else "marginal"
     else:
         verdict = "contractive" if varying else "stable"
-    certificate = Certificate(
-        "stability",
-        sentence(parts, varying, verdict, lower, upper),
-        Scope.OPERATOR if varying else Scope.INSTANCE,
-        Strength.EXACT if lower == upper else Strength.ENCLOSED,
-        lower,
-        upper,
-        {"varying": varying, "verdict": verdict, "margin": list(margin), **parts},
-        reference="schur1917, cohn1922",
+    claim = Claim(
+        scope=Scope.OPERATOR if varying else Scope.INSTANCE,
+        strength=Strength.EXACT if lower == upper else Strength.ENCLOSED,
+        lower=lower,
+        upper=upper,
+        varying=varying,
+        verdict=verdict,
+        margin=margin,
+        **{k: tuple(x) for k, x in parts.items()},
     )
-    return Stability(certificate, index, worst.how)
+    return Stability(claim.certificate(), index, worst.how)
 
 
 def _steps(r: float, rest: float) -> float:

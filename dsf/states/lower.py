@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from dsf.claims.state_sentences import gap_sentence, lower_sentence
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.claims.hankel import HankelGap, HankelLower
+from dsf.core.certificate import Certificate
 from dsf.core.errors import DomainError
 from dsf.states.hankel import best_count, best_gap, block, spread_cuts
 from dsf.states.inputs import as_blocks
 from dsf.states.operator import ROOM
-from dsf.states.realization import REFERENCE, last_in_floats
+from dsf.states.realization import last_in_floats
 
 
 def hankel_lower(M: Any, atol: float, radius: float = 0.0) -> Certificate:
@@ -34,13 +34,10 @@ def hankel_lower(M: Any, atol: float, radius: float = 0.0) -> Certificate:
     found = best_count(blocks, atol + radius, spread_cuts(blocks.shape[0]))
     n = found.sigma.size
     H = block(blocks, found.k)
-    witnesses = dict(H=H, cut=found.k, U=found.U, V=found.V, error=atol, radius=radius)
-    claim = lower_sentence(atol, radius, n, found.k)
-    residuals = {"sigma": last_in_floats(blocks, found)}
-    return Certificate(
-        "hankel-lower", claim, Scope.OPERATOR, Strength.ENCLOSED, n, None, witnesses, residuals,
-        REFERENCE,
-    )  # fmt: skip
+    return HankelLower(
+        lower=n, H=H, cut=found.k, U=found.U, V=found.V, error=float(atol), radius=float(radius),
+        residuals={"sigma": last_in_floats(blocks, found)},
+    ).certificate()  # fmt: skip
 
 
 def hankel_gap(M: Any, states: int, radius: float = 0.0) -> Certificate:
@@ -63,10 +60,7 @@ def hankel_gap(M: Any, states: int, radius: float = 0.0) -> Certificate:
         )
     low = max((float(found.sigma[-1]) - radius) * (1 - ROOM), 0.0)
     H = block(blocks, found.k)
-    witnesses = dict(H=H, cut=found.k, U=found.U, V=found.V, states=states, radius=radius)
-    claim = gap_sentence(states, radius, low, found.k)
-    residuals = {"sigma": last_in_floats(blocks, found)}
-    return Certificate(
-        "hankel-gap", claim, Scope.OPERATOR, Strength.ENCLOSED, low, None, witnesses, residuals,
-        REFERENCE,
-    )  # fmt: skip
+    return HankelGap(
+        lower=low, H=H, cut=found.k, U=found.U, V=found.V, states=states, radius=float(radius),
+        residuals={"sigma": last_in_floats(blocks, found)},
+    ).certificate()  # fmt: skip

@@ -10,18 +10,16 @@ from typing import Any, Self
 
 import numpy as np
 
-from dsf.claims.state_sentences import error_sentence, states_sentence
-from dsf.core.certificate import Certificate, Scope, Strength, decode, encode
+from dsf.claims import realization as claim
+from dsf.core.certificate import Certificate, decode, encode
 from dsf.core.printing import at_least, at_most, exactly
 from dsf.core.result import Result, Rows, Section
 from dsf.core.system import LTV
 from dsf.states import systems
 from dsf.states.apriori import TheoremBound
 from dsf.states.hankel import Cut, block
-from dsf.states.operator import ROOM, diagonal
+from dsf.states.operator import ROOM, System, diagonal
 from dsf.states.search import Answer
-
-REFERENCE = "dewilde1998, ch. 5; rounding: rump2006"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -65,26 +63,25 @@ class Realization(Result):
     @property
     def error(self) -> float:
         """The proved bound of |M - M^|_2, the largest over heads."""
-        w = self.certificate.witnesses
-        return max(float(w[p + "error"]) for p in systems.prefixes(w))
+        return max(float(head["error"]) for head in self.certificate.witnesses["heads"])
 
     @cached_property
     def system(self) -> LTV:
         """The system, made from the witnesses of the certificate."""
-        return systems.ltv(self.certificate.witnesses, "forward", self.batch)
+        return systems.ltv(self.certificate.witnesses["heads"], "forward", self.batch)
 
     @cached_property
     def backward(self) -> LTV | None:
         """The system of the strictly upper part, run from the end; None for a causal M."""
-        w = self.certificate.witnesses
-        return systems.ltv(w, "backward", self.batch) if systems.has_backward(w) else None
+        heads = self.certificate.witnesses["heads"]
+        return systems.ltv(heads, "backward", self.batch) if systems.has_backward(heads) else None
 
     def title(self) -> tuple[str, str]:
         w = self.certificate.witnesses
         unit = " |M|" if w["relative"] else ""
         asked = w["asked"]
         asked = f"error {exactly(asked)}{unit}" if _counts(w) else f"{asked} states"
-        L, r, _, m = w[systems.prefixes(w)[0] + "M"].shape
+        L, r, _, m = w["heads"][0]["M"].shape
         shape = f"[{L} {L}]" if r == m == 1 else f"[{L} {r} {L} {m}]"
         heads = f", {len(self.heads)} heads" if self.heads else ""
         return f"Realization of M {shape}{heads} for {asked}", self.certificate.strength.value
@@ -92,7 +89,7 @@ class Realization(Result):
     def sections(self) -> Sequence[Section]:
         w = self.certificate.witnesses
         what = "states" if _counts(w) else f"error{' |M|' if w['relative'] else ''}"
-        both = _counts(w) and systems.has_backward(w)
+        both = _counts(w) and systems.has_backward(w["heads"])
         what += ", forward and backward together" if both else ""
         rows = [
             ("necessary", f"{at_least(self.lower, 6)} {what}"),
@@ -149,25 +146,17 @@ def _realization(answers: Sequence[Answer], asked: float | int, batch: bool) -> 
 
 def _certificate(answers: Sequence[Answer], asked: float | int) -> Certificate:
     first = answers[0].operator
-    if isinstance(asked, float):
+    counting = isinstance(asked, float)
+    if counting:
         lower: float = max(a.necessary for a in answers)
         upper: float = max(a.sufficient for a in answers)
-        claim = states_sentence(asked, first.relative, first.radius, int(lower), int(upper))
     else:
         lower, upper = max(map(_floor, answers)), max(map(_ceiling, answers))
-        claim = error_sentence(int(asked), first.relative, first.radius, lower, upper)
-    witnesses: dict[str, Any] = dict(
-        question="states" if isinstance(asked, float) else "error", asked=asked,
+    return claim.Realization(
+        lower=lower, upper=upper, question="states" if counting else "error", asked=asked,
         relative=first.relative, radius=max(a.operator.radius for a in answers),
-        heads=len(answers),
-    )  # fmt: skip
-    for h, answer in enumerate(answers):
-        prefix = f"h{h}." if len(answers) > 1 else ""
-        witnesses |= {prefix + name: x for name, x in _witnesses(answer).items()}
-    return Certificate(
-        "realization", claim, Scope.OPERATOR, Strength.ENCLOSED, lower, upper, witnesses,
-        _residuals(answers), REFERENCE,
-    )  # fmt: skip
+        heads=tuple(map(_witnesses, answers)), residuals=_residuals(answers),
+    ).certificate()  # fmt: skip
 
 
 def _floor(answer: Answer) -> float:
@@ -186,21 +175,25 @@ def _ceiling(answer: Answer) -> float:
     return answer.error / low * (1 + ROOM) if low > 0 else float("inf")
 
 
-def _witnesses(answer: Answer) -> dict[str, Any]:
+def _witnesses(answer: Answer) -> claim.Head:
     op = answer.operator
-    found: dict[str, Any] = {"M": op.M, "error": answer.error}
-    if op.relative:
-        found |= dict(norm_low=op.norm[0], norm_high=op.norm[1], norm_v=op.norm_v)
-    for direction, cut, system in zip(op.directions, answer.cuts, answer.systems, strict=True):
-        p = direction.name + "."
-        found |= {p + "cut": cut.k, p + "U": cut.U, p + "V": cut.V}
-        if system is None:
-            found[p + "cache"] = True
-        else:
-            found |= {p + x: system[i] for i, x in enumerate("ABC")}
-        if direction.name == "forward":
-            found[p + "D"] = diagonal(direction.M)
-    return found
+    low, high = op.norm if op.relative else (None, None)
+    directions = {
+        d.name: _direction(cut, system)
+        for d, cut, system in zip(op.directions, answer.cuts, answer.systems, strict=True)
+    }
+    return claim.Head(
+        M=op.M, error=answer.error, D=diagonal(op.directions[0].M), norm_low=low, norm_high=high,
+        norm_v=op.norm_v if op.relative else None, **directions,
+    )  # fmt: skip
+
+
+def _direction(cut: Cut, system: System | None) -> claim.Direction:
+    k, U, V = cut.k, cut.U, cut.V
+    if system is None:
+        return claim.Direction(cut=k, U=U, V=V, cache=True)
+    A, B, C, _ = system
+    return claim.Direction(cut=k, U=U, V=V, A=A, B=B, C=C)
 
 
 def _residuals(answers: Sequence[Answer]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,24 +12,21 @@ from dsf.core.transition import Dense, Diag
 from dsf.states.compress import pad
 from dsf.states.operator import System, diagonal
 
-
-def prefixes(w: Mapping[str, Any]) -> list[str]:
-    """What the names of the witnesses of each operator begin with."""
-    return [f"h{h}." for h in range(w["heads"])] if w["heads"] > 1 else [""]
+Head = Mapping[str, Any]  # the witnesses of one operator
 
 
-def has_backward(w: Mapping[str, Any]) -> bool:
+def has_backward(heads: Sequence[Head]) -> bool:
     """Whether some operator has entries above its diagonal."""
-    return any(p + "backward.cut" in w for p in prefixes(w))
+    return any("backward" in head for head in heads)
 
 
-def ltv(w: Mapping[str, Any], direction: str, batch: bool) -> LTV:
+def ltv(heads: Sequence[Head], direction: str, batch: bool) -> LTV:
     """One LTV for the operators of the witnesses, padded, as a batch or (of a single one) not.
 
     The cache of all inputs if any of them uses it; no state where one is causal.
     """
-    operators = [w[p + "M"] for p in prefixes(w)]
-    systems = [_system(w, p, direction) for p in prefixes(w)]
+    operators = [head["M"] for head in heads]
+    systems = [_system(head, direction) for head in heads]
     if any(s is None for s in systems):
         return _cache(operators, direction, batch)
     L, r, _, m = operators[0].shape
@@ -46,16 +43,16 @@ def ltv(w: Mapping[str, Any], direction: str, batch: bool) -> LTV:
     )  # fmt: skip
 
 
-def _system(w: Mapping[str, Any], p: str, direction: str) -> System | None:
+def _system(head: Head, direction: str) -> System | None:
     """The system of one operator: stored, empty, or None for the cache."""
-    L, r, _, m = w[p + "M"].shape
-    d = f"{p}{direction}."
-    if d + "cut" not in w:
+    L, r, _, m = head["M"].shape
+    if direction not in head:
         return np.zeros((L, 0, 0)), np.zeros((L, 0, m)), np.zeros((L, r, 0)), np.zeros((L, r, m))
-    if w.get(d + "cache") is True:
+    stored = head[direction]
+    if stored.get("cache") is True:
         return None
-    D = w[d + "D"] if direction == "forward" else np.zeros((L, r, m))
-    return w[d + "A"], w[d + "B"], w[d + "C"], D
+    D = head["D"] if direction == "forward" else np.zeros((L, r, m))
+    return stored["A"], stored["B"], stored["C"], D
 
 
 def _cache(operators: list[np.ndarray], direction: str, batch: bool) -> LTV:

@@ -15,7 +15,8 @@ from dsf.core.mechanism import Mechanism
 from dsf.core.state import State
 from dsf.core.system import LTV
 from dsf.core.tokens import Tokens
-from dsf.core.transition import Prod, dense
+from dsf.core.transition import Prod, at, dense
+from dsf.core.worlds import balls, precision
 
 CHUNKS = (1, 7, 16, 64)
 FORMULA = 1e-12  # rounding of a few steps on numbers of size 1
@@ -80,8 +81,6 @@ def tokens_have_declared_shape_and_domain(mech: Mechanism) -> None:
 # ------------------------------------------------------------------------ tokens
 def tokens_are_pointwise(mech: Mechanism) -> None:
     """Row i of every per-token field depends on u_i alone, and on no position."""
-    from dsf.core.worlds import balls, precision
-
     L = 4
     u, order = draw(mech, L, seed=2), np.array([2, 0, 3, 1])
     changed = u.copy()
@@ -231,8 +230,6 @@ def constants_equal_repeated_arrays(mech: Mechanism) -> None:
     require(np.array_equal(full.scan(X)[0], ltv.scan(X)[0]), mech, "constant is not repeated")
     for x in (ltv.B, ltv.C):
         if isinstance(x, Prod):
-            from dsf.core.transition import at
-
             steps = np.stack([at(x, t, -3) for t in range(L)], -3)
             require(np.array_equal(steps, x.dense()), mech, "Prod.dense differs from its .at(t)")
 

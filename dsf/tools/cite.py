@@ -13,7 +13,6 @@ from typing import Any
 
 from dsf.core.catalogue import families, family
 from dsf.core.errors import UnknownNameError
-from dsf.core.family import family
 
 OWN = "dsf2026"  # the key of this package, for what is proved here first
 BIBLIOGRAPHY = Path(__file__).with_name("references.bib")

@@ -20,6 +20,8 @@ import numpy as np
 
 import dsf
 from dsf.core.errors import CertificateError, DSFError, MissingExtraError, UnknownNameError
+from dsf.tools.doctor import report
+from dsf.tools.terminal import show
 
 OK, FAILS, USAGE, MISSING, DEFECT, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -167,8 +169,6 @@ def _figure(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from dsf.tools.doctor import report
-
     return report()
 
 
@@ -182,8 +182,6 @@ def _known(kind: str, name: str, names: list[str]) -> str:
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     from rich.table import Table
-
-    from dsf.tools.terminal import show
 
     table = Table(*header)
     for row in rows:

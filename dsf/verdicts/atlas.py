@@ -1,4 +1,4 @@
-"""The atlas: every registered mechanism and what was computed about it, as one table."""
+"""The atlas: every named mechanism and what was computed about it, as one table."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ class Atlas:
 def atlas(
     *mechanisms: Any, d: int = 8, n: int = 4, p: int = 4, heads: int = 2, L: int = 32, seed: int = 0
 ) -> Atlas:
-    """The table of all registered mechanisms and some of their variants, or of those named.
+    """The table of all mechanisms and of their variants with other properties, or of those named.
 
     Properties are measured once per family (`dsf.verdicts.properties`), at tokens drawn over their
     whole domains; sizes on an instance drawn with `init(d, n, p, heads, seed)` and one Gaussian
@@ -211,7 +211,7 @@ def atlas(
 
 
 def _catalogue(**sizes: int) -> list[Row]:
-    """The registered families, each followed by its variants with other properties."""
+    """All named families, each followed by its variants with other properties."""
     rows = []
     for base in families().values():
         row = measure(base, **sizes)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.claims.same import SameFamily
+from dsf.core.certificate import Certificate
 from dsf.core.family import Family
 from dsf.verdicts.finding import Finding, Outcome, Verdict
 from dsf.verdicts.lattice.equal_when import equal_when
@@ -39,7 +40,7 @@ class _Nesting:
 
     def holds_at(self, d: int | None) -> bool:
         """Whether it holds at every size, or at this width."""
-        return not self.path.only or self.path.only == f"d = {d}"
+        return not self.path.only or self.path.only == {"d": d}
 
 
 def _known(a: Family, b: Family) -> list[_Nesting]:
@@ -63,21 +64,14 @@ def _strict(known: list[_Nesting], d: int | None) -> list[_Nesting]:
 
 
 def _same_family(a: Family, b: Family) -> Finding:
-    statement = f"{a} and {b} are the same class with the same options"
-    certificate = Certificate(
-        "same-family",
-        statement,
-        Scope.RECURRENCE,
-        Strength.EXACT,
-        witnesses={"left": repr(a), "right": repr(b)},
-    )
-    return Finding(Verdict.EQUAL, statement, (certificate,))
+    certificate = SameFamily(left=a, right=b).certificate()
+    return Finding(Verdict.EQUAL, certificate.claim, (certificate,))
 
 
 def _equal(paths: list[Path], a: Family, b: Family, conditional: bool = False) -> Finding:
     """Both directions are nested; an edge that is an equality proves both at once."""
     both = [p for p in paths if p.kind == "equal"][:1] or paths
-    where = [p.only for p in both if p.only]
+    where = [p.where for p in both if p.only]
     at = f"at {where[0]}, " if where else ""
     return Finding(
         Verdict.EQUAL,
@@ -114,7 +108,7 @@ def _elsewhere(n: _Nesting, known: list[_Nesting], a: Family, b: Family) -> Find
     back = [o.path for o in known if o is not n and not o.path.is_limit]
     if back:
         return _equal([n.path, *back], a, b, conditional=True)
-    text = f"at {n.path.only}, every {n.special} is an instance of {n.general}"
+    text = f"at {n.path.where}, every {n.special} is an instance of {n.general}"
     notes = tuple(n.path.describe().splitlines())
     return Finding(Verdict.NESTED, text, n.path.certificates(), notes, True)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dsf.claims.same import same_bits
+from dsf.claims.same import SameInstance, same_bits
 from dsf.core.catalogue import family_of
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.core.certificate import Scope
 from dsf.core.mechanism import Mechanism
 from dsf.verdicts.finding import Finding, Outcome, Verdict
-from dsf.verdicts.lattice.paths import NESTINGS
+from dsf.verdicts.lattice.paths import edges
 from dsf.verdicts.question import Question
 from dsf.verdicts.separations import separate_instances
 
@@ -43,17 +43,10 @@ def _instances(q: Question) -> tuple[Mechanism, Mechanism]:
 def _equal(a: Mechanism, b: Mechanism) -> Finding | None:
     left, right = family_of(a), family_of(b)
     if left == right and _same_arrays(a, b):
-        statement = f"the two {left} have the same parameters, bit by bit"
-        witnesses = {
-            "family": repr(left),
-            "left": dict(a.parameters()),
-            "right": dict(b.parameters()),
-        }
-        certificate = Certificate(
-            "same-instance", statement, Scope.INSTANCE, Strength.EXACT, witnesses=witnesses
-        )
-        return Finding(Verdict.EQUAL, statement, (certificate,))
-    for e in NESTINGS:
+        claim = SameInstance(family=left, left=a.parameters(), right=b.parameters())
+        certificate = claim.certificate()
+        return Finding(Verdict.EQUAL, certificate.claim, (certificate,))
+    for e in edges():
         for x, y, special, general in ((a, b, left, right), (b, a, right, left)):
             if e.params is None or e.limit is not None:
                 continue

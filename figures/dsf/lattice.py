@@ -12,6 +12,7 @@ from dsf.core.errors import CertificateError
 from dsf.core.family import Family
 from dsf.figures import Table, sweep
 from dsf.figures.dsf._layout import faults, place
+from dsf.relations.edge import where
 from dsf.tools.style import TEXT, color
 from dsf.verdicts.lattice.paths import NESTINGS, Nesting, edge, hasse
 
@@ -100,7 +101,7 @@ def diagram(only: list[str]) -> list[dict[str, Any]]:
         if -1 in pair or pair[0] == pair[1]:
             continue
         if e.only:  # an inclusion for some sizes only is a note on the edge that goes back
-            notes[pair[1], pair[0]] = e.only
+            notes[pair[1], pair[0]] = where(e.only)
         elif pair not in drawn or KINDS.index(e.kind) < KINDS.index(drawn[pair].kind):
             drawn[pair] = e
     for low, high in list(drawn):

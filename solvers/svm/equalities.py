@@ -11,10 +11,10 @@ from functools import cached_property
 
 import numpy as np
 
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.core.certificate import Certificate
 from dsf.core.errors import DomainError, ShapeError
 from dsf.solvers.svm import certify, printout
-from dsf.solvers.svm.check.margin import least_norm_sentence
+from dsf.solvers.svm.check.margin import LeastNorm as Claim
 from dsf.solvers.svm.gordan import integer_rows
 from dsf.solvers.svm.norms import fro_upper
 from dsf.solvers.svm.problem import Array, MarginProblem, comparable, real, scale, shifted
@@ -52,20 +52,11 @@ class LeastNorm:
         """Both bounds of the least norm."""
         if self.problem.size == 0:
             return None
-        w = self.problem.arrays() | {
-            "target": self.target,
-            "W": self.W,
-            "lam": self.multipliers,
-        }
-        return Certificate(
-            "least-norm",
-            least_norm_sentence(w, self.lower, self.upper),
-            Scope.OPERATOR,
-            Strength.ENCLOSED,
-            self.lower,
-            self.upper,
-            w,
-        )
+        claim = Claim(
+            lower=self.lower, upper=self.upper, target=self.target, W=self.W, lam=self.multipliers,
+            **self.problem.arrays(),
+        )  # fmt: skip
+        return claim.certificate()
 
     def check(self) -> bool:
         """Recompute the certificate; True, or CertificateError."""

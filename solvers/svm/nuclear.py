@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.core.certificate import Certificate
 from dsf.solvers.svm import certify, norms
-from dsf.solvers.svm.check import margin as check
+from dsf.solvers.svm.check.margin import NuclearRank
 from dsf.solvers.svm.problem import Array, MarginProblem, ScaledRows, scale
 
 if TYPE_CHECKING:
@@ -49,18 +49,9 @@ def rank_certificate(s: MarginSolution) -> Certificate | None:
     if s.W is None or lam is None:
         return None
     k, tail = rank_bound(s, problem.combine(lam))
-    w = problem.arrays() | {"norm": "nuclear", "W": s.W, "lam": lam, "k": k}
-    return Certificate(
-        "nuclear-rank",
-        check.rank_sentence(w, k, tail),
-        Scope.OPERATOR,
-        Strength.ENCLOSED,
-        None,
-        tail,
-        w,
-        {},
-        s.reference,
-    )
+    return NuclearRank(
+        upper=tail, norm="nuclear", W=s.W, lam=lam, k=k, reference=s.reference, **problem.arrays()
+    ).certificate()
 
 
 def rank_bound(s: MarginSolution, G: Array) -> tuple[int, float]:

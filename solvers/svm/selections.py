@@ -14,21 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from dsf.core.certificate import Certificate, Scope, Strength
-from dsf.core.errors import DomainError, EmptyProblemError, TooManySelectionsError
+from dsf.core.certificate import Certificate, Strength
+from dsf.core.errors import DomainError, EmptyProblemError, ShapeError, TooManySelectionsError
 from dsf.solvers.svm import certify, printout
 from dsf.solvers.svm.attention import attention_svm
 from dsf.solvers.svm.chain import solve
-from dsf.solvers.svm.check.selection import sentence
-from dsf.solvers.svm.problem import (
-    Array,
-    MarginProblem,
-    against_others,
-    real,
-    scale,
-    selection,
-    token_scores,
-)
+from dsf.solvers.svm.check.selection import LocalOptimality as Claim
+from dsf.solvers.svm.problem import Array, MarginProblem, real, scale, selection
 from dsf.solvers.svm.solution import MarginSolution
 from dsf.states.rounding import gamma
 
@@ -77,22 +69,24 @@ def local_optimality(X: Any, z: Any, chosen: Any, scores: Any) -> LocalOptimalit
     >>> local_optimality(i.X, i.z, [0, 2], i.scores).rivals
     ((0, 1),)
     """
-    X = real(X, "X", 3)
+    X, scores = real(X, "X", 3), real(scores, "scores", 2)
     n, T, _ = X.shape
-    scores = token_scores(scores, n, T)
+    if scores.shape != (n, T):
+        raise ShapeError(
+            f"`scores` must be [n T] = [{n} {T}], one per token of X; got {list(scores.shape)}"
+        )
     picked = selection(chosen, n, T, "chosen")
     s = attention_svm(X, z, picked)
     name = tuple(int(a) for a in picked)
     if s.W is None:
         verdict = False if s.feasible is False else None
         return LocalOptimality(name, s, verdict, (), s.certificate if verdict is False else None)
-    _, plus, minus = against_others(picked, T)
-    rival = scores.ravel()[minus] >= scores.ravel()[plus]
+    sample, token = np.nonzero(np.arange(T) != picked[:, None])
+    rival = scores[sample, token] >= scores[sample, picked[sample]]
     open_ = np.flatnonzero(rival & ~inactive(s, s.W))
-    who = tuple(divmod(int(minus[j]), T) for j in open_)
-    w = {**s.certificate.witnesses, "scores": scores.ravel()}
+    who = tuple((int(sample[j]), int(token[j])) for j in open_)
     if len(open_) == 0:
-        return LocalOptimality(name, s, True, (), _certificate(w, s, True))
+        return LocalOptimality(name, s, True, (), _certificate(s, scores))
     keep = np.setdiff1d(np.arange(s.problem.size), open_)
     without = _without(s.problem, keep)
     if without is None:
@@ -100,8 +94,8 @@ def local_optimality(X: Any, z: Any, chosen: Any, scores: Any) -> LocalOptimalit
     low = certify_norm(s.problem, keep, without)
     if not low < 1.0 / s.upper:
         return LocalOptimality(name, s, None, who, None)
-    w |= {"W_without": without, "kept": keep, "norm_without": low}
-    return LocalOptimality(name, s, False, who, _certificate(w, s, False))
+    shorter = {"W_without": without, "kept": keep, "norm_without": low}
+    return LocalOptimality(name, s, False, who, _certificate(s, scores, **shorter))
 
 
 def inactive(s: MarginSolution, solution: Array) -> Array:
@@ -131,18 +125,11 @@ def certify_norm(problem: MarginProblem, keep: Array, W: Array) -> float:
     return float(np.ldexp(1.0 / lower, -rows.exponent)) if lower > 0.0 else float("inf")
 
 
-def _certificate(w: dict[str, Any], s: MarginSolution, answer: bool) -> Certificate:
-    return Certificate(
-        "local-optimality",
-        sentence(w, answer),
-        Scope.OPERATOR,
-        Strength.ENCLOSED,
-        s.lower,
-        s.upper,
-        w,
-        {},
-        "tarzanagh2023, locally optimal tokens",
-    )
+def _certificate(s: MarginSolution, scores: Array, **shorter: Any) -> Certificate:
+    problem, lam = s.stated
+    witnesses: dict[str, Any] = problem.arrays() | {"W": s.W, "lam": lam, "scores": scores.ravel()}
+    claim = Claim(lower=s.lower, upper=s.upper, norm=s.norm, **witnesses, **shorter)
+    return claim.certificate()
 
 
 @dataclass(frozen=True, eq=False)

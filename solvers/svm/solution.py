@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.core.certificate import Certificate
 from dsf.solvers.svm import certify, nuclear, printout
-from dsf.solvers.svm.check import margin as check
+from dsf.solvers.svm.check.margin import Margin, MarginZero
 from dsf.solvers.svm.problem import Array, MarginProblem, scale
 
 # relative slack up to which a row counts as met with equality, beside the proved gap: the nuclear
@@ -163,39 +163,16 @@ class MarginSolution:
         """Both bounds of the margin, or the exact proof that it is 0."""
         if self.feasible is False and self.gordan is not None:
             rows, weights = self.gordan
-            w: dict[str, Any] = self.problem.arrays() | {
-                "rows": rows,
-                "gordan": [hex(x) for x in weights],
-            }
-            return Certificate(
-                "margin-zero",
-                check.zero_sentence(w),
-                Scope.OPERATOR,
-                Strength.EXACT,
-                0.0,
-                0.0,
-                w,
-                {},
-                self.reference,
-            )
+            return MarginZero(
+                support=rows, gordan=tuple(hex(x) for x in weights), reference=self.reference,
+                **self.problem.arrays(),
+            ).certificate()  # fmt: skip
         problem, multipliers = self.stated
-        w = problem.arrays() | {"norm": self.norm}
-        if self.p is not None:
-            w["p"] = self.p
-        if self.W is not None:
-            w["W"] = self.W
-        w["lam"] = multipliers
-        return Certificate(
-            "margin",
-            check.margin_sentence(w, self.lower, self.upper),
-            Scope.OPERATOR,
-            Strength.ENCLOSED,
-            self.lower,
-            self.upper,
-            w,
-            self.residuals,
-            self.reference,
-        )
+        witnesses: dict[str, Any] = problem.arrays() | {"W": self.W, "lam": multipliers}
+        return Margin(
+            lower=self.lower, upper=self.upper, norm=self.norm, p=self.p,
+            residuals=self.residuals, reference=self.reference, **witnesses,
+        ).certificate()  # fmt: skip
 
     @cached_property
     def residuals(self) -> dict[str, float]:

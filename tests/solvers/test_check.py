@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from dsf.claims import MALFORMED
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.claims.base import HEADER, KINDS
+from dsf.core.certificate import Certificate
 from dsf.core.errors import CertificateError
 from dsf.solvers import attention_svm, gen_svm, local_optimality, prompt_svm
-from dsf.solvers.svm.check import margin as check
 from dsf.solvers.svm.check import selection as selection
 from dsf.solvers.svm.instances import named
 
@@ -64,15 +64,12 @@ def changed(c: Certificate, name: str, value: object) -> Certificate:
 def restated(c: Certificate, **changes: object) -> Certificate:
     """With the sentence that fits the changed parts: only the arithmetic can refuse it."""
     c = replace(c, **changes)
-    w, low, high = c.witnesses, c.lower, c.upper
-    sentences = {
-        "margin": lambda: check.margin_sentence(w, low, high),
-        "margin-zero": lambda: check.zero_sentence(w),
-        "nuclear-rank": lambda: check.rank_sentence(w, w["k"], high),
-        "least-norm": lambda: check.least_norm_sentence(w, low, high),
-        "local-optimality": lambda: selection.sentence(w, "W_without" not in w),
-    }
-    return replace(c, claim=sentences[c.kind]())
+    cls = KINDS[c.kind]
+    header = {k: getattr(c, k) for k in HEADER if k in cls.__dataclass_fields__}
+    try:
+        return replace(c, claim=cls(**c.witnesses, **header).sentence)
+    except CertificateError:  # no sentence fits
+        return c
 
 
 def tampered(c: Certificate, name: str, value: object) -> None:
@@ -84,23 +81,9 @@ def tampered(c: Certificate, name: str, value: object) -> None:
 def support(c: Certificate) -> np.ndarray:
     """Rows on which the upper bound rests: a change of them changes it."""
     w = c.witnesses
-    if "rows" in w:
-        return w["rows"]
+    if "support" in w:
+        return w["support"]
     return np.flatnonzero(np.abs(w["lam"]) > 0.1 * np.abs(w["lam"]).max())
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_checks_and_round_trips(name):
-    c = certificate(name)
-    assert c.check()
-    again = Certificate.from_json(c.to_json())
-    assert again.check() and again.claim == c.claim
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_the_sentence_follows_from_the_parts(name):
-    c = certificate(name)
-    assert restated(c).claim == c.claim
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -155,16 +138,6 @@ def test_every_token_becomes_a_rival_or_none(name):
     tampered(c, "scores", 0.0 * w["scores"] if name == "local" else high)
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_missing_witnesses(name):
-    c = certificate(name)
-    optional = {"W"} if name == "undecided" else set()
-    for key in c.witnesses:
-        if key in optional | {"W_without"}:
-            continue
-        refused(replace(c, witnesses={k: v for k, v in c.witnesses.items() if k != key}))
-
-
 @pytest.mark.parametrize("name", [n for n in ALL if n not in ("infeasible", "rank")])
 def test_bounds_made_tighter_or_looser(name):
     c = certificate(name)
@@ -201,19 +174,9 @@ def test_rank_of_a_gap_that_is_all_rounding():
     """L = U = 1/3 up to the rounding of 1/3: the tail is not 0, however small."""
     w = problem([[1.0, 0.0], [0.0, 0.0]], [[3.0, 0.0]], [0], [1], [0], 1.0, False)
     w |= {"norm": "nuclear", "W": np.array([[1 / 3, 0.0], [0.0, 0.0]]), "lam": np.ones(1), "k": 1}
-    c = Certificate("nuclear-rank", "", Scope.OPERATOR, Strength.ENCLOSED, None, 1e-15, w)
-    assert restated(c).check()
+    c = claimed("nuclear-rank", 0.0, 1e-15, w)
+    assert c.check()
     refused(restated(c, upper=0.0))
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_claim_scope_and_strength(name):
-    c = certificate(name)
-    refused(replace(c, claim=c.claim + " "))
-    refused(replace(c, scope=Scope.MECHANISM))
-    wrong = Strength.ENCLOSED if c.strength is Strength.EXACT else Strength.EXACT
-    refused(replace(c, strength=wrong))
-    refused(replace(c, strength=Strength.SAMPLED))
 
 
 def test_gordan_vectors_that_prove_nothing():
@@ -229,8 +192,8 @@ def test_gordan_vectors_that_prove_nothing():
         refused(changed(c, "gordan", other))
     weights = np.array(weights, dtype=object)
     tampered(c, "gordan", weights)
-    tampered(c, "rows", c.witnesses["rows"][::-1].copy())
-    tampered(c, "rows", c.witnesses["rows"].astype(float))
+    tampered(c, "support", c.witnesses["support"][::-1].copy())
+    tampered(c, "support", c.witnesses["support"].astype(float))
     refused(replace(c, upper=1e-300))
 
 
@@ -291,9 +254,11 @@ def problem(keys, queries, plus, minus, query, bound, equality):
 
 
 def claimed(kind: str, lower: float, upper: float, w: dict) -> Certificate:
-    exact = kind == "margin-zero"
-    strength = Strength.EXACT if exact else Strength.ENCLOSED
-    return restated(Certificate(kind, "", Scope.OPERATOR, strength, lower, upper, w))
+    cls = KINDS[kind]
+    told = {"lower": lower, "upper": upper, "residuals": {}, "reference": ""}
+    return cls(
+        **w, **{k: x for k, x in told.items() if k in cls.__dataclass_fields__}
+    ).certificate()
 
 
 ONE = [[1.0]]  # the query
@@ -394,14 +359,15 @@ FALSE = {
 def infeasible(keys):
     """x_1 - x_0 is not zero, so a W exists."""
     w = problem(keys, ONE, [1], [0], [0], 1.0, False)
-    return claimed("margin-zero", 0.0, 0.0, w | {"rows": np.array([0]), "gordan": ["0x1"]})
+    return claimed("margin-zero", 0.0, 0.0, w | {"support": np.array([0]), "gordan": ["0x1"]})
 
 
 @pytest.mark.parametrize("name", FALSE)
 def test_a_false_claim_is_refused(name):
     c = FALSE[name]()
     refused(c)
-    refused(Certificate.from_json(c.to_json()))
+    with pytest.raises(CertificateError):
+        Certificate.from_json(c.to_json()).check()
 
 
 def test_margins_that_cross_are_refused():
@@ -409,25 +375,6 @@ def test_margins_that_cross_are_refused():
     c = certificate("frobenius")
     with pytest.raises(CertificateError, match="above the upper"):
         restated(c, lower=c.upper, upper=c.lower).check()
-
-
-# ------------------------------------------------------------------- dtypes and shapes
-OTHER = {"f": "f4 g c16 i8 O U32", "i": "i4 f8 ? O u8", "b": "i8 f8 O u1"}
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_every_other_dtype_and_shape_is_refused(name):
-    c = certificate(name)
-    for key, array in c.witnesses.items():
-        if not isinstance(array, np.ndarray):
-            continue
-        others = [array.astype(kind) for kind in OTHER[array.dtype.kind].split()]
-        others += [array[..., None], array.ravel()[:-1], np.ma.masked_array(array), array.tolist()]
-        others += [array.astype(array.dtype.newbyteorder())] * (array.dtype.kind != "b")
-        if array.dtype.kind == "f":
-            others += [np.where(array == array.flat[0], bad, array) for bad in (np.nan, np.inf)]
-        for other in others:
-            refused(changed(c, key, other))
 
 
 # ------------------------------------------------------------------------ what is printed

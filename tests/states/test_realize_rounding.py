@@ -10,7 +10,8 @@ import pytest
 from flint import arb, arb_mat, ctx, fmpq, fmpq_mat
 from hypothesis import given
 
-from dsf.claims import realization as checker
+from dsf.claims import singular as checker
+from dsf.claims.realization import Direction, Head
 from dsf.core.errors import CertificateError
 from dsf.core.system import LTV
 from dsf.core.transition import Dense
@@ -181,7 +182,7 @@ def test_norms_of_transitions(seed, L, n, scale, contractive):
         A *= 10.0 ** np.random.default_rng(seed).uniform(-scale, scale, (L, 1, 1))
     sizes = np.linalg.norm(A, 2, axis=(1, 2)) if n else np.zeros(L)
     bounds = rounding.transition_norms(A)
-    other = checker._contractive(A, [checker.size(x) for x in A])
+    other = checker.contractive(A, [checker.size(x) for x in A])
     for bound in (bounds, np.array(other)):
         assert np.all(bound >= sizes * (1 - 1e-14))
         assert np.all(bound <= np.linalg.norm(A, axis=(1, 2)) * (1 + 1e-10) + 1e-100)
@@ -214,7 +215,7 @@ def test_evaluation_error_of_the_kernel(seed, L, n, size):
     C, D = rng.standard_normal((L, 1, n)), rng.standard_normal((L, 1, 1))
     truth = exact_kernel(A, B, C, D)
     K, bound = scanned_kernel(A, B, C, D)
-    backward, other = checker._kernel(A, B, C)
+    backward, other = checker.kernel(A, B, C)
     for found, limit in ((K, bound), (backward + np.diag(D[:, 0, 0]), other)):
         off = sum(
             (Fraction(float(found[i, j])) - truth[i][j]) ** 2 for i in range(L) for j in range(L)
@@ -232,25 +233,28 @@ def test_evaluation_error_of_a_tiny_kernel(k):
     B, C = np.ldexp(rng.standard_normal((2, 4, 3, 1)), k)
     C = np.swapaxes(C, 1, 2)
     truth = exact_kernel(A, B, C, D)
-    found, limit = checker._kernel(A, B, C)
+    found, limit = checker.kernel(A, B, C)
     off = sum((Fraction(float(found[i, j])) - truth[i][j]) ** 2 for i in range(4) for j in range(i))
     assert 0 < off <= Fraction(limit) ** 2
 
 
 def test_a_norm_that_overflows_proves_nothing():
-    w = {"norm_low": 1e250, "norm_high": 1e300, "norm_v": np.array([0.6, 0.8])}
-    M = np.full((2, 1, 2, 1), 1e200)
+    M, v = np.full((2, 1, 2, 1), 1e200), np.array([0.6, 0.8])
+    nothing = Direction(cut=0, U=np.zeros((2, 0)), V=np.zeros((0, 0)), cache=True)
+    head = Head(
+        M=M, error=1.0, D=M[:, :, 0], forward=nothing, norm_low=1e250, norm_high=1e300, norm_v=v
+    )
     with np.errstate(over="ignore"), pytest.raises(CertificateError, match="does not follow"):
-        checker._norm_bounds(M, w, "", 0.0)
+        head.norm_bounds(0.0)
     with np.errstate(over="ignore"):
-        assert rounding.norm_lower(M[:, 0, :, 0], w["norm_v"]) <= 2e200
+        assert rounding.norm_lower(M[:, 0, :, 0], v) <= 2e200
 
 
 def test_evaluation_bound_is_useful():
     M = np.tril(np.exp(np.random.default_rng(0).standard_normal((200, 200))))
     M /= M.sum(1, keepdims=True)
     c = compress(M[:, None, :, None], 0.05)
-    for bound in (scanned_kernel(*c.sliced(c.n))[1], checker._kernel(c.A, c.B, c.C)[1]):
+    for bound in (scanned_kernel(*c.sliced(c.n))[1], checker.kernel(c.A, c.B, c.C)[1]):
         assert 0 < bound < 1e-9
 
 
@@ -277,9 +281,8 @@ def test_singular_values_are_never_overstated(seed, p, q, noise, shifted):
     bounds = proved_singular_values(H, P, Q)
     for bound, value in zip(bounds, singular_values(H), strict=False):
         assert bound <= float(value.upper())
-    witnesses = {"U": P, "V": Q}
     if noise == 0.0 and not shifted and bounds[-1] > 0:
-        least, _ = checker._smallest(H, witnesses, "")
+        least, _ = checker.smallest(H, P, Q)
         assert bounds[-1] * (1 - 1e-6) <= least <= float(singular_values(H)[-1].upper())
 
 

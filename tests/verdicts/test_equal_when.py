@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 import dsf
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.core.certificate import Scope
 from dsf.core.errors import CertificateError
 from dsf.relations.conditions import CASES
 from dsf.verdicts.lattice import equal_when as module
@@ -103,7 +103,7 @@ def test_the_necessary_part_needs_the_rank_one_step(monkeypatch):
         {"left": "linear_attn"},
         {"right": "softmax"},
         {"conditions": ["dt_i = eta_i"]},
-        {"inside the domains": "always"},
+        {"inside_the_domains": "always"},
     ],
     ids=lambda c: ", ".join(c),
 )
@@ -111,16 +111,3 @@ def test_tampered_witnesses_are_refused(a, b, change):
     c = equal_when(a, b).certificate
     with pytest.raises(CertificateError):
         replace(c, witnesses={**c.witnesses, **change}).check()
-
-
-@pytest.mark.rigor
-def test_tampered_statements_are_refused():
-    c = equal_when(*PAIRS[0]).certificate
-    for change in (
-        {"claim": "mamba2 and normalised_attn always agree"},
-        {"strength": Strength.VERIFIED},
-        {"scope": Scope.MECHANISM},
-    ):
-        with pytest.raises(CertificateError):
-            replace(c, **change).check()
-    assert Certificate.from_json(c.to_json()).check()

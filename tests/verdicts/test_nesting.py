@@ -12,12 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dsf
+from dsf.claims import nesting
+from dsf.claims.exact_tokens import BITS
 from dsf.core import ops
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.core.certificate import Scope
 from dsf.core.errors import CertificateError, DomainError, UnknownNameError
 from dsf.core.fields import Domain
 from dsf.core.state import State
 from dsf.core.tokens import Tokens
+from dsf.core.worlds import precision
 from dsf.relations import lti
 from dsf.verdicts.lattice.paths import NESTINGS, Limit, Nesting, edge, find_path, hasse
 from dsf.verdicts.lattice.prover import mapped, prove, step
@@ -88,8 +91,8 @@ def test_no_chain(special, general):
 
 
 def test_only_where_sizes_allow():
-    assert find_path(dsf.lru, dsf.s4d).only == "d = 1"
-    assert find_path(dsf.s4d, dsf.lru).only == ""
+    assert find_path(dsf.lru, dsf.s4d).only == {"d": 1}
+    assert find_path(dsf.s4d, dsf.lru).only == {}
 
 
 def test_exact_chains_come_first():
@@ -264,7 +267,7 @@ def test_limits_converge_in_proportion(e, seed):
 
 @pytest.mark.parametrize("e", WITH_PARAMETERS, **names)
 def test_parameter_maps_on_inputs(e):
-    d = 1 if e.only == "d = 1" else 4
+    d = 1 if e.only == {"d": 1} else 4
     mech = e.special.init(d=d, n=4, p=3, seed=1)
     u = np.random.default_rng(2).standard_normal((6, d))
     h = 2.0**-20
@@ -295,28 +298,22 @@ def test_s4d_bilinear_where_lambda_vanishes():
 CERTIFIED = ["mamba2 -> gla", "linear_attn -> mamba", "rwkv6 = rwkv6(read='after')"]
 
 
-@pytest.mark.parametrize("name", CERTIFIED)
-def test_certificates_survive_json(name):
-    c = Certificate.from_json(edge(name).certificate().to_json())
-    assert c.check() and c.strength is Strength.EXACT and c.scope is Scope.RECURRENCE
-
-
 @pytest.mark.rigor
 @pytest.mark.parametrize("name", CERTIFIED)
 @pytest.mark.parametrize(
     "change",
     [
-        {"token map": "retnet_gla"},
-        {"state map": "twice"},
+        {"token_map": "retnet_gla"},
+        {"state_map": "twice"},
         {"special": "gla", "general": "mamba2"},
         {"special": "gated_deltanet"},
-        {"exact at (n, p)": "(1, 1), (2, 2), (3, 2), (7, 7)"},
-        {"sampled at (n, p)": "(1, 1)"},
+        {"exact_at": "(1, 1), (2, 2), (3, 2), (7, 7)"},
+        {"sampled_at": "(1, 1)"},
         {"verdict": "limit of"},
         {"limit": "a -> 1-"},
         {"domain": "sampled for k"},
         {"edge": "deltanet -> gated_deltanet"},
-        {"random evaluation": "proves"},
+        {"random_evaluation": "proves"},
     ],
     ids=lambda c: ", ".join(c),
 )
@@ -324,22 +321,6 @@ def test_tampered_witnesses_are_refused(name, change):
     c = edge(name).certificate()
     with pytest.raises(CertificateError):
         replace(c, witnesses={**c.witnesses, **change}).check()
-
-
-@pytest.mark.rigor
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"claim": "every gla is a mamba2"},
-        {"strength": Strength.ENCLOSED},
-        {"scope": Scope.MECHANISM},
-        {"scope": Scope.OPERATOR},
-    ],
-    ids=lambda c: ", ".join(c),
-)
-def test_tampered_statements_are_refused(change):
-    with pytest.raises(CertificateError):
-        replace(edge("mamba2 -> gla").certificate(), **change).check()
 
 
 def test_an_unproved_edge_has_no_certificate():
@@ -351,16 +332,9 @@ def test_an_unproved_edge_has_no_certificate():
 
 
 def one_step(e: Nesting) -> None:
-    import flint
-
-    from dsf.claims import identities
-
-    before, flint.ctx.prec = flint.ctx.prec, identities.BITS
-    try:
+    with precision(BITS):
         for n, p in e.sizes:
-            identities._one_step(e, np.random.default_rng(0), n, p)
-    finally:
-        flint.ctx.prec = before
+            nesting.one_step(e, np.random.default_rng(0), n, p)
 
 
 @pytest.mark.rigor

@@ -10,7 +10,6 @@ from dsf.core.family import Family
 from dsf.core.fields import Field
 from dsf.core.state import State
 from dsf.core.tokens import Tokens
-from dsf.relations.edge import Limit
 
 
 class Symbols:
@@ -63,13 +62,12 @@ class Symbols:
                 out[i] = out[i] + sympy.I * sympy.Symbol(name + "i", real=True)
         return out * 0 if zero else out
 
-    def limit(self, limit: Limit | None) -> Any:
+    def near(self, name: str, end: int, side: str) -> Any:
+        """A symbol for a parameter that goes to 0 from either side, or to 1 from below."""
         import sympy
 
-        if limit is None:
-            return None
-        sign = {"negative": True} if (limit.value, limit.side) == (0, "-") else {"positive": True}
-        x = sympy.Symbol(limit.symbol, **sign)
+        sign = {"negative": True} if (end, side) == (0, "-") else {"positive": True}
+        x = sympy.Symbol(name, **sign)
         if x.is_positive:  # only values near the end matter
             self.bounded[x] = 1
         return x

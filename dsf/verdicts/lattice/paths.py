@@ -6,11 +6,32 @@ from collections import deque
 from collections.abc import Iterable
 
 from dsf.core.certificate import Certificate, Scope
+from dsf.core.errors import CertificateError, UnknownNameError
 from dsf.core.family import Family
 from dsf.relations import NESTINGS
-from dsf.relations.edge import Limit, Nesting
+from dsf.relations.edge import Limit, Nesting, where
 
-__all__ = ["NESTINGS", "Limit", "Nesting", "Path", "edge", "find_path", "hasse"]
+__all__ = ["NESTINGS", "Limit", "Nesting", "Path", "add", "edge", "edges", "find_path", "hasse"]
+
+_ADDED: list[Nesting] = []
+
+
+def add(nesting: Nesting) -> Nesting:
+    """Enter a nesting of one's own in the lattice, so that `compare` and `find_path` see it.
+
+    Raises CertificateError if it does not prove.
+    """
+    if not nesting.proof().holds:
+        failures = "; ".join(nesting.proof().failures)
+        raise CertificateError(f"{nesting.name} is not proved: {failures}")
+    if nesting not in _ADDED:
+        _ADDED.append(nesting)
+    return nesting
+
+
+def edges() -> tuple[Nesting, ...]:
+    """The edges of the table, and those that were added."""
+    return (*NESTINGS, *_ADDED)
 
 
 class Path(tuple[Nesting, ...]):
@@ -37,9 +58,14 @@ class Path(tuple[Nesting, ...]):
         return "equal" if all(e.kind == "equal" for e in self) else "nested"
 
     @property
-    def only(self) -> str:
-        """The restrictions of sizes of all edges, e.g. "d = 1"."""
-        return ", ".join(dict.fromkeys(e.only for e in self if e.only))
+    def only(self) -> dict[str, int]:
+        """The restrictions of sizes of all edges, e.g. {"d": 1}."""
+        return {letter: size for e in self for letter, size in e.only.items()}
+
+    @property
+    def where(self) -> str:
+        """The restrictions of sizes as text, e.g. "d = 1"."""
+        return where(self.only)
 
     @property
     def has_parameters(self) -> bool:
@@ -65,8 +91,8 @@ def find_path(special: Family, general: Family) -> Path | None:
     >>> find_path(dsf.gla, dsf.retnet) is None
     True
     """
-    exact = [e for e in NESTINGS if e.kind != "limit"]
-    return _search(special, general, exact) or _search(special, general, NESTINGS)
+    exact = [e for e in edges() if e.kind != "limit"]
+    return _search(special, general, exact) or _search(special, general, edges())
 
 
 def _search(special: Family, general: Family, edges: Iterable[Nesting]) -> Path | None:
@@ -90,12 +116,10 @@ def _back(e: Nesting, here: Family) -> bool:
 
 def edge(name: str) -> Nesting:
     """The edge of a name, e.g. `edge("retnet -> gla")`; raises UnknownNameError."""
-    from dsf.core.errors import UnknownNameError
-
-    for e in NESTINGS:
+    for e in edges():
         if e.name == name:
             return e
-    raise UnknownNameError(f"no edge {name!r}; known: {', '.join(e.name for e in NESTINGS)}")
+    raise UnknownNameError(f"no edge {name!r}; known: {', '.join(e.name for e in edges())}")
 
 
 def hasse() -> tuple[Nesting, ...]:
@@ -103,8 +127,8 @@ def hasse() -> tuple[Nesting, ...]:
 
     An edge is dropped if a chain of other edges of the same or a stronger kind joins its ends.
     """
-    kept = list(NESTINGS)
-    for e in NESTINGS:
+    kept = list(edges())
+    for e in edges():
         rest = [f for f in kept if f is not e]
         usable = rest if e.kind == "limit" else [f for f in rest if f.kind != "limit"]
         path = _search(e.special, e.general, usable)

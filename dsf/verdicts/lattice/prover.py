@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from dsf.claims.nesting import Nesting as Claim
 from dsf.core.algebra.signs import Domains
 from dsf.core.algebra.symbols import Symbols
 from dsf.core.algebra.zero import affine_parts, first_nonzero, is_zero, unfold
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.core.certificate import Certificate, Scope
 from dsf.core.errors import CertificateError
 from dsf.core.fields import REAL
 from dsf.core.mechanism import Mechanism
 from dsf.core.ops import Array
 from dsf.core.state import State
 from dsf.core.tokens import Tokens
-from dsf.relations.edge import HONESTY, Limit, Nesting
+from dsf.relations.edge import Limit, Nesting
 
 LENGTH = 7  # of the sequences on which edges are tested
 
@@ -96,13 +97,11 @@ def prove(edge: Nesting) -> Proof:
 def _obligations(edge: Nesting, n: int, p: int) -> tuple[list[str], set[str]]:
     """Which obligations are not shown at one size, and the fields whose domain was sampled."""
     import sympy
-    from sympy import sympify
 
     symbols = Symbols(edge.special, n, p)
     now, before = symbols.tokens("t"), symbols.tokens("s")
-    x = symbols.limit(edge.limit)
+    x = _parameter(symbols, edge)
     S = symbols.state()
-    groups = [_symbols_of(S), *[_symbols_of(v) for _, v in now.items()]]
     tau = (lambda tok: edge.tau(tok)) if x is None else (lambda tok: edge.tau(tok, x))
     special, general = edge.special.bare(), edge.general.bare()
     missing = set(edge.general.spec) - set(tau(now).names) - {"pos"}
@@ -120,26 +119,42 @@ def _obligations(edge: Nesting, n: int, p: int) -> tuple[list[str], set[str]]:
         runs.append(
             (" (first token)", *step(special, now, State()), *step(general, tau(now), State()))
         )
-    for which, y, s, Y, R in runs:
-        target = edge.T(s, now)
-        if R.shape != target.shape or Y.shape != y.shape:
-            failures.append(
-                f"shapes: states {R.shape}, {target.shape}, outputs {Y.shape}, {y.shape}"
-            )
-            continue
-        for what, defect in (("2: the step does not commute", R - target), ("3: readouts", Y - y)):
-            entries = [e for d in defect.flat for e in affine_parts(unfold(sympify(d)), groups)]
-            if edge.limit is not None:
-                linear = [*_symbols_of(S), *_symbols_of(now.v if "v" in now.names else now.u)]
-                entries = [c for e in entries for c in limits(e, x, edge.limit, linear)]
-            if first_nonzero(entries, symbols.unit) is not None:
-                failures.append(what + which)
+    for which, *steps in runs:
+        failures += [what + which for what in _unequal(edge, symbols, S, now, x, *steps)]
     failed, sampled = _domains(edge, symbols, tau(now))
     if any(e.has(sympy.Float) for e in _entries(tau(now))):
         failures.append("the token map holds a floating-point number")
     if edge.inverse is not None:
         failures += _inverse(edge, n, p)
     return failures + failed, sampled
+
+
+def _unequal(
+    edge: Nesting, symbols: Symbols, S: Array, now: Tokens, x: Any,
+    y: Array, s: Array, Y: Array, R: Array,
+) -> list[str]:  # fmt: skip
+    """Which of the obligations 2 and 3 are not shown: (y, s) special, (Y, R) general."""
+    from sympy import sympify
+
+    target = edge.T(s, now)
+    if R.shape != target.shape or Y.shape != y.shape:
+        return [f"shapes: states {R.shape}, {target.shape}, outputs {Y.shape}, {y.shape}"]
+    groups = [_symbols_of(S), *[_symbols_of(v) for _, v in now.items()]]
+    failures = []
+    for what, defect in (("2: the step does not commute", R - target), ("3: readouts", Y - y)):
+        entries = [e for d in defect.flat for e in affine_parts(unfold(sympify(d)), groups)]
+        if edge.limit is not None:
+            linear = [*_symbols_of(S), *_symbols_of(now.v if "v" in now.names else now.u)]
+            entries = [c for e in entries for c in limits(e, x, edge.limit, linear)]
+        if first_nonzero(entries, symbols.unit) is not None:
+            failures.append(what)
+    return failures
+
+
+def _parameter(symbols: Symbols, edge: Nesting) -> Any:
+    """The symbol that goes to the end of its domain, for a limit edge."""
+    limit = edge.limit
+    return None if limit is None else symbols.near(limit.symbol, limit.value, limit.side)
 
 
 def _inverse(edge: Nesting, n: int, p: int) -> list[str]:
@@ -168,7 +183,7 @@ def _parameters(edge: Nesting) -> list[str]:
 
     assert edge.params is not None
     n, p = edge.sizes[-1]
-    d = 1 if edge.only == "d = 1" else 2
+    d = edge.only.get("d", 2)
     spec = edge.special.spec
 
     def symbols(x: np.ndarray, name: str) -> np.ndarray:
@@ -182,7 +197,7 @@ def _parameters(edge: Nesting) -> list[str]:
     drawn = edge.special.init(d=d, n=n, p=p)
     mech = replace(drawn, **{k: symbols(v, k) for k, v in drawn.parameters().items()})
     tok = mech.tokens(symbols(np.zeros((1, mech.d)), "u"))
-    x = () if edge.limit is None else (Symbols(edge.special, n, p).limit(edge.limit),)
+    x = () if edge.limit is None else (_parameter(Symbols(edge.special, n, p), edge),)
     want, got = edge.tau(tok, *x), edge.params(mech, *x).tokens(symbols(np.zeros((1, mech.d)), "u"))
     missed = [
         name
@@ -337,33 +352,13 @@ def _open_end(edge: Nesting) -> str:
 
 
 # -------------------------------------------------------------------- certificates
-def certificate(edge: Nesting, scope: Scope | None = None) -> Certificate:
+def certificate(edge: Nesting, scope: Scope = Scope.RECURRENCE) -> Certificate:
     """A certificate whose check evaluates both one-step functions on random tokens in balls."""
     proof = edge.proof()
     if not proof.holds:
         raise CertificateError(f"{edge.name} is not proved: {'; '.join(proof.failures)}")
-    scope = scope or Scope.RECURRENCE
     if scope not in (Scope.RECURRENCE, Scope.MECHANISM) or (
         scope is Scope.MECHANISM and edge.params is None
     ):
         raise CertificateError(f"{edge.name} is not a statement at scope {scope.value}")
-    return Certificate(
-        kind="nesting",
-        claim=edge.claim(scope),
-        scope=scope,
-        strength=Strength.EXACT,
-        witnesses={
-            "edge": edge.name,
-            "verdict": edge.kind,
-            "special": repr(edge.special),
-            "general": repr(edge.general),
-            "token map": edge.tau.__name__,
-            "state map": edge.T.__name__,
-            "limit": "" if edge.limit is None else str(edge.limit),
-            "exact at (n, p)": edge.proved_at,
-            "sampled at (n, p)": str(edge.sample),
-            "domain": edge.domain,
-            "random evaluation": HONESTY,
-        },
-        reference=edge.reference,
-    )
+    return Claim.of(edge, scope).certificate()

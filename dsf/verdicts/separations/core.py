@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from dsf.claims.separation import sentence
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.claims.separation_words import ByWords
+from dsf.core.certificate import Certificate, Scope
 from dsf.core.family import Family
 from dsf.core.opponents import AnyRecurrence
 from dsf.core.worlds import precision
+from dsf.relations.invariants import Invariant, Outputs, WordInvariant
 from dsf.verdicts.separations.words import BITS, Alphabet, alphabets, enclosures, floats, paired
 
 SLACK = 1e-12  # room for another order of the same operations
@@ -22,25 +23,38 @@ Side = Family | AnyRecurrence
 
 @dataclass(frozen=True, eq=False)
 class Separation:
-    """A named invariant: every member of some families has it, a witness of another violates it.
-
-    name      of the invariant
-    theorem   who has it, in one sentence
-    proof     why, in a few lines
-    closed    whether limits of families that have it have it too (then it excludes limits as well)
-    scope     recurrence: all token sequences, tokens related by any memoryless map that does not
-              see the position;  mechanism: the map from inputs u, all parameters
+    """How it is decided who has an invariant, and how violations of it are found.
 
     `has(side)` is the predicate, `defect(family, rng)` the sampled check that backs it (0 to
     rounding for a family that has it), `certificate(a, b)` the proof that b is not nested in a.
     """
 
-    name: str
-    theorem: str
-    proof: str
-    closed: bool = True
-    scope: Scope = Scope.RECURRENCE
-    reference: str = ""
+    invariant: Invariant
+
+    @property
+    def name(self) -> str:
+        """The name of the invariant."""
+        return self.invariant.name
+
+    @property
+    def theorem(self) -> str:
+        """Who has the invariant, in one sentence."""
+        return self.invariant.theorem
+
+    @property
+    def proof(self) -> str:
+        """Why, in a few lines."""
+        return self.invariant.proof
+
+    @property
+    def closed(self) -> bool:
+        """Whether limits of families that have it have it too."""
+        return self.invariant.closed
+
+    @property
+    def scope(self) -> Scope:
+        """For what a separation by this invariant holds."""
+        return self.invariant.scope
 
     def has(self, side: Side) -> bool:
         """Whether every member of the side has the invariant, by its structure."""
@@ -62,22 +76,14 @@ class Separation:
         return f"Separation({self.name}: {self.theorem})"
 
 
-Outputs = list[Any]  # one array [L coordinates] per word
-
-
 @dataclass(frozen=True, eq=False)
 class WordSeparation(Separation):
     """An invariant of the form: this expression in the outputs on these words is zero.
 
-    words      the words, for the family that has it and the one that violates it
-    expression [coordinates] from the outputs on the words; zero where the invariant holds
-    degree     of the expression
-    tie        simplification of the letters, e.g. values set to zero
+    tie   simplification of the letters, e.g. values set to zero
     """
 
-    words: Callable[[Family, Family], tuple[str, ...]] = lambda a, b: ()
-    expression: Callable[[Outputs], Any] = lambda outputs: outputs[0][-1]
-    degree: int = 1
+    invariant: WordInvariant
     predicate: Callable[[Family], bool] = lambda family: False
     tie: Callable[[Alphabet], Alphabet] = lambda letters: letters
 
@@ -85,43 +91,31 @@ class WordSeparation(Separation):
         return isinstance(side, Family) and self.predicate(side)
 
     def defect(self, family: Family, rng: np.random.Generator) -> float:
-        words = self.words(family, family)
+        words = self.invariant.words(family, family)
         letters = drawn(family, "".join(sorted(set("".join(words)))), draw_size(family, rng), rng)
         outputs = [letters.outputs(w, floats) for w in words]
-        return relative(self.expression, outputs, self.degree)
+        return relative(self.invariant.expression, outputs, self.invariant.degree)
 
     def certificate(self, a: Side, b: Side) -> Certificate | None:
         if not (isinstance(a, Family) and isinstance(b, Family)) or not self.has(a):
             return None
-        words = self.words(a, b)
-        if self.has(b) and words == self.words(b, b):
+        words = self.invariant.words(a, b)
+        if self.has(b) and words == self.invariant.words(b, b):
             return None
-        found = self._search(b, words)
+        found = _search(self, b, words)
         if found is None:
             return None
         letters, gap = found
-        length = max(map(len, words))
-        return Certificate(
-            kind="separation/words",
-            claim=sentence(self.name, a, b, length),
-            scope=self.scope,
-            strength=Strength.ENCLOSED,
-            lower=gap,
-            witnesses={
-                "invariant": self.name,
-                "has": repr(a),
-                "violates": repr(b),
-                "words": list(words),
-                **letters.witnesses(),
-            },
-            reference=self.reference,
-        )
+        claim = ByWords(
+            lower=gap, invariant=self.name, has=a, violates=b, words=words, letters=letters.letters,
+            constants=letters.constants,
+        )  # fmt: skip
+        return claim.certificate()
 
     def violated_by(self, side: Side) -> bool:
-        return isinstance(side, Family) and self._search(side, self.words(side, side)) is not None
-
-    def _search(self, b: Family, words: tuple[str, ...]) -> tuple[Alphabet, float] | None:
-        return _search(self, b, words)
+        if not isinstance(side, Family):
+            return False
+        return _search(self, side, self.invariant.words(side, side)) is not None
 
 
 @cache
@@ -129,14 +123,14 @@ def _search(
     separation: WordSeparation, b: Family, words: tuple[str, ...]
 ) -> tuple[Alphabet, float] | None:
     """The first candidate letters whose expression is enclosed away from zero, and its size."""
-    names = "".join(sorted(set("".join(words))))
+    names, rule = "".join(sorted(set("".join(words)))), separation.invariant
     for candidate in alphabets(b, names):
         letters = separation.tie(candidate)
         outputs = [letters.outputs(w, floats) for w in words]
-        if relative(separation.expression, outputs, separation.degree) < 1e-6:
+        if relative(rule.expression, outputs, rule.degree) < 1e-6:
             continue
         with precision(BITS):
-            values = separation.expression([letters.outputs(w, enclosures) for w in words])
+            values = rule.expression([letters.outputs(w, enclosures) for w in words])
             gap = max(below(e) for e in values)
         if gap > 0:
             return letters, gap

@@ -6,16 +6,17 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 
-from dsf.claims.separation_instances import input_sentence
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.claims.separation_instances import ByInputs
+from dsf.core.certificate import Certificate
 from dsf.core.errors import NotContractive
 from dsf.core.family import Family
 from dsf.core.mechanism import Mechanism
 from dsf.core.worlds import balls, precision
+from dsf.relations import invariants as known
+from dsf.relations.invariants import InputInvariant
 from dsf.verdicts.separations.core import Separation, Side, below
 from dsf.verdicts.separations.traits import traits
 from dsf.verdicts.separations.words import BITS, paired
@@ -26,11 +27,10 @@ class InputSeparation(Separation):
     """An invariant of the form: this expression in the outputs for these inputs is zero.
 
     inputs      candidates, smallest first; each a list of sequences [L d]
-    expression  from the outputs [L d] for one such list; zero where the invariant holds
     """
 
+    invariant: InputInvariant
     inputs: tuple[list[np.ndarray], ...] = ()
-    expression: Callable[[list[Any]], Any] = lambda outputs: outputs[0]
     predicate: Callable[[Family], bool] = lambda family: False
 
     def has(self, side: Side) -> bool:
@@ -41,7 +41,7 @@ class InputSeparation(Separation):
         factor = rng.standard_normal((1, self._width))
         y = outputs(mech, [x * factor for x in self.inputs[-1]])
         size = max(np.abs(x).max() for x in y)
-        return float(np.abs(self.expression(y)).max() / max(size, 1e-300))
+        return float(np.abs(self.invariant.expression(y)).max() / max(size, 1e-300))
 
     @property
     def _width(self) -> int:
@@ -57,21 +57,11 @@ class InputSeparation(Separation):
         if found is None:
             return None
         mech, u, gap = found
-        return Certificate(
-            kind="separation/inputs",
-            claim=input_sentence(self.name, a, b, len(u[0])),
-            scope=self.scope,
-            strength=Strength.ENCLOSED,
-            lower=gap,
-            witnesses={
-                "invariant": self.name,
-                "has": repr(a),
-                "violates": repr(b),
-                "parameters": mech.parameters(),
-                "inputs": u,
-            },
-            reference=self.reference,
-        )
+        claim = ByInputs(
+            lower=gap, invariant=self.name, has=a, violates=b, parameters=mech.parameters(),
+            inputs=tuple(u),
+        )  # fmt: skip
+        return claim.certificate()
 
 
 @cache
@@ -83,11 +73,12 @@ def _found(s: InputSeparation, b: Family) -> tuple[Mechanism, list[np.ndarray], 
             for seed in range(4):
                 mech = b.init(d=s._width, n=n, p=s._width, seed=seed).map(eighths)
                 y = outputs(mech, u)
-                if np.abs(s.expression(y)).max() < 1e-6:
+                if np.abs(s.invariant.expression(y)).max() < 1e-6:
                     continue
                 with precision(BITS):
                     exact = mech.map(balls)
-                    gap = max(below(e) for e in s.expression([exact(balls(x)) for x in u]).flat)
+                    enclosed = s.invariant.expression([exact(balls(x)) for x in u])
+                    gap = max(below(e) for e in enclosed.flat)
                 if gap > 0:
                     return mech, u, gap
     return None
@@ -106,32 +97,20 @@ def eighths(x: np.ndarray) -> np.ndarray:
 
 
 SUPERPOSITION = InputSeparation(
-    name="superposition",
-    theorem="A time-invariant linear system doubles its output when its input is doubled.",
-    proof="u enters linearly, and A, B, C, D do not depend on it. Products of gates, keys and "
-    "values have degree 2 or more in u.",
-    scope=Scope.MECHANISM,
-    reference="dsf2026",
+    known.SUPERPOSITION,
     inputs=(
         [np.array([[1.0]]), np.array([[2.0]])],
         [np.array([[1.0], [2.0]]), np.array([[2.0], [4.0]])],
     ),
-    expression=lambda y: y[1] - 2 * y[0],
     predicate=lambda family: traits(family).affine and traits(family).constant,
 )
 
 CHANNELS = InputSeparation(
-    name="channels apart",
-    theorem="One time-invariant system per channel: output channel 2 does not depend on input "
-    "channel 1.",
-    proof="Every coefficient belongs to one channel and depends on nothing else.",
-    scope=Scope.MECHANISM,
-    reference="dsf2026",
+    known.CHANNELS,
     inputs=(
         [np.array([[1.0, 0.0]]), np.array([[0.0, 0.0]])],
         [np.array([[1.0, 1.0]]), np.array([[0.0, 1.0]])],
     ),
-    expression=lambda y: y[0][..., 1] - y[1][..., 1],
     predicate=lambda family: (
         traits(family).affine
         and traits(family).constant

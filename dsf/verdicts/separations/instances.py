@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from dsf.claims.separation_instances import instance_sentence
+from dsf.claims.separation_instances import Instances
 from dsf.core.catalogue import family_of
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.core.certificate import Certificate
 from dsf.core.errors import ShapeError
 from dsf.core.mechanism import Mechanism
 from dsf.core.worlds import balls, precision
@@ -29,7 +29,7 @@ def separate_instances(
     inputs.  None proves nothing: the two may be equal, or differ elsewhere.
 
     Raises ShapeError if the instances take or give different widths, UnknownNameError for an
-    instance of a class that is not registered (its certificate could not be replayed).
+    instance of a class without a name (its certificate could not be replayed).
 
     >>> import dsf
     >>> c = separate_instances(dsf.gla.init(2, n=1, seed=0), dsf.gla.init(2, n=1, seed=1))
@@ -58,18 +58,9 @@ def separate_instances(
             sizes = np.array([below(e) for e in gaps.flat]).reshape(gaps.shape)
         if sizes.max() > 0.0:
             token = int(np.argmax(sizes.max(axis=-1)))
-            return Certificate(
-                kind="separation/instances",
-                claim=instance_sentence(names[0], names[1], len(x), token),
-                scope=Scope.INSTANCE,
-                strength=Strength.ENCLOSED,
-                lower=float(sizes.max()),
-                witnesses={
-                    "first": repr(names[0]),
-                    "second": repr(names[1]),
-                    "first parameters": a.parameters(),
-                    "second parameters": b.parameters(),
-                    "inputs": x,
-                },
-            )
+            claim = Instances(
+                lower=float(sizes.max()), first=names[0], second=names[1], token=token, inputs=x,
+                first_parameters=a.parameters(), second_parameters=b.parameters(),
+            )  # fmt: skip
+            return claim.certificate()
     return None

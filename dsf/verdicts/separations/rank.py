@@ -8,15 +8,16 @@ from math import factorial, prod
 
 import numpy as np
 
-from dsf.claims.separation import rank_sentence
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.claims.separation_rank import ByRank
+from dsf.core.certificate import Certificate
 from dsf.core.errors import ShapeError
 from dsf.core.family import Family
-from dsf.core.kinds import Attention
 from dsf.core.opponents import AnyRecurrence
 from dsf.core.state import State
 from dsf.mechanisms.attention.softmax import Softmax
 from dsf.mechanisms.attention.window_softmax import WindowSoftmax
+from dsf.relations import invariants as known
+from dsf.relations.invariants import grows
 from dsf.verdicts.separations.core import Separation, Side
 
 SIZES = (1, 2, 3, 4, 5)  # for a family, whose number of states is free
@@ -69,10 +70,7 @@ class FiniteState(Separation):
     """Hankel rank at most n, against the growing cache of softmax attention."""
 
     def has(self, side: Side) -> bool:
-        if isinstance(side, AnyRecurrence):
-            return True
-        mech = side.bare()
-        return not (isinstance(mech, Attention) and mech.lookback is None)
+        return isinstance(side, AnyRecurrence) or not grows(side)
 
     def defect(self, family: Family, rng: np.random.Generator) -> float:
         """How much the carried state grows from 4 to 8 tokens, relative."""
@@ -90,26 +88,20 @@ class FiniteState(Separation):
         )
 
     def certificate(self, a: Side, b: Side) -> Certificate | None:
-        if not self.has(a) or not self.violated_by(b):
+        if not isinstance(b, Family) or not self.has(a) or not self.violated_by(b):
             return None
         sizes = [a.n] if isinstance(a, AnyRecurrence) else list(SIZES)
         found = [softmax_rank_witness(n) for n in sizes]
-        return Certificate(
-            kind="separation/rank",
-            claim=rank_sentence(a, b, sizes),
-            scope=self.scope,
-            strength=Strength.EXACT,
+        claim = ByRank(
             lower=sizes[-1] + 1,
-            witnesses={
-                "has": repr(a),
-                "violates": repr(b),
-                "states": sizes,
-                "keys": [w.keys for w in found],
-                "bases": [w.bases for w in found],
-                "determinants": [str(w.determinant) for w in found],
-            },
-            reference=self.reference,
+            has=a,
+            violates=b,
+            states=tuple(sizes),
+            keys=tuple(tuple(w.keys) for w in found),
+            bases=tuple(tuple(w.bases) for w in found),
+            determinants=tuple(str(w.determinant) for w in found),
         )
+        return claim.certificate()
 
 
 def _numbers(state: State) -> int:
@@ -118,17 +110,4 @@ def _numbers(state: State) -> int:
     return sum(int(np.size(x)) for x in [state.S, *rows] if x is not None)
 
 
-FINITE_STATE = FiniteState(
-    name="finite state",
-    theorem="A recurrence with n states per value channel has Hankel blocks M[k:, :k] of rank at "
-    "most n; softmax attention reaches rank n + 1 with 2n + 2 tokens, for every n.",
-    proof="Fix all queries and keys. Outputs after the cut are an affine function of the n "
-    "numbers that the state holds there, so they lie in an affine space of dimension n, however "
-    "the past was turned into these numbers: the map from earlier values to later outputs has "
-    "rank at most n. Where the outputs are a locally Lipschitz function of the state instead "
-    "(normalisers, the GRU), they cannot fill R^(n+1) from n numbers either. For keys 0..n and "
-    "queries log(i+1) the block is a row-scaled Vandermonde matrix of determinant prod m! > 0. "
-    "With fewer tokens every cut has at most n tokens on one side.",
-    scope=Scope.RECURRENCE,
-    reference="dewilde1998",
-)
+FINITE_STATE = FiniteState(known.FINITE_STATE)

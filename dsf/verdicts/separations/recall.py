@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from dsf.claims.separation_recall import one_state_sentence, recall_sentence
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.claims.separation_recall import OneState, Recall
+from dsf.core.certificate import Certificate
 from dsf.core.errors import ShapeError
 from dsf.core.worlds import precision
 from dsf.verdicts.separations.core import SLACK
@@ -49,15 +49,7 @@ def recall_gap(K: int, order: Sequence[int] | None = None) -> Certificate:
     True
     """
     M = recall_operator(K, order)
-    return Certificate(
-        kind="separation/recall",
-        claim=recall_sentence(K),
-        scope=Scope.OPERATOR,
-        strength=Strength.EXACT,
-        lower=1,
-        witnesses={"order": [int(i) for i in np.argmax(M[K:, :K], axis=1)]},
-        reference="dsf2026",
-    )
+    return Recall(order=tuple(int(i) for i in np.argmax(M[K:, :K], axis=1))).certificate()
 
 
 def one_state_gap(s: int | Fraction = 1) -> Certificate:
@@ -78,15 +70,7 @@ def one_state_gap(s: int | Fraction = 1) -> Certificate:
         raise ShapeError(f"one_state_gap: s must be positive; got {s}")
     with precision(BITS):
         lower = float(second_singular_value(one_state_block(s)).lower()) * (1 - SLACK)
-    return Certificate(
-        kind="separation/one-state",
-        claim=one_state_sentence(str(s)),
-        scope=Scope.OPERATOR,
-        strength=Strength.ENCLOSED,
-        lower=lower,
-        witnesses={"s": str(s)},
-        reference="dsf2026",
-    )
+    return OneState(lower=lower, s=s).certificate()
 
 
 def one_state_block(s: Fraction) -> list[list[Any]]:

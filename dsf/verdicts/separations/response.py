@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from dsf.claims.separation_response import hankel_determinant, response_sentence, step_sentence
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.claims.separation_response import MOST_BITS, ByResponse, ByStep, hankel_determinant
+from dsf.core.certificate import Certificate
 from dsf.core.family import Family
 from dsf.core.kinds import Attention, Step
 from dsf.core.opponents import AnyRecurrence
 from dsf.core.state import State
 from dsf.core.worlds import precision
 from dsf.mechanisms.rnn.gru import GRU
+from dsf.relations import invariants as known
+from dsf.relations.invariants import double
 from dsf.verdicts.separations.core import Separation, Side, below, drawn
 from dsf.verdicts.separations.traits import traits
 from dsf.verdicts.separations.words import BITS, Alphabet, alphabet, enclosures, floats
@@ -37,7 +39,7 @@ def response_determinant(letters: Alphabet, n: int) -> tuple[Any, int]:
     The ball excludes zero; its precision is doubled until it does (None after 10 000 bits).
     """
     bits = BITS
-    while bits <= 10000:
+    while bits <= MOST_BITS:
         with precision(bits):
             found = hankel_determinant(letters.outputs("x" * (2 * n + 3), enclosures)[:, 0])
             if not found.contains(0):
@@ -59,7 +61,7 @@ class ResponseOrder(Separation):
         """The relative error of the best recurrence of order n + 1 for a drawn response."""
         n = 2
         y = drawn(family, "x", n, rng).outputs("x" * 24, floats)
-        order = n * (2 if any("_im" in k for k in family.spec) else 1) + 1
+        order = n * double(family) + 1
         worst = 0.0
         for column in y.T:
             H = np.lib.stride_tricks.sliding_window_view(column, order + 1)
@@ -78,42 +80,23 @@ class ResponseOrder(Separation):
         found = [response_determinant(letters, n) for n in sizes]
         if any(d is None for d, _ in found):
             return None
-        return Certificate(
-            kind="separation/response",
-            claim=response_sentence(a, b, sizes),
-            scope=self.scope,
-            strength=Strength.ENCLOSED,
+        determinants = {
+            f"determinant {n}": float(d) for n, (d, _) in zip(sizes, found, strict=True)
+        }
+        claim = ByResponse(
             lower=below(found[-1][0]),
-            witnesses={
-                "has": repr(a),
-                "violates": repr(b),
-                "states": sizes,
-                "bits": [bits for _, bits in found],
-                **letters.witnesses(),
-            },
-            residuals={
-                f"determinant {n}": float(d) for n, (d, _) in zip(sizes, found, strict=True)
-            },
-            reference=self.reference,
+            has=a,
+            violates=b,
+            states=tuple(sizes),
+            bits=tuple(bits for _, bits in found),
+            letters=letters.letters,
+            constants=letters.constants,
+            residuals=determinants,
         )
+        return claim.certificate()
 
 
-RESPONSE_ORDER = ResponseOrder(
-    name="order of the response",
-    theorem="With n states and coefficients from the current token only, the response y_t to a "
-    "constant token obeys a linear recurrence of order n + 1, so the (n+2) x (n+2) Hankel "
-    "determinant of y_0 .. y_{2n+2} is 0; for the GRU it is not, for any n.",
-    proof="h_t = A h_{t-1} + b and y_t = C h_t + d give y_t = c + C A^t e: the characteristic "
-    "polynomial of A times (x - 1) annihilates y. GRU with one state, all weights and the token "
-    "1: h -> f(h) maps [0, 1] into itself with 0 < f' < 1 there, so h_t tends to the fixed point "
-    "h* without reaching it and h_t = phi(m^t s) with s != 0, m = f'(h*), phi(m s) = f(phi(s)) "
-    "(Koenigs). A linear recurrence leaves finitely many exponentials m^{kt}, so phi would be a "
-    "polynomial and the equation hold for all real s; but f(h) -> 1 as h -> +oo and f(h) - h -> 0 "
-    "as h -> -oo, which no polynomial that is not constant allows. With coefficients that may "
-    "depend on the whole past every causal map is an LTV: the restriction to the current token is "
-    "needed.",
-    reference="dsf2026",
-)
+RESPONSE_ORDER = ResponseOrder(known.RESPONSE_ORDER)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,15 +132,10 @@ class AffineStep(Separation):
         letters = all_ones(b)
         with precision(BITS):
             gap = below(midpoint_defect(letters))
-        return Certificate(
-            kind="separation/affine-step",
-            claim=step_sentence(a, b),
-            scope=self.scope,
-            strength=Strength.ENCLOSED,
-            lower=gap,
-            witnesses={"has": repr(a), "violates": repr(b), **letters.witnesses()},
-            reference=self.reference,
+        claim = ByStep(
+            lower=gap, has=a, violates=b, letters=letters.letters, constants=letters.constants
         )
+        return claim.certificate()
 
 
 def midpoint_defect(letters: Alphabet) -> Any:
@@ -171,12 +149,4 @@ def midpoint_defect(letters: Alphabet) -> Any:
     return step(Fraction(1, 2)) - (step(Fraction(0)) + step(Fraction(1))) / 2
 
 
-AFFINE_STEP = AffineStep(
-    name="affine step",
-    theorem="The step of a linear time-varying system is affine in its state: the midpoint of "
-    "two states goes to the midpoint of their images.",
-    proof="S -> A S + B x is affine, and stays so under an affine change of state. This "
-    "separates the state maps; for outputs see the order of the response.",
-    reference="dsf2026",
-    scope=Scope.RECURRENCE,
-)
+AFFINE_STEP = AffineStep(known.AFFINE_STEP)

@@ -14,23 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from dsf.claims.separation_tails import (
-    grows_sentence,
-    sign_sentence,
-    stays_sentence,
-    window_sentence,
-)
-from dsf.core.certificate import Certificate, Strength
+from dsf.claims import separation_tails as claims
+from dsf.core.certificate import Certificate
 from dsf.core.family import Family
 from dsf.core.fields import GATE, REAL
 from dsf.core.transition import Diag
 from dsf.core.worlds import precision
+from dsf.relations import invariants as known
+from dsf.relations.invariants import LAGS, STEPS, window
 from dsf.verdicts.separations.core import Separation, Side, below, draw_size, drawn
-from dsf.verdicts.separations.invariants import silent, window
+from dsf.verdicts.separations.invariants import silent
 from dsf.verdicts.separations.traits import traits
 from dsf.verdicts.separations.words import BITS, Alphabet, alphabets, enclosures, floats
-
-LAGS = 39  # cos(lag), lag = 0 .. 39, changes its sign 12 times
 
 
 def tail(letters: Alphabet, lags: int, convert: Any) -> Any:
@@ -59,7 +54,7 @@ def basis_keys(alphabet: Alphabet) -> Alphabet:
 class TailSeparation(Separation):
     """What they have in common: a predicate, one search per violating family, a certificate."""
 
-    kind: str = ""
+    claim: type[claims.TailClaim]
 
     def has(self, side: Side) -> bool:
         return isinstance(side, Family) and self.predicate(side)
@@ -69,9 +64,6 @@ class TailSeparation(Separation):
 
     def search(self, b: Family) -> tuple[Alphabet, Any] | None:
         """Letters that violate the invariant, and the number in the claim."""
-        raise NotImplementedError
-
-    def sentence(self, a: Family, b: Family, number: Any) -> str:
         raise NotImplementedError
 
     def violated_by(self, side: Side) -> bool:
@@ -84,15 +76,10 @@ class TailSeparation(Separation):
         if found is None:
             return None
         letters, number = found
-        return Certificate(
-            kind=self.kind,
-            claim=self.sentence(a, b, number),
-            scope=self.scope,
-            strength=Strength.ENCLOSED,
-            lower=number,
-            witnesses={"has": repr(a), "violates": repr(b), **letters.witnesses()},
-            reference=self.reference,
-        )
+        claim = self.claim(
+            has=a, violates=b, letters=letters.letters, constants=letters.constants, lower=number
+        )  # type: ignore[call-arg]  # every kind of tail has a lower bound
+        return claim.certificate()
 
 
 @cache
@@ -143,9 +130,6 @@ class SignChanges(TailSeparation):
                 return letters, max(changes)
         return None
 
-    def sentence(self, a: Family, b: Family, number: Any) -> str:
-        return sign_sentence(a, b, number, LAGS)
-
 
 def _turns(letters: Alphabet) -> bool:
     """Whether the transition of z, diagonal or a number, has no positive eigenvalue."""
@@ -161,20 +145,7 @@ def _turns(letters: Alphabet) -> bool:
     return bool(np.all((np.abs(np.imag(a)) > 1e-9) | (np.real(a) < 0)))
 
 
-SIGN_CHANGES = SignChanges(
-    name="sign changes",
-    theorem="With n real positive eigenvalues, what a token leaves behind while another one is "
-    "repeated changes its sign at most n - 1 times.",
-    proof="s_t = sum_i c_i l_i^t with l_i > 0 (diagonal transitions, or the symmetric I - b k "
-    "k'). An exponential sum with n positive bases has at most n - 1 real zeros (Descartes' rule "
-    "for exponential sums, by induction: divide by l_1^t, differentiate, use Rolle). If no "
-    "eigenvalue of A(z) is real positive, s changes its sign for ever: a power series with "
-    "coefficients of one sign from some index on is singular at a point of the positive axis "
-    "(Vivanti-Pringsheim), and sum s_t x^t is singular at reciprocals of eigenvalues only; it does "
-    "not end, as A(z) is then invertible (diagonal, no zero).",
-    reference="dsf2026",
-    kind="separation/sign-changes",
-)
+SIGN_CHANGES = SignChanges(known.SIGN_CHANGES, claims.SignChanges)
 
 
 # ------------------------------------------------------------- finite window, reverse
@@ -201,21 +172,8 @@ class Invertible(TailSeparation):
                 return letters, gap
         return None
 
-    def sentence(self, a: Family, b: Family, number: Any) -> str:
-        return window_sentence(a, b, window(b))
 
-
-INVERTIBLE = Invertible(
-    name="invertible transitions",
-    theorem="With invertible transitions, what a token left behind cannot vanish n steps in a "
-    "row unless it was never there.",
-    proof="s obeys the recurrence of the characteristic polynomial of A(z), whose lowest "
-    "coefficient det A(z) is not 0; so it can be run backwards from n zeros, and s is 0 "
-    "everywhere. A window of w tokens has s_{w-1} != 0 and s_t = 0 for all t >= w.",
-    closed=False,
-    reference="dsf2026",
-    kind="separation/window",
-)
+INVERTIBLE = Invertible(known.INVERTIBLE, claims.Window)
 
 
 # --------------------------------------------------------------------- forgetting
@@ -236,30 +194,17 @@ class Forgetting(TailSeparation):
             return None
         for candidate in alphabets(b, "abz", tries=4):
             letters = basis_keys(candidate)
-            s = tail(letters, 6, floats)
+            s = tail(letters, STEPS, floats)
             if not np.any(_steady(s)):
                 continue
             with precision(BITS):
-                gap = _exactly_steady(tail(letters, 6, enclosures))
+                gap = _exactly_steady(tail(letters, STEPS, enclosures))
             if gap > 0:
                 return letters, gap
         return None
 
-    def sentence(self, a: Family, b: Family, number: Any) -> str:
-        return stays_sentence(a, b)
 
-
-FORGETTING = Forgetting(
-    name="forgetting",
-    theorem="With all eigenvalues below 1 in modulus, what a token left behind cannot keep a "
-    "value other than 0 for n + 1 steps.",
-    proof="s obeys the recurrence of the characteristic polynomial p of A(z); if it keeps the "
-    "value c for n + 1 steps, this reads p(1) c = 0, and p(1) != 0. So linear attention is a "
-    "limit of gates that go to 1, and equal to none of them.",
-    closed=False,
-    reference="dsf2026",
-    kind="separation/stays",
-)
+FORGETTING = Forgetting(known.FORGETTING, claims.Stays)
 
 
 # ----------------------------------------------------------------------- settling
@@ -279,18 +224,16 @@ class Settling(TailSeparation):
     def search(self, b: Family) -> tuple[Alphabet, float] | None:
         if not traits(b).affine or "pos" in b.spec:
             return None
+        word = "x" * (STEPS + 1)
         for candidate in alphabets(b, "x", tries=4):
-            if not np.any(_steady(np.diff(candidate.outputs("x" * 7, floats)[1:], axis=0))):
+            if not np.any(_steady(np.diff(candidate.outputs(word, floats)[1:], axis=0))):
                 continue
             with precision(BITS):
-                moves = np.diff(candidate.outputs("x" * 7, enclosures), axis=0)
+                moves = np.diff(candidate.outputs(word, enclosures), axis=0)
                 gap = _exactly_steady(moves)
             if gap > 0:
                 return candidate, gap
         return None
-
-    def sentence(self, a: Family, b: Family, number: Any) -> str:
-        return grows_sentence(a, b)
 
 
 def _steady(moves: np.ndarray) -> np.ndarray:
@@ -304,15 +247,4 @@ def _exactly_steady(s: np.ndarray) -> float:
     return max((below(c[0]) for c in s.T if all((e - c[0]).is_zero() for e in c)), default=0.0)
 
 
-SETTLING = Settling(
-    name="settling",
-    theorem="With all eigenvalues below 1 in modulus, the response to a constant token cannot "
-    "move by the same amount other than 0 n + 1 times.",
-    proof="The differences of y_t = c + C A^t e obey the recurrence of the characteristic "
-    "polynomial p of A; if they keep the value c, p(1) c = 0, and p(1) != 0. For delta steps with "
-    "unit keys and b in (0, 2) the state stays in the span of the keys of the token, where their "
-    "product shortens every vector: a step keeps the length of x only if k'x = 0.",
-    closed=False,
-    reference="dsf2026",
-    kind="separation/grows",
-)
+SETTLING = Settling(known.SETTLING, claims.Grows)

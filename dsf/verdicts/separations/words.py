@@ -59,17 +59,6 @@ class Alphabet:
         o, _ = self.family.bare().advance(self.tokens(word, convert), State())
         return ops.moveaxis(o, -3, 0).reshape(len(word), -1)
 
-    def witnesses(self) -> dict[str, Any]:
-        """Letters and constants as text, for a certificate."""
-        return {
-            "letters": {c: _texts(letter) for c, letter in self.letters.items()},
-            "constants": _texts(self.constants),
-        }
-
-
-def _texts(letter: Letter) -> dict[str, np.ndarray]:
-    return {k: _each(str, x) for k, x in letter.items()}
-
 
 def _each(f: Callable[[Any], Any], x: np.ndarray) -> np.ndarray:
     return np.asarray(np.frompyfunc(f, 1, 1)(x), dtype=object)

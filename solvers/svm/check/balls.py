@@ -6,14 +6,12 @@ Arb balls; singular values come from a float SVD whose residual is enclosed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from dsf.claims.witnesses import finite, flags, floats, integers, number
-from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.claims.reading import require
 from dsf.core.errors import CertificateError
 
 BITS = 128
@@ -35,25 +33,18 @@ class Rows:
     equality: np.ndarray
 
     @classmethod
-    def read(cls, w: Mapping[str, Any]) -> Rows:
-        plus = integers(w, "plus", None)
-        N = len(plus)
-        rows = cls(
-            floats(w, "keys", None, None),
-            floats(w, "queries", None, None),
-            plus,
-            integers(w, "minus", N),
-            integers(w, "query", N),
-            floats(w, "bound", N),
-            flags(w, "equality", N),
-        )
+    def consistent(cls, *arrays: np.ndarray) -> Rows:
+        """The rows of the arrays `ARRAYS`, or CertificateError if they make no problem."""
+        rows = cls(*arrays)
+        sizes = {len(x) for x in arrays[2:]}
+        require(len(sizes) == 1, f"the arrays of rows have the lengths {sorted(sizes)}")
         for index, low, table in (
             (rows.plus, 0, rows.keys),
             (rows.minus, -1, rows.keys),
             (rows.query, 0, rows.queries),
         ):
             require(bool(np.all((index >= low) & (index < len(table)))), "an index is out of range")
-        require(N > 0 and 0 not in rows.shape, "the problem is empty")
+        require(rows.size > 0 and 0 not in rows.shape, "the problem is empty")
         require(bool(np.all(rows.bound >= 0.0)), "right-hand sides are at least 0")
         require(not np.any(rows.bound[rows.equality]), "equalities have the right-hand side 0")
         return rows
@@ -275,34 +266,6 @@ def factored(G: Any, middle: np.ndarray) -> tuple[np.ndarray, Any, Any]:
 
 
 # ---------------------------------------------------------------- small parts
-def common(c: Certificate, strength: Strength, *names: str) -> tuple[dict[str, Any], Rows]:
-    """The witnesses and the problem, after scope, strength and presence have been checked."""
-    for name in (*ARRAYS, *names):
-        require(name in c.witnesses, f"the witness {name!r} is missing")
-    require(c.scope is Scope.OPERATOR, "the scope is these numbers: operator")
-    require(c.strength is strength, f"the strength that follows is {strength.value!r}")
-    w = dict(c.witnesses)
-    rows = Rows.read(w)
-    return w | {name: getattr(rows, name) for name in ARRAYS}, rows
-
-
-def norm_of(w: Mapping[str, Any]) -> tuple[str, float | None]:
-    norm = w.get("norm")
-    require(type(norm) is str and norm in NORMS, f"unknown norm {norm!r}")
-    if norm != "entrywise":
-        return str(norm), None
-    p = number(w, "p")
-    require(p > 1.0, "the exponent must lie in (1, inf)")
-    return norm, p
-
-
-def bounds(c: Certificate) -> tuple[float, float]:
-    """The stored bounds: numbers, in order."""
-    low, high = finite(c.lower, "the lower bound"), finite(c.upper, "the upper bound")
-    require(low <= high, "the lower bound is above the upper one")
-    return low, high
-
-
 def reproduce(stored: float, proved: Any, spread: float, side: int, what: str) -> None:
     """The stored bound follows from the proved one, and is off by no more than `spread`."""
     import flint
@@ -314,8 +277,3 @@ def reproduce(stored: float, proved: Any, spread: float, side: int, what: str) -
     require(
         bool(near), f"{what} {stored:.17g} is not what the witnesses give: {float(proved):.17g}"
     )
-
-
-def require(condition: bool, message: str) -> None:
-    if not condition:
-        raise CertificateError(f"margin: {message}")

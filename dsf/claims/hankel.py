@@ -1,0 +1,92 @@
+"""Lower bounds on the number of states, and on the error, from one Hankel block of an operator.
+
+Everything is recomputed with numpy alone.  Where the finder scans forward and factors E'E, the
+checks scan backward and factor E E'; the rounding bounds are derived anew (`dsf.claims.singular`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from dsf.claims.base import Claim
+from dsf.claims.reading import count, floats, number, require, size, table, whole, witness
+from dsf.claims.singular import SLACK, smallest
+from dsf.core.certificate import Scope, Strength
+from dsf.core.printing import at_least, exactly
+
+REFERENCE = "dewilde1998, ch. 5; rounding: rump2006"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HankelLower(Claim, kind="hankel-lower"):
+    """`lower` singular values of one Hankel block exceed the error asked for."""
+
+    scope, strength, reference = Scope.OPERATOR, Strength.ENCLOSED, REFERENCE
+    lower: int = witness(count)
+    H: np.ndarray = witness(floats(None, None))
+    cut: int = witness(count)
+    U: np.ndarray = witness(floats(None, None))
+    V: np.ndarray = witness(floats(None, None))
+    error: float = witness(size)
+    radius: float = witness(size)
+    residuals: Mapping[str, float] = witness(table(number))
+
+    @property
+    def statement(self) -> str:
+        return (
+            f"error {exactly(self.error)} in the operator 2-norm{within(self.radius)}: "
+            f"{self.lower} states are necessary (Hankel block at cut {self.cut})"
+        )
+
+    def check(self) -> None:
+        sigma, plain = smallest(self.H, self.U, self.V)
+        found = self.U.shape[1]
+        require(self.lower == found, f"the directions prove lower = {found}")
+        floor = (self.error + self.radius) * (1 + SLACK)
+        require(sigma > floor, f"sigma_{found} >= {sigma:.6g} is all that follows")
+        same_residuals(self.residuals, sigma=(plain, 0.0))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HankelGap(Claim, kind="hankel-gap"):
+    """The singular value number `states` + 1 of one Hankel block bounds the error from below."""
+
+    scope, strength, reference = Scope.OPERATOR, Strength.ENCLOSED, REFERENCE
+    lower: float = witness(size)
+    H: np.ndarray = witness(floats(None, None))
+    cut: int = witness(count)
+    U: np.ndarray = witness(floats(None, None))
+    V: np.ndarray = witness(floats(None, None))
+    states: int = witness(whole)
+    radius: float = witness(size)
+    residuals: Mapping[str, float] = witness(table(number))
+
+    @property
+    def statement(self) -> str:
+        return (
+            f"{self.states} states, operator 2-norm{within(self.radius)}: the error is at least "
+            f"{at_least(self.lower, 6)} (Hankel block at cut {self.cut})"
+        )
+
+    def check(self) -> None:
+        sigma, plain = smallest(self.H, self.U, self.V)
+        require(self.U.shape[1] == self.states + 1, "needs states + 1 directions")
+        proved = max(sigma - self.radius, 0.0) * (1 - SLACK)
+        require(self.lower <= proved, f"only {sigma - self.radius:.6g} follows")
+        same_residuals(self.residuals, sigma=(plain, 0.0))
+
+
+def same_residuals(told: Mapping[str, float], **found: tuple[float, float]) -> None:
+    """The recorded residuals are those of these witnesses, to rounding: name=(value, allowance)."""
+    require(told.keys() == found.keys(), f"the residuals are {', '.join(found)}")
+    for name, (value, off) in found.items():
+        close = abs(told[name] - value) <= 1e-9 * abs(value) + off + 1e-14
+        require(close, f"residual {name} is {value:.12g}, not {told[name]:.12g}")
+
+
+def within(radius: float) -> str:
+    """The end of "in the operator 2-norm", if the operator is not known exactly."""
+    return f", all operators within {at_least(radius, 3)} of M" if radius else ""

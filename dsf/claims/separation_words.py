@@ -1,0 +1,59 @@
+"""Separations by an expression in the outputs on a few words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dsf.claims.exact_tokens import BITS, Letter, fit, outputs, read_letter, read_letters
+from dsf.claims.reading import many, number, one_of, require, text, witness
+from dsf.claims.separation import below, draws, reproduced
+from dsf.claims.sides import FamilyClaim
+from dsf.claims.sides import family as named
+from dsf.core.certificate import Scope, Strength
+from dsf.core.family import Family
+from dsf.core.worlds import precision
+from dsf.relations.invariants import INVARIANTS, WordInvariant
+
+WORDS = {k: x for k, x in INVARIANTS.items() if isinstance(x, WordInvariant)}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ByWords(FamilyClaim, kind="separation/words"):
+    """An expression in the outputs on a few words: zero for one family, not for the other."""
+
+    scope, strength, reference = Scope.RECURRENCE, Strength.ENCLOSED, "dsf2026"
+    lower: float = witness(number)
+    invariant: str = witness(one_of(*WORDS))
+    has: Family = witness(named)
+    violates: Family = witness(named)
+    words: tuple[str, ...] = witness(many(text))
+    letters: dict[str, Letter] = witness(read_letters)
+    constants: Letter = witness(read_letter)
+
+    @property
+    def statement(self) -> str:
+        reason = WORDS[self.invariant].reason.format(has=self.has, violates=self.violates)
+        length = max(map(len, self.words), default=0)
+        return f"{self.violates} is not nested in {self.has}: {reason} ({length} tokens)"
+
+    def check(self) -> None:
+        rule = WORDS[self.invariant]
+        stated = self.words == rule.words(self.has, self.violates)
+        require(stated, f"{rule.name} is not stated on the words {self.words}")
+        fit(self.violates, self.letters, self.constants)
+        used = set("".join(self.words))
+        require(used == set(self.letters), f"the letters of the words are {sorted(used)}")
+        with precision(BITS):
+            F = [outputs(self.violates, self.letters, self.constants, w) for w in self.words]
+            reproduced(self.lower, max(below(e) for e in np.ravel(rule.expression(F))))
+            self._sample(rule, "".join(sorted(used)))
+
+    def _sample(self, rule: WordInvariant, names: str) -> None:
+        """Random rational tokens of the family that is said to have the invariant do have it."""
+        for _, letters, constants in draws(self.has, names, 1000):
+            F = [outputs(self.has, letters, constants, w) for w in self.words]
+            for e in np.ravel(rule.expression(F)):
+                require(bool(e.contains(0)), f"{self.has} does not have the invariant at all")
+                require(bool(abs(e) < 1e-30), f"the sample of {self.has} decides nothing: {e}")

@@ -1,0 +1,155 @@
+"""A user's own mechanism and nesting: checked where their module is imported, and nowhere else."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import dsf
+from dsf.core.certificate import Certificate
+from dsf.core.errors import CertificateError
+from dsf.core.mechanism import NAMED
+from dsf.relations import MADE
+
+SOURCE = '''
+import dsf
+from dsf.core import ops
+from dsf.core.tokens import Tokens
+
+
+class Mine(dsf.gla.cls, name="mine"):
+    """Gated linear attention under a name of its own."""
+
+
+mine = dsf.family("mine")
+
+
+def decay(tok):
+    log_a = ops.log(tok.gamma) + ops.zeros_like(tok.k)
+    return Tokens(q=tok.q, k=tok.k, v=tok.v, log_a=log_a)
+
+
+nesting = dsf.Nesting(dsf.retnet, mine, decay, "log_a <- log gamma")
+'''
+
+
+@pytest.fixture
+def mixers(tmp_path, monkeypatch):
+    """The module of a stranger, imported."""
+    (tmp_path / "my_mixers.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield importlib.import_module("my_mixers")
+    sys.modules.pop("my_mixers")
+    NAMED.pop("mine", None)
+    for key in [k for k in MADE if k[0] == "my_mixers"]:
+        del MADE[key]
+
+
+def elsewhere(folder: Path, text: str, *lines: str) -> str:
+    """What another process prints that reads a certificate after some lines."""
+    code = "\n".join(
+        [
+            f"import sys; sys.path.insert(0, {str(folder)!r})",
+            *lines,
+            "import dsf",
+            "try:",
+            f"    print(dsf.Certificate.from_json({text!r}).check())",
+            "except dsf.errors.CertificateError as e:",
+            "    print(e)",
+        ]
+    )
+    run = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_a_nesting_of_ones_own_checks_here_and_elsewhere(mixers, tmp_path):
+    c = mixers.nesting.certificate()
+    assert c.check() and Certificate.from_json(c.to_json()).check()
+    code = c.witnesses["sources"]["my_mixers"]
+    assert c.claim.endswith(f"(as defined in my_mixers, source {code})")
+    assert "import my_mixers" in elsewhere(tmp_path, c.to_json())
+    assert elsewhere(tmp_path, c.to_json(), "import my_mixers").strip() == "True"
+
+
+def test_other_equations_are_another_claim(mixers, tmp_path):
+    c = mixers.nesting.certificate()
+    changed = SOURCE.replace("ops.log(tok.gamma)", "ops.log(ops.sqrt(tok.gamma))")
+    (tmp_path / "my_mixers.py").write_text(changed)
+    for cached in (tmp_path / "__pycache__").glob("*"):
+        cached.unlink()
+    answer = elsewhere(tmp_path, c.to_json(), "import my_mixers")
+    assert "the equations have changed" in answer
+    (tmp_path / "my_mixers.py").write_text("import dsf")
+    answer = elsewhere(tmp_path, c.to_json(), "import my_mixers")
+    assert "has made no nesting 'retnet -> mine'" in answer
+
+
+def test_a_package_edge_names_no_module_and_cannot_be_claimed_for_one(mixers):
+    own = dsf.lattice.edge("retnet -> gla").certificate()
+    assert "sources" not in own.witnesses and "defined in" not in own.claim
+    c = mixers.nesting.certificate()
+    rest = {k: v for k, v in c.witnesses.items() if k not in ("module", "sources")}
+    claim = c.claim.partition(" (as defined")[0]
+    for witnesses in (rest, {**rest, "sources": c.witnesses["sources"]}):
+        for sentence in (c.claim, claim):
+            with pytest.raises(CertificateError):
+                replace(c, witnesses=witnesses, claim=sentence).check()
+
+
+def test_a_wrong_map_of_ones_own_is_not_certified(mixers):
+    wrong = replace(mixers.nesting, T=lambda S, tok: 2 * S)
+    with pytest.raises(CertificateError, match="is not proved"):
+        wrong.certificate()
+    with pytest.raises(CertificateError, match="is not proved"):
+        dsf.lattice.add(wrong)
+
+
+def test_the_checker_evaluates_the_maps_of_the_module(mixers, monkeypatch):
+    c = mixers.nesting.certificate()
+    key = ("my_mixers", mixers.nesting.name)
+    monkeypatch.setitem(MADE, key, replace(mixers.nesting, T=twice))
+    with pytest.raises(CertificateError):
+        c.check()
+
+
+def twice(S, tok):
+    return 2 * S
+
+
+def test_added_nestings_are_seen_by_compare(mixers, monkeypatch):
+    from dsf.verdicts.lattice import paths
+
+    monkeypatch.setattr(paths, "_ADDED", [])
+    assert dsf.lattice.find_path(dsf.retnet, mixers.mine) is None
+    assert dsf.lattice.add(mixers.nesting) is mixers.nesting
+    assert dsf.lattice.add(mixers.nesting) is mixers.nesting and len(paths._ADDED) == 1
+    found = dsf.compare("retnet", "mine")
+    assert found.verdict.name == "NESTED" and found.check()
+
+
+def test_families_of_ones_own_are_separated_by_module(mixers, tmp_path):
+    found = [c for c in dsf.separate("deltanet", "mine")]
+    assert found
+    for c in found:
+        assert c.check() and "as defined in my_mixers" in c.claim
+    text = found[0].to_json()
+    assert "import my_mixers" in elsewhere(tmp_path, text)
+    assert elsewhere(tmp_path, text, "import my_mixers").strip() == "True"
+    a, b = (mixers.mine.init(2, n=2, p=2, seed=k) for k in (1, 2))
+    c = dsf.separate_instances(a, b)
+    assert c.check() and c.witnesses["sources"].keys() == {"my_mixers"}
+
+
+def test_equations_without_a_source_text_are_refused(mixers):
+    scope: dict = {}
+    exec("def decay(tok): return None", {"__name__": "typed_in"}, scope)
+    made = replace(mixers.nesting, tau=scope["decay"])
+    with pytest.raises(CertificateError, match="source text"):
+        dsf.core.foreign.sources(made.equations())
+    del MADE["typed_in", made.name]
