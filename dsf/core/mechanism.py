@@ -44,7 +44,8 @@ class Mechanism:
         one method of its kind        `recurrence(tok)`, `weights(tok, L)` or `step(S, tok)`
         readout(o, tok) -> o          static output map (default: division by `normaliser`, if any)
 
-    The class keyword `name` enters it in the catalogue; every subclass becomes a frozen dataclass.
+    The class keyword `name` enters it in the catalogue, `look` is its colour in figures and which of
+    three lines; every subclass becomes a frozen dataclass.
     An input u [... L d] is computed in the wider dtype of u and the parameters, at least float32;
     integers and lists in float64.  bool, text and complex raise DTypeError: see `dsf.core.border`.
 
@@ -63,7 +64,7 @@ class Mechanism:
     letters: ClassVar[Mapping[str, Callable[..., int]]] = {}  # further sizes in parameter shapes
     also: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # further names: name -> options
     tried: ClassVar[tuple[Mapping[str, Any], ...]] = ()  # combinations of options for the contract
-    look: ClassVar[tuple[str, int]] = ("", 0)  # colour in figures, and which of its three lines
+    look: ClassVar[tuple[str, int]] = ("", 0)
     bibtex: ClassVar[str] = ""  # the entry of `facts.source`, if the bibliography lacks it
     stateful: ClassVar[bool] = True  # False: all that is kept are rows of tokens
     heads: ClassVar[bool] = True  # whether coefficients carry a head (or channel) axis
@@ -368,9 +369,11 @@ class Mechanism:
                 stacklevel=5,
             )
 
-    def __init_subclass__(cls, name: str = "", **options: Any) -> None:
+    def __init_subclass__(
+        cls, name: str = "", look: tuple[str, int] = ("", 0), **options: Any
+    ) -> None:
         super().__init_subclass__(**options)
-        cls.name = name or cls.__name__
+        cls.name, cls.look = name or cls.__name__, look
         if "__repr__" not in vars(cls):  # otherwise @dataclass writes one that prints all numbers
             cls.__repr__ = Mechanism.__repr__  # type: ignore[method-assign]
         dataclasses.dataclass(frozen=True, eq=False)(cls)

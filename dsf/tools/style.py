@@ -50,7 +50,7 @@ def style() -> Iterator[None]:
 def look(name: str) -> dict[str, str]:
     """Colour, line style and marker of a mechanism, as keyword arguments of `Axes.plot`.
 
-    A mechanism declares them as `look = "orange", 1`: a colour, and which of its three lines.  A
+    A mechanism declares them as `look=("orange", 1)`: a colour, and which of its three lines.  A
     name without them gets some computed from its letters, the same on every machine.
 
     >>> look("gla")

@@ -1,7 +1,7 @@
 from dsf.core.authoring import *
 
 
-class NormalisedAttention(Recurrence, name="normalised_attn"):
+class NormalisedAttention(Recurrence, name="normalised_attn", look=("orange", 2)):
     """Normalised attention.   y_t = (1 / eta(u_t)) sum_{j<=t} (q_t' k_j) v_j
 
     Linear attention divided by a learned function of the current token only.
@@ -31,7 +31,6 @@ class NormalisedAttention(Recurrence, name="normalised_attn"):
         "scalar", state="H*n*p", flops="4*H*n*p", source="sieber2024", eigenvalues="1",
         order_aware=False,
     )  # fmt: skip
-    look = "orange", 2
 
     def tokens(self, u: Array) -> Tokens:
         f, u = getattr(ops, self.eta), split_heads(u)

@@ -1,7 +1,7 @@
 from dsf.core.authoring import *
 
 
-class Softmax(Attention, name="softmax"):
+class Softmax(Attention, name="softmax", look=("black", 0)):
     """Softmax attention.   y_i = sum_{j<=i} w_ij v_j,   w_i = softmax_j(q_i' k_j / sqrt(n))
 
     Causal softmax attention; its state is the growing cache of keys and values.
@@ -27,7 +27,6 @@ class Softmax(Attention, name="softmax"):
         normalised=True, order_aware=False,
     )  # fmt: skip
     forgotten = ("q",)
-    look = "black", 0
 
     def tokens(self, u: Array) -> Tokens:
         u = split_heads(u)

@@ -2,7 +2,7 @@ from dsf.core.authoring import *
 from dsf.mechanisms.attention.softmax import Softmax
 
 
-class WindowSoftmax(Softmax, name="window_softmax"):
+class WindowSoftmax(Softmax, name="window_softmax", look=("black", 1)):
     """Window attention.   y_i = sum_{i-w<j<=i} w_ij v_j,   w_i = softmax_j(q_i' k_j / sqrt(n))
 
     Softmax attention over the last `width` tokens: a shift register of that many values.
@@ -17,7 +17,6 @@ class WindowSoftmax(Softmax, name="window_softmax"):
     width: int = option(4, 1, least=1)
 
     equations = "the last `width` of (S_{t-1}, v_t)", "S_t' softmax(K_t q_t)"
-    look = "black", 1
 
     @property
     def facts(self) -> Facts:  # type: ignore[override]

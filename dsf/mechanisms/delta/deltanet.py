@@ -1,12 +1,11 @@
 from dsf.core.authoring import *
 
 
-class DeltaNet(Recurrence, name="deltanet"):
+class DeltaNet(Recurrence, name="deltanet", look=("purple", 0)):
     """Delta rule.   S_t = (I - beta_t k_t k_t') S_{t-1} + beta_t k_t v_t',   y_t = S_t' q_t
 
     u [L d];  q, k [H L n] with |k| = 1, v [H L p], beta [H L 1] = reach * sigmoid;  float64.
-    `reach` 2 allows negative eigenvalues; `unit_keys=False` leaves the keys as they are, and then
-    warns NotContractive where the eigenvalue 1 - beta |k|^2 is below -1.
+    `reach` 2 allows negative eigenvalues; `unit_keys=False` keeps |k|, and warns NotContractive.
     Source: Schlag et al. 2021, arXiv 2102.11174; Yang et al. 2024, arXiv 2406.06484.
 
     >>> import dsf
@@ -24,7 +23,6 @@ class DeltaNet(Recurrence, name="deltanet"):
     equations = "(I - b_t k_t k_t') S_{t-1} + b_t k_t v_t'", "S_t' q_t"
     spec = {"q": "L n", "k": ("L n unit if unit_keys", "L n"), "v": "L p"}
     spec |= {"beta": "L 1 in (0, {reach})"}
-    look = "purple", 0
 
     @property
     def facts(self) -> Facts:  # type: ignore[override]

@@ -1,7 +1,7 @@
 from dsf.core.authoring import *
 
 
-class DeltaProduct(Recurrence, name="deltaproduct"):
+class DeltaProduct(Recurrence, name="deltaproduct", look=("purple", 2)):
     """DeltaProduct.   `steps` delta-rule updates per token, of which the last state is read.
 
     Several micro-steps of the delta rule per token: A_t is a product of `steps` reflections.
@@ -27,7 +27,6 @@ class DeltaProduct(Recurrence, name="deltaproduct"):
         "low rank", True, "H*n*p", "(4*steps+2)*H*n*p", "siems2025", eigenvalues="closed disc"
     )
     tried = ({"steps": 3, "reach": 1},)
-    look = "purple", 2
 
     @property
     def micro(self) -> int:

@@ -2,7 +2,7 @@ from dsf.core.authoring import *
 from dsf.mechanisms.delta.deltanet import DeltaNet
 
 
-class GatedDeltaNet(DeltaNet, name="gated_deltanet"):
+class GatedDeltaNet(DeltaNet, name="gated_deltanet", look=("purple", 1)):
     """Gated DeltaNet.   S_t = a_t (I - beta_t k_t k_t') S_{t-1} + beta_t k_t v_t',   y_t = S_t' q_t
 
     The delta rule on a decayed state; the decay is that of Mamba-2.
@@ -21,7 +21,6 @@ class GatedDeltaNet(DeltaNet, name="gated_deltanet"):
 
     equations = "a_t (I - b_t k_t k_t') S_{t-1} + b_t k_t v_t'", "S_t' q_t"
     spec = DeltaNet.spec | {"log_a": "L 1 < 0"}
-    look = "purple", 1
 
     @property
     def facts(self) -> Facts:  # type: ignore[override]

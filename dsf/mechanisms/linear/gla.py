@@ -1,7 +1,7 @@
 from dsf.core.authoring import *
 
 
-class GLA(Recurrence, name="gla"):
+class GLA(Recurrence, name="gla", look=("vermillion", 0)):
     """Gated linear attention.   S_t = diag(a_t) S_{t-1} + k_t v_t',   y_t = S_t' q_t
 
     u [L d];  q, k, log_a [H L n], v [H L p];  log_a = logsigmoid(W2 W1 u + b) / 16;  float64.
@@ -24,7 +24,6 @@ class GLA(Recurrence, name="gla"):
     spec = {"q": "L n", "k": "L n", "v": "L p", "log_a": "L n < 0"}
     facts = Facts("diagonal", True, "H*n*p", "5*H*n*p", source="yang2023", eigenvalues="(0, 1)")
     letters = {"r": lambda d: min(16, d)}
-    look = "vermillion", 0
 
     def tokens(self, u: Array) -> Tokens:
         u = split_heads(u)

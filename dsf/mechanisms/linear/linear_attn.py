@@ -2,7 +2,7 @@ from dsf.core.authoring import *
 from dsf.mechanisms.linear.features import NAMES, POSITIVE, feature_map, orthogonal_rows
 
 
-class LinearAttention(Recurrence, name="linear_attn"):
+class LinearAttention(Recurrence, name="linear_attn", look=("orange", 0)):
     """Linear attention.   S_t = S_{t-1} + phi(k_t) v_t',   y_t = S_t' phi(q_t)
 
     Linear attention with feature map `phi`, optionally divided by the sum of its weights.
@@ -29,7 +29,6 @@ class LinearAttention(Recurrence, name="linear_attn"):
     letters = {"m": lambda features, n: features or n}
     also = {"normalised_linear_attn": {"phi": "elu+1", "normalise": True}}
     tried = ({"phi": "taylor", "normalise": True},)
-    look = "orange", 0
 
     @property
     def spec(self) -> dict[str, str]:  # type: ignore[override]

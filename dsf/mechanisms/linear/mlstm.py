@@ -1,7 +1,7 @@
 from dsf.core.authoring import *
 
 
-class MLSTM(Recurrence, name="mlstm"):
+class MLSTM(Recurrence, name="mlstm", look=("vermillion", 2)):
     """mLSTM.   S_t = f_t S_{t-1} + i_t k_t (v_t, 1)', normalised by max(|last|, 1) and gated.
 
     Matrix LSTM: scalar forget gate, exponential input gate, normaliser bounded below by 1.
@@ -36,7 +36,6 @@ class MLSTM(Recurrence, name="mlstm"):
     facts = Facts(
         "scalar", state="H*n*(p+1)", flops="5*H*n*(p+1)", source="beck2024", eigenvalues="(0, 1)"
     )
-    look = "vermillion", 2
 
     def tokens(self, u: Array) -> Tokens:
         u = split_heads(u)

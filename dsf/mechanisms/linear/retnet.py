@@ -1,13 +1,12 @@
 from dsf.core.authoring import *
 
 
-class RetNet(Recurrence, name="retnet"):
+class RetNet(Recurrence, name="retnet", look=("sky", 0)):
     """Retention.   S_t = gamma S_{t-1} + k_t v_t',   y_t = S_t' q_t,   gamma_h = 1 - 2^{-5-h}
 
-    u [L d];  q, k [H L n], v [H L p], gamma [H 1 1];  float64.  Pairs are (x_i, x_{i + n/2}).
-    `rotation=True`: A = gamma e^{i theta} on the n/2 complex pairs, y = Re(q' S);
-    `rotation="qk"`: the published form, q and k rotated by position;  False: neither.
-    Source: Sun et al. 2023, arXiv 2307.08621.
+    u [L d];  q, k [H L n], v [H L p], gamma [H 1 1];  float64.  `rotation`: True turns the n/2
+    pairs (x_i, x_{i + n/2}) of the state by theta, y = Re(q' S);  "qk" turns q and k by position,
+    the published form.  Source: Sun et al. 2023, arXiv 2307.08621.
 
     >>> import dsf
     >>> dsf.retnet(rotation=True).init(4, 4, 3).ltv(np.ones((6, 4))).A.structure
@@ -22,15 +21,13 @@ class RetNet(Recurrence, name="retnet"):
     rotation: bool | str = option(False, True, "qk")
 
     equations = "gamma S_{t-1} + k_t v_t'", "S_t' q_t"
-    spec = dict(q="L n", k="L n", v="L p", gamma="1 1 in (0, 1)")
-    spec |= {"theta": "1 n/2 if rotation", "pos": "L 1 if rotation=qk"}
-    look = "sky", 0
+    spec = dict(q="L n", k="L n", v="L p", gamma="1 1 in (0, 1)", theta="1 n/2 if rotation")
+    spec |= {"pos": "L 1 if rotation=qk"}
 
     @property
     def facts(self) -> Facts:  # type: ignore[override]
-        turns = self.rotation is True
-        kind, region, cost = ("diagonal", "disc", 7) if turns else ("scalar", "(0, 1)", 5)
-        return Facts(kind, True, "H*n*p", f"{cost}*H*n*p", "sun2023", eigenvalues=region)
+        kind, end, c = ("diagonal", "disc", 7) if self.rotation is True else ("scalar", "(0, 1)", 5)
+        return Facts(kind, True, "H*n*p", f"{c}*H*n*p", "sun2023", eigenvalues=end)
 
     def tokens(self, u: Array) -> Tokens:
         u, theta = split_heads(u), self.theta if self.rotation else None
@@ -40,7 +37,7 @@ class RetNet(Recurrence, name="retnet"):
         q, k, a = tok.q, tok.k, tok.gamma
         if self.rotation is True:
             q, k, a = as_pairs(q), ops.conj(as_pairs(k)), a * ops.cis(tok.theta)
-        if self.rotation == "qk":
+        elif self.rotation == "qk":
             q, k = (rotate(x, tok.theta * tok.pos) for x in (q, k))
         return LTV(Diag(a=a), B=col(k), C=row(q)), row(tok.v)
 

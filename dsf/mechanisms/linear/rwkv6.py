@@ -1,7 +1,7 @@
 from dsf.core.authoring import *
 
 
-class RWKV6(Recurrence, name="rwkv6"):
+class RWKV6(Recurrence, name="rwkv6", look=("vermillion", 1)):
     """RWKV-6.   y_t = (S_{t-1} + (bonus k_t) v_t')' q_t,   S_t = diag(w_t) S_{t-1} + k_t v_t'
 
     Diagonal decay w_t, read before the update, with a bonus for the current token.
@@ -28,7 +28,6 @@ class RWKV6(Recurrence, name="rwkv6"):
     spec = {"q": "L n", "k": "L n", "v": "L p", "log_w": "L n < 0", "bonus": "1 n"}
     facts = Facts("diagonal", True, "H*n*p", "5*H*n*p", source="peng2024", eigenvalues="(0, 1)")
     letters = {"r": lambda d: min(32, d)}
-    look = "vermillion", 1
 
     def tokens(self, u: Array) -> Tokens:
         u = split_heads(u)

@@ -1,7 +1,7 @@
 from dsf.core.authoring import *
 
 
-class GRU(Step, name="gru"):
+class GRU(Step, name="gru", look=("grey", 0)):
     """GRU.   h_t = (1 - z_t) h_{t-1} + z_t tanh(W u_t + U (r_t h_{t-1})): not affine in the state.
 
     Gated recurrent unit, the example that is *not* of the linear time-varying form.
@@ -29,7 +29,6 @@ class GRU(Step, name="gru"):
     spec = {"z": "L p", "r": "L p", "x": "L p", "Uz": "p p", "Ur": "p p", "Uh": "p p"}
     facts = Facts("nonlinear", contraction=False, state="p", flops="6*p*p", source="cho2014")
     heads = False
-    look = "grey", 0
 
     def tokens(self, u: Array) -> Tokens:
         return Tokens(

@@ -1,7 +1,7 @@
 from dsf.core.authoring import *
 
 
-class QLSTM(Recurrence, name="qlstm"):
+class QLSTM(Recurrence, name="qlstm", look=("sky", 2)):
     """qLSTM.   h_t = f_t h_{t-1} + g_t v_t,   y_t = o_t h_t, per channel, gates from the token only
 
     Quasi-LSTM: an LSTM without state feedback in its gates; n is always 1.
@@ -29,7 +29,6 @@ class QLSTM(Recurrence, name="qlstm"):
     conventions = ("channels are heads",)
     spec = {"v": "p L 1", "log_f": "p L 1 < 0", "g": "p L 1 in (0, 1)", "o": "p L 1 in (0, 1)"}
     facts = Facts("scalar", state="p", flops="5*p", source="sieber2024", eigenvalues="(0, 1)")
-    look = "sky", 2
 
     def tokens(self, u: Array) -> Tokens:
         x = u @ self.Wf + self.bf

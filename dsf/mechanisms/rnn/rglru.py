@@ -6,7 +6,7 @@ def _decay(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return np.log(a) - np.log1p(-a)
 
 
-class RGLRU(Recurrence, name="rglru"):
+class RGLRU(Recurrence, name="rglru", look=("sky", 1)):
     """RG-LRU.   h_t = a_t h_{t-1} + sqrt(1 - a_t^2) i_t v_t,   y_t = h_t, per channel.
 
     Real-gated linear recurrent unit of Griffin: the write is tied to the decay.
@@ -30,7 +30,6 @@ class RGLRU(Recurrence, name="rglru"):
     conventions = ("channels are heads",)
     spec = {"v": "p L 1", "log_a": "p L 1 < 0", "i": "p L 1 in (0, 1)"}
     facts = Facts("scalar", state="p", flops="5*p", source="de2024", eigenvalues="(0, 1)")
-    look = "sky", 1
 
     def tokens(self, u: Array) -> Tokens:
         r = ops.sigmoid(u @ self.Wr + self.br)

@@ -9,7 +9,7 @@ def _output(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return rng.standard_normal(shape) / np.sqrt(shape[-1])
 
 
-class LRU(Recurrence, name="lru"):
+class LRU(Recurrence, name="lru", look=("green", 1)):
     """LRU.   h_t = lambda h_{t-1} + gamma (B u_t),   y_t = Re(C h_t) + D u_t
 
     Linear recurrent unit: one constant complex diagonal system with dense input and output.
@@ -43,7 +43,6 @@ class LRU(Recurrence, name="lru"):
         "diagonal", state="2*n", flops="8*n*d+6*n", source="orvieto2023", eigenvalues="disc"
     )
     heads = False
-    look = "green", 1
 
     def tokens(self, u: Array) -> Tokens:
         constants = {name: getattr(self, name) for name in ("b_re", "b_im", "c_re", "c_im", "skip")}

@@ -1,10 +1,8 @@
 from dsf.core.authoring import *
 
 
-class S6(Recurrence, name="mamba"):
+class S6(Recurrence, name="mamba", look=("blue", 0)):
     """S6, the core of Mamba.   h_t = exp(dt_t a) h_{t-1} + dt_t k_t x_t,   y_t = q_t' h_t
-
-    Selective state space model: every channel has its own step size, q and k are shared.
 
     u [L d], channels p = d act as heads;  dt [p L 1], a [p 1 n] < 0, q, k [1 L n];  float64.
     `skip=True` adds D x_t.  `discretisation`: "simplified" writes dt k (the published code), "zoh"
@@ -27,13 +25,10 @@ class S6(Recurrence, name="mamba"):
 
     equations = "e^{dt_t a} h_{t-1} + dt_t k_t x_t", "q_t' h_t"
     conventions = ("channels are heads",)
-    spec = {
-        "q": "1 L n", "k": "1 L n", "v": "p L 1", "dt": "p L 1 > 0", "a": "p 1 n < 0",
-        "skip": "p 1 1 if skip",
-    }  # fmt: skip
+    spec = dict(q="1 L n", k="1 L n", v="p L 1", dt="p L 1 > 0", a="p 1 n < 0")
+    spec |= {"skip": "p 1 1 if skip"}
     facts = Facts("diagonal", True, "n*p", "5*n*p", source="gu2023", eigenvalues="(0, 1)")
     letters = {"r": lambda d: max(1, -(-d // 16))}
-    look = "blue", 0
 
     def tokens(self, u: Array) -> Tokens:
         dt = ops.softplus(u @ self.Wr @ self.Wdt + self.b)

@@ -1,7 +1,7 @@
 from dsf.core.authoring import *
 
 
-class SSD(Recurrence, name="mamba2"):
+class SSD(Recurrence, name="mamba2", look=("blue", 1)):
     """SSD, the core of Mamba-2.   S_t = exp(dt_t a) S_{t-1} + dt_t k_t v_t',   y_t = S_t' q_t
 
     State space duality: one scalar decay per head and token, coupled to the write by dt.
@@ -29,7 +29,6 @@ class SSD(Recurrence, name="mamba2"):
         "q": "L n", "k": "L n", "v": "L p", "dt": "L 1 > 0", "a": "1 1 < 0", "skip": "1 1 if skip",
     }  # fmt: skip
     facts = Facts("scalar", True, "H*n*p", "5*H*n*p", source="dao2024", eigenvalues="(0, 1)")
-    look = "blue", 1
 
     def tokens(self, u: Array) -> Tokens:
         u = split_heads(u)

@@ -1,7 +1,7 @@
 from dsf.core.authoring import *
 
 
-class Mamba3(Recurrence, name="mamba3"):
+class Mamba3(Recurrence, name="mamba3", look=("blue", 2)):
     """Mamba-3: writes from two tokens (trapezoidal rule), complex data-dependent decay.
 
     Mamba-3 with one input and one output per head.
@@ -40,7 +40,6 @@ class Mamba3(Recurrence, name="mamba3"):
     }  # fmt: skip
     facts = Facts("diagonal", True, "H*n*p", "9*H*n*p", source="mamba3", eigenvalues="disc")
     lookback = 1
-    look = "blue", 2
 
     def tokens(self, u: Array) -> Tokens:
         u = split_heads(u)

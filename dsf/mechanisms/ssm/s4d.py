@@ -1,7 +1,7 @@
 from dsf.core.authoring import *
 
 
-class S4D(Recurrence, name="s4d"):
+class S4D(Recurrence, name="s4d", look=("green", 0)):
     """S4D.   h_t = Abar h_{t-1} + Bbar x_t,   y_t = Re(C h_t) + D x_t, per channel, constant.
 
     Diagonal state space model: one complex time-invariant system per channel.
@@ -35,7 +35,6 @@ class S4D(Recurrence, name="s4d"):
         "b_im": "p 1 n", "c_re": "p 1 n", "c_im": "p 1 n", "skip": "p 1 1",
     }  # fmt: skip
     facts = Facts("diagonal", state="2*n*p", flops="14*n*p", source="gu2022", eigenvalues="disc")
-    look = "green", 0
 
     def tokens(self, u: Array) -> Tokens:
         constants = {name: getattr(self, name) for name in ("a_im", "b_re", "b_im", "c_re", "c_im")}
