@@ -44,8 +44,8 @@ class Mechanism:
         one method of its kind        `recurrence(tok)`, `weights(tok, L)` or `step(S, tok)`
         readout(o, tok) -> o          static output map (default: division by `normaliser`, if any)
 
-    The class keyword `name` enters it in the catalogue, `look` is its colour in figures and which of
-    three lines; every subclass becomes a frozen dataclass.
+    The class keyword `name` enters it in the catalogue, `look` is its colour in figures and one of
+    three line styles; every subclass becomes a frozen dataclass.
     An input u [... L d] is computed in the wider dtype of u and the parameters, at least float32;
     integers and lists in float64.  bool, text and complex raise DTypeError: see `dsf.core.border`.
 
