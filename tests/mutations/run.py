@@ -28,6 +28,7 @@ import sys
 import sysconfig
 import tempfile
 import time
+import tomllib
 import venv
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -38,7 +39,6 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 LIST = HERE / "mutations.jsonl"
 RESULTS = ROOT / "build" / "mutants.jsonl"
-ROOMS = ("solvers", "kernels", "theory_tests", "figures")
 LIMIT = 240  # seconds for one mutation
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "mutations")
 
@@ -53,6 +53,13 @@ IMPORTS = (
 Mutation = dict[str, Any]
 
 
+def rooms() -> dict[str, str]:
+    """The folders at the top that are rooms of the package, by their names in it."""
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    places = setup["tool"]["setuptools"].get("package-dir", {})
+    return {name[4:]: place for name, place in places.items() if name.count(".") == 1}
+
+
 def copy(folder: Path) -> None:
     """Copy the repository to folder/copy, with an environment in folder/env that imports from it.
 
@@ -63,9 +70,10 @@ def copy(folder: Path) -> None:
     shutil.copytree(ROOT, folder / "copy", ignore=LEFT_OUT)
     links = folder / "links" / "dsf"
     links.mkdir(parents=True)
-    rooms = [folder / "copy" / room for room in ROOMS]
-    for path in [*(folder / "copy" / "dsf").iterdir(), *rooms]:
+    for path in (folder / "copy" / "dsf").iterdir():
         (links / path.name).symlink_to(path)
+    for room, place in rooms().items():
+        (links / room).symlink_to(folder / "copy" / place)
     venv.create(folder / "env", symlinks=True)
     paths = {"base": str(folder / "env"), "platbase": str(folder / "env")}
     places = f"{links.parent}\n{sysconfig.get_path('purelib')}\n"
@@ -100,7 +108,7 @@ def unchanged(tests: list[str]) -> str:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
         copy(folder)
-        code, output = run(["-c", IMPORTS, str(folder / "copy"), *ROOMS], folder, LIMIT)
+        code, output = run(["-c", IMPORTS, str(folder / "copy"), *rooms()], folder, LIMIT)
         if code == 0:
             code, output = pytest(tests, folder, 3600.0)
         return output if code else ""
@@ -127,13 +135,12 @@ def measure(mutation: Mutation) -> str:
 
 
 def state() -> str:
-    """A hash of everything a verdict may depend on, but for the list itself."""
+    """A hash of what is copied: a verdict holds for these files."""
     whole = hashlib.sha256()
-    for folder in (".", "dsf", "tests", *ROOMS):
-        for path in sorted((ROOT / folder).glob("*.*" if folder == "." else "**/*.*")):
-            name = path.relative_to(ROOT)
-            if path.is_file() and not {"__pycache__", "build", "mutations"} & set(name.parts):
-                whole.update(f"{name}\0".encode() + path.read_bytes())
+    with tempfile.TemporaryDirectory() as name:
+        top = Path(shutil.copytree(ROOT, Path(name) / "copy", ignore=LEFT_OUT))
+        for path in sorted(p for p in top.rglob("*") if p.is_file()):
+            whole.update(f"{path.relative_to(top)}\0".encode() + path.read_bytes())
     return whole.hexdigest()
 
 
@@ -168,11 +175,12 @@ def main() -> int:
     mutations = [json.loads(line) for line in LIST.read_text(encoding="utf-8").splitlines()]
     chosen = [m for m in mutations if arguments.only in json.dumps(m, ensure_ascii=False)]
     now, start = state(), time.monotonic()
-    verdicts = {key(now, m): kept().get(key(now, m), "") for m in chosen}
+    earlier = kept()
+    verdicts = {key(now, m): earlier.get(key(now, m), "") for m in chosen}
     todo = [m for m in chosen if not verdicts[key(now, m)]]
-    tests = sorted({test for m in todo for test in m["tests"]})
+    tests = sorted({test for m in chosen for test in m["tests"]})
     base = key(now, {"file": "", "old": "", "new": "", "tests": tests})
-    if todo and base not in kept():
+    if todo and base not in earlier:
         print(f"unchanged: {len(tests)} test files", flush=True)
         if problem := unchanged(tests):
             print(problem, file=sys.stderr)
@@ -188,7 +196,8 @@ def main() -> int:
             for done in as_completed([pool.submit(timed, m) for m in todo]):
                 m, verdict, seconds = done.result()
                 verdicts[key(now, m)] = verdict
-                keep(key(now, m), verdict)
+                if not verdict.startswith("NOT"):  # perhaps killed from outside: to be tried again
+                    keep(key(now, m), verdict)
                 print(f"{seconds:4.0f} s  {m['file']}: {m['old'][:60]!r}  {verdict}", flush=True)
         except KeyboardInterrupt:  # those that run are finished, the others are not begun
             pool.shutdown(cancel_futures=True)
