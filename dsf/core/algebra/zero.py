@@ -16,6 +16,7 @@ True
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from math import lcm
 from typing import Any
@@ -238,9 +239,19 @@ _I = sympy.Symbol("_i")
 
 def unfold(e: Expr) -> Expr:
     """Real parts, conjugates, cosines, hyperbolic and symbolic powers as sums and exponentials."""
+    return _unfold(e, {})
+
+
+def _unfold(e: Expr, memo: dict[Expr, Expr]) -> Expr:
     if not e.args:
         return e
-    args = [unfold(a) for a in e.args]
+    if e not in memo:
+        memo[e] = _unfolded(e, [_unfold(a, memo) for a in e.args])
+    return memo[e]
+
+
+def _unfolded(e: Expr, args: list[Expr]) -> Expr:
+    """The expression with its arguments unfolded already."""
     if isinstance(e, (sympy.re, sympy.conjugate)):
         z = args[0]
         bar = z.xreplace({sympy.I: -sympy.I})
@@ -260,7 +271,7 @@ def unfold(e: Expr) -> Expr:
         return sympy.expand_log(sympy.log(sympy.factor(args[0])))
     if e.is_Pow and not isinstance(e, sympy.exp) and not args[1].is_Rational:
         return sympy.exp(args[1] * sympy.expand_log(sympy.log(args[0])))
-    return e.func(*args)
+    return e if all(map(operator.is_, args, e.args)) else e.func(*args)
 
 
 def _cut(e: Expr) -> bool:
