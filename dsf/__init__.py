@@ -16,43 +16,37 @@ from dsf.core import hooks
 
 __version__ = "0.1.0"
 
-# public name -> module that defines it
+# public name -> module that defines it; a module itself where it holds no object of that name
 _LAZY = {
-    **dict.fromkeys(("LTV", "Element"), "dsf.core.system"),
-    **dict.fromkeys(("Diag", "LowRank", "Dense", "Shift", "Prod"), "dsf.core.transition"),
-    **dict.fromkeys(("Recurrence", "Attention", "Step"), "dsf.core.kinds"),
+    "LTV": "dsf.core.system",
+    **dict.fromkeys(("Diag", "LowRank", "Dense", "Shift"), "dsf.core.transition"),
     "Mechanism": "dsf.core.mechanism",
-    "Facts": "dsf.core.facts",
     "State": "dsf.core.state",
     "Tokens": "dsf.core.tokens",
     "Family": "dsf.core.family",
     "family": "dsf.core.catalogue",
-    "authoring": "dsf.core.authoring",
-    "testing": "dsf.testing",
     **dict.fromkeys(("Certificate", "Scope", "Strength"), "dsf.core.certificate"),
+    **dict.fromkeys(("symbols", "balls"), "dsf.core.worlds"),
+    "recurrence": "dsf.core.opponents",
+    **dict.fromkeys(("linearise", "inspect"), "dsf.jacobians.linearise"),
     **dict.fromkeys(("realize", "states_needed", "Realization"), "dsf.states"),
-    **dict.fromkeys(("minimal_realization", "minimal_dims"), "dsf.states"),
-    **dict.fromkeys(("hankel_lower", "hankel_gap"), "dsf.states"),
+    **dict.fromkeys(("stability", "Stability"), "dsf.spectra.stability"),
     "compare": "dsf.verdicts.compare",
     "Comparison": "dsf.verdicts.comparison",
     "Verdict": "dsf.verdicts.finding",
-    **dict.fromkeys(("Nesting", "NESTINGS"), "dsf.verdicts.lattice.paths"),
-    **dict.fromkeys(
-        ("Separation", "SEPARATIONS", "separate", "separate_instances"), "dsf.verdicts.separations"
-    ),
-    **dict.fromkeys(("AnyRecurrence", "recurrence"), "dsf.core.opponents"),
-    **dict.fromkeys(("stability", "Stability"), "dsf.spectra.stability"),
-    **dict.fromkeys(("symbols", "balls"), "dsf.core.worlds"),
-    **dict.fromkeys(("linearise", "inspect"), "dsf.jacobians.linearise"),
+    "Nesting": "dsf.relations.edge",
     "atlas": "dsf.verdicts.atlas",
     "cite": "dsf.tools.cite",
     "style": "dsf.tools.style",
+    "authoring": "dsf.core.authoring",
     "errors": "dsf.core.errors",
     "interop": "dsf.interop",
     "lattice": "dsf.verdicts.lattice",
     "ops": "dsf.core.ops",
+    "separations": "dsf.verdicts.separations",
     "solvers": "dsf.solvers",
-    "DSFError": "dsf.core.errors",
+    "states": "dsf.states",
+    "testing": "dsf.testing",
 }
 
 __all__ = sorted(_LAZY)  # and the families, by their names

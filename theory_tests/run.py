@@ -26,5 +26,5 @@ def run(family: Family, **fields: Any) -> np.ndarray:
         x = np.asarray(x)
         x = x if x.dtype == object else x.astype(np.float64)
         arrays[name] = x.reshape(-1, 1) if x.ndim < 2 else x
-    o, _ = family.bare().advance(Tokens(**arrays), State())
+    o, _ = family.without_parameters().advance(Tokens(**arrays), State())
     return np.asarray(o)[..., 0, :]

@@ -31,7 +31,7 @@ def fit(family: Family, letters: Mapping[str, Letter], constants: Letter) -> Non
     require(set(constants) == set(spec) - per_token, f"constants of {family} are wrong")
     for c, fields in letters.items():
         require(set(fields) == per_token, f"letter {c} has other fields than {family}")
-    sizes: dict[str, int] = {"s": family.bare().micro}
+    sizes: dict[str, int] = {"s": family.without_parameters().substeps}
     for group in (*letters.values(), constants):
         for name, x in group.items():
             _fit(name, spec[name], x, sizes)
@@ -58,7 +58,7 @@ def draw_letters(
 ) -> tuple[dict[str, Letter], Letter]:
     """Random rational letters (eighths; unit vectors by inverse stereographic projection)."""
     spec = {k: f for k, f in family.spec.items() if k != "pos"}
-    sizes = {"n": n, "p": 2, "d": 2, "s": family.bare().micro}
+    sizes = {"n": n, "p": 2, "d": 2, "s": family.without_parameters().substeps}
     letters = {
         c: {k: f.domain.rational(rng, f.shape(sizes)) for k, f in spec.items() if f.per_token}
         for c in names
@@ -114,5 +114,5 @@ def tokens(letters: Mapping[str, Letter], constants: Letter, word: str) -> Token
 
 def outputs(family: Family, letters: Mapping[str, Letter], constants: Letter, word: str) -> Any:
     """The outputs [L coordinates] on a word, in balls of the current precision."""
-    o, _ = family.bare().advance(tokens(letters, constants, word), State())
+    o, _ = family.without_parameters().advance(tokens(letters, constants, word), State())
     return np.moveaxis(o, -3, 0).reshape(len(word), -1)

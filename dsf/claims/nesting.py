@@ -109,7 +109,7 @@ class Nesting(Claim, kind="nesting"):
 
 def one_step(edge: Edge, rng: np.random.Generator, n: int, p: int) -> None:
     """CertificateError unless one step commutes with the maps, on random tokens."""
-    sizes = {"n": n, "p": p, "d": p, "s": edge.special.bare().micro}
+    sizes = {"n": n, "p": p, "d": p, "s": edge.special.without_parameters().substeps}
     constants: dict[str, Any] = {}
     before = _draw(edge.special.spec, sizes, rng, constants, 3)
     now = _draw(edge.special.spec, sizes, rng, constants, 4)
@@ -133,7 +133,7 @@ def one_step(edge: Edge, rng: np.random.Generator, n: int, p: int) -> None:
 
 def _defect(edge: Edge, before: Tokens, now: Tokens, S: np.ndarray, x: Any) -> float:
     """An upper bound on how far one step is from commuting, from this state and from the start."""
-    special, general = edge.special.bare(), edge.general.bare()
+    special, general = edge.special.without_parameters(), edge.general.without_parameters()
     image = [edge.tau(t) if x is None else edge.tau(t, x) for t in (before, now)]
     _inside(edge, image[1])
     o, new = special.advance(now, State(S, before if special.lookback else None, 4))
@@ -215,7 +215,7 @@ def _state(family: Any, sizes: dict[str, int], rng: np.random.Generator) -> np.n
     import flint
 
     draw = family.draw_tokens(np.random.default_rng(0), **sizes)
-    like = family.bare().advance(draw, State())[1].S
+    like = family.without_parameters().advance(draw, State())[1].S
     parts = [drawn(REAL, like.shape, rng) for _ in range(2)]
     if like.dtype.kind != "c":
         return parts[0]

@@ -94,7 +94,7 @@ def _softmax_block(
     k = [flint.arb(e) for e in keys] + [flint.arb(0)] * m
     column = [np.array(x, dtype=object).reshape(L, 1) for x in (q, k)]
     v = np.array([[flint.arb(int(i == j)) for j in range(L)] for i in range(L)], dtype=object)
-    M = f.bare().advance(Tokens(q=column[0], k=column[1], v=v), State())[0]
+    M = f.without_parameters().advance(Tokens(q=column[0], k=column[1], v=v), State())[0]
     for i, row in enumerate(powers):
         total = sum(row) + i + 1
         for j, power in enumerate(row):

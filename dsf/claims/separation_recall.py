@@ -64,7 +64,7 @@ class OneState(Claim, kind="separation/one-state"):
         with precision(BITS):
             q, k = ball([[0], [0], [-1], [1]]), ball([[-s], [s], [0], [0]])
             v = ball(np.eye(4, dtype=int).astype(object))
-            M = family("softmax").bare().advance(Tokens(q=q, k=k, v=v), State())[0]
+            M = family("softmax").without_parameters().advance(Tokens(q=q, k=k, v=v), State())[0]
             H = M[2:, 0, :2]
             trace = sum(e * e for e in H.flat)
             det = H[0, 0] * H[1, 1] - H[0, 1] * H[1, 0]

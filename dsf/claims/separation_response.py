@@ -117,7 +117,7 @@ class ByStep(FamilyClaim, kind="separation/affine-step"):
 
     def check(self) -> None:
         fit(self.violates, self.letters, self.constants)
-        mech = self.violates.bare()
+        mech = self.violates.without_parameters()
         require(set(self.letters) == {"x"}, "one letter x is expected")
         with precision(BITS):
             tok = tokens(self.letters, self.constants, "x")
@@ -128,7 +128,7 @@ class ByStep(FamilyClaim, kind="separation/affine-step"):
                 image.append(S[0, 0])
             reproduced(self.lower, below((image[0] + image[2]) / 2 - image[1]))
         if isinstance(self.has, Family):
-            other = self.has.bare()
+            other = self.has.without_parameters()
             ltv = not hasattr(other, "step") and not hasattr(other, "rows")
             require(ltv, f"{self.has} is no LTV")
 
@@ -168,7 +168,7 @@ def _every_n(f: Family, x: Letter, constants: Letter) -> None:
         piece = flint.arb((2 * i + 1) / (2 * PIECES), 1 / (2 * PIECES))
         require(bool(slope(piece) > 0) and bool(slope(piece) < 1), "f' leaves (0, 1)")
         point = np.array([[flint.arb(i) / PIECES]], dtype=object)
-        told = f.bare().advance(tok, State(point))[1].S[0, 0]
+        told = f.without_parameters().advance(tok, State(point))[1].S[0, 0]
         require(bool(told.overlaps(value(point[0, 0]))), "this is not the step of that mechanism")
     inside = bool(value(flint.arb(0)) > 0) and bool(value(flint.arb(1)) < 1)
     require(inside, "f does not map [0, 1] into itself")  # f is increasing

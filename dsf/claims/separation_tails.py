@@ -71,7 +71,7 @@ class SignChanges(TailClaim, kind="separation/sign-changes"):
                     turns = not a.imag.contains(0) or a.real < 0
                     require(bool(turns), "an eigenvalue may be positive: the changes may end")
             _positive(self.has)
-            skip = self.has.bare().lookback or 0
+            skip = self.has.without_parameters().lookback or 0
             for n, some, constants in draws(self.has, "abz", 2000):
                 most = max(_changes(c) for c in _tail(self.has, some, constants, 12)[skip:].T)
                 require(most <= n - 1, f"{self.has} changes sign more often")
@@ -151,7 +151,9 @@ class Grows(TailClaim, kind="separation/grows"):
 def _few_states(c: TailClaim, word: str) -> None:
     """A sequence that obeys a linear recurrence of order n and is constant for n + 1 steps is
     constant for ever."""
-    state = c.violates.bare().advance(tokens(c.letters, c.constants, word), State())[1]
+    state = c.violates.without_parameters().advance(tokens(c.letters, c.constants, word), State())[
+        1
+    ]
     n = np.shape(state.S)[-2]
     require(n + 2 <= STEPS, f"{STEPS} steps decide nothing for {n} states")
 

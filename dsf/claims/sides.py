@@ -54,4 +54,4 @@ def instance(f: Family, parameters: Mapping[str, Any]) -> Mechanism:
     like = f.init(d=2, n=2, p=2).parameters()
     odd = [k for k, x in parameters.items() if k in like and np.ndim(x) != np.ndim(like[k])]
     require(not odd, f"{', '.join(odd)} has another number of axes than in {f}")
-    return replace(f.bare(), **parameters)
+    return replace(f.without_parameters(), **parameters)

@@ -45,7 +45,7 @@ def transitions(f: Family, letter: Balls, constants: Balls) -> list[Matrix]:
     """The matrices A(z) of acb balls, one per head, for a token z given in balls."""
     import flint
 
-    mech = f.bare()
+    mech = f.without_parameters()
     twice = {k: np.concatenate([x, x], axis=-2) for k, x in letter.items()}
     _, start = mech.advance(Tokens(**twice, **constants), State())
     last = Tokens(**letter, **constants)

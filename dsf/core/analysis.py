@@ -33,7 +33,7 @@ def diagonalise(ltv: Any) -> tuple[Any, float]:
     if any(size > 1 for size in ltv.A.lengths()):
         raise TimeVaryingError(
             "LTV.diagonalise: A varies over time, and one set of eigenvectors serves one "
-            "matrix. Use ltv.window(t, t + 1) for one step, or gauge(T) with T_t [L n n]."
+            "matrix. Use ltv.part(t, t + 1) for one step, or gauge(T) with T_t [L n n]."
         )
     A = np.asarray(ltv.A.dense(ltv.n))
     w, V = np.linalg.eig(A)

@@ -41,7 +41,7 @@ def tokens(mech: Any, u: Any) -> tuple[Any, Array, Tokens]:
         tok = mech.tokens(u)
         if ops.is_float(u, *mech.parameters().values()):
             _refuse_overflow(mech, u, tok)
-            mech.check(tok)
+            mech.validate(tok)
     return mech, u, tok
 
 
@@ -158,7 +158,8 @@ def _refuse_overflow(mech: Any, u: Array, tok: Tokens) -> None:
                 _refuse_bad_parameters(mech)
             continue
         rows = (
-            bad.reshape(len(good_rows), mech.micro if "sL" in field.axes else 1).any(-1) & good_rows
+            bad.reshape(len(good_rows), mech.substeps if "sL" in field.axes else 1).any(-1)
+            & good_rows
         )
         if rows.any():
             _refuse_bad_parameters(mech)

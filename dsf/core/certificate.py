@@ -48,7 +48,7 @@ class Certificate:
     reference   bibliography key and place, e.g. "dewilde1998, ch. 5"
 
     >>> import dsf
-    >>> c = dsf.hankel_lower(np.eye(9, k=-3), atol=0.5)
+    >>> c = dsf.states.hankel_lower(np.eye(9, k=-3), atol=0.5)
     >>> c.strength.value, c.lower, Certificate.from_json(c.to_json()).check()
     ('enclosed', 3, True)
     """

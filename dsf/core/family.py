@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dsf.core import printing
-from dsf.core.errors import ShapeError, UnknownNameError
+from dsf.core.errors import DTypeError, ShapeError, UnknownNameError
 from dsf.core.facts import Facts
 from dsf.core.fields import Field
 from dsf.core.mechanism import Mechanism
@@ -34,7 +34,15 @@ class Family:
     cls: type[Mechanism]
     static: Mapping[str, Any] = field(default_factory=dict)
 
-    def __call__(self, **options: Any) -> Family:
+    def __call__(self, *inputs: Any, **options: Any) -> Family:
+        if inputs:
+            shape = getattr(inputs[0], "shape", ())
+            d = shape[-1] if shape else "..."
+            raise DTypeError(
+                f"{self.name} is a family, not one mechanism: it has no numbers to compute with. "
+                f"Draw one, and give that the input: dsf.{self.name}.init(d={d})(u). Options go by "
+                f"name: {self.name}(option=value)."
+            )
         choices = self.cls.choices()
         for option in options:
             if option not in choices:
@@ -71,14 +79,14 @@ class Family:
     @property
     def facts(self) -> Facts:
         """What the class claims with these options; see `Facts`."""
-        return self.bare().facts
+        return self.without_parameters().facts
 
-    def bare(self) -> Mechanism:
+    def without_parameters(self) -> Mechanism:
         """The equations without parameter arrays: enough for `system`, `rows` and `readout`.
 
         >>> import dsf
         >>> tok = dsf.gla.draw_tokens(np.random.default_rng(0), L=3, n=2, p=1)
-        >>> dsf.gla.bare().system(tok)[0].kernel().shape
+        >>> dsf.gla.without_parameters().system(tok)[0].kernel().shape
         (3, 3)
         """
         return self.cls(**self.static)
@@ -112,7 +120,7 @@ class Family:
         >>> dsf.gla.spec["log_a"].domain
         < 0
         """
-        return self.bare().token_fields
+        return self.without_parameters().token_fields
 
     def draw_tokens(self, rng: np.random.Generator, L: int = 1, **sizes: int) -> Tokens:
         """Random float tokens in their domains, no head axis.
@@ -121,7 +129,7 @@ class Family:
         >>> dsf.gla.draw_tokens(np.random.default_rng(0), L=5, n=2, p=3)
         Tokens(q [5 2], k [5 2], v [5 3], log_a [5 2])
         """
-        sizes = {"s": self.bare().micro, **sizes}
+        sizes = {"s": self.without_parameters().substeps, **sizes}
         return Tokens(
             **{
                 k: f.domain.sample(rng, f.shape(sizes, L))

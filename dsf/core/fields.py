@@ -130,7 +130,7 @@ DOMAINS = {str(d): d for d in (REAL, NEGATIVE, POSITIVE, GATE, Domain(0, 2), UNI
 class Field:
     """Axes and domain of one token field: `Field.parse("L n < 0")`.
 
-    The axis before the last is time: "L", "sL" (s micro-tokens per token) or "1" (constant).
+    The axis before the last is time: "L", "sL" (s rows of substeps per token) or "1" (constant).
     Letters: d model width, n state size, p values per head, r and m as in `LTV`.
 
     >>> Field.parse("L n in (0, 1)").domain == GATE

@@ -34,7 +34,7 @@ class Recurrence(Mechanism):
 
         >>> import dsf
         >>> tok = dsf.mamba3.draw_tokens(np.random.default_rng(0), L=3, n=2, p=1)
-        >>> dsf.mamba3.bare().system(tok)[0].length
+        >>> dsf.mamba3.without_parameters().system(tok)[0].length
         3
         """
         tok = self.positioned(tok, 0)
@@ -43,12 +43,14 @@ class Recurrence(Mechanism):
     def _of(self, full: Tokens, L: int) -> tuple[LTV, Array]:
         if not self.lookback:
             return self.recurrence(full)
-        return self.recurrence(full.with_previous(self.lookback, self.token_fields, self.micro, L))
+        return self.recurrence(
+            full.with_previous(self.lookback, self.token_fields, self.substeps, L)
+        )
 
     def outputs(self, tok: Tokens, full: Tokens, S: Any) -> tuple[Array, Any]:
         ltv, X = self._of(full, self.length(tok))
         o, S = ltv.scan(X, S)
-        return o if self.micro == 1 else o[..., self.micro - 1 :: self.micro, :, :], S
+        return o if self.substeps == 1 else o[..., self.substeps - 1 :: self.substeps, :, :], S
 
     def linear(self, tok: Tokens, L: int) -> tuple[LTV, Array]:
         ltv, X = self.system(tok)
@@ -59,10 +61,10 @@ class Recurrence(Mechanism):
             D = None if ltv.D is None else Prod((inverse, *_factors(ltv.D)))
             ltv = replace(ltv, C=Prod((inverse, *_factors(ltv.C))), D=D)
             X = X[..., :-1]
-        ltv = replace(ltv, steps=L * self.micro)
-        if self.micro > 1:
-            ltv = ltv.coarsen(self.micro)
-            X = X.reshape(*X.shape[:-3], L, self.micro * X.shape[-2], X.shape[-1])
+        ltv = replace(ltv, steps=L * self.substeps)
+        if self.substeps > 1:
+            ltv = ltv.coarsen(self.substeps)
+            X = X.reshape(*X.shape[:-3], L, self.substeps * X.shape[-2], X.shape[-1])
         return ltv, X
 
 
@@ -129,7 +131,7 @@ class Step(Mechanism):
     def outputs(self, tok: Tokens, full: Tokens, S: Any) -> tuple[Array, Any]:
         found = []
         for t in range(self.length(tok)):
-            o, S = self.step(S, tok.window(t, t + 1, self.token_fields))
+            o, S = self.step(S, tok.part(t, t + 1, self.token_fields))
             found.append(o)
         return ops.cat(found, -3) if found else self.no_output(tok), S
 

@@ -60,14 +60,14 @@ class Mechanism:
     conventions: ClassVar[tuple[str, ...]] = ()  # scalings that another library may not have
     facts: ClassVar[Facts]
     lookback: ClassVar[int | None] = 0  # earlier rows that are read; None: all of them
-    forgotten: ClassVar[tuple[str, ...]] = ()  # fields of earlier tokens that are never read
+    not_cached: ClassVar[tuple[str, ...]] = ()  # fields of earlier tokens that are never read
     letters: ClassVar[Mapping[str, Callable[..., int]]] = {}  # further sizes in parameter shapes
     also: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # further names: name -> options
     tried: ClassVar[tuple[Mapping[str, Any], ...]] = ()  # combinations of options for the contract
     look: ClassVar[tuple[str, int]] = ("", 0)
     bibtex: ClassVar[str] = ""  # the entry of `facts.source`, if the bibliography lacks it
     stateful: ClassVar[bool] = True  # False: all that is kept are rows of tokens
-    heads: ClassVar[bool] = True  # whether coefficients carry a head (or channel) axis
+    has_heads: ClassVar[bool] = True  # whether coefficients carry a head (or channel) axis
 
     # ----------------------------------------------------- written by authors
     def tokens(self, u: Array) -> Tokens:
@@ -84,11 +84,11 @@ class Mechanism:
         return None
 
     @property
-    def micro(self) -> int:
-        """Micro-steps per token, of which the last is read."""
+    def substeps(self) -> int:
+        """Substeps per token, of which the last is read."""
         return 1
 
-    def check(self, tok: Tokens) -> None:
+    def validate(self, tok: Tokens) -> None:
         """Warn about tokens that compute but are probably not meant (float worlds only)."""
 
     @classmethod
@@ -205,12 +205,12 @@ class Mechanism:
         [4, 5, 2, 3]
         """
         tok = self.tokens(ops.zeros((1, self.d), next(iter(self.parameters().values()))))
-        found = {"d": self.d, "H": 1, "s": self.micro}
+        found = {"d": self.d, "H": 1, "s": self.substeps}
         for name, field in self.token_fields.items():
             if not hasattr(tok, name):
                 continue
             shape = getattr(tok, name).shape
-            axes = ("H", *field.axes) if self.heads and len(field.axes) == 2 else field.axes
+            axes = ("H", *field.axes) if self.has_heads and len(field.axes) == 2 else field.axes
             for letter, size in zip(reversed(axes), reversed(shape), strict=False):
                 if letter not in ("L", "sL", "1") and (size != 1 or letter not in found):
                     found[letter] = size
@@ -264,14 +264,14 @@ class Mechanism:
         keep = T if self.lookback is None else min(self.lookback, T)
         tail = None
         if keep:
-            kept = Tokens(**{k: v for k, v in full.items() if k not in self.forgotten})
-            tail = kept.window(T - keep, T, self.token_fields, self.micro)
+            kept = Tokens(**{k: v for k, v in full.items() if k not in self.not_cached})
+            tail = kept.part(T - keep, T, self.token_fields, self.substeps)
         return self.readout(o, tok), State(S, tail, state.t + self.length(tok))
 
     def ltv(self, u: Array) -> LTV:
         """The linear system that this input produces: y = kernel . values before output gates.
 
-        A normaliser is moved into C, micro-steps are one step with several inputs, the growing
+        A normaliser is moved into C, substeps are one step with several inputs, the growing
         cache of attention is a shift register.  Raises NotLinearError for a nonlinear step.
 
         >>> import dsf
@@ -279,14 +279,14 @@ class Mechanism:
         >>> ltv.length, ltv.n, ltv.A.structure
         (5, 2, 'diagonal')
         """
-        return self.frozen(u)[0]
+        return self.system_on(u)[0]
 
-    def frozen(self, u: Array) -> tuple[LTV, Array]:
+    def system_on(self, u: Array) -> tuple[LTV, Array]:
         """`ltv(u)` and the values X [... L m p] that drive it.
 
         >>> import dsf
         >>> mech, u = dsf.gla.init(d=4, n=2, p=3), np.ones((5, 4))
-        >>> ltv, X = mech.frozen(u)
+        >>> ltv, X = mech.system_on(u)
         >>> bool(np.allclose(ltv.scan(X)[0][0, :, 0], mech(u), rtol=1e-14))
         True
         """
@@ -334,7 +334,7 @@ class Mechanism:
 
     def after_nothing(self, tok: Tokens) -> Tokens:
         """The tokens behind `lookback` rows of zeros: the start of a sequence."""
-        one = tok.window(0, 1, self.token_fields) if self.length(tok) else tok
+        one = tok.part(0, 1, self.token_fields) if self.length(tok) else tok
         blank = {
             k: ops.zeros((*v.shape[:-2], self.lookback or 0, v.shape[-1]), v)
             for k, v in one.items()
@@ -344,7 +344,7 @@ class Mechanism:
 
     def merge(self, o: Array) -> Array:
         """[... H L r p] -> [... L H r p] with the last three joined (no head axis: [... L r p])."""
-        if self.heads:
+        if self.has_heads:
             o = ops.moveaxis(o, -4, -3)
             return o.reshape(*o.shape[:-3], o.shape[-3] * o.shape[-2] * o.shape[-1])
         return o.reshape(*o.shape[:-2], o.shape[-2] * o.shape[-1])

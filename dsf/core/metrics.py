@@ -122,7 +122,7 @@ def recurrence_scale(mech: Any, u: Array) -> np.ndarray:
     mech, u = mech.map(to_numpy), to_numpy(u)
     if hasattr(type(mech), "step"):
         return ball_scale(mech, u)
-    ltv, X = mech.frozen(u)
+    ltv, X = mech.system_on(u)
     if hasattr(type(mech), "rows"):
         tok = mech.tokens(u)
         weights, v = mech.weights(tok, u.shape[-2])

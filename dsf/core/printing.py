@@ -173,7 +173,7 @@ def mechanism(mech: Any) -> str:
 
 def family(f: Any) -> str:
     """The block of a family: equations, tokens, facts as formulas."""
-    mech = f.bare()
+    mech = f.without_parameters()
     return block(
         f"{f!r}   {f.cls.__name__}",
         [

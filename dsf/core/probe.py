@@ -37,7 +37,7 @@ def free_tokens(
     sizes, fields = mech.sizes, {}
     for name, field in mech.token_fields.items():
         if name != "pos":
-            head = (sizes["H"],) if mech.heads and len(field.axes) == 2 else ()
+            head = (sizes["H"],) if mech.has_heads and len(field.axes) == 2 else ()
             fields[name] = draw(field.domain, rng, (*head, *field.shape(sizes, L)))
     return mech.positioned(Tokens(**fields), 0)
 
@@ -71,8 +71,8 @@ def system_on_noise(mech: Mechanism, L: int, seed: int = 0) -> LTV | None:
 
 # -------------------------------------------------------------------- transitions
 def per_token(mech: Mechanism, ltv: LTV) -> np.ndarray:
-    """A_t [many T n n], micro-steps multiplied out."""
-    A = ltv.coarsen(mech.micro).dense().A.dense()
+    """A_t [many T n n], substeps multiplied out."""
+    A = ltv.coarsen(mech.substeps).dense().A.dense()
     return A.reshape(-1, *A.shape[-3:])
 
 
@@ -116,7 +116,7 @@ def varying(ltv: LTV, steps: int = 4) -> str:
 def reads_linearly(mech: Mechanism, drawn: Drawn, seed: int = 0) -> bool:
     """Whether the readout is linear in the output of the recurrence at fixed tokens."""
     rng = np.random.default_rng(seed)
-    shape = drawn.ltv.scan(drawn.X)[0][..., mech.micro - 1 :: mech.micro, :, :].shape
+    shape = drawn.ltv.scan(drawn.X)[0][..., mech.substeps - 1 :: mech.substeps, :, :].shape
     o1, o2 = rng.standard_normal((2, *shape))
     joined = mech.readout(o1 + o2, drawn.tok)
     parts = mech.readout(o1, drawn.tok) + mech.readout(o2, drawn.tok)

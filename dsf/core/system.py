@@ -31,11 +31,11 @@ from dsf.core.transition import (
     at,
     dense,
     each,
-    window,
+    part_of,
 )
 
 BLOCK = 64  # steps whose coefficients exist at the same time; also how often overflow is looked for
-ADVICE = "Use scan, chunk or window, which need memory for a stretch of steps only."
+ADVICE = "Use scan, chunk or part_of, which need memory for a stretch of steps only."
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,18 +155,18 @@ class LTV:
         D = None if self.D is None else each(self.D, f)
         return replace(self, A=self.A.map(f), B=each(self.B, f), C=each(self.C, f), D=D)
 
-    def window(self, start: int, stop: int) -> LTV:
+    def part(self, start: int, stop: int) -> LTV:
         """The steps start .. stop-1.
 
         >>> import dsf
-        >>> dsf.gla.init(d=2).ltv(np.ones((5, 2))).window(1, 4).length
+        >>> dsf.gla.init(d=2).ltv(np.ones((5, 2))).part(1, 4).length
         3
         """
         rows = slice(start, stop)
-        D = None if self.D is None else window(self.D, rows, -3)
+        D = None if self.D is None else part_of(self.D, rows, -3)
         steps = len(range(self.length)[rows])
         return LTV(
-            self.A.window(rows), window(self.B, rows, -3), window(self.C, rows, -3), D,
+            self.A.part(rows), part_of(self.B, rows, -3), part_of(self.C, rows, -3), D,
             self.read, steps,
         )  # fmt: skip
 
@@ -214,7 +214,7 @@ class LTV:
         """`scan` of a stretch that starts at step `first` of `total`."""
         out = []
         for start in range(0, self.length, BLOCK):
-            part = self.window(start, min(start + BLOCK, self.length))
+            part = self.part(start, min(start + BLOCK, self.length))
             ready, x, S0 = part._dense_parts(), X[..., start : start + BLOCK, :, :], S
             rows = []
             with np.errstate(over="ignore", invalid="ignore"):
@@ -242,7 +242,7 @@ class LTV:
         ltv, X, S = self._driven_by(X, S)
         out = [ltv._no_output(X)]
         for start in range(0, ltv.length, size):
-            part = ltv.window(start, min(start + size, ltv.length))
+            part = ltv.part(start, min(start + size, ltv.length))
             x = X[..., start : start + size, :, :]
             with np.errstate(over="ignore", invalid="ignore"):
                 y, new = part._one_chunk(x, S)
@@ -456,7 +456,7 @@ class LTV:
 
         >>> one = np.ones((1, 1, 1))
         >>> ltv = LTV(Diag(a=one[0] / 2), one, one, steps=3)
-        >>> ltv.window(0, 2).coarsen(2).kernel().ravel()
+        >>> ltv.part(0, 2).coarsen(2).kernel().ravel()
         array([0.5, 1. ])
         """
         if s == 1:
@@ -467,14 +467,14 @@ class LTV:
                 f"got read={self.read!r}"
             )
         first = [slice(k, None, s) for k in range(s)]
-        A = self.A.window(first[0])
-        B = dense(window(self.B, first[0], -3))
+        A = self.A.part(first[0])
+        B = dense(part_of(self.B, first[0], -3))
         for rows in first[1:]:
-            A_k = self.A.window(rows)
-            A, B = A_k @ A, ops.cat([A_k.apply(B), dense(window(self.B, rows, -3))], -1)
-        C, D = window(self.C, first[-1], -3), None
+            A_k = self.A.part(rows)
+            A, B = A_k @ A, ops.cat([A_k.apply(B), dense(part_of(self.B, rows, -3))], -1)
+        C, D = part_of(self.C, first[-1], -3), None
         if self.D is not None:
-            d = dense(window(self.D, first[-1], -3))
+            d = dense(part_of(self.D, first[-1], -3))
             D = ops.cat([ops.zeros_like(d)] * (s - 1) + [d], -1)
         return LTV(A, B, C, D, "after", self.length // s)
 

@@ -44,24 +44,24 @@ class Tokens:
         """A copy with some fields replaced or added."""
         return Tokens(**{**self._fields, **fields})
 
-    def window(self, start: int, stop: int, spec: Mapping[str, Field], micro: int = 1) -> Tokens:
+    def part(self, start: int, stop: int, spec: Mapping[str, Field], substeps: int = 1) -> Tokens:
         """The tokens start .. stop-1; constant fields stay as they are."""
 
         def cut(name: str, x: Array) -> Array:
             if not spec[name].per_token:
                 return x
-            s = micro if spec[name].axes[-2] == "sL" else 1
+            s = substeps if spec[name].axes[-2] == "sL" else 1
             return x[..., start * s : stop * s, :]
 
         return Tokens(**{k: cut(k, v) for k, v in self.items()})
 
     def with_previous(
-        self, lookback: int, spec: Mapping[str, Field], micro: int = 1, length: int = 0
+        self, lookback: int, spec: Mapping[str, Field], substeps: int = 1, length: int = 0
     ) -> Tokens:
         """Of length + lookback rows the last `length`, each with the rows before as `previous`."""
-        tok = self.window(lookback, lookback + length, spec, micro)
+        tok = self.part(lookback, lookback + length, spec, substeps)
         if lookback:
-            tok.previous = self.with_previous(lookback - 1, spec, micro, length)
+            tok.previous = self.with_previous(lookback - 1, spec, substeps, length)
         return tok
 
     def after(self, earlier: Tokens, spec: Mapping[str, Field]) -> Tokens:

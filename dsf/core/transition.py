@@ -80,10 +80,10 @@ def at(x: Coefficient, t: int, axis: int) -> Array:
     return dense(each(x, one))
 
 
-def window(x: Coefficient, rows: slice, axis: int) -> Coefficient:
+def part_of(x: Coefficient, rows: slice, axis: int) -> Coefficient:
     """A slice of a time axis (negative); constants stay constant.
 
-    >>> window(np.zeros((3, 2)), slice(1, 3), axis=-2).shape
+    >>> part_of(np.zeros((3, 2)), slice(1, 3), axis=-2).shape
     (2, 2)
     """
 
@@ -153,9 +153,9 @@ class Transition:
         """The transition of step t, without a time axis."""
         return self._rows(lambda x, axis: at(x, t, axis))
 
-    def window(self, rows: slice) -> Transition:
+    def part(self, rows: slice) -> Transition:
         """The transitions of a range of steps."""
-        return self._rows(lambda x, axis: window(x, rows, axis))
+        return self._rows(lambda x, axis: part_of(x, rows, axis))
 
     def lengths(self) -> list[int]:
         """Sizes of the time axes (1 where constant)."""

@@ -31,14 +31,15 @@ def from_fla(
 
     `scale` is K**-0.5 where that library's default is used (None).  Heads move to the left of time;
     the recurrent state [B H K V] is our S [B H n p] as it is.  Keys are not normalised and beta is
-    taken as given.  The tokens go into the equations of a family, `family.bare().system(tokens)`.
+    taken as given.  The tokens go into the equations of a family:
+    `family.without_parameters().system(tokens)`.
 
     Raises ShapeError on sizes that do not fit, DomainError where g > 0.
 
     >>> import dsf
     >>> rng = np.random.default_rng(0)
     >>> q, k, v = rng.standard_normal((3, 2, 5, 4, 8))  # B = 2, T = 5, H = 4, K = V = 8
-    >>> ltv, X = dsf.gla.bare().system(from_fla(q, k, v, g=-np.abs(k)))
+    >>> ltv, X = dsf.gla.without_parameters().system(from_fla(q, k, v, g=-np.abs(k)))
     >>> ltv.kernel().shape, X.shape
     ((2, 4, 5, 5), (2, 4, 5, 1, 8))
     """
@@ -69,7 +70,7 @@ def to_fla(tokens: Tokens, scale: float | None = None) -> dict[str, Any]:
     A missing batch axis becomes B = 1; gates shared by the heads are repeated.  `scale` None is
     K**-0.5, that library's default, so the call is the same with and without the returned "scale".
 
-    Raises UnknownNameError for token fields without a place there, ShapeError for micro-tokens.
+    Raises UnknownNameError for token fields without a place there, ShapeError for rows of substeps.
 
     >>> import dsf
     >>> mech = dsf.gla.init(d=4, n=2, p=3)
@@ -87,7 +88,7 @@ def to_fla(tokens: Tokens, scale: float | None = None) -> dict[str, Any]:
     if tokens.k.shape[-2] != q.shape[-2]:
         raise ShapeError(
             f"to_fla: one key per query; got {tokens.k.shape[-2]} keys for {q.shape[-2]} tokens. "
-            "Likely cause: micro-tokens (DeltaProduct), which have no place in this layout."
+            "Likely cause: rows of substeps (DeltaProduct), which have no place in this layout."
         )
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     lead = np.broadcast_shapes(tuple(q.shape[:-1]), tuple(v.shape[:-1]))
@@ -129,7 +130,7 @@ def from_mamba(
 
     >>> import dsf
     >>> u, A, B = np.ones((2, 3, 5)), -np.ones((3, 4)), np.ones((2, 4, 5))
-    >>> ltv, X = dsf.mamba.bare().system(from_mamba(u, u, A, B, B))
+    >>> ltv, X = dsf.mamba.without_parameters().system(from_mamba(u, u, A, B, B))
     >>> ltv.scan(X)[0].shape
     (2, 3, 5, 1, 1)
     """

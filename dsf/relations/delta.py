@@ -18,7 +18,7 @@ def twice_per_token(x: Array) -> Array:
 
 
 def interleave(x: Array, y: Array) -> Array:
-    """Rows x_0, y_0, x_1, y_1, ...: two micro-steps per token."""
+    """Rows x_0, y_0, x_1, y_1, ...: two substeps per token."""
     both = ops.stack([x, y], -2)
     return both.reshape(*both.shape[:-3], 2 * both.shape[-3], both.shape[-1])
 

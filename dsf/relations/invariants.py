@@ -75,13 +75,13 @@ class InputInvariant(Invariant):
 # ------------------------------------------------------------------- structure
 def grows(family: Family) -> bool:
     """Whether what a family carries grows with the input: attention over the whole past."""
-    mech = family.bare()
+    mech = family.without_parameters()
     return isinstance(mech, Attention) and mech.lookback is None
 
 
 def window(family: Family) -> int:
     """The number of tokens that attention with a finite window sees; 0 for everything else."""
-    mech = family.bare()
+    mech = family.without_parameters()
     return mech.lookback + 1 if isinstance(mech, Attention) and mech.lookback is not None else 0
 
 

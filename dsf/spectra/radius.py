@@ -107,7 +107,7 @@ def _distinct(
         raise TooLargeError(
             f"stability: {len(first)} matrices of size {n} take more exact arithmetic than the "
             f"limit (matrices times n^4 + 2^15 <= {LARGEST:.1e}), as one of size 90. Ask for fewer "
-            "steps: ltv.window(start, stop)."
+            "steps: ltv.part(start, stop)."
         )
     for i in first.values():
         yield i, {k: list(np.broadcast_arrays(*(f[i] for f in x))) for k, x in full.items()}

@@ -70,7 +70,7 @@ def _transitions(mech: Mechanism) -> np.ndarray:
     if isinstance(mech, Attention):
         return np.asarray(mech.ltv(draw(mech, 6)).A.dense())
     ltv = mech.system(domain_tokens(mech, L, seed=7))[0]
-    return np.asarray(ltv.coarsen(mech.micro).dense().A.dense())
+    return np.asarray(ltv.coarsen(mech.substeps).dense().A.dense())
 
 
 def normalisation_is_as_claimed(mech: Mechanism) -> None:
@@ -103,7 +103,7 @@ def state_size_is_as_claimed(mech: Mechanism) -> None:
     u = draw(mech, L)
     claim = _value(mech.facts.state, mech, L)
     if isinstance(mech, Attention):
-        ltv, X = mech.frozen(u)
+        ltv, X = mech.system_on(u)
         found = ltv.n * X.shape[-1] * mech.sizes["H"]
     else:
         S = mech.run(u)[1].S
@@ -145,7 +145,7 @@ def _flops(mech: Mechanism) -> int:
     if isinstance(ltv.A, Dense):
         step += 2 * ltv.n * state
     systems = int(np.prod(np.broadcast_shapes(X.shape[:-3], ltv.batch)))
-    return systems * (mech.micro * (step + 2 * writes * state) + 2 * ltv.r * state)
+    return systems * (mech.substeps * (step + 2 * writes * state) + 2 * ltv.r * state)
 
 
 def _value(formula: str, mech: Mechanism, L: int) -> int:

@@ -40,7 +40,7 @@ def domain_tokens(mech: Mechanism, L: int, seed: int = 0) -> Tokens:
     found = {}
     for name, field in mech.token_fields.items():
         if name != "pos":
-            head = (sizes["H"],) if mech.heads and len(field.axes) == 2 else ()
+            head = (sizes["H"],) if mech.has_heads and len(field.axes) == 2 else ()
             found[name] = field.domain.sample(rng, (*head, *field.shape(sizes, L)))
     return Tokens(**found)
 
@@ -69,7 +69,7 @@ def tokens_have_declared_shape_and_domain(mech: Mechanism) -> None:
     require(set(tok.names) == declared, mech, f"token fields {tok.names}, declared {declared}")
     for name, x in tok.items():
         field = mech.token_fields[name]
-        head = (sizes["H"],) if mech.heads and len(field.axes) == 2 else ()
+        head = (sizes["H"],) if mech.has_heads and len(field.axes) == 2 else ()
         want = (*head, *field.shape(sizes, L))
         fits = len(x.shape) <= len(want) and all(
             a in (b, 1) for a, b in zip(x.shape[::-1], want[::-1], strict=False)
@@ -91,7 +91,7 @@ def tokens_are_pointwise(mech: Mechanism) -> None:
         straight, permuted = exact.tokens(balls(u)), exact.tokens(balls(u[order]))
     for name, x in before.items():
         field = mech.token_fields[name]
-        s = mech.micro if field.axes[-2] == "sL" else 1
+        s = mech.substeps if field.axes[-2] == "sL" else 1
         keep = [i * s + j for i in (0, 2, 3) for j in range(s)] if field.per_token else slice(None)
         same = np.array_equal(x[..., keep, :], getattr(after, name)[..., keep, :])
         require(same, mech, f"token {name} of another row changed with u_1: not pointwise")
@@ -133,9 +133,9 @@ def formula_agrees(mech: Mechanism, formula: Formula) -> None:
     L = 5
     tok = domain_tokens(mech, L, seed=5)
     o, end = mech.advance(tok, State())
-    outputs = o if mech.heads else o[None]  # [H L r p]
+    outputs = o if mech.has_heads else o[None]  # [H L r p]
     for h, head in enumerate(outputs):
-        S = np.zeros((end.S if not mech.heads else end.S[0]).shape)
+        S = np.zeros((end.S if not mech.has_heads else end.S[0]).shape)
         for i in range(L):
             row = {k: _row(x, h, i) for k, x in tok.items()}
             S, y = formula(S, SimpleNamespace(**row))
@@ -176,8 +176,8 @@ def scan_splits_bit_by_bit(mech: Mechanism) -> None:
     whole, last = ltv.scan(X)
     L = X.shape[-3]
     for cut in range(L + 1):
-        head, S = ltv.window(0, cut).scan(X[..., :cut, :, :])
-        tail, end = ltv.window(cut, L).scan(X[..., cut:, :, :], S)
+        head, S = ltv.part(0, cut).scan(X[..., :cut, :, :])
+        tail, end = ltv.part(cut, L).scan(X[..., cut:, :, :], S)
         same = np.array_equal(np.concatenate([head, tail], -3), whole) and np.array_equal(end, last)
         require(same, mech, f"scan split at {cut} of {L} differs in bits")
 
@@ -188,7 +188,7 @@ def evaluations_agree(mech: Mechanism) -> None:
     if isinstance(mech, Step):
         return
     L = 70
-    ltv, X = mech.frozen(draw(mech, L, seed=3))
+    ltv, X = mech.system_on(draw(mech, L, seed=3))
     exact = ltv.map(to_longdouble).scan(to_longdouble(X))[0]
     scale = metrics.scale(ltv, X)
     gate = metrics.gate(metrics.effective_length(ltv))
@@ -205,7 +205,7 @@ def kernel_reproduces_the_output(mech: Mechanism) -> None:
     if isinstance(mech, Step):
         return
     u = draw(mech, 6, seed=4)
-    ltv, X = mech.frozen(u)
+    ltv, X = mech.system_on(u)
     y = _mix(mech.kernel(u), X, ltv.m == 1 and ltv.r == 1)
     tok = mech.tokens(u)
     y = y * tok.gate[..., :, None, :] if "gate" in tok.names else y

@@ -28,7 +28,7 @@ def table(a: Family | Mechanism, b: Family | Mechanism) -> list[Row]:
 def describe(side: Family | Mechanism) -> dict[str, str]:
     """The properties of one side (of an instance: of its family), measured, and its formulas."""
     family = side if isinstance(side, Family) else family_of(side)
-    mech, found = family.bare(), properties(family)
+    mech, found = family.without_parameters(), properties(family)
     state, output = mech.equations
     return {
         "state <-": state,

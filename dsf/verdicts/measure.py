@@ -95,7 +95,7 @@ def measured_sizes(mech: Mechanism, L: int, seed: int = 0) -> Sizes:
     memory = probe.kept_numbers(mech, end)
     flops = count(mech.facts.flops, probe.sizes(mech, L))
     try:
-        ltv, X = mech.frozen(u)
+        ltv, X = mech.system_on(u)
     except NotLinearError:
         return Sizes(probe.numbers(end.S), memory, flops, None)
     state = probe.numbers(end.S) or int(np.prod(ltv.batch)) * ltv.n * X.shape[-1]

@@ -110,7 +110,7 @@ def measured(mech: Mechanism, seed: int) -> Properties:
             "order_aware": probe.is_order_aware(mech, seed),
             "normalised": probe.is_normalised(mech, seed),
             "lookback": mech.lookback,
-            "substeps": mech.micro,
+            "substeps": mech.substeps,
         }
         drawn = probe.drawn_systems(mech, seed)
         first = drawn[0].ltv if drawn else probe.system_on_noise(mech, NOISE, seed)
@@ -150,7 +150,7 @@ def _recurrence(mech: Mechanism, drawn: tuple[probe.Drawn, ...], constant: bool)
     diagonal = _all(entries, lambda a: True)
     return {
         "affine": True,
-        "tokenwise": mech.micro == 1 and not mech.lookback and "pos" not in mech.token_fields,
+        "tokenwise": mech.substeps == 1 and not mech.lookback and "pos" not in mech.token_fields,
         "diagonal": diagonal,
         "scalar": diagonal and A.structure == "scalar" and real,
         "positive": real and _all(entries, lambda a: bool(np.all(a > 0))),

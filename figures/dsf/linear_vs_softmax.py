@@ -50,7 +50,7 @@ POWER = 0.01  # MQAR: slot g for a query has probability proportional to (g + 1)
 def softmax_matrix(length: int, dim: int, seed: int) -> tuple[np.ndarray, ...]:
     """M [L L] of a softmax head with Gaussian q, k [L dim], and these q, k over dim^(1/4)."""
     q, k = np.random.default_rng(seed).standard_normal((2, length, dim))
-    M, _ = dsf.softmax.bare().weights(dsf.Tokens(q=q, k=k, v=k), length)
+    M, _ = dsf.softmax.without_parameters().weights(dsf.Tokens(q=q, k=k, v=k), length)
     return M, q / dim**0.25, k / dim**0.25
 
 

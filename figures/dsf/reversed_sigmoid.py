@@ -77,9 +77,9 @@ def kernels(alpha: float, length: int, seed: int) -> dict[str, Any]:
 
     def gap(eta: np.ndarray) -> float:
         one = dsf.Tokens(q=q, k=k, v=v[0], eta=eta)
-        attention = dsf.normalised_attn.bare().system(one)[0].kernel()
+        attention = dsf.normalised_attn.without_parameters().system(one)[0].kernel()
         two = dsf.Tokens(q=q[None], k=k[None], v=v, dt=1 / eta[None], a=np.full((1, 1, 1), -alpha))
-        s6 = dsf.mamba.bare().system(two)[0].kernel()[0]
+        s6 = dsf.mamba.without_parameters().system(two)[0].kernel()[0]
         return float(np.abs(attention - s6).max() / np.abs(attention).max())
 
     other = eta.copy()

@@ -57,7 +57,7 @@ def attention(dim: int, scale: float, length: int, seed: int) -> tuple[np.ndarra
     rng = np.random.default_rng(seed)
     q, k = rng.standard_normal((2, length, dim))
     tok = dsf.Tokens(q=scale * q, k=k, v=k)
-    M, _ = dsf.softmax.bare().weights(tok, length)
+    M, _ = dsf.softmax.without_parameters().weights(tok, length)
     return M, (scale * q @ k.T / math.sqrt(dim))[np.tril_indices(length)]
 
 

@@ -134,7 +134,7 @@ def test_added_nestings_are_seen_by_compare(mixers, monkeypatch):
 
 
 def test_families_of_ones_own_are_separated_by_module(mixers, tmp_path):
-    found = [c for c in dsf.separate("deltanet", "mine")]
+    found = [c for c in dsf.separations.separate("deltanet", "mine")]
     assert found
     for c in found:
         assert c.check() and "as defined in my_mixers" in c.claim
@@ -142,7 +142,7 @@ def test_families_of_ones_own_are_separated_by_module(mixers, tmp_path):
     assert "import my_mixers" in elsewhere(tmp_path, text)
     assert elsewhere(tmp_path, text, "import my_mixers").strip() == "True"
     a, b = (mixers.mine.init(2, n=2, p=2, seed=k) for k in (1, 2))
-    c = dsf.separate_instances(a, b)
+    c = dsf.separations.separate_instances(a, b)
     assert c.check() and c.witnesses["sources"].keys() == {"my_mixers"}
 
 

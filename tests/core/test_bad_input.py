@@ -115,7 +115,7 @@ def row_3_nan(case):
     assert np.array_equal(np.isnan(y), reached)
     assert np.array_equal(y[~reached], clean[~reached])
     if not isinstance(case.mech, Step):
-        ltv, X = case.mech.frozen(case.enter(u))
+        ltv, X = case.mech.system_on(case.enter(u))
         M = case.kernel(u) if ltv.m == ltv.r == 1 else case.kernel(u).swapaxes(-3, -2)
         assert np.isfinite(M[..., :j, :] if ltv.m == ltv.r == 1 else M[..., :j, :, :, :]).all()
         for size in (2, L):
@@ -159,7 +159,7 @@ def _gain(mech, u):
     """By how much one unit of rounding in every state and at every step can move an output."""
     if not isinstance(mech, Recurrence):
         return 1
-    ltv, _ = mech.frozen(u)
+    ltv, _ = mech.system_on(u)
     noise = LTV(ltv.A, np.ones((1, ltv.n, 1)), ltv.C, None, ltv.read, ltv.length)
     return 1 + metrics.scale(noise, np.ones((ltv.length, 1, 1))).max()
 
@@ -309,7 +309,7 @@ def row_15_closed_gates(case):
     tok = clean.replace(**closed)
     late = 1 if mech.options().get("read") == "before" else 0
     late += mech.lookback or 0  # a fresh start has no earlier row to read
-    again = outputs(tok.window(j, L, fields, mech.micro))
+    again = outputs(tok.part(j, L, fields, mech.substeps))
     assert np.array_equal(outputs(tok)[..., j + late :, :, :], again[..., late:, :, :])
     return VALUE
 

@@ -205,7 +205,7 @@ def test_giants_are_refused_with_their_size():
         varying.dense()
     assert LTV(Diag(a=np.ones((1, 2000))), *constants, steps=10**6).dense().A.A.shape[0] == 1
     with pytest.raises(TooLargeError, match="the limit is 1,000"):
-        constant(0.5, 3).dense(limit=1000) and varying.window(0, 1).dense(limit=1000)
+        constant(0.5, 3).dense(limit=1000) and varying.part(0, 1).dense(limit=1000)
     long = constant(0.5, 10**6)
     for dense_request in (long.kernel, lambda: long.hankel(5)):
         with pytest.raises(TooLargeError, match=r"\[1000000 1000000\] takes 8,000,000,000,000"):
@@ -324,7 +324,7 @@ def test_sizes_of_init():
 
 
 def test_scan_of_strided_input_has_the_bits_of_the_copy():
-    ltv, X = dsf.gla.init(d=3, n=4, p=5).frozen(np.random.default_rng(0).standard_normal((9, 3)))
+    ltv, X = dsf.gla.init(d=3, n=4, p=5).system_on(np.random.default_rng(0).standard_normal((9, 3)))
     wide = np.zeros((*X.shape[:-1], 10))[..., ::-2]
     wide[:] = X
     for Y, Z in ((ltv.scan(wide), ltv.scan(X)), (ltv.chunk(wide, 4), ltv.chunk(X, 4))):
@@ -337,3 +337,8 @@ def test_every_error_is_typed_and_derives_from_a_builtin():
             builtin = [b for b in error.__bases__ if b is not DSFError]
             assert builtin
             assert all(issubclass(b, Exception) for b in builtin)
+
+
+def test_an_input_given_to_a_family_says_what_to_do():
+    with pytest.raises(DTypeError, match=r"dsf\.gla\.init\(d=3\)\(u\)"):
+        dsf.gla(np.ones((5, 3)))

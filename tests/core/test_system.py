@@ -77,8 +77,8 @@ def test_a_state_continues_a_sequence(case, cut):
     ltv, X, S = case
     cut = min(cut, ltv.length)
     whole, last = ltv.scan(X, S)
-    head, middle = ltv.window(0, cut).scan(X[..., :cut, :, :], S)
-    tail, end = ltv.window(cut, ltv.length).scan(X[..., cut:, :, :], middle)
+    head, middle = ltv.part(0, cut).scan(X[..., :cut, :, :], S)
+    tail, end = ltv.part(cut, ltv.length).scan(X[..., cut:, :, :], middle)
     assert np.array_equal(np.concatenate([head, tail], -3), whole)
     assert np.array_equal(end, last)
     assert_same_map(ltv, X, whole, S)

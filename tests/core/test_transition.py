@@ -72,7 +72,7 @@ def test_apply_right_and_dense_agree(kind, seed, n):
     assert metrics.ratio(A.right(R), R @ full, np.abs(R) @ size) <= metrics.gate(n)
     for t in range(3):
         assert np.array_equal(np.asarray(A.at(t).dense(n)), full[t])
-        assert np.array_equal(A.window(slice(t, t + 1)).apply(S[t : t + 1])[0], A.apply(S)[t])
+        assert np.array_equal(A.part(slice(t, t + 1)).apply(S[t : t + 1])[0], A.apply(S)[t])
 
 
 @given(seed=st.integers(0, 2**32), n=st.integers(1, 4))

@@ -244,7 +244,7 @@ def test_a_single_kernel_is_the_map_of_the_mechanism(head):
     mech = text_states.drawn(head, 6, 4, 0)
     u = text_states.embedded(text_states.text(20), 6, 0)
     M = text_states.single_kernel(mech, u)
-    ltv, X = mech.frozen(u)
+    ltv, X = mech.system_on(u)
     x = np.broadcast_to(X, (*ltv.batch, *X.shape[-3:]))[0]
     x = x[:, -1:] if mech.lookback == 1 else x  # Mamba-3 drives with (v_{t-1}, v_t)
     found = np.tensordot(M.reshape(20, -1), x.reshape(-1, x.shape[-1]), 1)
@@ -255,7 +255,7 @@ def _before_gates(mech, u):
     """Output of the first head or channel by the recurrence, without the gates of readout."""
     if hasattr(mech, "rows"):
         return mech(u)[:, 0]
-    ltv, X = mech.frozen(u)
+    ltv, X = mech.system_on(u)
     y = np.real(ltv.scan(X)[0])
     return y.reshape(-1, *y.shape[-3:])[0, :, 0, 0]
 

@@ -71,7 +71,7 @@ def test_a_frozen_step_is_the_constant_system_of_that_step(seed, read):
         rng.normal(size=(L, 1, n)), rng.normal(size=(1, 1, 1)), read,
     )  # fmt: skip
     at = int(rng.integers(-L, L))
-    alone = ltv.window(at % L, at % L + 1)
+    alone = ltv.part(at % L, at % L + 1)
     got, want = interop.to_scipy(ltv, at=at), interop.to_scipy(alone)
     for name in "ABCD":
         np.testing.assert_array_equal(getattr(got, name), getattr(want, name))
@@ -196,7 +196,7 @@ def symbolic(name, L=3, n=2, p=1):
         return out
 
     tokens = Tokens(**{field: letters(field, x) for field, x in values.items()})
-    bare = family.bare()
+    bare = family.without_parameters()
     return bare.system(tokens)[0], bare.system(values)[0], substitution
 
 
@@ -328,7 +328,7 @@ def fla_inputs(seed, K=3, V=2, B=2, T=6, H=2):
 
 def output(name, tokens):
     """o [B T H V] of a family on tokens."""
-    o, _ = dsf.family(name).bare().advance(tokens, State())
+    o, _ = dsf.family(name).without_parameters().advance(tokens, State())
     return np.moveaxis(o[..., 0, :], -2, -3)
 
 
@@ -396,7 +396,7 @@ def test_fla_traps_are_diagnosed():
         interop.from_fla(q, k, v, g=g[..., :1])
     with pytest.raises(UnknownNameError, match="bonus"):
         interop.to_fla(dsf.rwkv6.init(d=4, n=2).tokens(np.ones((3, 4))))
-    with pytest.raises(ShapeError, match="micro-tokens"):
+    with pytest.raises(ShapeError, match="rows of substeps"):
         product = dsf.deltaproduct.init(d=4, n=2).tokens(np.ones((3, 4)))
         interop.to_fla(product)
 
@@ -422,7 +422,7 @@ def test_selective_scan_of_mamba(seed, grouped, skip):
         x = np.exp(delta[..., t, None] * A) * x
         x = x + delta[..., t, None] * b[:, None, :, t] * u[..., t, None]
         want[..., t] = (x * c[:, None, :, t]).sum(-1) + (D * u[..., t] if skip else 0)
-    o, _ = dsf.mamba(skip=skip).bare().advance(tokens, State())
+    o, _ = dsf.mamba(skip=skip).without_parameters().advance(tokens, State())
     np.testing.assert_allclose(o[..., 0, 0], want, **TIGHT)
 
 
@@ -442,7 +442,7 @@ def test_mamba_arguments_of_a_mechanism_give_its_output():
     mech = dsf.mamba(skip=True).init(d=3, n=2)
     u = np.random.default_rng(0).standard_normal((5, 3))
     tokens = interop.from_mamba(**interop.to_mamba(mech.tokens(u)))
-    o, _ = dsf.mamba(skip=True).bare().advance(tokens, State())
+    o, _ = dsf.mamba(skip=True).without_parameters().advance(tokens, State())
     np.testing.assert_allclose(o[0, :, :, 0, 0].T, mech(u), **TIGHT)
 
 
@@ -468,7 +468,7 @@ def test_layouts_of_torch_tensors():
 
     q, k, v, beta, _, g1 = (torch.tensor(x, requires_grad=True) for x in fla_inputs(0))
     tokens = interop.from_fla(q, k, v, g=g1, beta=beta)
-    o, _ = dsf.gated_deltanet.bare().advance(tokens, State())
+    o, _ = dsf.gated_deltanet.without_parameters().advance(tokens, State())
     o.sum().backward()
     assert q.grad is not None and g1.grad is not None
     back = interop.to_fla(tokens)

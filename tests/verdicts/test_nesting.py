@@ -241,7 +241,9 @@ def test_the_limit_is_of_the_coefficients():
 
 # ------------------------------------------------------------------ numbers
 def outputs(e: Nesting, tok: Tokens, image: Tokens) -> tuple[np.ndarray, np.ndarray]:
-    return step(e.special.bare(), tok, State())[0], step(e.general.bare(), image, State())[0]
+    return step(e.special.without_parameters(), tok, State())[0], step(
+        e.general.without_parameters(), image, State()
+    )[0]
 
 
 @given(st.sampled_from(EXACT), st.integers(0, 2**31), st.integers(1, 9))
@@ -285,12 +287,12 @@ def test_s4d_bilinear_where_lambda_vanishes():
     a_re, a_im = tok.a_re.copy(), tok.a_im.copy()
     a_re[..., 0], a_im[..., 0] = -2 / tok.dt[..., 0], 0
     tok = tok.replace(a_re=a_re, a_im=a_im)
-    y = step(family.bare(), tok, State())[0]
+    y = step(family.without_parameters(), tok, State())[0]
 
     now = tok.dt / 2 * (tok.b_re * tok.c_re - tok.b_im * tok.c_im)[..., :1]
     rest = {k: getattr(tok, k)[..., 1:] for k in ("a_re", "a_im", "b_re", "b_im", "c_re", "c_im")}
     image = lti.bilinear_lru(tok.replace(**rest, skip=tok.skip + now))
-    Y = step(dsf.lru.bare(), image, State())[0]
+    Y = step(dsf.lru.without_parameters(), image, State())[0]
     assert np.abs(Y - y).max() < 1e-12
 
 

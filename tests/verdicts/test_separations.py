@@ -16,7 +16,7 @@ from dsf.core.certificate import Certificate, Strength
 from dsf.core.errors import CertificateError, ShapeError, UnknownNameError
 from dsf.core.family import Family
 from dsf.relations import NESTINGS
-from dsf.verdicts.properties import properties as traits
+from dsf.verdicts.properties import properties
 from dsf.verdicts.separations import SEPARATIONS, separate, separate_instances
 
 
@@ -113,11 +113,15 @@ def test_violators_violate(name, violator):
 
 
 def test_traits_of_a_few_all_families():
-    assert traits(dsf.gla).positive and traits(dsf.gla).forgets and not traits(dsf.gla).scalar
-    assert not traits(dsf.retnet(rotation=True)).scalar  # one complex number is two real states
-    assert traits(dsf.lru).constant and not traits(dsf.rglru).constant
-    assert traits(dsf.deltanet).lossless and not traits(dsf.gated_deltanet).lossless
-    assert not traits(dsf.mlstm).affine and not traits(dsf.gru).affine
+    assert (
+        properties(dsf.gla).positive
+        and properties(dsf.gla).forgets
+        and not properties(dsf.gla).scalar
+    )
+    assert not properties(dsf.retnet(rotation=True)).scalar  # one complex number is two real states
+    assert properties(dsf.lru).constant and not properties(dsf.rglru).constant
+    assert properties(dsf.deltanet).lossless and not properties(dsf.gated_deltanet).lossless
+    assert not properties(dsf.mlstm).affine and not properties(dsf.gru).affine
 
 
 # ------------------------------------------------------------------ certificates

@@ -29,7 +29,7 @@ FAMILIES = ("linear_attn", "retnet", "mamba2", "gla", "deltanet")
 
 def products(family: Family, tok: Tokens) -> np.ndarray:
     """A_i ... A_0 for every i [L n n]."""
-    full = family.bare().system(tok)[0].dense()
+    full = family.without_parameters().system(tok)[0].dense()
     L, n = tok.k.shape
     A = np.broadcast_to(full.A.dense(), (L, n, n))
     return np.array(list(accumulate(A, lambda P, step: step @ P)))
@@ -37,7 +37,7 @@ def products(family: Family, tok: Tokens) -> np.ndarray:
 
 def as_linear_attention(family: Family, tok: Tokens) -> np.ndarray:
     """tril(Q~ K~') with queries and keys carried back to the start."""
-    ltv = family.bare().system(tok)[0].dense()
+    ltv = family.without_parameters().system(tok)[0].dense()
     P = products(family, tok)
     L = len(P)
     B, C = (np.broadcast_to(x, (L, *x.shape[1:])) for x in (ltv.B, ltv.C))
@@ -91,7 +91,7 @@ def claim(L: int = 12, n: int = 3, seed: int = 0) -> list:
     for name in FAMILIES:
         special = family(name)
         tok = reach(name, Q, K, rng)
-        M = special.bare().system(tok)[0].kernel()
+        M = special.without_parameters().system(tok)[0].kernel()
         # cond(A_i ... A_0) amplifies the rounding of the inverse
         growth = np.linalg.cond(products(special, tok)[-1])
         tolerance = 1e-14 * L * n * growth * float(np.abs(target).max())

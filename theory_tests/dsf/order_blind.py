@@ -81,7 +81,7 @@ BLIND = [
 
 @given(st.sampled_from(BLIND), st.permutations(range(6)), st.integers(0, 2**31))
 def test_any_permutation_of_earlier_tokens(family, order, seed):
-    mech = family.bare()
+    mech = family.without_parameters()
     tok = family.draw_tokens(np.random.default_rng(seed), 7, n=3, p=2)
     moved = tok.map(lambda x: x[..., [*order, 6], :])
     y, z = (mech.advance(t, dsf.State())[0][-1] for t in (tok, moved))
@@ -99,7 +99,7 @@ def test_sigmoid_attention_is_order_blind_too():
 
 @given(st.sampled_from([dsf.retnet, dsf.gla, dsf.mamba2, dsf.deltanet]), st.integers(0, 2**31))
 def test_random_gates_see_the_order(family, seed):
-    mech = family.bare()
+    mech = family.without_parameters()
     tok = family.draw_tokens(np.random.default_rng(seed), 3, n=2, p=1)
     moved = tok.map(lambda x: x[..., [1, 0, 2], :] if x.shape[-2] == 3 else x)
     y, z = (mech.advance(t, dsf.State())[0][-1] for t in (tok, moved))

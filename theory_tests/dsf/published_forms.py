@@ -87,7 +87,7 @@ def differing(form: Form, n: int, p: int) -> int:
     """How many entries of output and state are not shown to agree."""
     symbols = Symbols(form.family, n, p)
     now, before, S = symbols.tokens("t"), symbols.tokens("s"), symbols.state()
-    y, new = step(form.family.bare(), now, State(S))
+    y, new = step(form.family.without_parameters(), now, State(S))
     Y, New = form.printed(form.state(S, before), before, now)
     off = [*(Y - y).flat, *(New - form.state(new, now)).flat]
     return sum(first_nonzero([e], symbols.unit) is not None for e in off)
@@ -130,7 +130,7 @@ def test_the_normaliser_of_linear_attention_as_a_gate():
     """eta_i = q_i' z_i with z the sum of keys: it depends on the query, and can grow past 1."""
     rng = np.random.default_rng(0)
     tok = dsf.normalised_linear_attn.draw_tokens(rng, 6, n=3, p=2)
-    y = step(dsf.normalised_linear_attn.bare(), tok, State())[0]
+    y = step(dsf.normalised_linear_attn.without_parameters(), tok, State())[0]
     eta = np.sum(tok.q * np.cumsum(tok.k, 0), 1)
     S, gates = np.zeros((3, 2)), []
     for i in range(6):

@@ -16,7 +16,10 @@ class Symbols:
     """Free symbols for the tokens and the state of a family, with the assumptions of its spec."""
 
     def __init__(self, family: Family, n: int, p: int) -> None:
-        self.family, self.sizes = family, {"n": n, "p": p, "d": p, "s": family.bare().micro}
+        self.family, self.sizes = (
+            family,
+            {"n": n, "p": p, "d": p, "s": family.without_parameters().substeps},
+        )
         self.unit: list[tuple[Any, ...]] = []
         self.bounded: dict[Any, int] = {}  # symbol -> b, for symbols in (0, b)
 
@@ -53,7 +56,7 @@ class Symbols:
         import sympy
 
         draw = self.family.draw_tokens(np.random.default_rng(0), **self.sizes)
-        like = self.family.bare().advance(draw, State())[1].S
+        like = self.family.without_parameters().advance(draw, State())[1].S
         out = np.empty(like.shape, dtype=object)
         for i in np.ndindex(*like.shape):
             name = "S_" + "".join(map(str, i))

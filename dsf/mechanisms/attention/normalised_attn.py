@@ -40,7 +40,7 @@ class NormalisedAttention(Recurrence, name="normalised_attn", look=("orange", 2)
         C = row(tok.q / tok.eta)
         return LTV(Diag(a=ops.ones((1, 1), tok.k)), B=col(tok.k), C=C), row(tok.v)
 
-    def check(self, tok: Tokens) -> None:
+    def validate(self, tok: Tokens) -> None:
         if bool((tok.eta == 0).any()):
             raise DomainError(
                 f"{self.name}: eta = {self.eta}(u w + b) underflowed to 0 at some token, so the "

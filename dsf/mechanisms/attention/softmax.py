@@ -26,7 +26,7 @@ class Softmax(Attention, name="softmax", look=("black", 0)):
         "shift", state="H*L*p", flops="2*H*L*(n+p)", source="vaswani2017", eigenvalues="0",
         normalised=True, order_aware=False,
     )  # fmt: skip
-    forgotten = ("q",)
+    not_cached = ("q",)
 
     def tokens(self, u: Array) -> Tokens:
         u = split_heads(u)

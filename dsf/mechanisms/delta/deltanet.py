@@ -39,6 +39,6 @@ class DeltaNet(Recurrence, name="deltanet", look=("purple", 0)):
         erase = LowRank(Diag(a=ops.ones((1, 1), tok.k)), U=col(-tok.beta * tok.k), W=col(tok.k))
         return LTV(erase, B=col(tok.beta * tok.k), C=row(tok.q)), row(tok.v)
 
-    def check(self, tok: Tokens) -> None:
+    def validate(self, tok: Tokens) -> None:
         if not self.unit_keys:
             self.warn_growth(1 - tok.beta * ops.asum(tok.k * tok.k))

@@ -4,10 +4,10 @@ from dsf.core.authoring import *
 class DeltaProduct(Recurrence, name="deltaproduct", look=("purple", 2)):
     """DeltaProduct.   `steps` delta-rule updates per token, of which the last state is read.
 
-    Several micro-steps of the delta rule per token: A_t is a product of `steps` reflections.
+    Several substeps of the delta rule per token: A_t is a product of `steps` reflections.
 
     u [L d];  k [H sL n] with |k| = 1, v [H sL p], beta [H sL 1] in (0, reach), q [H L n];
-    micro-step j of token t is row s t + j;  float64.  Source: Siems et al. 2025, arXiv 2502.10297.
+    substep j of token t is row s t + j;  float64.  Source: Siems et al. 2025, arXiv 2502.10297.
 
     >>> import dsf
     >>> dsf.deltaproduct.init(d=4, n=2, p=3)(np.ones((5, 4))).shape
@@ -29,15 +29,15 @@ class DeltaProduct(Recurrence, name="deltaproduct", look=("purple", 2)):
     tried = ({"steps": 3, "reach": 1},)
 
     @property
-    def micro(self) -> int:
+    def substeps(self) -> int:
         return self.steps
 
     def tokens(self, u: Array) -> Tokens:
         u = split_heads(u)
-        k, v, b = (self._micro_tokens(u, W) for W in (self.Wk, self.Wv, self.Wb))
+        k, v, b = (self._substep_tokens(u, W) for W in (self.Wk, self.Wv, self.Wb))
         return Tokens(q=u @ self.Wq, k=ops.normalise(k), v=v, beta=self.reach * ops.sigmoid(b))
 
-    def _micro_tokens(self, u: Array, W: Array) -> Array:
+    def _substep_tokens(self, u: Array, W: Array) -> Array:
         x = ops.stack([u @ W[j] for j in range(self.steps)], -2)
         return x.reshape(*x.shape[:-3], x.shape[-3] * self.steps, x.shape[-1])
 

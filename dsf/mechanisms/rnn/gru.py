@@ -28,7 +28,7 @@ class GRU(Step, name="gru", look=("grey", 0)):
     equations = "(1 - z) h_{t-1} + z tanh(x + U (r h))", "h_t"
     spec = {"z": "L p", "r": "L p", "x": "L p", "Uz": "p p", "Ur": "p p", "Uh": "p p"}
     facts = Facts("nonlinear", contraction=False, state="p", flops="6*p*p", source="cho2014")
-    heads = False
+    has_heads = False
 
     def tokens(self, u: Array) -> Tokens:
         return Tokens(

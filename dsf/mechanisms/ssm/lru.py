@@ -42,7 +42,7 @@ class LRU(Recurrence, name="lru", look=("green", 1)):
     facts = Facts(
         "diagonal", state="2*n", flops="8*n*d+6*n", source="orvieto2023", eigenvalues="disc"
     )
-    heads = False
+    has_heads = False
 
     def tokens(self, u: Array) -> Tokens:
         constants = {name: getattr(self, name) for name in ("b_re", "b_im", "c_re", "c_im", "skip")}

@@ -110,8 +110,8 @@ def _ssd_necessary(a: Family, b: Family) -> bool:
 
     tok, gates = _ssd_tokens(a, 3, 1, 1)
     other, normaliser = _ssd_tokens(b, 3, 1, 1)
-    M = a.bare().system(tok)[0].kernel().reshape(3, 3)
-    N = b.bare().system(other)[0].kernel().reshape(3, 3)
+    M = a.without_parameters().system(tok)[0].kernel().reshape(3, 3)
+    N = b.without_parameters().system(other)[0].kernel().reshape(3, 3)
     q, k = other.q[:, 0], other.k[:, 0]
     rest = {(i, j): sympy.cancel((M - N)[i, j] / (q[i] * k[j])) for i in range(3) for j in range(3)}
     dt, x, eta = gates["dt"][:, 0], gates["a"][0, 0], normaliser["eta"][:, 0]
@@ -143,9 +143,9 @@ def _ssd_sufficient(a: Family, b: Family) -> bool:
         Z = np.array(entries, dtype=object).reshape(n, p)
         now = tok.map(lambda v: v[1:])
         image = Tokens(q=now.q, k=now.k, v=now.v, dt=1 / now.eta, a=np.array([[x]], dtype=object))
-        y, after = step(b.bare(), now, State(Z))
+        y, after = step(b.without_parameters(), now, State(Z))
         image = _as_channels(a, image)
-        Y, S = step(a.bare(), image, State(_lift(a, Z / eta[0])))
+        Y, S = step(a.without_parameters(), image, State(_lift(a, Z / eta[0])))
         off = [*(Y - y).flat, *(S - _lift(a, after / eta[1])).flat]
         if first_nonzero([sympy.sympify(e).subs(earlier) for e in off]) is not None:
             return False
@@ -187,12 +187,12 @@ def _delta_necessary(a: Family, b: Family) -> bool:
 
     for n in (2, 3):
         tok, fields = _delta_symbols(b, n)
-        M = b.bare().system(tok)[0].kernel()
+        M = b.without_parameters().system(tok)[0].kernel()
         gate = np.array(
             [[sympy.Symbol(f"g_{t}_{i}", negative=True) for i in range(n)] for t in (0, 1)]
         )
         image = Tokens(q=tok.q, k=tok.beta * tok.k, v=tok.v, log_a=gate)
-        N = a.bare().system(image)[0].kernel()
+        N = a.without_parameters().system(image)[0].kernel()
         beta, c = fields["beta"][:, 0], _decay(fields, 1)
         k = fields["k"][1]
         if not is_zero(M[0, 0] - N[0, 0]):
@@ -222,8 +222,8 @@ def _delta_sufficient(a: Family, b: Family) -> bool:
                 c, beta = _decay(fields, 1), now.beta[0, 0]
                 gate = np.array([[sympy.log(c * (1 - beta * e**2)) for e in key]])
                 image = Tokens(q=now.q, k=now.beta * now.k, v=now.v, log_a=gate)
-                y, new = step(b.bare(), now, State(S))
-                Y, New = step(a.bare(), image, State(S))
+                y, new = step(b.without_parameters(), now, State(S))
+                Y, New = step(a.without_parameters(), image, State(S))
                 if first_nonzero([*(Y - y).flat, *(New - new).flat]) is not None:
                     return False
     return True

@@ -103,7 +103,7 @@ def _obligations(edge: Nesting, n: int, p: int) -> tuple[list[str], set[str]]:
     x = _parameter(symbols, edge)
     S = symbols.state()
     tau = (lambda tok: edge.tau(tok)) if x is None else (lambda tok: edge.tau(tok, x))
-    special, general = edge.special.bare(), edge.general.bare()
+    special, general = edge.special.without_parameters(), edge.general.without_parameters()
     missing = set(edge.general.spec) - set(tau(now).names) - {"pos"}
     if missing:
         return [f"4: no token {name}" for name in sorted(missing)], set()
@@ -314,8 +314,8 @@ def mapped(edge: Nesting, tok: Tokens, h: float = 0.0) -> Tokens:
 
 
 def _difference(edge: Nesting, tok: Tokens, image: Tokens) -> float:
-    y = step(edge.special.bare(), tok, State())[0]
-    Y = step(edge.general.bare(), image, State())[0]
+    y = step(edge.special.without_parameters(), tok, State())[0]
+    Y = step(edge.general.without_parameters(), image, State())[0]
     return float(np.abs(Y - y).max() / max(np.abs(y).max(), 1.0))
 
 

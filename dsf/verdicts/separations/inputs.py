@@ -17,8 +17,8 @@ from dsf.core.mechanism import Mechanism
 from dsf.core.worlds import balls, precision
 from dsf.relations import invariants as known
 from dsf.relations.invariants import InputInvariant
+from dsf.verdicts.properties import properties
 from dsf.verdicts.separations.core import Separation, Side, below
-from dsf.verdicts.separations.traits import traits
 from dsf.verdicts.separations.words import BITS, paired
 
 
@@ -102,7 +102,7 @@ SUPERPOSITION = InputSeparation(
         [np.array([[1.0]]), np.array([[2.0]])],
         [np.array([[1.0], [2.0]]), np.array([[2.0], [4.0]])],
     ),
-    predicate=lambda family: traits(family).affine and traits(family).constant,
+    predicate=lambda family: properties(family).affine and properties(family).constant,
 )
 
 CHANNELS = InputSeparation(
@@ -112,8 +112,8 @@ CHANNELS = InputSeparation(
         [np.array([[1.0, 1.0]]), np.array([[0.0, 1.0]])],
     ),
     predicate=lambda family: (
-        traits(family).affine
-        and traits(family).constant
+        properties(family).affine
+        and properties(family).constant
         and all(f.axes[0] == "p" for f in family.spec.values())
     ),
 )

@@ -10,8 +10,8 @@ import numpy as np
 
 from dsf.relations import invariants as known
 from dsf.relations.invariants import window
+from dsf.verdicts.properties import properties
 from dsf.verdicts.separations.core import WordSeparation
-from dsf.verdicts.separations.traits import traits
 from dsf.verdicts.separations.words import Alphabet
 
 
@@ -43,14 +43,18 @@ COMMUTING = WordSeparation(
     predicate=lambda family: (
         not family.facts.order_aware
         or window(family) > 0
-        or (traits(family).affine and traits(family).diagonal and not family.bare().lookback)
+        or (
+            properties(family).affine
+            and properties(family).diagonal
+            and not family.without_parameters().lookback
+        )
     ),
     tie=silent("x", "y", "z"),
 )
 
 ADDITIVE = WordSeparation(
     known.ADDITIVE,
-    predicate=lambda family: traits(family).affine and traits(family).constant,
+    predicate=lambda family: properties(family).affine and properties(family).constant,
 )
 
 CONSTANTS = WordSeparation(
@@ -63,9 +67,9 @@ RESPONSE = WordSeparation(
     predicate=lambda family: (
         family.facts.normalised
         or (
-            traits(family).affine
-            and traits(family).tokenwise
-            and (traits(family).scalar or traits(family).delta)
+            properties(family).affine
+            and properties(family).tokenwise
+            and (properties(family).scalar or properties(family).delta)
         )
     ),
 )
@@ -73,9 +77,11 @@ RESPONSE = WordSeparation(
 MEMORY = WordSeparation(
     known.MEMORY,
     predicate=lambda family: (
-        traits(family).affine
-        and traits(family).tokenwise
-        and (traits(family).scalar or (traits(family).delta and traits(family).lossless))
+        properties(family).affine
+        and properties(family).tokenwise
+        and (
+            properties(family).scalar or (properties(family).delta and properties(family).lossless)
+        )
     ),
 )
 

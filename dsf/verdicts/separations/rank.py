@@ -77,7 +77,7 @@ class FiniteState(Separation):
         sizes = []
         for L in (4, 8):
             tok = family.draw_tokens(rng, L, n=2, p=2, d=2)
-            sizes.append(_numbers(family.bare().advance(tok, State())[1]))
+            sizes.append(_numbers(family.without_parameters().advance(tok, State())[1]))
         return (sizes[1] - sizes[0]) / sizes[1]
 
     def violated_by(self, side: Side) -> bool:

@@ -18,8 +18,8 @@ from dsf.core.worlds import precision
 from dsf.mechanisms.rnn.gru import GRU
 from dsf.relations import invariants as known
 from dsf.relations.invariants import double
+from dsf.verdicts.properties import properties
 from dsf.verdicts.separations.core import Separation, Side, below, drawn
-from dsf.verdicts.separations.traits import traits
 from dsf.verdicts.separations.words import BITS, Alphabet, alphabet, enclosures, floats
 
 SIZES = (1, 2, 3, 4, 5)
@@ -55,7 +55,7 @@ class ResponseOrder(Separation):
     def has(self, side: Side) -> bool:
         if isinstance(side, AnyRecurrence):
             return side.current_token_only
-        return traits(side).affine and "pos" not in side.spec
+        return properties(side).affine and "pos" not in side.spec
 
     def defect(self, family: Family, rng: np.random.Generator) -> float:
         """The relative error of the best recurrence of order n + 1 for a drawn response."""
@@ -106,13 +106,15 @@ class AffineStep(Separation):
     def has(self, side: Side) -> bool:
         if isinstance(side, AnyRecurrence):
             return True
-        mech = side.bare()
+        mech = side.without_parameters()
         return not isinstance(mech, Step) and not isinstance(mech, Attention)
 
     def defect(self, family: Family, rng: np.random.Generator) -> float:
-        mech = family.bare()
+        mech = family.without_parameters()
         tok = family.draw_tokens(rng, 3, n=2, p=2, d=2)
-        first, last = (tok.window(i, j, mech.token_fields, mech.micro) for i, j in ((0, 2), (2, 3)))
+        first, last = (
+            tok.part(i, j, mech.token_fields, mech.substeps) for i, j in ((0, 2), (2, 3))
+        )
         start = mech.advance(first, State())[1]
         shape = np.shape(start.S)
         h0, h1 = rng.standard_normal((2, *shape))
@@ -140,7 +142,7 @@ class AffineStep(Separation):
 
 def midpoint_defect(letters: Alphabet) -> Any:
     """f(1/2) - (f(0) + f(1))/2 for the step f from a state to the next one at the token x."""
-    mech, tok = letters.family.bare(), letters.tokens("x", enclosures)
+    mech, tok = letters.family.without_parameters(), letters.tokens("x", enclosures)
 
     def step(h: Fraction) -> Any:
         start = State(enclosures(np.array([[h]], dtype=object)))

@@ -22,9 +22,9 @@ from dsf.core.transition import Diag
 from dsf.core.worlds import precision
 from dsf.relations import invariants as known
 from dsf.relations.invariants import LAGS, STEPS, window
+from dsf.verdicts.properties import properties
 from dsf.verdicts.separations.core import Separation, Side, below, draw_size, drawn
 from dsf.verdicts.separations.invariants import silent
-from dsf.verdicts.separations.traits import traits
 from dsf.verdicts.separations.words import BITS, Alphabet, alphabets, enclosures, floats
 
 
@@ -99,12 +99,12 @@ def _unit_gate(family: Family) -> bool:
     """Delta transitions whose eigenvalues stay in (0, 1]: unit keys and beta in (0, 1)."""
     spec = family.spec
     unit = "k" in spec and spec["k"].domain.unit
-    return traits(family).delta and unit and spec["beta"].domain == GATE
+    return properties(family).delta and unit and spec["beta"].domain == GATE
 
 
 class SignChanges(TailSeparation):
     def predicate(self, family: Family) -> bool:
-        t = traits(family)
+        t = properties(family)
         return t.affine and t.tokenwise and (t.positive or _unit_gate(family))
 
     def defect(self, family: Family, rng: np.random.Generator) -> float:
@@ -115,7 +115,7 @@ class SignChanges(TailSeparation):
         return float(max(max(sign_changes(c) - (n - 1), 0) for c in clear.T))
 
     def search(self, b: Family) -> tuple[Alphabet, int] | None:
-        if not traits(b).affine or "pos" in b.spec:
+        if not properties(b).affine or "pos" in b.spec:
             return None
         for candidate in alphabets(b, "abz"):
             letters = basis_keys(candidate)
@@ -133,13 +133,13 @@ class SignChanges(TailSeparation):
 
 def _turns(letters: Alphabet) -> bool:
     """Whether the transition of z, diagonal or a number, has no positive eigenvalue."""
-    mech = letters.family.bare()
+    mech = letters.family.without_parameters()
     tok = letters.tokens("zz", floats)
     A = mech.system(tok)[0].A
     if isinstance(A, Diag):
         a = np.asarray(A.values()).reshape(-1)
     elif A.n == 1:
-        a = np.prod(np.asarray(A.dense())[..., -mech.micro :, 0, 0], axis=-1).reshape(-1)
+        a = np.prod(np.asarray(A.dense())[..., -mech.substeps :, 0, 0], axis=-1).reshape(-1)
     else:
         return False
     return bool(np.all((np.abs(np.imag(a)) > 1e-9) | (np.real(a) < 0)))
@@ -151,7 +151,7 @@ SIGN_CHANGES = SignChanges(known.SIGN_CHANGES, claims.SignChanges)
 # ------------------------------------------------------------- finite window, reverse
 class Invertible(TailSeparation):
     def predicate(self, family: Family) -> bool:
-        t = traits(family)
+        t = properties(family)
         return t.affine and t.tokenwise and (t.positive or _unit_gate(family))
 
     def defect(self, family: Family, rng: np.random.Generator) -> float:
@@ -179,7 +179,7 @@ INVERTIBLE = Invertible(known.INVERTIBLE, claims.Window)
 # --------------------------------------------------------------------- forgetting
 class Forgetting(TailSeparation):
     def predicate(self, family: Family) -> bool:
-        t = traits(family)
+        t = properties(family)
         delta = t.delta and t.contracts and not t.lossless
         return t.affine and "pos" not in family.spec and (t.forgets or delta)
 
@@ -190,7 +190,7 @@ class Forgetting(TailSeparation):
         return float(np.any(_steady(s)))
 
     def search(self, b: Family) -> tuple[Alphabet, float] | None:
-        if not traits(b).affine or "pos" in b.spec:
+        if not properties(b).affine or "pos" in b.spec:
             return None
         for candidate in alphabets(b, "abz", tries=4):
             letters = basis_keys(candidate)
@@ -210,7 +210,7 @@ FORGETTING = Forgetting(known.FORGETTING, claims.Stays)
 # ----------------------------------------------------------------------- settling
 class Settling(TailSeparation):
     def predicate(self, family: Family) -> bool:
-        t = traits(family)
+        t = properties(family)
         unit = "k" in family.spec and family.spec["k"].domain.unit
         delta = t.delta and unit and (t.lossless or t.contracts)
         return t.affine and "pos" not in family.spec and (t.forgets or delta)
@@ -222,7 +222,7 @@ class Settling(TailSeparation):
         return float(np.any(_steady(np.diff(y, axis=0))))
 
     def search(self, b: Family) -> tuple[Alphabet, float] | None:
-        if not traits(b).affine or "pos" in b.spec:
+        if not properties(b).affine or "pos" in b.spec:
             return None
         word = "x" * (STEPS + 1)
         for candidate in alphabets(b, "x", tries=4):

@@ -56,7 +56,7 @@ class Alphabet:
 
     def outputs(self, word: str, convert: Callable[[np.ndarray], Array]) -> Array:
         """The outputs on a word [L coordinates], by the equations of the family."""
-        o, _ = self.family.bare().advance(self.tokens(word, convert), State())
+        o, _ = self.family.without_parameters().advance(self.tokens(word, convert), State())
         return ops.moveaxis(o, -3, 0).reshape(len(word), -1)
 
 
@@ -93,7 +93,7 @@ def alphabet(
     family: Family, names: str, n: int, rng: np.random.Generator | None = None, p: int = 1
 ) -> Alphabet:
     """Letters with small rational entries: letter i holds i, i+1, ... (rng None), or random."""
-    sizes = {"n": n, "p": p, "d": 1, "s": family.bare().micro}
+    sizes = {"n": n, "p": p, "d": 1, "s": family.without_parameters().substeps}
     fields = {k: f for k, f in family.spec.items() if k != "pos"}
 
     def entries(f: Field, i: int) -> np.ndarray:
