@@ -72,7 +72,7 @@ def check_finite(
         return
     if any(bool(_nan_or_plus_inf(f)) for f in part.arrays()):
         return
-    ready = part._dense_parts()
+    ready = part.multiplied_out()
     with np.errstate(over="ignore", invalid="ignore"):
         for t in range(X.shape[-3]):
             y, before = ready.step(t, before, X[..., t, :, :])

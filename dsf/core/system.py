@@ -215,7 +215,7 @@ class LTV:
         out = []
         for start in range(0, self.length, BLOCK):
             part = self.part(start, min(start + BLOCK, self.length))
-            ready, x, S0 = part._dense_parts(), X[..., start : start + BLOCK, :, :], S
+            ready, x, S0 = part.multiplied_out(), X[..., start : start + BLOCK, :, :], S
             rows = []
             with np.errstate(over="ignore", invalid="ignore"):
                 for t in range(part.length):
@@ -255,7 +255,7 @@ class LTV:
 
     def _one_chunk(self, X: Array, S: Array) -> tuple[Array, Array]:
         """All steps of this system at once, by its kernel and its composed element."""
-        M, R = self._rows()
+        M, R = self._expanded()
         y = M @ X.reshape(*X.shape[:-3], self.length * self.m, X.shape[-1]) + R @ S
         element = self.element(0, self.length, X)
         y = y.reshape(*y.shape[:-2], self.length, self.r, X.shape[-1])
@@ -272,12 +272,12 @@ class LTV:
         (5, 3, 5, 3)
         """
         L = self.length
-        M = self._rows()[0]
+        M = self._expanded()[0]
         if self.m == 1 and self.r == 1:
             return M
         return M.reshape(*M.shape[:-2], L, self.r, L, self.m)
 
-    def _rows(self) -> tuple[Array, Array]:
+    def _expanded(self) -> tuple[Array, Array]:
         """The kernel as a matrix [... L r, L m] and the map of the incoming state [... L r, n].
 
         Row vectors C_i A_i ... are carried from the right to the left, all rows at once, so this
@@ -369,7 +369,7 @@ class LTV:
         """
         if not 0 <= k <= self.length:
             raise ShapeError(f"LTV.hankel: cut k must be in 0..{self.length}; got {k}")
-        return self._rows()[0][..., k * self.r :, : k * self.m]
+        return self._expanded()[0][..., k * self.r :, : k * self.m]
 
     def hankel_singular_values(self, k: int | None = None) -> Any:
         """Singular values of H_k, or the list of them for the cuts k = 1 .. L-1.
@@ -383,7 +383,7 @@ class LTV:
         """
         if k is not None:
             return np.linalg.svd(self.hankel(k), compute_uv=False)
-        M = self._rows()[0]
+        M = self._expanded()[0]
         return [
             np.linalg.svd(M[..., j * self.r :, : j * self.m], compute_uv=False)
             for j in range(1, self.length)
@@ -527,11 +527,11 @@ class LTV:
     def _promote(self, x: Array) -> Array:
         return promoted(x, self._like)
 
-    def _dense_parts(self) -> LTV:
+    def multiplied_out(self) -> LTV:
         """Products multiplied out and dtypes promoted: what one block of `scan` works on."""
         promote = self._promote
         D = None if self.D is None else promote(dense(self.D))
-        A = self.A._rows(lambda x, axis: dense(x))
+        A = self.A.map_time(lambda x, axis: dense(x))
         return LTV(A, promote(dense(self.B)), promote(dense(self.C)), D, self.read, self.steps)
 
     def _driven_by(self, X: Array, S: Array | None) -> tuple[LTV, Array, Array]:
@@ -541,14 +541,14 @@ class LTV:
         X = self._promote(X)
         if S is None:
             like = X[..., :0].sum() if ops.is_torch(X) else X
-            S = ops.zeros((*self._out_batch(X), self.n, X.shape[-1]), like)
+            S = ops.zeros((*self.out_batch(X), self.n, X.shape[-1]), like)
         return replace(self, steps=L), X, self._promote(S)
 
     def _no_output(self, X: Array) -> Array:
         """The output of an empty sequence."""
-        return ops.zeros((*self._out_batch(X), 0, self.r, X.shape[-1]), self._promote(X))
+        return ops.zeros((*self.out_batch(X), 0, self.r, X.shape[-1]), self._promote(X))
 
-    def _out_batch(self, X: Array) -> tuple[int, ...]:
+    def out_batch(self, X: Array) -> tuple[int, ...]:
         return tuple(np.broadcast_shapes(tuple(X.shape[:-3]), self.batch))
 
 

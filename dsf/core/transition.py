@@ -139,11 +139,11 @@ class Transition:
             object.__setattr__(new, name, value)
         return new
 
-    def _rows(self, f: Callable[[Coefficient, int], Coefficient]) -> Transition:
+    def map_time(self, f: Callable[[Coefficient, int], Coefficient]) -> Transition:
         new = object.__new__(type(self))
         for name, value in vars(self).items():
             if isinstance(value, Transition):
-                value = value._rows(f)
+                value = value.map_time(f)
             elif name in dict(self.time_axes) and value is not None:
                 value = f(value, dict(self.time_axes)[name])
             object.__setattr__(new, name, value)
@@ -151,11 +151,11 @@ class Transition:
 
     def at(self, t: int) -> Transition:
         """The transition of step t, without a time axis."""
-        return self._rows(lambda x, axis: at(x, t, axis))
+        return self.map_time(lambda x, axis: at(x, t, axis))
 
     def part(self, rows: slice) -> Transition:
         """The transitions of a range of steps."""
-        return self._rows(lambda x, axis: part_of(x, rows, axis))
+        return self.map_time(lambda x, axis: part_of(x, rows, axis))
 
     def lengths(self) -> list[int]:
         """Sizes of the time axes (1 where constant)."""

@@ -226,7 +226,7 @@ def constants_equal_repeated_arrays(mech: Mechanism) -> None:
         return np.repeat(full, L, axis=axis) if full.shape[axis] == 1 else full
 
     D = None if ltv.D is None else repeat(ltv.D, -3)
-    full = LTV(ltv.A._rows(repeat), repeat(ltv.B, -3), repeat(ltv.C, -3), D, ltv.read, L)
+    full = LTV(ltv.A.map_time(repeat), repeat(ltv.B, -3), repeat(ltv.C, -3), D, ltv.read, L)
     require(np.array_equal(full.scan(X)[0], ltv.scan(X)[0]), mech, "constant is not repeated")
     for x in (ltv.B, ltv.C):
         if isinstance(x, Prod):
@@ -253,7 +253,7 @@ def _mix(M: np.ndarray, X: np.ndarray, single: bool) -> np.ndarray:
 
 def single_steps(ltv: LTV, X: np.ndarray) -> np.ndarray:
     """The recurrence by `ltv.step`, one call per step."""
-    S, out = np.zeros((*ltv._out_batch(X), ltv.n, X.shape[-1])), []
+    S, out = np.zeros((*ltv.out_batch(X), ltv.n, X.shape[-1])), []
     for t in range(X.shape[-3]):
         y, S = ltv.step(t, S, X[..., t, :, :])
         out.append(y)

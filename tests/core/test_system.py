@@ -102,7 +102,8 @@ def test_the_map_is_causal(case, j, size):
     Z = X.copy()
     Z[..., j:, :, :] += 1
     assert np.array_equal(ltv.scan(Z)[0][..., :j, :, :], ltv.scan(X)[0][..., :j, :, :])
-    M = ltv._rows()[0]
+    K, L = np.asarray(ltv.kernel()), ltv.length
+    M = K.reshape(*ltv.batch, L * ltv.r, L * ltv.m)
     assert not M[..., : j * ltv.r, j * ltv.m :].any()
 
 
