@@ -76,7 +76,7 @@ def run(
     out: Path = Path("figures/build"),
     package: str = "dsf.figures",
     jobs: int | None = None,
-    timeout: float = 3600.0,
+    time_limit: float = 3600.0,
     keep: bool = False,
 ) -> int:
     """Build the named figures (all for none), write the gallery, print the report.
@@ -96,7 +96,7 @@ def run(
         if states[figure.name] == "damaged":
             print(f"{figure.name}: a file was altered since it was written; computing it again")
     with _polite_end(), Progress(len(todo)) as progress:
-        failures = _build_all(todo, package, profile, folder, jobs, timeout, progress)
+        failures = _build_all(todo, package, profile, folder, jobs, time_limit, progress)
     for figure in chosen if keep else ():
         if figure.name not in failures:
             _kept.keep(figure, folder)
@@ -122,7 +122,7 @@ def _build_all(
     profile: str,
     folder: Path,
     jobs: int | None,
-    timeout: float,
+    time_limit: float,
     progress: Progress,
 ) -> dict[str, str]:
     """Build the figures, some at a time; the names of those that failed, with the reason."""
@@ -140,14 +140,14 @@ def _build_all(
                 progress.started(job)
             time.sleep(0.1)
             progress.tick(running)
-            for job in [j for j in running if j.ended() or j.seconds() >= timeout]:
+            for job in [j for j in running if j.ended() or j.seconds() >= time_limit]:
                 running.remove(job)
                 code = job.process.poll()
                 if code is not None and code < 0 and job.attempts < ATTEMPTS:
                     progress.note(f"{job.figure.name}: ended by signal {-code}; started again")
                     waiting.append(job)
                     continue
-                problem = _problem(job, code, timeout)
+                problem = _problem(job, code, time_limit)
                 if problem:
                     failures[job.figure.name] = problem
                 else:
@@ -158,11 +158,11 @@ def _build_all(
     return failures
 
 
-def _problem(job: Job, code: int | None, timeout: float) -> str:
+def _problem(job: Job, code: int | None, time_limit: float) -> str:
     """Why a job failed, "" if it did not; one that is still running is stopped."""
     if code is None:
         _stop([job])
-        return f"timeout after {timeout:g} s"
+        return f"stopped at its time limit of {time_limit:g} s"
     if code == 0:
         return ""
     if code < 0:
@@ -208,7 +208,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("figures/build"))
     parser.add_argument("--package", default="dsf.figures", help="where the figures are")
     parser.add_argument("--jobs", type=int, help="figures at a time; default: number of cores")
-    parser.add_argument("--timeout", type=float, default=3600.0, help="seconds for one figure")
+    parser.add_argument("--time-limit", type=float, default=3600.0, help="seconds for one figure")
     parser.add_argument("--keep", action="store_true", help="keep the results with the sources")
     arguments = parser.parse_args(argv)
     if arguments.keep and arguments.profile != _kept.PROFILE:

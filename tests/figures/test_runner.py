@@ -289,8 +289,8 @@ def test_a_process_killed_from_outside_is_started_again(house):
 
 def test_a_figure_that_hangs_is_a_failure(house):
     house.add("hangs", "import time; time.sleep(60)")
-    code, _, err = house.run("--timeout", "2")
-    assert code == 1 and "timeout after 2 s" in err
+    code, _, err = house.run("--time-limit", "2")
+    assert code == 1 and "time limit of 2 s" in err
 
 
 def test_a_figure_that_breaks_the_protocol_is_a_failure(house):
