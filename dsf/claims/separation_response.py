@@ -25,6 +25,7 @@ from dsf.claims.sides import FamilyClaim, side
 from dsf.claims.sides import family as named
 from dsf.core.certificate import Scope, Strength
 from dsf.core.family import Family
+from dsf.core.kinds import Recurrence
 from dsf.core.opponents import AnyRecurrence
 from dsf.core.state import State
 from dsf.core.tokens import Tokens
@@ -129,8 +130,7 @@ class ByStep(FamilyClaim, kind="separation/affine-step"):
             reproduced(self.lower, below((image[0] + image[2]) / 2 - image[1]))
         if isinstance(self.has, Family):
             other = self.has.without_parameters()
-            ltv = not hasattr(other, "step") and not hasattr(other, "rows")
-            require(ltv, f"{self.has} is no LTV")
+            require(isinstance(other, Recurrence), f"{self.has} is no LTV")
 
 
 def hankel_determinant(y: Any) -> Any:

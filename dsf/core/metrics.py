@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from dsf.core.arrays import to_numpy
+from dsf.core.kinds import Attention, Recurrence, Step
 from dsf.core.ops import Array
 from dsf.core.system import LTV
 from dsf.core.transition import Dense, Diag, LowRank, Transition, dense
@@ -120,10 +121,10 @@ def recurrence_scale(mech: Any, u: Array) -> np.ndarray:
     A quotient o/den has the scale (scale_o + |o/den| scale_den)/|den|.
     """
     mech, u = mech.map(to_numpy), to_numpy(u)
-    if hasattr(type(mech), "step"):
+    if isinstance(mech, Step):
         return ball_scale(mech, u)
     ltv, X = mech.system_on(u)
-    if hasattr(type(mech), "rows"):
+    if isinstance(mech, Attention):
         tok = mech.tokens(u)
         weights, v = mech.weights(tok, u.shape[-2])
         q = tok.q / np.sqrt(tok.k.shape[-1])
@@ -175,7 +176,7 @@ def ball_scale(mech: Any, u: Array, eps: float = 2.0**-52) -> np.ndarray:
 def end_to_end(mech: Any, u: Array) -> tuple[np.ndarray, float]:
     """(scale, gate) for mech(u) computed from u and the parameters: recurrence plus projections."""
     total = recurrence_scale(mech, u) + condition_scale(mech, u)
-    if hasattr(type(mech), "step") or hasattr(type(mech), "rows"):
+    if not isinstance(mech, Recurrence):
         return total, gate(to_numpy(u).shape[-2])
     return total, gate(effective_length(mech.map(to_numpy).ltv(to_numpy(u))))
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dsf
+from dsf.core.kinds import Attention
 from dsf.figures import Table
 from dsf.figures.dsf import (
     _layout,
@@ -253,7 +254,7 @@ def test_a_single_kernel_is_the_map_of_the_mechanism(head):
 
 def _before_gates(mech, u):
     """Output of the first head or channel by the recurrence, without the gates of readout."""
-    if hasattr(mech, "rows"):
+    if isinstance(mech, Attention):
         return mech(u)[:, 0]
     ltv, X = mech.system_on(u)
     y = np.real(ltv.scan(X)[0])
