@@ -12,7 +12,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from dsf.core import hooks
+from dsf.core import hooks as _hooks
 
 __version__ = "0.1.0"
 
@@ -72,11 +72,11 @@ _CLAIMS = (
 )  # fmt: skip
 
 # What lower rooms ask of higher ones: here, because the front door stands above all of them.
-hooks.check = lambda certificate: import_module("dsf.claims").check(certificate)
-hooks.from_json = lambda text: import_module("dsf.claims").from_json(text)
-hooks.load_claims = lambda: [import_module(name) for name in _CLAIMS]
-hooks.prove = lambda nesting: import_module("dsf.verdicts.lattice.prover").prove(nesting)
-hooks.certify = lambda nesting, scope: import_module("dsf.verdicts.lattice.prover").certificate(
+_hooks.check = lambda certificate: import_module("dsf.claims").check(certificate)
+_hooks.from_json = lambda text: import_module("dsf.claims").from_json(text)
+_hooks.load_claims = lambda: [import_module(name) for name in _CLAIMS]
+_hooks.prove = lambda nesting: import_module("dsf.verdicts.lattice.prover").prove(nesting)
+_hooks.certify = lambda nesting, scope: import_module("dsf.verdicts.lattice.prover").certificate(
     nesting, scope
 )
 

@@ -303,17 +303,11 @@ CERTIFIED = ["mamba2 -> gla", "linear_attn -> mamba", "rwkv6 = rwkv6(read='after
 @pytest.mark.parametrize(
     "change",
     [
-        {"token_map": "retnet_gla"},
-        {"state_map": "twice"},
         {"special": "gla", "general": "mamba2"},
         {"special": "gated_deltanet"},
         {"exact_at": "(1, 1), (2, 2), (3, 2), (7, 7)"},
-        {"sampled_at": "(1, 1)"},
-        {"verdict": "limit of"},
         {"limit": "a -> 1-"},
-        {"domain": "sampled for k"},
         {"edge": "deltanet -> gated_deltanet"},
-        {"random_evaluation": "proves"},
     ],
     ids=lambda c: ", ".join(c),
 )
