@@ -62,5 +62,7 @@ def kinds() -> list[str]:
 
 
 def _known(kind: object) -> None:
-    if not isinstance(kind, str) or kind not in kinds():
+    if isinstance(kind, str) and kind not in KINDS:
+        hooks.load_claims()
+    if not isinstance(kind, str) or kind not in KINDS:
         raise CertificateError(f"check: no kind of claim {kind!r}; known: {', '.join(kinds())}")

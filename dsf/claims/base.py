@@ -9,9 +9,10 @@ reads it; `statement` is the sentence made from them; `check` recomputes it from
         left: Family = witness(family)
         ...
 
-A finder makes the claim and calls `certificate()`.  `read` is the way back, for all kinds: no field
-missing, none surplus, each of its type, and sentence, scope, strength, bounds, residuals and
-reference are those that the claim has.
+It registers itself by its kind; its module is named in `dsf/__init__.py`, which imports it when a
+certificate is checked.  A finder makes the claim and calls `certificate()`.  `read` is the way
+back, for all kinds: no field missing, none surplus, each of its type, and sentence, scope,
+strength, bounds, residuals and reference are those that the claim has.
 """
 
 from __future__ import annotations
@@ -100,7 +101,8 @@ def read(c: Certificate) -> Claim:
         alike = isinstance(got, Mapping) if name == "residuals" else type(got) is type(wanted)
         same = alike and got == wanted
         require(same, f"the {name} of such a claim is {_shown(wanted)}; got {_shown(got)}")
-    require(told == claim.sources(), f"the equations have changed: {told} was {claim.sources()}")
+    here = claim.sources()
+    require(told == here, f"the equations have changed: claimed for {told}, here are {here}")
     require(c.claim == claim.sentence, f"the witnesses make the claim {claim.sentence!r}")
     return claim
 

@@ -68,11 +68,6 @@ def draw_letters(
     }
 
 
-def even_state(family: Family) -> bool:
-    """Whether the state is made of pairs, so that n must be even."""
-    return any("n/2" in f.axes for f in family.spec.values())
-
-
 # ------------------------------------------------------------------- running
 def ball(x: Any) -> np.ndarray:
     """Fractions as Arb balls of the current precision."""

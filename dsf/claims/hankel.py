@@ -42,6 +42,7 @@ class HankelLower(Claim, kind="hankel-lower"):
         )
 
     def check(self) -> None:
+        fit_cut(self.H, self.cut)
         sigma, plain = smallest(self.H, self.U, self.V)
         found = self.U.shape[1]
         require(self.lower == found, f"the directions prove lower = {found}")
@@ -72,11 +73,19 @@ class HankelGap(Claim, kind="hankel-gap"):
         )
 
     def check(self) -> None:
+        fit_cut(self.H, self.cut)
         sigma, plain = smallest(self.H, self.U, self.V)
         require(self.U.shape[1] == self.states + 1, "needs states + 1 directions")
         proved = max(sigma - self.radius, 0.0) * (1 - SLACK)
         require(self.lower <= proved, f"only {sigma - self.radius:.6g} follows")
         same_residuals(self.residuals, sigma=(plain, 0.0))
+
+
+def fit_cut(H: np.ndarray, cut: int) -> None:
+    """The columns of M[k:, :k] are those of k inputs."""
+    columns = H.shape[1]
+    fits = columns % cut == 0 < columns if cut else columns == 0
+    require(fits, f"a block with {columns} columns does not belong to the cut {cut}")
 
 
 def same_residuals(told: Mapping[str, float], **found: tuple[float, float]) -> None:

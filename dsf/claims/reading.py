@@ -115,6 +115,16 @@ def count(x: Any, name: str) -> int:
     return int(x)
 
 
+def at_most(limit: int) -> Reader:
+    """An integer from 0 to a limit: how much a check may be asked to compute."""
+
+    def read(x: Any, name: str) -> int:
+        require(count(x, name) <= limit, f"{name} must be at most {limit}; got {x!r}")
+        return int(x)
+
+    return read
+
+
 def number(x: Any, name: str) -> float:
     """A finite float, or an integer that is one."""
     require(np.isfinite(bound(x, name)), f"{name} must be a finite float; got {x!r}")

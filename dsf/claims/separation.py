@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from dsf.claims.exact_tokens import Letter, draw_letters, even_state
+from dsf.claims.exact_tokens import Letter, draw_letters
 from dsf.claims.reading import require
 from dsf.core.family import Family
+from dsf.relations.invariants import paired
 
 SLACK = 1e-9
 
@@ -27,7 +28,7 @@ def draws(
 ) -> Iterator[tuple[int, dict[str, Letter], Letter]]:
     """(n, letters, constants): random rational tokens of a family, at a few sizes."""
     for k in range(count):
-        n = 2 * (1 + k % 2) if even_state(has) else 1 + k % 3
+        n = 2 * (1 + k % 2) if paired(has) else 1 + k % 3
         letters, constants = draw_letters(has, names, n, np.random.default_rng(seed + k))
         yield n, letters, constants
 

@@ -8,7 +8,7 @@ from math import factorial, prod
 import numpy as np
 
 from dsf.claims.exact_tokens import BITS
-from dsf.claims.reading import count, many, require, text, whole, witness
+from dsf.claims.reading import at_most, count, many, require, text, witness
 from dsf.claims.sides import FamilyClaim, side
 from dsf.claims.sides import family as named
 from dsf.core.catalogue import family
@@ -20,6 +20,8 @@ from dsf.core.tokens import Tokens
 from dsf.core.worlds import precision
 from dsf.relations.invariants import FINITE_STATE, grows
 
+LARGEST = 100  # states
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ByRank(FamilyClaim, kind="separation/rank"):
@@ -29,9 +31,9 @@ class ByRank(FamilyClaim, kind="separation/rank"):
     lower: int = witness(count)
     has: Family | AnyRecurrence = witness(side)
     violates: Family = witness(named)
-    states: tuple[int, ...] = witness(many(count))
-    keys: tuple[tuple[int, ...], ...] = witness(many(many(whole)))
-    bases: tuple[tuple[int, ...], ...] = witness(many(many(whole)))
+    states: tuple[int, ...] = witness(many(at_most(LARGEST)))
+    keys: tuple[tuple[int, ...], ...] = witness(many(many(at_most(LARGEST))))
+    bases: tuple[tuple[int, ...], ...] = witness(many(many(at_most(LARGEST + 1))))
     determinants: tuple[str, ...] = witness(many(text))
 
     @property

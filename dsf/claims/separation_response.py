@@ -19,7 +19,7 @@ from dsf.claims.exact_tokens import (
     read_letters,
     tokens,
 )
-from dsf.claims.reading import count, many, number, require, table, witness
+from dsf.claims.reading import at_most, many, number, require, table, witness
 from dsf.claims.separation import below, draws, reproduced
 from dsf.claims.sides import FamilyClaim, side
 from dsf.claims.sides import family as named
@@ -34,6 +34,7 @@ from dsf.relations.invariants import double
 
 PIECES = 64  # of [0, 1], on each of which the derivative is enclosed
 MOST_BITS = 10000
+LARGEST = 100  # states
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -47,8 +48,8 @@ class ByResponse(FamilyClaim, kind="separation/response"):
     lower: float = witness(number)
     has: Family | AnyRecurrence = witness(side)
     violates: Family = witness(named)
-    states: tuple[int, ...] = witness(many(count))
-    bits: tuple[int, ...] = witness(many(count))
+    states: tuple[int, ...] = witness(many(at_most(LARGEST)))
+    bits: tuple[int, ...] = witness(many(at_most(MOST_BITS)))
     letters: dict[str, Letter] = witness(read_letters)
     constants: Letter = witness(read_letter)
     residuals: Mapping[str, float] = witness(table(number))
@@ -73,7 +74,7 @@ class ByResponse(FamilyClaim, kind="separation/response"):
         names = {f"determinant {n}" for n in sizes}
         require(self.residuals.keys() == names, f"the residuals are {', '.join(sorted(names))}")
         for n, bits in zip(sizes, self.bits, strict=True):
-            require(0 < bits <= MOST_BITS, f"between 1 and {MOST_BITS} bits are used")
+            require(bits > 0, "at least one bit is used")
             with precision(bits):
                 found = self._determinant(n)
         reproduced(self.lower, below(found))

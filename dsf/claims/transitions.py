@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from dsf.claims.exact_tokens import Letter, ball, draw_letters, even_state
+from dsf.claims.exact_tokens import Letter, ball, draw_letters
 from dsf.core.family import Family
 from dsf.core.fields import GATE, NEGATIVE, POSITIVE, REAL, Domain
 from dsf.core.state import State
 from dsf.core.tokens import Tokens
+from dsf.relations.invariants import paired
 
 DRAWS = 2
 SMALL = [Fraction(1, 64), Fraction(1, 32), Fraction(1, 16)]
@@ -82,7 +83,7 @@ def over_domains(f: Family) -> Iterator[list[Matrix]]:
     rng = np.random.default_rng(4000)
     gates = [k for k, field in f.spec.items() if field.domain in CUTS]
     for _ in range(DRAWS):
-        letters, constants = draw_letters(f, "z", 2 if even_state(f) else 1, rng)
+        letters, constants = draw_letters(f, "z", 2 if paired(f) else 1, rng)
         groups = [
             {k: _point(k, x, f.spec[k].domain, rng) for k, x in group.items()}
             for group in (letters["z"], constants)

@@ -85,6 +85,11 @@ def window(family: Family) -> int:
     return mech.lookback + 1 if isinstance(mech, Attention) and mech.lookback is not None else 0
 
 
+def paired(family: Family) -> bool:
+    """Whether the state is made of pairs, so that n is even."""
+    return any("n/2" in f.axes for f in family.spec.values())
+
+
 def double(family: Family) -> int:
     """How many real states one state counts as: 2 where tokens have imaginary parts."""
     return 2 if any("_im" in name for name in family.spec) else 1

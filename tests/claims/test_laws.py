@@ -147,18 +147,15 @@ def tampered(c: Certificate, **changes: Any) -> None:
 
 
 def restated(c: Certificate) -> Certificate:
-    """With the sentence of what the certificate holds, where that makes a sentence."""
+    """With the sentence of what the certificate holds, where that can be read and makes one."""
     cls, values = KINDS[c.kind], {}
-    for f in fields(cls):
-        given = vars(c) if f.name in HEADER else c.witnesses
-        if f.name in given:
-            try:
-                values[f.name] = f.metadata["reader"](given[f.name], f.name)
-            except CertificateError:
-                values[f.name] = given[f.name]
     try:
+        for f in fields(cls):
+            given = vars(c) if f.name in HEADER else c.witnesses
+            if f.name in given:
+                values[f.name] = f.metadata["reader"](given[f.name], f.name)
         return replace(c, claim=cls(**values).sentence)
-    except Exception:
+    except (CertificateError, TypeError):  # a TypeError where a field is missing
         return c
 
 
@@ -206,7 +203,7 @@ def others(x: Any) -> Iterator[Any]:
     elif isinstance(x, bool):
         yield from [int(x), str(x), None, not x]
     elif isinstance(x, int):
-        yield from [float(x), str(x), np.longdouble(x), None, -1 - x]
+        yield from [float(x), str(x), np.longdouble(x), None, -1 - x, 10**30]
     elif isinstance(x, float):
         yield from [str(x), np.longdouble(x), complex(x), np.nan, None]
     elif isinstance(x, str):

@@ -20,11 +20,14 @@ def add(nesting: Nesting) -> Nesting:
     """Enter a nesting of one's own in the lattice, so that `compare` and `find_path` see it.
 
     Raises CertificateError if it does not prove.
+
+    >>> add(edge("retnet -> gla"))  # of the table: there already
+    <Nesting retnet -> gla>
     """
     if not nesting.proof().holds:
         failures = "; ".join(nesting.proof().failures)
         raise CertificateError(f"{nesting.name} is not proved: {failures}")
-    if nesting not in _ADDED:
+    if nesting not in edges():
         _ADDED.append(nesting)
     return nesting
 

@@ -14,8 +14,8 @@ from dsf.core.certificate import Certificate, Scope
 from dsf.core.family import Family
 from dsf.core.opponents import AnyRecurrence
 from dsf.core.worlds import precision
-from dsf.relations.invariants import Invariant, Outputs, WordInvariant
-from dsf.verdicts.separations.words import BITS, Alphabet, alphabets, enclosures, floats, paired
+from dsf.relations.invariants import Invariant, Outputs, WordInvariant, paired
+from dsf.verdicts.separations.words import BITS, Alphabet, alphabets, enclosures, floats
 
 SLACK = 1e-12  # room for another order of the same operations
 Side = Family | AnyRecurrence

@@ -16,10 +16,10 @@ from dsf.core.family import Family
 from dsf.core.mechanism import Mechanism
 from dsf.core.worlds import balls, precision
 from dsf.relations import invariants as known
-from dsf.relations.invariants import InputInvariant
+from dsf.relations.invariants import InputInvariant, paired
 from dsf.verdicts.properties import properties
 from dsf.verdicts.separations.core import Separation, Side, below
-from dsf.verdicts.separations.words import BITS, paired
+from dsf.verdicts.separations.words import BITS
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ from dsf.core.fields import GATE, NEGATIVE, POSITIVE, REAL, Domain, Field
 from dsf.core.ops import Array
 from dsf.core.state import State
 from dsf.core.tokens import Tokens
+from dsf.relations.invariants import paired
 
 BITS = 300
 UNIT: list[tuple[Fraction, ...]] = [
@@ -74,11 +75,6 @@ def enclosures(x: np.ndarray) -> np.ndarray:
     import flint
 
     return _each(lambda e: flint.arb(e.numerator) / e.denominator, x)
-
-
-def paired(family: Family) -> bool:
-    """Whether the state is made of pairs, so that n is even."""
-    return any("n/2" in f.axes for f in family.spec.values())
 
 
 def alphabets(family: Family, names: str, tries: int = 40) -> Iterator[Alphabet]:
