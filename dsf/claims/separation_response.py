@@ -29,7 +29,7 @@ from dsf.core.mechanism import State
 from dsf.core.opponents import AnyRecurrence
 from dsf.core.tokens import Tokens
 from dsf.core.worlds import precision
-from dsf.relations.invariants import double
+from dsf.relations.invariants import double, is_ltv
 
 PIECES = 64  # of [0, 1], on each of which the derivative is enclosed
 MOST_BITS = 10000
@@ -129,9 +129,7 @@ class ByStep(FamilyClaim, kind="separation/affine-step"):
                 image.append(S[0, 0])
             reproduced(self.lower, below((image[0] + image[2]) / 2 - image[1]))
         if isinstance(self.has, Family):
-            other = self.has.bare()
-            ltv = not hasattr(other, "step") and not hasattr(other, "rows")
-            require(ltv, f"{self.has} is no LTV")
+            require(is_ltv(self.has), f"{self.has} is no LTV")
 
 
 def hankel_determinant(y: Any) -> Any:

@@ -72,16 +72,22 @@ class InputInvariant(Invariant):
 
 
 # ------------------------------------------------------------------- structure
+def is_ltv(family: Family) -> bool:
+    """Whether the step of a family is that of a linear time-varying system."""
+    mech = family.bare()
+    return not hasattr(mech, "step") and not hasattr(mech, "rows")
+
+
 def grows(family: Family) -> bool:
     """Whether what a family carries grows with the input: attention over the whole past."""
     mech = family.bare()
-    return hasattr(mech, "support") and mech.lookback is None
+    return hasattr(mech, "rows") and mech.lookback is None
 
 
 def window(family: Family) -> int:
     """The number of tokens that attention with a finite window sees; 0 for everything else."""
     mech = family.bare()
-    return mech.lookback + 1 if hasattr(mech, "support") and mech.lookback is not None else 0
+    return mech.lookback + 1 if hasattr(mech, "rows") and mech.lookback is not None else 0
 
 
 def paired(family: Family) -> bool:

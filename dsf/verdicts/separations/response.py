@@ -16,7 +16,7 @@ from dsf.core.opponents import AnyRecurrence
 from dsf.core.worlds import precision
 from dsf.mechanisms.rnn.gru import GRU
 from dsf.relations import invariants as known
-from dsf.relations.invariants import double
+from dsf.relations.invariants import double, is_ltv
 from dsf.verdicts.separations.core import Separation, Side, below, drawn
 from dsf.verdicts.separations.traits import traits
 from dsf.verdicts.separations.words import BITS, Alphabet, alphabet, enclosures, floats
@@ -103,10 +103,7 @@ class AffineStep(Separation):
     """One step from the states 0, 1/2 and 1 with the same token."""
 
     def has(self, side: Side) -> bool:
-        if isinstance(side, AnyRecurrence):
-            return True
-        mech = side.bare()
-        return not mech._has("step") and not mech._has("rows")
+        return isinstance(side, AnyRecurrence) or is_ltv(side)
 
     def defect(self, family: Family, rng: np.random.Generator) -> float:
         mech = family.bare()
