@@ -25,12 +25,11 @@ from dsf.claims.sides import FamilyClaim, side
 from dsf.claims.sides import family as named
 from dsf.core.certificate import Scope, Strength
 from dsf.core.family import Family
-from dsf.core.kinds import Recurrence
 from dsf.core.opponents import AnyRecurrence
 from dsf.core.state import State
 from dsf.core.tokens import Tokens
 from dsf.core.worlds import precision
-from dsf.relations.invariants import double
+from dsf.relations.invariants import double, is_ltv
 
 PIECES = 64  # of [0, 1], on each of which the derivative is enclosed
 MOST_BITS = 10000
@@ -130,8 +129,7 @@ class ByStep(FamilyClaim, kind="separation/affine-step"):
                 image.append(S[0, 0])
             reproduced(self.lower, below((image[0] + image[2]) / 2 - image[1]))
         if isinstance(self.has, Family):
-            other = self.has.without_parameters()
-            require(isinstance(other, Recurrence), f"{self.has} is no LTV")
+            require(is_ltv(self.has), f"{self.has} is no LTV")
 
 
 def hankel_determinant(y: Any) -> Any:

@@ -19,7 +19,7 @@ import numpy as np
 
 from dsf.core.certificate import Scope
 from dsf.core.family import Family
-from dsf.core.kinds import Attention
+from dsf.core.kinds import Attention, Recurrence
 
 Outputs = list[Any]  # one array [L coordinates] per word, or [L d] per input
 
@@ -73,6 +73,11 @@ class InputInvariant(Invariant):
 
 
 # ------------------------------------------------------------------- structure
+def is_ltv(family: Family) -> bool:
+    """Whether the step of a family is that of a linear time-varying system."""
+    return issubclass(family.cls, Recurrence)
+
+
 def grows(family: Family) -> bool:
     """Whether what a family carries grows with the input: attention over the whole past."""
     mech = family.without_parameters()

@@ -11,13 +11,12 @@ import numpy as np
 from dsf.claims.separation_response import MOST_BITS, ByResponse, ByStep, hankel_determinant
 from dsf.core.certificate import Certificate
 from dsf.core.family import Family
-from dsf.core.kinds import Attention, Step
 from dsf.core.opponents import AnyRecurrence
 from dsf.core.state import State
 from dsf.core.worlds import precision
 from dsf.mechanisms.rnn.gru import GRU
 from dsf.relations import invariants as known
-from dsf.relations.invariants import double
+from dsf.relations.invariants import double, is_ltv
 from dsf.verdicts.properties import properties
 from dsf.verdicts.separations.core import Separation, Side, below, drawn
 from dsf.verdicts.separations.words import BITS, Alphabet, alphabet, enclosures, floats
@@ -104,10 +103,7 @@ class AffineStep(Separation):
     """One step from the states 0, 1/2 and 1 with the same token."""
 
     def has(self, side: Side) -> bool:
-        if isinstance(side, AnyRecurrence):
-            return True
-        mech = side.without_parameters()
-        return not isinstance(mech, Step) and not isinstance(mech, Attention)
+        return isinstance(side, AnyRecurrence) or is_ltv(side)
 
     def defect(self, family: Family, rng: np.random.Generator) -> float:
         mech = family.without_parameters()
