@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from dsf.core import hooks
 from dsf.core.printing import at_least, at_most
+from dsf.core.result import Result, Rows, Section
 
 
 class Strength(Enum):
@@ -32,8 +32,8 @@ class Scope(Enum):
     OPERATOR = "operator"  # these numbers, this input
 
 
-@dataclass(frozen=True, eq=False)
-class Certificate:
+@dataclass(frozen=True, eq=False, repr=False)
+class Certificate(Result):
     """A claim with two-sided bounds and the witnesses that prove it.
 
     `check()` recomputes the claim from `witnesses` alone, in the class of `dsf.claims` that bears
@@ -72,44 +72,47 @@ class Certificate:
             "the truth value of a Certificate is ambiguous: call check() to recompute the claim"
         )
 
-    def __repr__(self) -> str:
-        bounds = ""
-        if self.lower is not None or self.upper is not None:
-            low = "" if self.lower is None else f"{at_least(self.lower, 6)} <= "
-            high = "" if self.upper is None else f" <= {at_most(self.upper, 6)}"
-            bounds = f"\n  bounds      {low}value{high}"
-        shown = ", ".join(f"{k} {_brief(v)}" for k, v in self.witnesses.items())
-        rest = "".join(f"\n  {k:<11} {v:.3g}" for k, v in self.residuals.items())
-        source = f"\n  reference   {self.reference}" if self.reference else ""
-        return (
-            f"Certificate({self.kind}, {self.strength.value}, scope {self.scope.value})\n"
-            f"  claim       {self.claim}{bounds}\n  witnesses   {shown or 'none'}{rest}{source}"
-        )
+    @property
+    def certificates(self) -> tuple[Certificate, ...]:
+        """The certificate itself."""
+        return (self,)
 
-    def to_json(self) -> str:
-        """The certificate as JSON; floats as hexadecimal strings, so that every bit survives."""
-        return json.dumps(
-            {
-                "kind": self.kind,
-                "claim": self.claim,
-                "scope": self.scope.value,
-                "strength": self.strength.value,
-                "lower": encode(self.lower),
-                "upper": encode(self.upper),
-                "witnesses": {k: encode(v) for k, v in self.witnesses.items()},
-                "residuals": {k: encode(v) for k, v in self.residuals.items()},
-                "reference": self.reference,
-            }
-        )
+    def headline(self) -> tuple[str, str]:
+        return f"Certificate({self.kind}, scope {self.scope.value})", self.strength.value
 
-    @staticmethod
-    def from_json(text: str) -> Certificate:
+    def sections(self) -> Sequence[Section]:
+        low = "" if self.lower is None else f"{at_least(self.lower, 6)} <= "
+        high = "" if self.upper is None else f" <= {at_most(self.upper, 6)}"
+        witnesses = ", ".join(f"{k} {_brief(v)}" for k, v in self.witnesses.items())
+        rows = [("claim", self.claim)]
+        rows += [("bounds", f"{low}value{high}")] if low or high else []
+        rows += [("witnesses", witnesses or "none")]
+        rows += [(k, f"{v:.3g}") for k, v in self.residuals.items()]
+        rows += [("reference", self.reference)] if self.reference else []
+        return [Rows(rows)]
+
+    def to_data(self) -> dict[str, Any]:
+        """The certificate as data; floats as hexadecimal strings, so that every bit survives."""
+        return {
+            "kind": self.kind,
+            "claim": self.claim,
+            "scope": self.scope.value,
+            "strength": self.strength.value,
+            "lower": encode(self.lower),
+            "upper": encode(self.upper),
+            "witnesses": {k: encode(v) for k, v in self.witnesses.items()},
+            "residuals": {k: encode(v) for k, v in self.residuals.items()},
+            "reference": self.reference,
+        }
+
+    @classmethod
+    def from_json(cls, text: str) -> Certificate:
         """The inverse of `to_json`; raises `CertificateError` if the parts make no claim."""
         certificate: Certificate = hooks.from_json(text)
         return certificate
 
     @classmethod
-    def from_data(cls, d: Any) -> Certificate:
+    def from_data(cls, d: Mapping[str, Any]) -> Certificate:
         """The certificate of parsed JSON, of which nothing is believed."""
         return cls(
             d["kind"],

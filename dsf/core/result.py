@@ -39,7 +39,7 @@ class Result(ABC):
     """
 
     @abstractmethod
-    def title(self) -> tuple[str, str]:
+    def headline(self) -> tuple[str, str]:
         """What this is (left), and its outcome (right) in the first printed line."""
 
     @abstractmethod
@@ -77,7 +77,7 @@ class Result(ABC):
             raise CertificateError(f"from_json: not the JSON of a {cls.__name__} ({e!r})") from e
 
     def __repr__(self) -> str:
-        left, right = self.title()
+        left, right = self.headline()
         fits = len(left) + len(right) < WIDTH
         lines = [f"{left}{right:>{WIDTH - len(left)}}".rstrip()] if fits else [left, right]
         for i, section in enumerate(filter(None, map(_lines, self.sections()))):
@@ -85,7 +85,7 @@ class Result(ABC):
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        left, right = self.title()
+        left, right = self.headline()
         parts = "".join(section.html() for section in self.sections())
         return f"<h4>{escape(left)}: {escape(right)}</h4>{parts}"
 

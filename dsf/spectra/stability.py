@@ -117,7 +117,7 @@ class Stability(Result):
     def __bool__(self) -> bool:
         raise TypeError("a Stability has three answers: ask .stable (True, False or None)")
 
-    def title(self) -> tuple[str, str]:
+    def headline(self) -> tuple[str, str]:
         what = "A_t, several transitions" if self.varying else "one A"
         return f"Stability of {what}", self.verdict
 
@@ -138,7 +138,7 @@ class Stability(Result):
 
     def to_data(self) -> dict[str, Any]:
         return {
-            "certificate": json.loads(self.certificate.to_json()),
+            "certificate": self.certificate.to_data(),
             "worst": [int(i) for i in self.worst],
             "how": self.how,
         }

@@ -76,7 +76,7 @@ class Realization(Result):
         heads = self.certificate.witnesses["heads"]
         return systems.ltv(heads, "backward", self.batch) if systems.has_backward(heads) else None
 
-    def title(self) -> tuple[str, str]:
+    def headline(self) -> tuple[str, str]:
         w = self.certificate.witnesses
         unit = " |M|" if w["relative"] else ""
         asked = w["asked"]
@@ -104,7 +104,7 @@ class Realization(Result):
 
     def to_data(self) -> dict[str, Any]:
         return {
-            "certificate": json.loads(self.certificate.to_json()),
+            "certificate": self.certificate.to_data(),
             "theorems": [encode(asdict(t)) for t in self.theorems],
             "heads": [head.to_data() for head in self.heads],
             "notes": list(self.notes),

@@ -113,7 +113,7 @@ def _parts(x: Any) -> Iterable[Any]:
     for name in ("certificates", "rows"):
         parts = getattr(x, name, ())
         if isinstance(parts, tuple):
-            yield from parts
+            yield from (part for part in parts if part is not x)
 
 
 def _keys_of_text(text: str) -> list[str]:

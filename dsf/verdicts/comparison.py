@@ -63,7 +63,7 @@ class Comparison(Result):
         return tuple(found.values())
 
     # --------------------------------------------------------------- printing
-    def title(self) -> tuple[str, str]:
+    def headline(self) -> tuple[str, str]:
         return f"{self.left}  against  {self.right}", self.verdict.name
 
     def sections(self) -> Sequence[Section]:

@@ -45,7 +45,7 @@ class Finding:
         return {
             "verdict": self.verdict.name,
             "statement": self.statement,
-            "certificates": [json.loads(c.to_json()) for c in self.certificates],
+            "certificates": [c.to_data() for c in self.certificates],
             "notes": list(self.notes),
             "conditional": self.conditional,
         }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from dsf.core.certificate import Certificate
+from dsf.core.certificate import Certificate, decode, encode
+from dsf.core.result import Result, Rows, Section
 from dsf.solvers.svm import certify, nuclear, printout
 from dsf.solvers.svm.check.margin import Margin, MarginZero
 from dsf.solvers.svm.problem import Array, MarginProblem, scale
@@ -16,6 +18,10 @@ from dsf.solvers.svm.problem import Array, MarginProblem, scale
 # relative slack up to which a row counts as met with equality, beside the proved gap: the nuclear
 # norm is flat at its optimum, so a gap of 1e-8 leaves 1e-4 in the margins
 ACTIVE = {"frobenius": 1e-6, "nuclear": 1e-4, "entrywise": 1e-6}
+# fields that JSON holds as they are
+STORED = (
+    "norm", "p", "feasible", "W", "value", "multipliers", "lower", "upper", "title", "reference",
+)  # fmt: skip
 DEPENDENT = 1e-8  # unit rows with a null combination up to this count as dependent
 
 
@@ -36,8 +42,8 @@ class Attempt:
         return f"{name}, status {self.status}{steps}, gap {self.gap:.1e}"
 
 
-@dataclass(frozen=True, eq=False)
-class MarginSolution:
+@dataclass(frozen=True, eq=False, repr=False)
+class MarginSolution(Result):
     """The answer to a margin problem.
 
     feasible     True (a W is given), False (a Gordan vector is given, checked exactly), or
@@ -79,10 +85,6 @@ class MarginSolution:
     def holds(self, rtol: float) -> bool:
         """Whether the question was decided, and to the relative accuracy `rtol`."""
         return self.feasible is False or (self.feasible is True and self.gap <= rtol)
-
-    def check(self) -> bool:
-        """Recompute the certificates; True, or CertificateError."""
-        return self.certificate.check() and (self.rank is None or self.rank.check())
 
     @cached_property
     def slack(self) -> Array | None:
@@ -201,8 +203,38 @@ class MarginSolution:
             return None
         return nuclear.rank_certificate(self)
 
-    def __repr__(self) -> str:
-        return printout.solution(self)
+    @property
+    def certificates(self) -> tuple[Certificate, ...]:
+        """Both bounds of the margin; for the nuclear norm also the rank of every solution."""
+        return (self.certificate, *([] if self.rank is None else [self.rank]))
+
+    def headline(self) -> tuple[str, str]:
+        return printout.headline(self)
+
+    def sections(self) -> Sequence[Section]:
+        return [Rows(printout.rows(self))]
+
+    def to_data(self) -> dict[str, Any]:
+        fields = {k: encode(getattr(self, k)) for k in STORED}
+        support, weights = self.gordan or (None, [])
+        return {
+            "problem": {k: encode(x) for k, x in self.problem.arrays().items()},
+            **fields,
+            "gordan": None if support is None else [encode(support), [hex(x) for x in weights]],
+            "attempts": [encode(asdict(a)) for a in self.attempts],
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        gordan = data["gordan"]
+        return cls(
+            problem=MarginProblem.of(**{k: decode(x) for k, x in data["problem"].items()}),
+            gordan=gordan and (decode(gordan[0]), [int(x, 16) for x in gordan[1]]),
+            attempts=tuple(Attempt(**decode(a)) for a in data["attempts"]),
+            notes=tuple(map(str, data["notes"])),
+            **{k: decode(data[k]) for k in STORED},
+        )
 
 
 def _no_null_combination(A: Array, free: Array) -> bool:

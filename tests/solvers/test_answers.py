@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import hypothesis.strategies as st
@@ -23,6 +24,7 @@ from dsf.solvers.svm.chain import solve
 from dsf.solvers.svm.equalities import independent, least_norm
 from dsf.solvers.svm.instances import draw, named
 from dsf.solvers.svm.problem import MarginProblem
+from dsf.solvers.svm.solution import MarginSolution
 
 SIZES = [[-6e6, -7e6], [4e-4, 5e-4]]  # lengths differ by 1e10: the gap depends on rounding
 
@@ -238,3 +240,19 @@ def test_newton_that_does_not_arrive_says_so(monkeypatch):
     monkeypatch.setattr(next_token, "STEPS", 1)
     with pytest.raises(errors.IllConditionedError, match=r"after 1 Newton steps the gradient is"):
         graph_finite(np.eye(4), contexts, labels)
+
+
+# ------------------------------------------------------------------------ storing
+@pytest.mark.parametrize("norm", ["frobenius", "nuclear"])
+@pytest.mark.parametrize("X", [[[[2, 0], [1, 1]], [[0, 2], [1, 0]]], [[[0, 0], [1, 1]]] * 2])
+def test_a_solution_survives_json_and_is_checked_again(X, norm):
+    s = attention_svm(np.array(X, dtype=float), [[1.0], [-1.0]], [0, 0], norm=norm)
+    again = MarginSolution.from_json(s.to_json())
+    assert again.check() and repr(again) == repr(s)
+    assert max(map(len, repr(s).splitlines())) <= 79 and "<table>" in s._repr_html_()
+    data = s.to_data()
+    if s.feasible:
+        with pytest.raises(errors.CertificateError):
+            MarginSolution.from_data(data | {"lower": {"float": (2 * s.upper).hex()}}).check()
+    with pytest.raises(errors.CertificateError):
+        MarginSolution.from_json(json.dumps({k: data[k] for k in data if k != "problem"}))
