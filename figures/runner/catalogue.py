@@ -13,6 +13,8 @@ from dsf.figures.runner.files import read_record, sha256
 from dsf.figures.runner.provenance import fingerprint
 from dsf.tools.literals import literals
 
+NO_PAPERS = ("build", "runner")  # folders beside those of papers
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -61,7 +63,7 @@ def catalogue(package: str) -> list[Figure]:
         Figure(f"{f.parent.name}/{f.stem}", f"{package}.{f.parent.name}.{f.stem}", f)
         for place in places
         for f in Path(place).glob("[!_.]*/[!_]*.py")
-        if f.parent.name != "build"
+        if f.parent.name not in NO_PAPERS
     ]
     return sorted(found, key=lambda f: (f.name.partition("/")[0], f.literals()["ORDER"], f.name))
 

@@ -18,6 +18,7 @@ import pytest
 from dsf.figures import VERDICTS
 from dsf.figures.runner.catalogue import catalogue
 from dsf.figures.runner.kept import kept, place
+from dsf.tools.literals import literals
 
 HEADER = """
 import os
@@ -220,6 +221,13 @@ def test_kept_results_are_of_the_present_parameters(figure):
     assert record["parameters"] == json.loads(json.dumps(module.PARAMETERS["paper"]))
     assert record["run"]["git"]["revision"] and len(table)
     assert module.measured(table)[1] in VERDICTS
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("figure", catalogue("dsf.figures"), ids=lambda f: f.name)
+def test_every_file_in_a_folder_of_a_paper_is_a_figure(figure):
+    found = literals(figure.source, ("TITLE", "PAPER", "DIFFERS", "ORDER"))
+    assert found.get("TITLE") and found.get("PAPER") and "ORDER" in found, found
 
 
 def test_a_run_that_was_killed_resumes(tmp_path):
