@@ -26,7 +26,7 @@ class Sample(Result):
     proofs: tuple[Proof, ...] = ()
     parts: tuple = ()
 
-    def title(self):
+    def headline(self):
         return self.name, "FOUND"
 
     def sections(self):
