@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+LENGTH = 1e-12  # what rounding may change in the length of a unit row
+
 
 @dataclass(frozen=True)
 class Domain:
@@ -96,7 +98,7 @@ class Domain:
         """Whether float values lie in the domain (unit rows: to rounding)."""
         x = np.asarray(x)
         if self.unit:
-            return bool(np.all(np.abs(np.linalg.norm(x, axis=-1) - 1) < 1e-12))
+            return bool(np.all(np.abs(np.linalg.norm(x, axis=-1) - 1) < LENGTH))
         if self == REAL:
             return bool(np.all(np.isfinite(x)))
         return bool(np.all(self._between(x)))

@@ -40,6 +40,10 @@ from dsf.core.transition import Dense, Diag, LowRank, Prod, Shift, Transition
 from dsf.spectra import radius
 from dsf.spectra.radius import AXES, Radius
 
+LOG = 2.0**-48  # more than the relative error of -1/log r in floats
+ENTRY = 2.0**-50  # 1 - r below this is what rounding one entry near 1 may change
+WHOLE = 2.0**53  # integers up to this size are floats
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Stability(Result):
@@ -107,7 +111,7 @@ class Stability(Result):
         [9.491222, 9.491222]
         """
         low, high = _steps(self.lower, self.margin[1]), _steps(self.upper, self.margin[0])
-        return low * (1.0 - 2.0**-48), high * (1.0 + 2.0**-48)
+        return low * (1.0 - LOG), high * (1.0 + LOG)
 
     @property
     def certificates(self) -> tuple[Certificate, ...]:
@@ -132,7 +136,7 @@ class Stability(Result):
             ("time constant", f"{enclosed(low, '-1/log r', high, 6)} steps"),
             ("decided", f"{self.how}, at index {self.worst}"),
         ]
-        if self.lower < self.upper and max(map(abs, self.margin)) < 2.0**-50:
+        if self.lower < self.upper and max(map(abs, self.margin)) < ENTRY:
             rows.append(("note", "1 - r is less than the rounding of one entry"))
         return [Rows(rows)]
 
@@ -297,7 +301,7 @@ def _exact(x: Any, name: str) -> Array:
     if x.ndim < AXES[name]:
         raise ShapeError(f"stability: `{name}` needs {AXES[name]} axes or more; got {x.shape}")
     out = x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
-    if x.dtype.kind in "iu" and np.any(np.abs(out) > 2.0**53):
+    if x.dtype.kind in "iu" and np.any(np.abs(out) > WHOLE):
         raise DTypeError(f"stability: `{name}` holds integers above 2^53; pass floats")
     forget = np.isneginf(out.real) & (out.imag == 0.0) if name == "log_a" else False
     if not np.all(np.isfinite(out) | forget):

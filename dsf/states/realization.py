@@ -18,7 +18,8 @@ from dsf.core.system import LTV
 from dsf.states import systems
 from dsf.states.apriori import TheoremBound
 from dsf.states.hankel import Cut, block
-from dsf.states.operator import ROOM, System, diagonal
+from dsf.states.operator import System, diagonal
+from dsf.states.rounding import ROOM
 from dsf.states.search import Answer
 
 

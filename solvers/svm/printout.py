@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dsf.core.printing import at_most, enclosed
+from dsf.solvers.svm.problem import POSITIVE
 
 if TYPE_CHECKING:
     from dsf.solvers.svm.equalities import LeastNorm
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from dsf.solvers.svm.solution import MarginSolution
 
 WIDTH = 79
+RANK = 1e-6  # singular values of W up to this times |W|_F do not count for the rank shown
 
 
 def solution(s: MarginSolution) -> str:
@@ -53,9 +55,9 @@ def _feasible(s: MarginSolution) -> list[str]:
         _row("norm", _between(s)),
     ]
     d, e = s.problem.shape
-    support = 0 if lam is None else int(np.sum(np.abs(lam) > 1e-9 * np.abs(lam).max()))
+    support = 0 if lam is None else int(np.sum(np.abs(lam) > POSITIVE * np.abs(lam).max()))
     V = None if W is None else W / np.abs(W).max()  # squares of its entries stay in range
-    rank = 0 if V is None else int(np.linalg.matrix_rank(V, tol=1e-6 * np.linalg.norm(V)))
+    rank = 0 if V is None else int(np.linalg.matrix_rank(V, tol=RANK * np.linalg.norm(V)))
     lines.append(
         _row(
             "witnesses",

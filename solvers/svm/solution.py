@@ -11,7 +11,7 @@ import numpy as np
 from dsf.core.certificate import Certificate
 from dsf.solvers.svm import certify, nuclear, printout
 from dsf.solvers.svm.check.margin import Margin, MarginZero
-from dsf.solvers.svm.problem import Array, MarginProblem, scale
+from dsf.solvers.svm.problem import POSITIVE, Array, MarginProblem, scale
 
 # relative slack up to which a row counts as met with equality, beside the proved gap: the nuclear
 # norm is flat at its optimum, so a gap of 1e-8 leaves 1e-4 in the margins
@@ -147,7 +147,7 @@ class MarginSolution:
         used = (self.active | self.problem.equality) & ~self.problem.zero
         part = scale(self.problem.rows(used))
         weight = np.abs(self.multipliers[used]) * part.length
-        positive = self.problem.equality[used] | (weight > 1e-9 * float(weight.max()))
+        positive = self.problem.equality[used] | (weight > POSITIVE * float(weight.max()))
         return _no_null_combination(part.matrix(), positive)
 
     @cached_property
