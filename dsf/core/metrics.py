@@ -7,7 +7,6 @@ one threshold), eps the unit of the dtype.  The kinds of scale:
 
     M1  Diag, Shift      sum_j |C_i| |A_i| .. |A_{j+1}| |B_j| |X_j|               entry by entry
     M2  LowRank, Dense   |C_i| sum_j |A_i| .. |A_{j+1}| |B_j X_j|                 in 2-norms
-    M4  softmax          (1 + max_j sum_c |q_ic| |k_jc|) sum_j w_ij |v_j|
     nonlinear step       the radius of the same run in balls of eps, inputs widened by eps
 
 M3 (`worst_row`) is the row-relative error; a root mean square hides a single wrong row.
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from dsf.core.arrays import to_numpy
+from dsf.core.kinds import Step
 from dsf.core.ops import Array
 from dsf.core.system import LTV
 from dsf.core.transition import Dense, Diag, LowRank, Transition, dense
@@ -107,27 +107,15 @@ def _normwise(ltv: LTV, X: np.ndarray, S: Any, D: Any) -> np.ndarray:
     return y if D is None else y + D @ np.abs(X)
 
 
-def softmax_scale(q: Array, k: Array, weights: Array, v: Array) -> np.ndarray:
-    """M4 for outputs weights @ v of logits q' k [... L p] (q already scaled by 1/sqrt(n))."""
-    q, k, weights, v = (np.abs(to_numpy(x)) for x in (q, k, weights, v))
-    logits = np.where(weights > 0, q @ np.swapaxes(k, -1, -2), 0)
-    return (1 + logits.max(-1, keepdims=True, initial=0)) * (weights @ v)
-
-
 def recurrence_scale(mech: Any, u: Array) -> np.ndarray:
     """The scale of mech(u) [... L H p] for given coefficients, normaliser included.
 
     A quotient o/den has the scale (scale_o + |o/den| scale_den)/|den|.
     """
     mech, u = mech.map(to_numpy), to_numpy(u)
-    if hasattr(type(mech), "step"):
+    if isinstance(mech, Step):
         return ball_scale(mech, u)
     ltv, X = mech.system_on(u)
-    if hasattr(type(mech), "rows"):
-        tok = mech.tokens(u)
-        weights, v = mech.weights(tok, u.shape[-2])
-        q = tok.q / np.sqrt(tok.k.shape[-1])
-        return mech.merge(softmax_scale(q, tok.k, weights, v)[..., None, :])
     found = scale(ltv, X)
     tok = mech.tokens(u)
     value = ltv.scan(X)[0]
@@ -175,7 +163,7 @@ def ball_scale(mech: Any, u: Array, eps: float = 2.0**-52) -> np.ndarray:
 def end_to_end(mech: Any, u: Array) -> tuple[np.ndarray, float]:
     """(scale, gate) for mech(u) computed from u and the parameters: recurrence plus projections."""
     total = recurrence_scale(mech, u) + condition_scale(mech, u)
-    if hasattr(type(mech), "step") or hasattr(type(mech), "rows"):
+    if isinstance(mech, Step):
         return total, gate(to_numpy(u).shape[-2])
     return total, gate(effective_length(mech.map(to_numpy).ltv(to_numpy(u))))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from dsf.core import ops
+from dsf.core import ops, printing
 from dsf.core.fields import Field
 from dsf.core.ops import Array
 
@@ -72,5 +72,5 @@ class Tokens:
         )
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{k} [{' '.join(map(str, v.shape))}]" for k, v in self.items())
+        shown = ", ".join(f"{k} {printing.axes(v)}" for k, v in self.items())
         return f"Tokens({shown})"

@@ -36,7 +36,7 @@ from dsf.core.ops import Array
 from dsf.core.printing import enclosed
 from dsf.core.result import Result, Rows, Section
 from dsf.core.system import LTV
-from dsf.core.transition import Dense, Diag, LowRank, Prod, Shift, Transition
+from dsf.core.transition import Dense, Diag, LowRank, Shift, Transition, factors
 from dsf.spectra import radius
 from dsf.spectra.radius import AXES, Radius
 
@@ -227,7 +227,7 @@ def _transition(system: Any, u: Array | None) -> Transition:
     if isinstance(system, Mechanism):
         if isinstance(system, Attention) and system.lookback is None:
             raise NotLinearError(
-                f"stability: the state of {type(system).__name__} is a cache that grows with the "
+                f"stability: the state of {system.name} is a cache that grows with the "
                 "input, so it has no transition to repeat. A window has one: window_softmax."
             )
         if u is not None:
@@ -235,7 +235,7 @@ def _transition(system: Any, u: Array | None) -> Transition:
         A = system.ltv(np.ones((2, system.d))).A
         if any(size > 1 for size in A.lengths()):
             raise TimeVaryingError(
-                f"stability: the transitions of {type(system).__name__} depend on the input. Pass "
+                f"stability: the transitions of {system.name} depend on the input. Pass "
                 "one: dsf.stability(mech, u) with u [L d]."
             )
         return A
@@ -263,10 +263,7 @@ def _parts(A: Transition) -> tuple[dict[str, list[Array]], int, tuple[int, ...]]
         given |= {"U": A.U, "W": A.W}
     if isinstance(A, Dense):
         given = {"A": A.A}
-    parts = {
-        k: [_exact(f, k) for f in (x.factors if isinstance(x, Prod) else (x,))]
-        for k, x in given.items()
-    }
+    parts = {k: [_exact(f, k) for f in factors(x)] for k, x in given.items()}
     last = {k: np.broadcast_shapes(*(f.shape[-AXES[k] :] for f in x)) for k, x in parts.items()}
     n = last.get("U", last.get("A", last.get("a", last.get("log_a", ()))))[0]
     for k, sizes in last.items():

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dsf.core import metrics
+from dsf.core import metrics, probe
 from dsf.core.errors import ContractError
 from dsf.core.kinds import Attention, Recurrence, Step
 from dsf.core.mechanism import Mechanism
@@ -36,13 +36,7 @@ def draw(mech: Mechanism, L: int, seed: int = 0, batch: tuple[int, ...] = ()) ->
 
 def domain_tokens(mech: Mechanism, L: int, seed: int = 0) -> Tokens:
     """Random tokens in their declared domains."""
-    rng, sizes = np.random.default_rng(seed), mech.sizes
-    found = {}
-    for name, field in mech.token_fields.items():
-        if name != "pos":
-            head = (sizes["H"],) if mech.has_heads and len(field.axes) == 2 else ()
-            found[name] = field.domain.sample(rng, (*head, *field.shape(sizes, L)))
-    return Tokens(**found)
+    return probe.free_tokens(mech, np.random.default_rng(seed), L)
 
 
 # ----------------------------------------------------------------------- shapes
@@ -102,7 +96,7 @@ def tokens_are_pointwise(mech: Mechanism) -> None:
 
 
 def system_reads_tokens_only(mech: Mechanism) -> None:
-    """`system`, `rows`, `step` and `readout` work without the parameter arrays, on tokens alone."""
+    """The method of the kind and `readout` work without the parameter arrays, on tokens alone."""
     tok = mech.tokens(draw(mech, 3))
     blank = type(mech)(**mech.options())
     try:
@@ -201,7 +195,7 @@ def evaluations_agree(mech: Mechanism) -> None:
 
 
 def kernel_reproduces_the_output(mech: Mechanism) -> None:
-    """y = kernel . values before output gates: the frozen system is the mechanism on this input."""
+    """y = kernel . values before output gates: `ltv(u)` is the mechanism on this input."""
     if isinstance(mech, Step):
         return
     u = draw(mech, 6, seed=4)

@@ -190,7 +190,7 @@ def _divides_by_zero(mech: Mechanism, u: np.ndarray, radius: float) -> bool:
 def equations_are_pure(mech: Mechanism) -> None:
     """No numpy, no float literal in an equation, so that the text is the same in every world.
 
-    An equation is every method of the class except `init` and `check`, and every function of the
+    An equation is every method of the class except `init` and `validate`, and every function of the
     same file that one of them names.  Annotations may say np.ndarray.
     """
     cls = type(mech)
@@ -214,7 +214,7 @@ def impurities(tree: ast.Module, cls: str = "") -> list[str]:
         f
         for c in classes
         for f in c.body
-        if isinstance(f, ast.FunctionDef) and f.name not in ("init", "check")
+        if isinstance(f, ast.FunctionDef) and f.name not in ("init", "validate")
     ]
     seen: set[str] = set()
     found: list[str] = []
