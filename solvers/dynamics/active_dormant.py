@@ -24,7 +24,7 @@ from dsf.core.errors import ShapeError
 from dsf.solvers.dynamics.flows import integrate
 from dsf.solvers.svm.problem import Array
 
-RTOL, ATOL = 1e-10, 1e-13  # of the integrator: far below the terms o(1) of the laws
+RTOL, ATOL = 1e-10, 1e-13  # of the integrator: far below what the laws leave open
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from dsf.solvers.dynamics.descent import scaled_gradient
 from dsf.solvers.svm.instances import log_softmax, slope, unit
 from dsf.solvers.svm.problem import Array
 
-SMALL = 1e-12  # e^delta - 1 is delta to rounding below it, and its logarithm is taken directly
+SMALL = 1e-12  # below it log(e^delta - 1) is log(delta) to this accuracy
 OPTIMAL = {"maxiter": 2000, "ftol": 1e-15, "gtol": 1e-12}  # L-BFGS, to the rounding of the loss
 
 

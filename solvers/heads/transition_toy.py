@@ -20,7 +20,7 @@ from dsf.solvers.svm.instances import log_softmax, unit
 from dsf.solvers.svm.problem import Array
 
 DEGREES = (1, 2, 4, 8)
-START = 0.01  # size of the first weights: at zero the rows would not tell W apart
+START = 0.01  # size of the first weights
 OPTIMAL = {"ftol": 1e-12, "gtol": 1e-7}  # L-BFGS: far below the differences in KL that are shown
 
 
