@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import dsf
+from dsf.core.kinds import Attention
 from dsf.core.mechanism import Mechanism
 from dsf.core.transition import dense
 from dsf.figures import Table, sweep
@@ -93,7 +94,7 @@ def drawn(head: str, width: int, states: int, seed: int) -> Mechanism:
 
 def single_kernel(mech: Mechanism, u: np.ndarray) -> np.ndarray:
     """The map from values to outputs of the first head or channel: M [L L], or [L r L m]."""
-    if hasattr(mech, "rows"):
+    if isinstance(mech, Attention):
         return mech.kernel(u)[0]
     ltv = mech.ltv(u)
     if ltv.batch:  # one of the heads, or of the channels, which act as heads
@@ -112,7 +113,7 @@ def single_kernel(mech: Mechanism, u: np.ndarray) -> np.ndarray:
 
 def own_states(mech: Mechanism) -> int | None:
     """Real numbers in the state of one head and value channel; None if it grows."""
-    if hasattr(mech, "rows"):
+    if isinstance(mech, Attention):
         return None if mech.lookback is None else mech.lookback + 1
     complex_state = mech.facts.state.startswith("2*")
     return mech.sizes.get("n", 1) * (2 if complex_state else 1)

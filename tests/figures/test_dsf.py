@@ -253,8 +253,6 @@ def test_a_single_kernel_is_the_map_of_the_mechanism(head):
 
 def _before_gates(mech, u):
     """Output of the first head or channel by the recurrence, without the gates of readout."""
-    if hasattr(mech, "rows"):
-        return mech(u)[:, 0]
     ltv, X = mech.system_on(u)
     y = np.real(ltv.scan(X)[0])
     return y.reshape(-1, *y.shape[-3:])[0, :, 0, 0]
