@@ -16,15 +16,6 @@ from dsf.interop.symbolic import SymbolicSystem, named_functions, to_latex, to_s
 from dsf.interop.tables import to_pandas
 
 __all__ = [
-    "SymbolicSystem",
-    "from_fla",
-    "from_mamba",
-    "named_functions",
-    "to_control",
-    "to_fla",
-    "to_latex",
-    "to_mamba",
-    "to_pandas",
-    "to_scipy",
-    "to_sympy",
-]
+    "SymbolicSystem", "from_fla", "from_mamba", "named_functions", "to_control", "to_fla",
+    "to_latex", "to_mamba", "to_pandas", "to_scipy", "to_sympy",
+]  # fmt: skip
