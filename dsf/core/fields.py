@@ -144,6 +144,7 @@ class Field:
 
     @classmethod
     def parse(cls, text: str) -> Field:
+        """The field that a text like "L n < 0" declares; real without a domain."""
         for name, domain in DOMAINS.items():
             if text.endswith(name):
                 return cls(tuple(text.removesuffix(name).split()), domain)

@@ -44,6 +44,10 @@ class Mechanism:
 
     The method of the kind never reads the parameter arrays: constants are token fields with time
     axis 1, so that statements "for all tokens" are about this code.
+
+    >>> import dsf
+    >>> dsf.gla.init(d=4, n=2, p=3)
+    gla(Wq=[1 4 2], Wk=[1 4 2], Wv=[1 4 3], W1=[1 4 4], W2=[1 4 2], b=[1 1 2])
     """
 
     name: ClassVar[str] = ""

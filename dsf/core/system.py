@@ -550,6 +550,7 @@ class LTV:
         return ops.zeros((*self.out_batch(X), 0, self.r, X.shape[-1]), self._promote(X))
 
     def out_batch(self, X: Array) -> tuple[int, ...]:
+        """Batch and head axes of the output for X [... L m p]."""
         return tuple(np.broadcast_shapes(tuple(X.shape[:-3]), self.batch))
 
 

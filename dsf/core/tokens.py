@@ -31,9 +31,11 @@ class Tokens:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The names of the fields, in their order."""
         return tuple(self._fields)
 
     def items(self) -> Iterator[tuple[str, Array]]:
+        """(name, array) of every field."""
         yield from self._fields.items()
 
     def map(self, f: Callable[[Array], Array]) -> Tokens:

@@ -35,6 +35,7 @@ class Prod:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The shape of the product."""
         return tuple(np.broadcast_shapes(*[tuple(f.shape) for f in self.factors]))
 
     def dense(self) -> Array:
@@ -48,6 +49,7 @@ class Prod:
         return f"Prod({printing.coefficient(self)})"
 
     def map(self, f: Callable[[Array], Array]) -> Prod:
+        """f applied to every factor."""
         return Prod(tuple(f(x) for x in self.factors))
 
 
@@ -114,6 +116,7 @@ class Transition:
 
     @property
     def n(self) -> int:
+        """The number of states it acts on."""
         raise NotImplementedError
 
     @property
@@ -245,6 +248,7 @@ class LowRank(Transition):
 
     @property
     def rank(self) -> int:
+        """Columns of U and W."""
         return self.U.shape[-1]
 
     @property

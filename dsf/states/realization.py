@@ -37,6 +37,11 @@ class Realization(Result):
     theorems     bounds that a theorem gives without a system: reported beside, never as `upper`
     heads        one Realization per head ([H L L] only)
     batch        whether the system has a head axis
+
+    >>> import dsf
+    >>> found = dsf.realize(np.eye(5, k=-2), atol=0.5)
+    >>> found.lower, found.upper, found.check()
+    (2, 2, True)
     """
 
     certificate: Certificate

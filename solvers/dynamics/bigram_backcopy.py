@@ -32,6 +32,7 @@ class Task:
 
     @property
     def V(self) -> int:
+        """The size of the vocabulary without the start token."""
         return len(self.P)
 
     def sequences(self, rng: np.random.Generator, count: int, length: int) -> Array:

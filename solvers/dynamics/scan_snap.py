@@ -110,6 +110,7 @@ class Classes:
 
     @property
     def common(self) -> Array:
+        """Which tokens several classes use, bool [tokens]."""
         return (self.P > 0).sum(0) > 1
 
     def attention(self, z: Array) -> Array:

@@ -45,6 +45,7 @@ class LeastNorm:
 
     @property
     def value(self) -> float:
+        """|W|_F in float arithmetic."""
         return float(np.linalg.norm(self.W))
 
     @cached_property

@@ -148,6 +148,7 @@ class Enumeration:
 
     @property
     def undecided(self) -> list[tuple[int, ...]]:
+        """The selections of which nothing is proved."""
         return [e.selection for e in self.entries if e.locally_optimal is None]
 
     @property

@@ -69,6 +69,7 @@ class MarginSolution:
 
     @property
     def margin(self) -> float:
+        """The margin of W in the unit ball: 1/value, 0 if there is none."""
         return 0.0 if self.feasible is False else 1.0 / self.value
 
     @property
