@@ -11,7 +11,7 @@ import numpy as np
 
 from dsf.core.errors import UnknownNameError
 
-ROUNDING = 1e-12  # what rounding may add to an eigenvalue of size 1
+EXACT = 1e-12  # what rounding may add to an identity between numbers of size 1
 
 # regions of the complex plane that a set of eigenvalues may be claimed to lie in
 REGIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -19,16 +19,16 @@ REGIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "0": lambda z: z == 0,
     "1": lambda z: z == 1,
     "(0, 1)": lambda z: (z.imag == 0) & (z.real > 0) & (z.real < 1),
-    "(0, 1]": lambda z: _is_real(z) & (z.real > 0) & (z.real < 1 + ROUNDING),
+    "(0, 1]": lambda z: _is_real(z) & (z.real > 0) & (z.real < 1 + EXACT),
     "(-1, 1)": lambda z: _is_real(z) & (abs(z.real) < 1),
-    "(-1, 1]": lambda z: _is_real(z) & (z.real > -1) & (z.real < 1 + ROUNDING),
+    "(-1, 1]": lambda z: _is_real(z) & (z.real > -1) & (z.real < 1 + EXACT),
     "disc": lambda z: abs(z) < 1,
-    "closed disc": lambda z: abs(z) < 1 + ROUNDING,
+    "closed disc": lambda z: abs(z) < 1 + EXACT,
 }
 
 
 def _is_real(z: np.ndarray) -> np.ndarray:
-    return np.abs(z.imag) < ROUNDING
+    return np.abs(z.imag) < EXACT
 
 
 @dataclass(frozen=True)

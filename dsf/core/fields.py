@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-LENGTH = 1e-12  # what rounding may change in the length of a unit row
+from dsf.core.facts import EXACT
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Domain:
         """Whether float values lie in the domain (unit rows: to rounding)."""
         x = np.asarray(x)
         if self.unit:
-            return bool(np.all(np.abs(np.linalg.norm(x, axis=-1) - 1) < LENGTH))
+            return bool(np.all(np.abs(np.linalg.norm(x, axis=-1) - 1) < EXACT))
         if self == REAL:
             return bool(np.all(np.isfinite(x)))
         return bool(np.all(self._between(x)))

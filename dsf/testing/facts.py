@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dsf.core import metrics, ops, probe
-from dsf.core.facts import REGIONS, ROUNDING, count
+from dsf.core.facts import EXACT, REGIONS, count
 from dsf.core.kinds import Attention, Step
 from dsf.core.mechanism import Mechanism
 from dsf.core.transition import Dense, Diag, LowRank, dense
@@ -58,7 +58,7 @@ def eigenvalues_are_as_claimed(mech: Mechanism) -> None:
     if isinstance(mech, Step):
         return
     found = np.linalg.eigvals(_transitions(mech)).astype(complex)
-    found = np.where(abs(found.imag) < ROUNDING, found.real, found)  # rounding of a real one
+    found = np.where(abs(found.imag) < EXACT, found.real, found)  # rounding of a real one
     bad = found[~REGIONS[region](found)]
     require(not bad.size, mech, f"facts.eigenvalues = {region!r}, but {bad[:1]} is one")
 

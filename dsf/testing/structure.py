@@ -10,6 +10,7 @@ import numpy as np
 
 from dsf.core import metrics, probe
 from dsf.core.errors import ContractError
+from dsf.core.facts import EXACT
 from dsf.core.kinds import Attention, Recurrence, Step
 from dsf.core.mechanism import Mechanism
 from dsf.core.state import State
@@ -19,7 +20,6 @@ from dsf.core.transition import Prod, at, dense
 from dsf.core.worlds import balls, precision
 
 CHUNKS = (1, 7, 16, 64)
-FORMULA = 1e-12  # rounding of a few steps on numbers of size 1
 Formula = Callable[[Any, Any], tuple[Any, Any]]  # (S [n p], a row of tokens) -> (S, y [p])
 
 
@@ -95,7 +95,7 @@ def tokens_are_pointwise(mech: Mechanism) -> None:
         require(meet, mech, f"permuting u does not permute token {name}: it knows its position")
 
 
-def system_reads_tokens_only(mech: Mechanism) -> None:
+def recurrence_reads_tokens_only(mech: Mechanism) -> None:
     """The method of the kind and `readout` work without the parameter arrays, on tokens alone."""
     tok = mech.tokens(draw(mech, 3))
     blank = type(mech)(**mech.options())
@@ -134,7 +134,7 @@ def formula_agrees(mech: Mechanism, formula: Formula) -> None:
             row = {k: _row(x, h, i) for k, x in tok.items()}
             S, y = formula(S, SimpleNamespace(**row))
             off = float(np.max(np.abs(np.ravel(y) - head[i].ravel())))
-            close = off <= FORMULA * max(float(np.max(np.abs(head))), 1.0)
+            close = off <= EXACT * max(float(np.max(np.abs(head))), 1.0)
             require(
                 close, mech, f"head {h}, token {i}: the formula gives another output, {off:.3g}"
             )
@@ -258,7 +258,7 @@ STRUCTURE: tuple[Callable[[Mechanism], None], ...] = (
     output_has_declared_shape,
     tokens_have_declared_shape_and_domain,
     tokens_are_pointwise,
-    system_reads_tokens_only,
+    recurrence_reads_tokens_only,
     every_token_field_matters,
     splitting_changes_nothing,
     scan_splits_bit_by_bit,

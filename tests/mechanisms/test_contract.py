@@ -176,7 +176,7 @@ class UnsoundBalls(LinearAttention):
         ("causality_is_as_claimed", Bidirectional),
         ("tokens_are_pointwise", LooksBack),
         ("tokens_are_pointwise", Positional),
-        ("system_reads_tokens_only", ReadsParameters),
+        ("recurrence_reads_tokens_only", ReadsParameters),
         ("symbols_agree", Contaminated),
         ("equations_are_pure", Contaminated),
         ("splitting_changes_nothing", Forgetful),
