@@ -3,7 +3,7 @@
     from dsf.core.authoring import *
 
     class Decay(Recurrence, name="decay"):
-        '''Linear attention that forgets at a fixed rate.   S_t = a S_{t-1} + k_t v_t''''
+        '''Linear attention that forgets.   S_t = a S_{t-1} + k_t v_t',   y_t = S_t' q_t'''
 
         Wq: Array = weight("H d n")
         Wk: Array = weight("H d n")
@@ -47,41 +47,14 @@ from dsf.core.draws import (
 from dsf.core.errors import DomainError
 from dsf.core.facts import Facts
 from dsf.core.kinds import Attention, Recurrence, Step
-from dsf.core.mechanism import as_pairs, channels, rotate, split_heads
-from dsf.core.ops import Array, col, row
+from dsf.core.ops import Array, as_pairs, channels, col, rotate, row, split_heads
 from dsf.core.system import LTV
 from dsf.core.tokens import Tokens
 from dsf.core.transition import Diag, LowRank, Prod
 
 __all__ = [
-    "LTV",
-    "Any",
-    "Array",
-    "Attention",
-    "Diag",
-    "DomainError",
-    "Facts",
-    "LowRank",
-    "Prod",
-    "Recurrence",
-    "Step",
-    "Tokens",
-    "as_pairs",
-    "channels",
-    "col",
-    "drawn",
-    "fixed",
-    "normal",
-    "np",
-    "ones",
-    "ops",
-    "option",
-    "replace",
-    "rotate",
-    "row",
-    "split_heads",
-    "step_size",
-    "uniform",
-    "weight",
-    "zeros",
-]
+    "LTV", "Any", "Array", "Attention", "Diag", "DomainError", "Facts", "LowRank", "Prod",
+    "Recurrence", "Step", "Tokens", "as_pairs", "channels", "col", "drawn", "fixed", "normal",
+    "np", "ones", "ops", "option", "replace", "rotate", "row", "split_heads", "step_size",
+    "uniform", "weight", "zeros",
+]  # fmt: skip

@@ -8,9 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from dsf.core import ops
+from dsf.core import ops, printing
 from dsf.core.arrays import common_dtype, intake, to_numpy
-from dsf.core.errors import DTypeError, NonFiniteError, OverflowingScanError, ShapeError
+from dsf.core.errors import (
+    DomainError,
+    DTypeError,
+    NonFiniteError,
+    OverflowingScanError,
+    ShapeError,
+)
 from dsf.core.fields import NEGATIVE
 from dsf.core.ops import Array
 from dsf.core.state import State
@@ -22,10 +28,10 @@ def enter(mech: Any, u: Any) -> tuple[Any, Array]:
 
     Raises DTypeError or ShapeError.
     """
-    u = intake(_name(mech), u)
+    u = intake(mech.name, u)
     if u.ndim < 2 or u.shape[-1] != mech.d:
         raise ShapeError(
-            f"{_name(mech)}: `u` must be [... L d] with d = {mech.d} (from the parameters); "
+            f"{mech.name}: `u` must be [... L d] with d = {mech.d} (from the parameters); "
             f"got {tuple(u.shape)}. Likely cause: swapped axes [d L], or a missing length axis."
         )
     return _enter_torch(mech, u) if ops.is_torch(u) else _enter_numpy(mech, u)
@@ -49,16 +55,27 @@ def check_state(mech: Any, state: Any) -> None:
     """Raise DTypeError or ShapeError for a state that another mechanism has made."""
     if not isinstance(state, State):
         raise DTypeError(
-            f"{_name(mech)}.run: `state` must be what `run` returned; got {type(state).__name__}. "
+            f"{mech.name}.run: `state` must be what `run` returned; got {type(state).__name__}. "
             "Likely cause: (y, state) swapped, or an array of states."
         )
     kept = set() if state.tail is None else set(state.tail.names)
     started = state.t > 0  # before the first token a state is empty
     if (started and mech.stateful == (state.S is None)) or not kept <= set(mech.token_fields):
         raise ShapeError(
-            f"{_name(mech)}.run: the state does not belong to this mechanism: {state!r}. Likely "
+            f"{mech.name}.run: the state does not belong to this mechanism: {state!r}. Likely "
             "cause: the state of another mechanism; start with state=None."
         )
+
+
+def nonzero(mech: Any, eta: Array) -> Array:
+    """A normaliser, or DomainError where it is exactly 0 (float worlds)."""
+    if ops.is_float(eta) and bool((eta == 0).any()):
+        raise DomainError(
+            f"{mech.name}: the normaliser is exactly 0 at some token, so the output is undefined. "
+            "Likely cause: zero keys, or features without a positive lower bound. Use positive "
+            "features (elu+1, exp) or drop the normaliser."
+        )
+    return eta
 
 
 @contextmanager
@@ -68,7 +85,7 @@ def named(mech: Any) -> Iterator[None]:
         with np.errstate(over="ignore", invalid="ignore"):
             yield
     except OverflowingScanError as e:
-        raise OverflowingScanError(f"{_name(mech)}: {e}") from None
+        raise OverflowingScanError(f"{mech.name}: {e}") from None
 
 
 def explain(mech: Any, u: Array, y: Array, states: list[Any]) -> None:
@@ -85,7 +102,7 @@ def explain(mech: Any, u: Array, y: Array, states: list[Any]) -> None:
     if not bad.any():
         where = f"the state left the range of {y.dtype} within these {len(bad)} tokens"
     raise OverflowingScanError(
-        f"{_name(mech)}: {where}, although the input is finite. Likely cause: input too large for "
+        f"{mech.name}: {where}, although the input is finite. Likely cause: input too large for "
         "the products or exponentials of this mechanism; rescale it or use a wider dtype."
     )
 
@@ -95,7 +112,7 @@ def _enter_numpy(mech: Any, u: np.ndarray) -> tuple[Any, np.ndarray]:
     held = mech.parameters().values()
     if any(ops.is_torch(x) for x in held):
         raise DTypeError(
-            f"{_name(mech)}: `u` is a numpy array and the parameters are torch tensors. Pass "
+            f"{mech.name}: `u` is a numpy array and the parameters are torch tensors. Pass "
             "torch.as_tensor(u), or take the numpy mechanism (`module.mech`)."
         )
     floats = [x for x in held if x.dtype.kind == "f"]
@@ -164,7 +181,7 @@ def _refuse_overflow(mech: Any, u: Array, tok: Tokens) -> None:
         if rows.any():
             _refuse_bad_parameters(mech)
             raise OverflowingScanError(
-                f"{_name(mech)}: token field `{name}` left the range of {x.dtype} at "
+                f"{mech.name}: token field `{name}` left the range of {x.dtype} at "
                 f"{_token(int(rows.argmax()), len(rows))}, although its input is finite. Likely "
                 "cause: input too large for an exponential or a projection; rescale it or use a "
                 "wider dtype."
@@ -175,14 +192,10 @@ def _refuse_bad_parameters(mech: Any) -> None:
     for name, x in mech.parameters().items():
         if ops.is_float(x) and not _finite(x).all():
             raise NonFiniteError(
-                f"{_name(mech)}: the parameter {name} [{' '.join(map(str, x.shape))}] holds NaN or "
+                f"{mech.name}: the parameter {name} {printing.axes(x)} holds NaN or "
                 "infinity. Likely cause: a training step that diverged."
             )
 
 
 def _token(index: int, length: int) -> str:
     return f"token {index + 1} of {length} (index {index})"
-
-
-def _name(mech: Any) -> str:
-    return str(mech.name)

@@ -119,6 +119,23 @@ def ones(shape: str) -> Any:
     return drawn(shape, lambda rng, sizes: np.ones(sizes))
 
 
+def orthogonal_rows(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """m Gaussian directions in R^n [m n], orthogonal in blocks of n, with chi-distributed lengths.
+
+    Source: Choromanski et al. 2021, sec. 3.
+    """
+    m, n = shape
+    rows = np.concatenate([_rotation(rng, n) for _ in range(-(-m // n))])[:m]
+    return rows * np.linalg.norm(rng.standard_normal((m, n)), axis=1, keepdims=True)
+
+
+def _rotation(rng: np.random.Generator, n: int) -> np.ndarray:
+    """A uniformly distributed orthogonal matrix; without the signs of R it would have a
+    preferred direction, and the features a bias (Mezzadri 2007)."""
+    Q, R = np.linalg.qr(rng.standard_normal((n, n)))
+    return Q * np.sign(np.diagonal(R))
+
+
 def by_name(f: Callable[..., Any], sizes: Mapping[str, int]) -> Any:
     """f of the sizes that its parameters name.
 

@@ -53,7 +53,7 @@ class ContractError(DSFError, AssertionError):
 
 
 class UnknownNameError(DSFError, KeyError):
-    """A name is not in the registry."""
+    """A name that the package does not know: a mechanism, an option, a field, a table."""
 
     def __str__(self) -> str:  # KeyError would print the repr of the message
         return str(self.args[0])

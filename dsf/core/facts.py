@@ -11,18 +11,24 @@ import numpy as np
 
 from dsf.core.errors import UnknownNameError
 
+EXACT = 1e-12  # what rounding may add to an identity between numbers of size 1
+
 # regions of the complex plane that a set of eigenvalues may be claimed to lie in
 REGIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "any": lambda z: np.ones(z.shape, dtype=bool),
     "0": lambda z: z == 0,
     "1": lambda z: z == 1,
     "(0, 1)": lambda z: (z.imag == 0) & (z.real > 0) & (z.real < 1),
-    "(0, 1]": lambda z: (abs(z.imag) < 1e-12) & (z.real > 0) & (z.real < 1 + 1e-12),
-    "(-1, 1)": lambda z: (abs(z.imag) < 1e-12) & (abs(z.real) < 1),
-    "(-1, 1]": lambda z: (abs(z.imag) < 1e-12) & (z.real > -1) & (z.real < 1 + 1e-12),
+    "(0, 1]": lambda z: _is_real(z) & (z.real > 0) & (z.real < 1 + EXACT),
+    "(-1, 1)": lambda z: _is_real(z) & (abs(z.real) < 1),
+    "(-1, 1]": lambda z: _is_real(z) & (z.real > -1) & (z.real < 1 + EXACT),
     "disc": lambda z: abs(z) < 1,
-    "closed disc": lambda z: abs(z) < 1 + 1e-12,
+    "closed disc": lambda z: abs(z) < 1 + EXACT,
 }
+
+
+def _is_real(z: np.ndarray) -> np.ndarray:
+    return np.abs(z.imag) < EXACT
 
 
 @dataclass(frozen=True)

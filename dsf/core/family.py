@@ -82,7 +82,7 @@ class Family:
         return self.without_parameters().facts
 
     def without_parameters(self) -> Mechanism:
-        """The equations without parameter arrays: enough for `system`, `rows` and `readout`.
+        """The equations without parameter arrays: enough for everything that reads tokens only.
 
         >>> import dsf
         >>> tok = dsf.gla.draw_tokens(np.random.default_rng(0), L=3, n=2, p=1)

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from dsf.core.facts import EXACT
+
 
 @dataclass(frozen=True)
 class Domain:
@@ -96,7 +98,7 @@ class Domain:
         """Whether float values lie in the domain (unit rows: to rounding)."""
         x = np.asarray(x)
         if self.unit:
-            return bool(np.all(np.abs(np.linalg.norm(x, axis=-1) - 1) < 1e-12))
+            return bool(np.all(np.abs(np.linalg.norm(x, axis=-1) - 1) < EXACT))
         if self == REAL:
             return bool(np.all(np.isfinite(x)))
         return bool(np.all(self._between(x)))
@@ -142,6 +144,7 @@ class Field:
 
     @classmethod
     def parse(cls, text: str) -> Field:
+        """The field that a text like "L n < 0" declares; real without a domain."""
         for name, domain in DOMAINS.items():
             if text.endswith(name):
                 return cls(tuple(text.removesuffix(name).split()), domain)

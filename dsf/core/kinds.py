@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from dsf.core import ops
+from dsf.core import border, ops
 from dsf.core.checks import LIMIT, check_size
 from dsf.core.errors import NotLinearError
 from dsf.core.mechanism import Mechanism
 from dsf.core.ops import Array
 from dsf.core.system import LTV
 from dsf.core.tokens import Tokens
-from dsf.core.transition import Coefficient, Prod, Shift
+from dsf.core.transition import Prod, Shift, factors
 
 
 class Recurrence(Mechanism):
@@ -57,9 +57,9 @@ class Recurrence(Mechanism):
         o, _ = ltv.scan(X)
         eta = self.normaliser(o, tok)
         if eta is not None:
-            inverse = 1 / self.nonzero(eta)
-            D = None if ltv.D is None else Prod((inverse, *_factors(ltv.D)))
-            ltv = replace(ltv, C=Prod((inverse, *_factors(ltv.C))), D=D)
+            inverse = 1 / border.nonzero(self, eta)
+            D = None if ltv.D is None else Prod((inverse, *factors(ltv.D)))
+            ltv = replace(ltv, C=Prod((inverse, *factors(ltv.C))), D=D)
             X = X[..., :-1]
         ltv = replace(ltv, steps=L * self.substeps)
         if self.substeps > 1:
@@ -174,7 +174,3 @@ def _shift_register(M: Array, n: int) -> LTV:
     first = ops.cat([ops.ones((1, 1), M), ops.zeros((n - 1, 1), M)], -2) if n else M[..., :0, :0]
     B = ops.expand(first, 0) if n else ops.zeros((1, 0, 1), M)
     return LTV(Shift(n, like=M), B, ops.row(C), steps=L)
-
-
-def _factors(x: Coefficient) -> tuple[Array, ...]:
-    return x.factors if isinstance(x, Prod) else (x,)

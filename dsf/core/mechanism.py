@@ -14,20 +14,13 @@ import numpy as np
 from dsf.core import border, hooks, ops, printing
 from dsf.core.checks import all_finite
 from dsf.core.draws import Draw, Option, by_name
-from dsf.core.errors import (
-    DomainError,
-    NotContractive,
-    NotLinearError,
-    ShapeError,
-    UnknownNameError,
-)
+from dsf.core.errors import NotContractive, NotLinearError, ShapeError, UnknownNameError
 from dsf.core.facts import Facts
 from dsf.core.fields import Field
 from dsf.core.ops import Array
 from dsf.core.state import State
 from dsf.core.system import LTV
 from dsf.core.tokens import Tokens
-from dsf.core.worlds import ARB
 
 # every class that was given a name: name -> (class, options); read by `dsf.core.catalogue`
 NAMED: dict[str, tuple[type[Mechanism], dict[str, Any]]] = {}
@@ -51,6 +44,10 @@ class Mechanism:
 
     The method of the kind never reads the parameter arrays: constants are token fields with time
     axis 1, so that statements "for all tokens" are about this code.
+
+    >>> import dsf
+    >>> dsf.gla.init(d=4, n=2, p=3)
+    gla(Wq=[1 4 2], Wk=[1 4 2], Wv=[1 4 3], W1=[1 4 4], W2=[1 4 2], b=[1 1 2])
     """
 
     name: ClassVar[str] = ""
@@ -77,7 +74,7 @@ class Mechanism:
     def readout(self, o: Array, tok: Tokens) -> Array:
         """Output map on o [... L r p]; by default o without its last column over the normaliser."""
         eta = self.normaliser(o, tok)
-        return o if eta is None else o[..., :-1] / self.nonzero(eta)
+        return o if eta is None else o[..., :-1] / border.nonzero(self, eta)
 
     def normaliser(self, o: Array, tok: Tokens) -> Array | None:
         """eta [... L 1 1] from the output of the appended value 1, or None."""
@@ -128,7 +125,7 @@ class Mechanism:
         """The token-mixing matrix of L tokens."""
         with np.errstate(over="ignore", invalid="ignore"):
             M = self.linear(tok, L)[0].kernel()
-        return ops.real(M) if _is_complex(M) else M
+        return ops.real(M) if ops.is_complex(M) else M
 
     # ------------------------------------------------------- sizes and worlds
     @classmethod
@@ -349,16 +346,6 @@ class Mechanism:
             return o.reshape(*o.shape[:-3], o.shape[-3] * o.shape[-2] * o.shape[-1])
         return o.reshape(*o.shape[:-2], o.shape[-2] * o.shape[-1])
 
-    def nonzero(self, eta: Array) -> Array:
-        """A normaliser, or DomainError where it is exactly 0 (float worlds)."""
-        if ops.is_float(eta) and bool((eta == 0).any()):
-            raise DomainError(
-                f"{self.name}: the normaliser is exactly 0 at some token, so the output is "
-                "undefined. Likely cause: zero keys, or features without a positive lower bound. "
-                "Use positive features (elu+1, exp) or drop the normaliser."
-            )
-        return eta
-
     def warn_growth(self, eigenvalue: Array) -> None:
         """Warn NotContractive where an eigenvalue of the transition is below -1."""
         if bool((eigenvalue < -1).any()):
@@ -403,46 +390,3 @@ def _enter(cls: type[Mechanism], name: str, static: dict[str, Any]) -> None:
             f"{held.__qualname__}. Choose another name."
         )
     NAMED[name] = (cls, static)
-
-
-def split_heads(u: Array) -> Array:
-    """[... L d] -> [... 1 L d], ready to be multiplied by [H d n].
-
-    >>> split_heads(np.ones((5, 4))).shape
-    (1, 5, 4)
-    """
-    return ops.expand(u, -3)
-
-
-def channels(x: Array) -> Array:
-    """[... L D] -> [... D L 1]: channels as heads.
-
-    >>> channels(np.ones((5, 4))).shape
-    (4, 5, 1)
-    """
-    return ops.col(ops.mT(x))
-
-
-def as_pairs(x: Array) -> Array:
-    """[... n] real -> [... n/2] complex, x_i + i x_{i + n/2}.
-
-    >>> as_pairs(np.array([1.0, 2.0]))
-    array([1.+2.j])
-    """
-    half = x.shape[-1] // 2
-    return ops.as_complex(x[..., :half], x[..., half:])
-
-
-def rotate(x: Array, angle: Array) -> Array:
-    """Each pair (x_i, x_{i + n/2}) turned by its angle [... n/2]."""
-    half = x.shape[-1] // 2
-    a, b, c, s = x[..., :half], x[..., half:], ops.cos(angle), ops.sin(angle)
-    return ops.cat([a * c - b * s, a * s + b * c])
-
-
-def _is_complex(x: Array) -> bool:
-    if ops.is_torch(x):
-        return bool(x.is_complex())
-    if x.dtype != object:
-        return x.dtype.kind == "c"
-    return ops.world(x) is ARB and any(type(e).__name__ == "acb" for e in x.flat)

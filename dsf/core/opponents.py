@@ -37,5 +37,9 @@ class AnyRecurrence:
 
 
 def recurrence(n: int, *, current_token_only: bool = False) -> AnyRecurrence:
-    """Every recurrence with n states per value channel, as the other side of `dsf.compare`."""
+    """Every recurrence with n states per value channel, as the other side of `dsf.compare`.
+
+    >>> recurrence(3)
+    any recurrence with 3 states
+    """
     return AnyRecurrence(n, current_token_only)

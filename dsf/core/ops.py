@@ -21,7 +21,7 @@ import numpy as np
 
 from dsf.core.arrays import real_dtype
 from dsf.core.errors import DomainError, OverflowingScanError
-from dsf.core.worlds import NUMPY, TORCH, Array, FloatWorld, World, holder, is_torch, world
+from dsf.core.worlds import ARB, NUMPY, TORCH, Array, FloatWorld, World, holder, is_torch, world
 
 INFINITY = float("inf")
 
@@ -29,6 +29,15 @@ INFINITY = float("inf")
 def is_float(*xs: Any) -> bool:
     """Whether all arguments live in a world of floating-point numbers (numpy or torch)."""
     return isinstance(world(*xs), FloatWorld)
+
+
+def is_complex(x: Array) -> bool:
+    """Whether an array of floats or balls is complex; symbols are taken as real."""
+    if is_torch(x):
+        return bool(x.is_complex())
+    if x.dtype != object:
+        return bool(x.dtype.kind == "c")
+    return world(x) is ARB and any(type(e).__name__ == "acb" for e in x.flat)
 
 
 # ------------------------------------------------------------------ elementwise
@@ -265,6 +274,41 @@ def row(x: Array) -> Array:
 def col(x: Array) -> Array:
     """[... n] -> [... n 1]: vectors as column matrices."""
     return expand(x, -1)
+
+
+def split_heads(u: Array) -> Array:
+    """[... L d] -> [... 1 L d], ready to be multiplied by [H d n].
+
+    >>> split_heads(np.ones((5, 4))).shape
+    (1, 5, 4)
+    """
+    return expand(u, -3)
+
+
+def channels(x: Array) -> Array:
+    """[... L D] -> [... D L 1]: channels as heads.
+
+    >>> channels(np.ones((5, 4))).shape
+    (4, 5, 1)
+    """
+    return col(mT(x))
+
+
+def as_pairs(x: Array) -> Array:
+    """[... n] real -> [... n/2] complex, x_i + i x_{i + n/2}.
+
+    >>> as_pairs(np.array([1.0, 2.0]))
+    array([1.+2.j])
+    """
+    half = x.shape[-1] // 2
+    return as_complex(x[..., :half], x[..., half:])
+
+
+def rotate(x: Array, angle: Array) -> Array:
+    """Each pair (x_i, x_{i + n/2}) turned by its angle [... n/2]."""
+    half = x.shape[-1] // 2
+    a, b, c, s = x[..., :half], x[..., half:], cos(angle), sin(angle)
+    return cat([a * c - b * s, a * s + b * c])
 
 
 # ---------------------------------------------------------------------- numbers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
 
@@ -155,34 +156,18 @@ def mechanism(mech: Any) -> str:
     sizes = {**mech.sizes, **{k: v for k, v in mech.options().items() if type(v) is int}}
     shown = ", ".join(f"{k} = {mech.sizes[k]}" for k in "dnpH" if k in mech.sizes)
     kind = dtype(next(iter(arrays.values())))
-    facts = mech.facts
 
     def value(formula: str) -> str:
         return "" if "L" in formula else f" = {count(formula, sizes)}"
 
-    return block(
-        f"{mech.name}   {shown}   {kind}, {total} parameters",
-        [
-            *_equations(mech),
-            ("state", f"{facts.state}{value(facts.state)} numbers"),
-            ("cost", f"{facts.flops}{value(facts.flops)} flops per token"),
-            ("source", facts.source),
-        ],
-    )
+    title = f"{mech.name}   {shown}   {kind}, {total} parameters"
+    return block(title, _described(mech, value))
 
 
 def family(f: Any) -> str:
     """The block of a family: equations, tokens, facts as formulas."""
-    mech = f.without_parameters()
-    return block(
-        f"{f!r}   {f.cls.__name__}",
-        [
-            *_equations(mech),
-            ("state", f"{mech.facts.state} numbers"),
-            ("cost", f"{mech.facts.flops} flops per token"),
-            ("source", mech.facts.source),
-        ],
-    )
+    rows = _described(f.without_parameters(), lambda formula: "")
+    return block(f"{f!r}   {f.cls.__name__}", rows)
 
 
 REGION_TEXT = {
@@ -194,7 +179,8 @@ REGION_TEXT = {
 }
 
 
-def _equations(mech: Any) -> list[tuple[str, str]]:
+def _described(mech: Any, value: Callable[[str], str]) -> list[tuple[str, str]]:
+    """Equations, tokens and facts; `value` gives the " = number" behind a formula, or nothing."""
     update, output = mech.equations
     state = "h_t" if "h_" in update else "S_t"
     facts, options = mech.facts, mech.options()
@@ -216,6 +202,9 @@ def _equations(mech: Any) -> list[tuple[str, str]]:
         ("tokens", spec),
         *chosen,
         ("facts", ", ".join(filter(None, claims)).replace(" ", HARD).replace(f",{HARD}", ", ")),
+        ("state", f"{facts.state}{value(facts.state)} numbers"),
+        ("cost", f"{facts.flops}{value(facts.flops)} flops per token"),
+        ("source", facts.source),
     ]
 
 

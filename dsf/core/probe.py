@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsf.core import metrics
+from dsf.core.facts import EXACT as EXACT  # `verdicts` reads it as probe.EXACT
 from dsf.core.facts import REGIONS
 from dsf.core.fields import Domain
 from dsf.core.kinds import Recurrence, Step
@@ -22,7 +23,6 @@ from dsf.core.system import LTV
 from dsf.core.tokens import Tokens
 from dsf.core.transition import Diag, LowRank, at, dense
 
-EXACT = 1e-12  # what rounding may add to an identity between numbers of size 1
 ORDER = 1e-10  # far above the rounding of 6 tokens, far below what their order changes
 DRAWS, STEPS = 24, 16  # independent draws of the constants, and of tokens for each of them
 

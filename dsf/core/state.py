@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from dsf.core import printing
 from dsf.core.ops import Array
 from dsf.core.tokens import Tokens
 
@@ -24,7 +25,7 @@ class State:
     t: int = 0
 
     def __repr__(self) -> str:
-        S = "none" if self.S is None else f"[{' '.join(map(str, self.S.shape))}]"
+        S = "none" if self.S is None else printing.axes(self.S)
         return f"State(S={S}, tail={self.tail}, t={self.t})"
 
     def arrays(self) -> list[Array]:

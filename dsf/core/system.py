@@ -31,11 +31,12 @@ from dsf.core.transition import (
     at,
     dense,
     each,
+    factors,
     part_of,
 )
 
 BLOCK = 64  # steps whose coefficients exist at the same time; also how often overflow is looked for
-ADVICE = "Use scan, chunk or part_of, which need memory for a stretch of steps only."
+ADVICE = "Use scan, chunk or part, which need memory for a stretch of steps only."
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +114,7 @@ class LTV:
         found = self.A.lengths()
         for x in (self.B, self.C, self.D):
             if x is not None:
-                found += [f.shape[-3] for f in getattr(x, "factors", (x,)) if f.ndim >= 3]
+                found += [f.shape[-3] for f in factors(x) if f.ndim >= 3]
         return found
 
     @property
@@ -175,7 +176,7 @@ class LTV:
         found = self.A.arrays()
         for x in (self.B, self.C, self.D):
             if x is not None:
-                found += list(getattr(x, "factors", (x,)))
+                found += factors(x)
         return found
 
     # ------------------------------------------------------------ evaluation
@@ -549,6 +550,7 @@ class LTV:
         return ops.zeros((*self.out_batch(X), 0, self.r, X.shape[-1]), self._promote(X))
 
     def out_batch(self, X: Array) -> tuple[int, ...]:
+        """Batch and head axes of the output for X [... L m p]."""
         return tuple(np.broadcast_shapes(tuple(X.shape[:-3]), self.batch))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from dsf.core import ops
+from dsf.core import ops, printing
 from dsf.core.fields import Field
 from dsf.core.ops import Array
 
@@ -31,9 +31,11 @@ class Tokens:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The names of the fields, in their order."""
         return tuple(self._fields)
 
     def items(self) -> Iterator[tuple[str, Array]]:
+        """(name, array) of every field."""
         yield from self._fields.items()
 
     def map(self, f: Callable[[Array], Array]) -> Tokens:
@@ -72,5 +74,5 @@ class Tokens:
         )
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{k} [{' '.join(map(str, v.shape))}]" for k, v in self.items())
+        shown = ", ".join(f"{k} {printing.axes(v)}" for k, v in self.items())
         return f"Tokens({shown})"

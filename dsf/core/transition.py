@@ -10,7 +10,7 @@ Time is an ordinary batch axis: `at(t)` drops it, `apply` and `right` broadcast 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,7 @@ class Prod:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The shape of the product."""
         return tuple(np.broadcast_shapes(*[tuple(f.shape) for f in self.factors]))
 
     def dense(self) -> Array:
@@ -48,6 +49,7 @@ class Prod:
         return f"Prod({printing.coefficient(self)})"
 
     def map(self, f: Callable[[Array], Array]) -> Prod:
+        """f applied to every factor."""
         return Prod(tuple(f(x) for x in self.factors))
 
 
@@ -57,6 +59,11 @@ Coefficient = Any  # an array or a Prod
 def dense(x: Coefficient) -> Array:
     """An array, or the product of a `Prod`."""
     return x.dense() if isinstance(x, Prod) else x
+
+
+def factors(x: Coefficient) -> tuple[Array, ...]:
+    """The factors of a `Prod`, or the array by itself."""
+    return x.factors if isinstance(x, Prod) else (x,)
 
 
 def each(x: Coefficient, f: Callable[[Array], Array]) -> Coefficient:
@@ -96,7 +103,7 @@ def part_of(x: Coefficient, rows: slice, axis: int) -> Coefficient:
 
 
 class Transition:
-    """What the four kinds share.  `arrays` lists (name, axis of time) of the coefficient arrays."""
+    """What the four kinds share; `time_axes` holds (name, axis of time) of their coefficients."""
 
     time_axes: Sequence[tuple[str, int]] = ()
 
@@ -109,6 +116,7 @@ class Transition:
 
     @property
     def n(self) -> int:
+        """The number of states it acts on."""
         raise NotImplementedError
 
     @property
@@ -130,16 +138,10 @@ class Transition:
 
     def map(self, f: Callable[[Array], Array]) -> Transition:
         """f applied to every array."""
-        new = object.__new__(type(self))
-        for name, value in vars(self).items():
-            if isinstance(value, Transition):
-                value = value.map(f)
-            elif name in dict(self.time_axes) and value is not None:
-                value = each(value, f)
-            object.__setattr__(new, name, value)
-        return new
+        return self.map_time(lambda x, _: each(x, f))
 
     def map_time(self, f: Callable[[Coefficient, int], Coefficient]) -> Transition:
+        """f(coefficient, its axis of time) in place of every coefficient."""
         new = object.__new__(type(self))
         for name, value in vars(self).items():
             if isinstance(value, Transition):
@@ -159,25 +161,20 @@ class Transition:
 
     def lengths(self) -> list[int]:
         """Sizes of the time axes (1 where constant)."""
-        found = []
-        for name, value in vars(self).items():
-            if isinstance(value, Transition):
-                found += value.lengths()
-            elif name in dict(self.time_axes) and value is not None:
-                axis = dict(self.time_axes)[name]
-                factors = value.factors if isinstance(value, Prod) else (value,)
-                found += [f.shape[axis] for f in factors if f.ndim >= -axis]
-        return found
+        held = self._coefficients()
+        return [f.shape[axis] for x, axis in held for f in factors(x) if f.ndim >= -axis]
 
     def arrays(self) -> list[Array]:
         """All coefficient arrays (factors of products separately)."""
-        found: list[Array] = []
+        return [f for x, _ in self._coefficients() for f in factors(x)]
+
+    def _coefficients(self) -> Iterator[tuple[Coefficient, int]]:
+        """Every coefficient with its axis of time, those of a transition inside included."""
         for name, value in vars(self).items():
             if isinstance(value, Transition):
-                found += value.arrays()
+                yield from value._coefficients()
             elif name in dict(self.time_axes) and value is not None:
-                found += list(value.factors) if isinstance(value, Prod) else [value]
-        return found
+                yield value, dict(self.time_axes)[name]
 
     def __matmul__(self, other: Transition) -> Transition:
         """The composition A2 A1 (`self` is applied last), by the compose table."""
@@ -251,6 +248,7 @@ class LowRank(Transition):
 
     @property
     def rank(self) -> int:
+        """Columns of U and W."""
         return self.U.shape[-1]
 
     @property

@@ -1,6 +1,6 @@
 """Ways out to other libraries and back in.
 
-    to_scipy, to_control          a constant or frozen system as a state space model
+    to_scipy, to_control          a constant system, or one step, as a state space model
     to_sympy, to_latex            the matrices of every step and the kernel, for reading and proving
     to_pandas                     kernel, coefficients or sizes as a data frame
     from_fla, to_fla              tokens in the layout [B T H K] of flash-linear-attention
@@ -16,15 +16,6 @@ from dsf.interop.symbolic import SymbolicSystem, named_functions, to_latex, to_s
 from dsf.interop.tables import to_pandas
 
 __all__ = [
-    "SymbolicSystem",
-    "from_fla",
-    "from_mamba",
-    "named_functions",
-    "to_control",
-    "to_fla",
-    "to_latex",
-    "to_mamba",
-    "to_pandas",
-    "to_scipy",
-    "to_sympy",
-]
+    "SymbolicSystem", "from_fla", "from_mamba", "named_functions", "to_control", "to_fla",
+    "to_latex", "to_mamba", "to_pandas", "to_scipy", "to_sympy",
+]  # fmt: skip

@@ -13,6 +13,7 @@ import numpy as np
 from dsf.core import ops
 from dsf.core.errors import DomainError, ShapeError, UnknownNameError
 from dsf.core.ops import Array, col
+from dsf.core.printing import axes
 from dsf.core.tokens import Tokens
 
 
@@ -44,7 +45,7 @@ def from_fla(
     ((2, 4, 5, 5), (2, 4, 5, 1, 8))
     """
     q, k, v = (_floats(x) for x in (q, k, v))
-    shapes = f"q {_show(q)}, k {_show(k)}, v {_show(v)}"
+    shapes = f"q {axes(q)}, k {axes(k)}, v {axes(v)}"
     if q.ndim != 4 or q.shape != k.shape or v.ndim != 4 or v.shape[:3] != q.shape[:3]:
         raise ShapeError(
             f"from_fla: needs q, k [B T H K] and v [B T H V]; got {shapes}. Likely cause: heads "
@@ -56,7 +57,7 @@ def from_fla(
     if beta is not None:
         beta = _floats(beta)
         if tuple(beta.shape) != tuple(q.shape[:3]):
-            raise ShapeError(f"from_fla: beta must be [B T H]; got {_show(beta)} with {shapes}")
+            raise ShapeError(f"from_fla: beta must be [B T H]; got {axes(beta)} with {shapes}")
         tokens["beta"] = col(beta)
     return Tokens(**{name: ops.moveaxis(x, -2, -3) for name, x in tokens.items()})
 
@@ -93,7 +94,7 @@ def to_fla(tokens: Tokens, scale: float | None = None) -> dict[str, Any]:
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     lead = np.broadcast_shapes(tuple(q.shape[:-1]), tuple(v.shape[:-1]))
     if len(lead) not in (2, 3):
-        raise ShapeError(f"to_fla: tokens must be [(B) H T n]; got q {_show(q)}, v {_show(v)}")
+        raise ShapeError(f"to_fla: tokens must be [(B) H T n]; got q {axes(q)}, v {axes(v)}")
 
     def convert(x: Array) -> Array:
         x = ops.broadcast_to(x, (*lead, x.shape[-1]))
@@ -141,8 +142,8 @@ def from_mamba(
         fits = fits and tuple(x.shape) == (u.shape[0], A.shape[1], u.shape[2])
     if not fits:
         raise ShapeError(
-            f"from_mamba: needs u, delta [B D L], A [D N] and B, C [B N L]; got u {_show(u)}, "
-            f"delta {_show(delta)}, A {_show(A)}, B {_show(B)}, C {_show(C)}. Likely cause: time "
+            f"from_mamba: needs u, delta [B D L], A [D N] and B, C [B N L]; got u {axes(u)}, "
+            f"delta {axes(delta)}, A {axes(A)}, B {axes(B)}, C {axes(C)}. Likely cause: time "
             "before channels, [B L D]; swap the last two axes."
         )
     dt = delta if delta_bias is None else delta + _per_channel(delta_bias, "delta_bias", u)
@@ -196,7 +197,7 @@ def _gate(g: Array, q: Array) -> Array:
         g = col(g)
     elif tuple(g.shape) != tuple(q.shape):
         raise ShapeError(
-            f"from_fla: g must be [B T H K] or [B T H] with q {_show(q)}; got {_show(g)}"
+            f"from_fla: g must be [B T H K] or [B T H] with q {axes(q)}; got {axes(g)}"
         )
     if bool((g > 0).any()):
         raise DomainError(
@@ -210,7 +211,7 @@ def _ungrouped(x: Array, name: str) -> Array:
     """[B 1 N L] -> [B N L]."""
     if x.ndim == 4 and x.shape[1] != 1:
         raise ShapeError(
-            f"from_mamba: {name} {_show(x)} has {x.shape[1]} groups [B G N L]; one is supported. "
+            f"from_mamba: {name} {axes(x)} has {x.shape[1]} groups [B G N L]; one is supported. "
             "Convert the channels of each group separately."
         )
     return x[:, 0] if x.ndim == 4 else x
@@ -220,7 +221,7 @@ def _per_channel(x: Array, name: str, u: Array) -> Array:
     """[D] -> [D 1]."""
     x = _floats(x)
     if tuple(x.shape) != (u.shape[1],):
-        raise ShapeError(f"from_mamba: {name} must be [D] with D = {u.shape[1]}; got {_show(x)}")
+        raise ShapeError(f"from_mamba: {name} must be [D] with D = {u.shape[1]}; got {axes(x)}")
     return col(x)
 
 
@@ -230,7 +231,3 @@ def _floats(x: Any) -> Array:
         return x
     x = np.asarray(x)
     return x.astype(np.float64) if x.dtype.kind in "iub" else x
-
-
-def _show(x: Any) -> str:
-    return f"[{' '.join(map(str, x.shape))}]"

@@ -13,14 +13,14 @@ from dsf.interop.steps import Head, head_index, step_matrices
 
 
 def to_scipy(ltv: LTV, at: int | None = None, head: Head = None) -> Any:
-    """A time-invariant system, or one frozen step, as `scipy.signal.StateSpace` with dt = 1.
+    """A time-invariant system, or one step of another, as `scipy.signal.StateSpace` with dt = 1.
 
         x_{k+1} = A x_k + B u_k,   y_k = C' x_k + D' u_k,   x_k = S_{k-1}
         read="after":   C' = C A,  D' = C B + D          read="before":   C' = C,  D' = D
 
     The state before step k is x_k, so x_0 = 0 is our zero start and outputs agree without a delay.
     The result is one of the p equal columns: u [L m], y [L r].  A complex system becomes the real
-    one of twice the size whose output is the real part, for real inputs.  `at` freezes a step;
+    one of twice the size whose output is the real part, for real inputs.  `at` chooses a step;
     `head` is the index of a head, or one index per axis left of time.  float64.
 
     Raises TimeVaryingError, naming which of A, B, C, D varies, if `at` is not given and one does;
@@ -101,5 +101,5 @@ def _refuse_varying(ltv: LTV, index: tuple[int, ...], who: str) -> None:
         raise TimeVaryingError(
             f"{who}: {' and '.join(names)} {verb} over time (first change: {steps}), and a state "
             "space model has constant matrices. Likely cause: gates, keys or queries that depend "
-            "on the token. Freeze one step with at=i, or keep the system and use ltv.scan."
+            "on the token. Choose one step with at=i, or keep the system and use ltv.scan."
         )

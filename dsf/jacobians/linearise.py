@@ -34,13 +34,12 @@ def linearise(mech: Mechanism, u: Array) -> LTV:
     """
     import torch
 
-    name = type(mech).__name__
     if u.ndim != 2:
         raise ShapeError(f"linearise: `u` must be one sequence [L d]; got {tuple(u.shape)}")
     if isinstance(mech, Attention):
         raise NotLinearError(
-            f"linearise: the state of {name} is a growing cache of tokens, so its Jacobian has no "
-            "fixed size. Use dsf.inspect(mech.to_torch(), u) for the Jacobian of the whole map."
+            f"linearise: the state of {mech.name} is a growing cache of tokens, so its Jacobian "
+            "has no fixed size. Use dsf.inspect(mech.to_torch(), u) for that of the whole map."
         )
     net = mech.to_torch().double().requires_grad_(False)
     x = torch.as_tensor(u, dtype=torch.float64)

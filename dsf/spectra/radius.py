@@ -16,6 +16,10 @@ from dsf.core.worlds import precision
 
 BITS = (53, 128, 512)
 LARGEST = 1 << 26  # (distinct matrices)(n^4 + 2^15): about ten seconds of work for the checker
+# a product of floats in floats: the relative error of a few factors, and what underflows
+PRODUCT, UNDERFLOW = 2.0**-45, 1e-300
+NARROW = 1e-12  # relative width of r and of 1 - r at which no more bits are asked for
+NARROW_POWERS = 1e-6  # the same for powers, whose bounds close slowly
 AXES = {"a": 1, "log_a": 1, "U": 2, "W": 2, "A": 2}  # axes right of time
 Gauss = tuple[Any, Any]  # real and imaginary part, rationals
 
@@ -56,7 +60,7 @@ def _diagonal(name: str, factors: list[Array]) -> tuple[tuple[int, ...], Radius]
     log, rows = name == "log_a", np.broadcast_arrays(*factors)
     with np.errstate(all="ignore"):
         product = reduce(np.multiply, rows)
-        error = reduce(np.multiply, [np.abs(x) for x in rows]) * 2.0**-45 + 1e-300
+        error = reduce(np.multiply, [np.abs(x) for x in rows]) * PRODUCT + UNDERFLOW
         value = product.real if log else np.abs(product)
         smaller = value + error < np.fmax.reduce((value - error).ravel())
     near = np.argwhere(~smaller)  # also where overflow left no number
@@ -206,7 +210,7 @@ def _by_powers(part: dict[str, list[Array]], varying: bool) -> Radius:
                 A[i, i] += 0 if np.isneginf(x[0].real) else _ball(x).exp()
             low, high = _gelfand(A.conjugate().transpose() * A if varying else A, bits // 4)
         found = _between(low, high, varying, f"by enclosed powers ({bits} bits)")
-        if found.sign is not None and _narrow(found, 1e-6):
+        if found.sign is not None and _narrow(found, NARROW_POWERS):
             break
     return found
 
@@ -267,7 +271,7 @@ def _float(x: Any, side: int) -> float:
     return f
 
 
-def _narrow(x: Radius, width: float = 1e-12) -> bool:
+def _narrow(x: Radius, width: float = NARROW) -> bool:
     """Whether r and 1 - r are known to this relative accuracy: then no more bits are asked for."""
     least, most = x.margin
     fine = x.upper - x.lower <= width * x.upper

@@ -36,9 +36,13 @@ from dsf.core.ops import Array
 from dsf.core.printing import enclosed
 from dsf.core.result import Result, Rows, Section
 from dsf.core.system import LTV
-from dsf.core.transition import Dense, Diag, LowRank, Prod, Shift, Transition
+from dsf.core.transition import Dense, Diag, LowRank, Shift, Transition, factors
 from dsf.spectra import radius
 from dsf.spectra.radius import AXES, Radius
+
+LOG = 2.0**-48  # more than the relative error of -1/log r in floats
+ENTRY = 2.0**-50  # 1 - r below this is what rounding one entry near 1 may change
+WHOLE = 2.0**53  # integers up to this size are floats
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -107,7 +111,7 @@ class Stability(Result):
         [9.491222, 9.491222]
         """
         low, high = _steps(self.lower, self.margin[1]), _steps(self.upper, self.margin[0])
-        return low * (1.0 - 2.0**-48), high * (1.0 + 2.0**-48)
+        return low * (1.0 - LOG), high * (1.0 + LOG)
 
     @property
     def certificates(self) -> tuple[Certificate, ...]:
@@ -132,7 +136,7 @@ class Stability(Result):
             ("time constant", f"{enclosed(low, '-1/log r', high, 6)} steps"),
             ("decided", f"{self.how}, at index {self.worst}"),
         ]
-        if self.lower < self.upper and max(map(abs, self.margin)) < 2.0**-50:
+        if self.lower < self.upper and max(map(abs, self.margin)) < ENTRY:
             rows.append(("note", "1 - r is less than the rounding of one entry"))
         return [Rows(rows)]
 
@@ -223,7 +227,7 @@ def _transition(system: Any, u: Array | None) -> Transition:
     if isinstance(system, Mechanism):
         if isinstance(system, Attention) and system.lookback is None:
             raise NotLinearError(
-                f"stability: the state of {type(system).__name__} is a cache that grows with the "
+                f"stability: the state of {system.name} is a cache that grows with the "
                 "input, so it has no transition to repeat. A window has one: window_softmax."
             )
         if u is not None:
@@ -231,7 +235,7 @@ def _transition(system: Any, u: Array | None) -> Transition:
         A = system.ltv(np.ones((2, system.d))).A
         if any(size > 1 for size in A.lengths()):
             raise TimeVaryingError(
-                f"stability: the transitions of {type(system).__name__} depend on the input. Pass "
+                f"stability: the transitions of {system.name} depend on the input. Pass "
                 "one: dsf.stability(mech, u) with u [L d]."
             )
         return A
@@ -259,10 +263,7 @@ def _parts(A: Transition) -> tuple[dict[str, list[Array]], int, tuple[int, ...]]
         given |= {"U": A.U, "W": A.W}
     if isinstance(A, Dense):
         given = {"A": A.A}
-    parts = {
-        k: [_exact(f, k) for f in (x.factors if isinstance(x, Prod) else (x,))]
-        for k, x in given.items()
-    }
+    parts = {k: [_exact(f, k) for f in factors(x)] for k, x in given.items()}
     last = {k: np.broadcast_shapes(*(f.shape[-AXES[k] :] for f in x)) for k, x in parts.items()}
     n = last.get("U", last.get("A", last.get("a", last.get("log_a", ()))))[0]
     for k, sizes in last.items():
@@ -297,7 +298,7 @@ def _exact(x: Any, name: str) -> Array:
     if x.ndim < AXES[name]:
         raise ShapeError(f"stability: `{name}` needs {AXES[name]} axes or more; got {x.shape}")
     out = x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
-    if x.dtype.kind in "iu" and np.any(np.abs(out) > 2.0**53):
+    if x.dtype.kind in "iu" and np.any(np.abs(out) > WHOLE):
         raise DTypeError(f"stability: `{name}` holds integers above 2^53; pass floats")
     forget = np.isneginf(out.real) & (out.imag == 0.0) if name == "log_a" else False
     if not np.all(np.isfinite(out) | forget):

@@ -35,6 +35,7 @@ class Compressed:
 
     @property
     def n(self) -> int:
+        """The number of states."""
         return self.A.shape[-1]
 
     def sliced(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsf.states.blas import one_thread
-from dsf.states.rounding import TINY, U, fro, gamma
+from dsf.states.rounding import ROOM, TINY, U, fro, gamma
 
 SMALL = 300  # below this size a full SVD is as fast as a sketch
 
@@ -29,7 +29,7 @@ class Cut:
 
     def count(self, error: float) -> int:
         """How many singular values of H_k are proved to exceed `error`."""
-        return int(np.count_nonzero(self.sigma > error * (1.0 + 2.0**-36)))
+        return int(np.count_nonzero(self.sigma > error * (1.0 + ROOM)))
 
     def leading(self, n: int) -> Cut:
         """The same cut with the first n directions only."""

@@ -11,8 +11,8 @@ from dsf.core.certificate import Certificate
 from dsf.core.errors import DomainError
 from dsf.states.hankel import best_count, best_gap, block, spread_cuts
 from dsf.states.inputs import as_blocks
-from dsf.states.operator import ROOM
 from dsf.states.realization import last_in_floats
+from dsf.states.rounding import ROOM
 
 
 def hankel_lower(M: Any, atol: float, radius: float = 0.0) -> Certificate:

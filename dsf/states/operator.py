@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsf.states.compress import kernel
-from dsf.states.rounding import norm_lower, norm_upper, ritz
+from dsf.states.rounding import ROOM, norm_lower, norm_upper, ritz
 from dsf.states.verify import scanned_kernel
 
 System = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # A, B, C, D, read="before"
-ROOM = 2.0**-36  # a checker has a rounding bound of its own: leave it room
+NORM_SLACK = 1e-6  # of the bounds of |M|: they scale every relative answer
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ def operator(M: np.ndarray, radius: float, relative: bool) -> Operator:
     if relative:
         guess, norm_v = ritz(flat, steps=100)
         low = norm_lower(flat, norm_v) - radius
-        high = norm_upper(flat, guess, slack=1e-6) + radius
+        high = norm_upper(flat, guess, slack=NORM_SLACK) + radius
         norm = max(low * (1 - ROOM), 0.0), high * (1 + ROOM)
     return Operator(M, radius, relative, tuple(directions), norm, norm_v)
 

@@ -18,7 +18,8 @@ from dsf.core.system import LTV
 from dsf.states import systems
 from dsf.states.apriori import TheoremBound
 from dsf.states.hankel import Cut, block
-from dsf.states.operator import ROOM, System, diagonal
+from dsf.states.operator import System, diagonal
+from dsf.states.rounding import ROOM
 from dsf.states.search import Answer
 
 
@@ -36,6 +37,11 @@ class Realization(Result):
     theorems     bounds that a theorem gives without a system: reported beside, never as `upper`
     heads        one Realization per head ([H L L] only)
     batch        whether the system has a head axis
+
+    >>> import dsf
+    >>> found = dsf.realize(np.eye(5, k=-2), atol=0.5)
+    >>> found.lower, found.upper, found.check()
+    (2, 2, True)
     """
 
     certificate: Certificate

@@ -17,8 +17,16 @@ import math
 
 import numpy as np
 
-U = 2.0**-53
-TINY = 2.0**-1000
+U = 2.0**-53  # the largest relative error of one operation
+TINY = 2.0**-1000  # more than 2^64 operations can lose to underflow
+UP, DOWN = 1.0 + 2.0**-50, 1.0 - 2.0**-50  # more than the roundings of one short expression
+ROOM = 2.0**-36  # a checker has a rounding bound of its own: leave it room
+NORMAL = 2.0**-1021  # above it scaling by a power of two is exact
+LEAST_SHIFT = 2.0**-900  # below it products of entries of the Cholesky factor would underflow
+ABOVE_ONE = 1.0 + 2.0**-30  # proved for transitions of norm 1; above what rounding makes of 1
+SLACK = 1e-3  # a bound of a norm this far above the estimate is proved at the first trial
+SPANNED = 1e-14  # a Lanczos residual below this times the largest value: the space is invariant
+GROWS = 1e-6  # a Ritz value that grows by less, relatively, is taken as found
 
 
 def gamma(k: float) -> float:
@@ -49,7 +57,7 @@ def times_power(x: float, k: int) -> float:
         y = math.ldexp(x, k)
     except OverflowError:
         return math.inf
-    return y if y > 2.0**-1021 or x == 0.0 else math.nextafter(y, math.inf)
+    return y if y > NORMAL or x == 0.0 else math.nextafter(y, math.inf)
 
 
 def lower_gram(E: np.ndarray, block: int = 256) -> np.ndarray:
@@ -106,8 +114,7 @@ def shifted(t: float, size: float, p: int, n: int) -> float:
         return 0.0
     spent = gamma(p) * size * size * (1.0 + 8.0 * U) + TINY
     d = (t * t * (1.0 - 8.0 * U) - spent) / (1.0 + n * g / (1.0 - g) * (1.0 + 8.0 * U) + 4.0 * U)
-    # far below 1, products of entries of the Cholesky factor would underflow
-    return d * (1.0 - 16.0 * U) if d > 2.0**-900 else 0.0
+    return d * (1.0 - 16.0 * U) if d > LEAST_SHIFT else 0.0
 
 
 def cholesky_runs(A: np.ndarray) -> bool:
@@ -143,7 +150,7 @@ def ritz(
         lam, vectors = np.linalg.eigh(T[: j + 1, : j + 1])
         last, top = top, float(np.sqrt(max(lam[-1], 0.0)))
         beta = float(np.linalg.norm(w))
-        if top > above or beta <= 1e-14 * lam[-1] or (j > 5 and top - last <= 1e-6 * top):
+        if top > above or beta <= SPANNED * lam[-1] or (j > 5 and top - last <= GROWS * top):
             break
         if j + 1 < len(V):
             T[j, j + 1] = T[j + 1, j] = beta
@@ -158,7 +165,7 @@ def norm_estimate(E: np.ndarray, above: float = np.inf) -> float:
 
 
 def norm_upper(
-    E: np.ndarray, guess: float | None = None, at_most: float = np.inf, slack: float = 1e-3
+    E: np.ndarray, guess: float | None = None, at_most: float = np.inf, slack: float = SLACK
 ) -> float:
     """A proved upper bound of ||E||_2, within `slack` of it where the matrix allows.
 
@@ -191,7 +198,7 @@ def fro_each(X: np.ndarray) -> np.ndarray:
         return np.full(len(X), math.inf)
     k = math.frexp(top)[1]
     x = np.ldexp(X.reshape(len(X), -1), -k)
-    lost = x.shape[1] * 2.0**-1000  # squares that underflow
+    lost = x.shape[1] * TINY  # squares that underflow
     sizes = np.sqrt(np.einsum("ti,ti->t", x, x) + lost) * (1.0 + gamma(x.shape[1] + 8))
     return np.array([times_power(float(r), k) for r in sizes])
 
@@ -205,13 +212,12 @@ def transition_norms(A: np.ndarray) -> np.ndarray:
     n, size = A.shape[-1], fro_each(A)
     rows = np.abs(A).sum(-1).max(-1, initial=0.0) * np.abs(A).sum(-2).max(-1, initial=0.0)
     plain = np.minimum(size, np.sqrt(rows) * (1.0 + gamma(2 * n + 8)))
-    one = 1.0 + 2.0**-30
-    doubtful = np.flatnonzero(plain > one)
-    d = shifted(one, float(size.max(initial=0.0)), n, n)
+    doubtful = np.flatnonzero(plain > ABOVE_ONE)
+    d = shifted(ABOVE_ONE, float(size.max(initial=0.0)), n, n)
     try:  # all at once, with the largest Frobenius norm; if that fails, one by one
         S = d * np.eye(n) - np.swapaxes(A[doubtful], 1, 2) @ A[doubtful]
         together = d > 0.0 and bool(np.all(np.isfinite(np.linalg.cholesky(S))))
     except np.linalg.LinAlgError:
         together = False
-    plain[[t for t in doubtful if together or norm_at_most(A[t], one)]] = one
+    plain[[t for t in doubtful if together or norm_at_most(A[t], ABOVE_ONE)]] = ABOVE_ONE
     return plain

@@ -13,14 +13,18 @@ from dsf.states.apriori import TheoremBound, theorem_bounds
 from dsf.states.compress import Compressed, OutOfTime, compress
 from dsf.states.exact import exact_systems
 from dsf.states.hankel import Cut, best_count, best_gap, spread_cuts, strength
-from dsf.states.operator import ROOM, Direction, Operator, System, feedthrough, residual, size
-from dsf.states.rounding import fro, norm_estimate
+from dsf.states.operator import Direction, Operator, System, feedthrough, residual, size
+from dsf.states.rounding import ROOM, fro, norm_estimate
 from dsf.states.verify import proved_error
 
 RATIOS = (4.0, 32.0)  # compress at error/4 (error/20 finds the same systems), then once finer
 EXACT_SIZE = 160  # up to this many rows the pass is untruncated and all theorems are evaluated
 MEMORY = 2**31  # bytes that the coefficients of a system may take
 PASS_SHARE = 0.7  # of the time left, for the compression pass
+# relative to |M|: what is truncated below this is rounding, in a pass and in an exact one
+ROUNDING, EXACT_ROUNDING = 1e-14, 1e-15
+GRAM_SEES = 1e-7  # eigenvalues of a Gram matrix carry squares: below this times |M|, rounding
+ERROR_SLACK = 1e-5  # of the proved error where it is the answer, in place of SLACK
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +191,7 @@ def best_error(op: Operator, states: int, deadline: float) -> Answer:
     """The smallest error found for `states` states in each direction of time, with both bounds."""
     cuts = [best_gap(d.M, states, spread_cuts(len(d.M), 7)) for d in op.directions]
     guess = max((float(c.sigma[-1]) for c in cuts if c.sigma.size), default=0.0)
-    tol = max(guess / RATIOS[0], 1e-14 * fro(op.M))
+    tol = max(guess / RATIOS[0], ROUNDING * fro(op.M))
     passes: list[Compressed] = []
     notes: list[str] = []
     for i, d in enumerate(op.directions):
@@ -202,7 +206,7 @@ def best_error(op: Operator, states: int, deadline: float) -> Answer:
             cuts[i] = max(cuts[i], finer, key=strength)
     systems = _slices(op, passes, tuple(min(states, c.n) for c in passes))
     E, off = residual(op, systems, proved=True)
-    error = proved_error(E, off, op.radius, slack=1e-5)
+    error = proved_error(E, off, op.radius, slack=ERROR_SLACK)
     theorems = _theorems(op, passes, states=states)
     found = systems, error, float(np.linalg.norm(E))
     return Answer(op, tuple(cuts), *found, theorems, tuple(notes))
@@ -216,10 +220,9 @@ def _compressed(direction: Direction, tol: float, deadline: float) -> Compressed
     limit = int(np.sqrt(MEMORY / (8 * max(L, 1))))
     now = time.monotonic()
     if L * max(r, m) <= EXACT_SIZE:
-        return compress(M, 1e-15 * norm, gram=False, limit=limit)
-    # eigenvalues of a Gram matrix carry squared singular values: below 1e-7 |M| they are rounding
+        return compress(M, EXACT_ROUNDING * norm, gram=False, limit=limit)
     share = now + PASS_SHARE * (deadline - now)
-    return compress(M, tol, gram=tol > 1e-7 * norm, limit=limit, deadline=share)
+    return compress(M, tol, gram=tol > GRAM_SEES * norm, limit=limit, deadline=share)
 
 
 def _theorems(

@@ -5,7 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from dsf.states.blas import one_thread
-from dsf.states.rounding import TINY, fro, fro_each, gamma, norm_upper, transition_norms
+from dsf.states.rounding import (
+    SLACK,
+    TINY,
+    UP,
+    U,
+    fro,
+    fro_each,
+    gamma,
+    norm_upper,
+    transition_norms,
+)
+
+AIM = 1.0 - 2.0**-30  # the norm tried leaves room below `at_most` for the two factors of the result
+CHECKED = 1.0 + 2.0**-32  # a checker proves the norm of its own E, which differs by rounding
+TOTAL = 1.0 + 2.0**-40  # the sum as a checker rounds it
 
 
 def scanned_kernel(
@@ -49,7 +63,7 @@ def scanned_kernel(
 
 
 def proved_error(
-    E: np.ndarray, evaluated: float, radius: float, at_most: float = np.inf, slack: float = 1e-3
+    E: np.ndarray, evaluated: float, radius: float, at_most: float = np.inf, slack: float = SLACK
 ) -> float:
     """A proved bound on ||M - exact kernel||_2 for all M within `radius` of the stored one.
 
@@ -60,7 +74,7 @@ def proved_error(
     times: a checker that evaluates the kernel in another way has another bound of the same size,
     and must be able to confirm the number.
     """
-    rounding = 3.0 * (evaluated + 2.0**-53 * fro(E))
-    extra = (rounding + radius) * (1.0 + 2.0**-50)
-    t = norm_upper(E, at_most=at_most * (1.0 - 2.0**-30) - extra, slack=slack)
-    return float((t * (1.0 + 2.0**-32) + extra) * (1.0 + 2.0**-40))
+    rounding = 3.0 * (evaluated + U * fro(E))
+    extra = (rounding + radius) * UP
+    t = norm_upper(E, at_most=at_most * AIM - extra, slack=slack)
+    return float((t * CHECKED + extra) * TOTAL)

@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dsf.core import metrics, ops
-from dsf.core.facts import REGIONS, count
+from dsf.core import metrics, ops, probe
+from dsf.core.facts import EXACT, REGIONS, count
 from dsf.core.kinds import Attention, Step
 from dsf.core.mechanism import Mechanism
-from dsf.core.state import State
 from dsf.core.transition import Dense, Diag, LowRank, dense
 from dsf.testing.structure import domain_tokens, draw, require
 
@@ -59,7 +58,7 @@ def eigenvalues_are_as_claimed(mech: Mechanism) -> None:
     if isinstance(mech, Step):
         return
     found = np.linalg.eigvals(_transitions(mech)).astype(complex)
-    found = np.where(abs(found.imag) < 1e-12, found.real, found)  # rounding of a real one
+    found = np.where(abs(found.imag) < EXACT, found.real, found)  # rounding of a real one
     bad = found[~REGIONS[region](found)]
     require(not bad.size, mech, f"facts.eigenvalues = {region!r}, but {bad[:1]} is one")
 
@@ -75,15 +74,7 @@ def _transitions(mech: Mechanism) -> np.ndarray:
 
 def normalisation_is_as_claimed(mech: Mechanism) -> None:
     """Constant values give that constant; where it is not claimed, they do not."""
-    if "v" not in mech.token_fields:
-        require(not mech.facts.normalised, mech, "facts.normalised needs values v among the tokens")
-        return
-    tok = mech.tokens(draw(mech, 6, seed=8))
-    value = np.broadcast_to(np.linspace(-2, 3, tok.v.shape[-1]), tok.v.shape)
-    o = mech.advance(tok.replace(v=value), State())[0][..., 0, :]
-    # the rounding of a weighted mean of 6 values, whatever the weights
-    holds = np.abs(o - value[..., : o.shape[-2], :]).max() <= 16 * metrics.unit(o.dtype) * 3
-    claim = mech.facts.normalised
+    claim, holds = mech.facts.normalised, probe.is_normalised(mech, seed=8)
     require(holds == claim, mech, f"facts.normalised = {claim} is wrong")
 
 
@@ -149,9 +140,7 @@ def _flops(mech: Mechanism) -> int:
 
 
 def _value(formula: str, mech: Mechanism, L: int) -> int:
-    """The value of a formula of the facts at the sizes and integer options of a mechanism."""
-    numbers = {k: v for k, v in mech.options().items() if type(v) is int}
-    return count(formula, {**mech.sizes, "L": L, **numbers})
+    return count(formula, probe.sizes(mech, L))
 
 
 FACTS: tuple[Callable[[Mechanism], None], ...] = (

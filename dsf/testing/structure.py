@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from dsf.core import metrics
+from dsf.core import metrics, probe
 from dsf.core.errors import ContractError
+from dsf.core.facts import EXACT
 from dsf.core.kinds import Attention, Recurrence, Step
 from dsf.core.mechanism import Mechanism
 from dsf.core.state import State
@@ -19,7 +20,6 @@ from dsf.core.transition import Prod, at, dense
 from dsf.core.worlds import balls, precision
 
 CHUNKS = (1, 7, 16, 64)
-FORMULA = 1e-12  # rounding of a few steps on numbers of size 1
 Formula = Callable[[Any, Any], tuple[Any, Any]]  # (S [n p], a row of tokens) -> (S, y [p])
 
 
@@ -36,13 +36,7 @@ def draw(mech: Mechanism, L: int, seed: int = 0, batch: tuple[int, ...] = ()) ->
 
 def domain_tokens(mech: Mechanism, L: int, seed: int = 0) -> Tokens:
     """Random tokens in their declared domains."""
-    rng, sizes = np.random.default_rng(seed), mech.sizes
-    found = {}
-    for name, field in mech.token_fields.items():
-        if name != "pos":
-            head = (sizes["H"],) if mech.has_heads and len(field.axes) == 2 else ()
-            found[name] = field.domain.sample(rng, (*head, *field.shape(sizes, L)))
-    return Tokens(**found)
+    return probe.free_tokens(mech, np.random.default_rng(seed), L)
 
 
 # ----------------------------------------------------------------------- shapes
@@ -101,8 +95,8 @@ def tokens_are_pointwise(mech: Mechanism) -> None:
         require(meet, mech, f"permuting u does not permute token {name}: it knows its position")
 
 
-def system_reads_tokens_only(mech: Mechanism) -> None:
-    """`system`, `rows`, `step` and `readout` work without the parameter arrays, on tokens alone."""
+def recurrence_reads_tokens_only(mech: Mechanism) -> None:
+    """The method of the kind and `readout` work without the parameter arrays, on tokens alone."""
     tok = mech.tokens(draw(mech, 3))
     blank = type(mech)(**mech.options())
     try:
@@ -140,7 +134,7 @@ def formula_agrees(mech: Mechanism, formula: Formula) -> None:
             row = {k: _row(x, h, i) for k, x in tok.items()}
             S, y = formula(S, SimpleNamespace(**row))
             off = float(np.max(np.abs(np.ravel(y) - head[i].ravel())))
-            close = off <= FORMULA * max(float(np.max(np.abs(head))), 1.0)
+            close = off <= EXACT * max(float(np.max(np.abs(head))), 1.0)
             require(
                 close, mech, f"head {h}, token {i}: the formula gives another output, {off:.3g}"
             )
@@ -201,7 +195,7 @@ def evaluations_agree(mech: Mechanism) -> None:
 
 
 def kernel_reproduces_the_output(mech: Mechanism) -> None:
-    """y = kernel . values before output gates: the frozen system is the mechanism on this input."""
+    """y = kernel . values before output gates: `ltv(u)` is the mechanism on this input."""
     if isinstance(mech, Step):
         return
     u = draw(mech, 6, seed=4)
@@ -264,7 +258,7 @@ STRUCTURE: tuple[Callable[[Mechanism], None], ...] = (
     output_has_declared_shape,
     tokens_have_declared_shape_and_domain,
     tokens_are_pointwise,
-    system_reads_tokens_only,
+    recurrence_reads_tokens_only,
     every_token_field_matters,
     splitting_changes_nothing,
     scan_splits_bit_by_bit,

@@ -17,6 +17,10 @@ from dsf.core.tokens import Tokens
 from dsf.testing.structure import draw, require, to_longdouble
 
 BITS = 128
+STEP = 1e-5  # of a central difference: its error, about STEP^2, is that of rounding over STEP
+DERIVATIVE = 1e-7  # what both errors of a central difference may add up to, relatively
+WIDTH = 1e-20  # relative radius of a ball after a few hundred operations at 128 bits
+INSIDE = 1 - 1e-9  # keeps a sampled point inside its ball after rounding
 
 
 # ----------------------------------------------------------------- floats and torch
@@ -75,11 +79,12 @@ def gradients_are_derivatives(mech: Mechanism) -> None:
         there = mech.map(_Shifted(direction, h))
         return float(np.sum(there(u + h * direction["u"]) * weight))
 
-    h = 1e-5
-    difference = (moved(h) - moved(-h)) / (2 * h)
+    difference = (moved(STEP) - moved(-STEP)) / (2 * STEP)
     slope, size = sum(t.sum() for t in terms), sum(np.abs(t).sum() for t in terms)
     error = abs(difference - slope) / max(size, abs(moved(0.0)))
-    require(error <= 1e-7, mech, f"autograd against central differences: {error:.2g} relative")
+    require(
+        error <= DERIVATIVE, mech, f"autograd off central differences by {error:.2g}, relatively"
+    )
 
 
 class _Shifted:
@@ -124,7 +129,7 @@ def balls_enclose_the_floats(mech: Mechanism) -> None:
     y = _enclosure(mech, u, 0.0)[-1]
     mid, rad = worlds.midpoints(y), worlds.radii(y)
     scale, gate = metrics.end_to_end(mech, u)
-    require((rad <= 1e-20 * np.abs(mid)).all(), mech, f"relative radius {(rad / abs(mid)).max()}")
+    require((rad <= WIDTH * np.abs(mid)).all(), mech, f"relative radius {(rad / abs(mid)).max()}")
     R = metrics.ratio(mech(u), mid, scale)
     require(R <= gate, mech, f"float64 against balls: R = {R:.3g} above the gate {gate:.3g}")
 
@@ -139,7 +144,7 @@ def balls_contain_every_output(mech: Mechanism) -> None:
     for u, radius in cases:
         wide = _enclosure(mech, u, radius)
         for _ in range(6):
-            inner = u + rng.choice([-1.0, -0.5, 0.0, 0.7, 1.0], u.shape) * radius * (1 - 1e-9)
+            inner = u + rng.choice([-1.0, -0.5, 0.0, 0.7, 1.0], u.shape) * radius * INSIDE
             for a, b in zip(wide, _enclosure(mech, inner, 0.0), strict=True):
                 inside = all(_within(p, q) for p, q in zip(a.flat, b.flat, strict=True))
                 require(inside, mech, f"a token or output of an input within {radius} escapes")
@@ -185,7 +190,7 @@ def _divides_by_zero(mech: Mechanism, u: np.ndarray, radius: float) -> bool:
 def equations_are_pure(mech: Mechanism) -> None:
     """No numpy, no float literal in an equation, so that the text is the same in every world.
 
-    An equation is every method of the class except `init` and `check`, and every function of the
+    An equation is every method of the class except `init` and `validate`, and every function of the
     same file that one of them names.  Annotations may say np.ndarray.
     """
     cls = type(mech)
@@ -209,7 +214,7 @@ def impurities(tree: ast.Module, cls: str = "") -> list[str]:
         f
         for c in classes
         for f in c.body
-        if isinstance(f, ast.FunctionDef) and f.name not in ("init", "check")
+        if isinstance(f, ast.FunctionDef) and f.name not in ("init", "validate")
     ]
     seen: set[str] = set()
     found: list[str] = []

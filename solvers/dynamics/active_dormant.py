@@ -24,6 +24,8 @@ from dsf.core.errors import ShapeError
 from dsf.solvers.dynamics.flows import integrate
 from dsf.solvers.svm.problem import Array
 
+RTOL, ATOL = 1e-10, 1e-13  # of the integrator: far below what the laws leave open
+
 
 @dataclass(frozen=True, eq=False)
 class Sink:
@@ -131,5 +133,5 @@ def flow(sink: Sink, alpha: Array, beta: Array, t: Array, train: str = "both") -
         return -np.concatenate([moves[0] * d_alpha, moves[1] * d_beta])
 
     start = np.concatenate([alpha, beta])
-    y = integrate(right, start, t, rtol=1e-10, atol=1e-13, begin=float(t[0]))
+    y = integrate(right, start, t, rtol=RTOL, atol=ATOL, begin=float(t[0]))
     return SinkFlow(np.asarray(t), y[:, :V], y[:, V:])

@@ -40,6 +40,7 @@ from dsf.solvers.heads.deconstructed import (
 from dsf.solvers.heads.interventions import clip_rows, gated_output
 from dsf.solvers.svm.problem import Array
 
+FLOOR = 1e-8  # in the denominator of the normalised sigmoid: a row of zeros stays finite
 UNNORMALISED = ("relu", "sigmoid")
 KINDS = (
     "softmax", *UNNORMALISED, "normalised sigmoid", "key bias", "clipped", "gate", "gate per head",
@@ -66,7 +67,7 @@ def attention_map(kind: str, q: Any, k: Any, key: Any = None, alpha: float = 3.0
         return past(ops.relu(scaled(q, k)))
     if kind.endswith("sigmoid"):
         A = past(sigmoid(scaled(q, k)))
-        return A if kind == "sigmoid" else A / (ops.asum(A) + 1e-8)
+        return A if kind == "sigmoid" else A / (ops.asum(A) + FLOOR)
     if kind == "key bias":
         return standard(q, ops.cat([ops.mT(key), k], -2))[..., 1:]
     A = standard(q, k)

@@ -14,6 +14,8 @@ import numpy as np
 
 from dsf.solvers.svm.problem import Array
 
+LEAST = 1e-300  # probabilities that underflow to 0 in the draw: their logarithm stays finite
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -30,6 +32,7 @@ class Task:
 
     @property
     def V(self) -> int:
+        """The size of the vocabulary without the start token."""
         return len(self.P)
 
     def sequences(self, rng: np.random.Generator, count: int, length: int) -> Array:
@@ -56,7 +59,7 @@ class Task:
 def draw_task(V: int = 32, triggers: int = 3, alpha: float = 0.3, seed: int = 0) -> Task:
     """Rows of P from a Dirichlet; triggers are the most frequent tokens of the chain."""
     P = np.random.default_rng(seed).dirichlet(np.full(V, alpha), V)
-    P = np.maximum(P, 1e-300)
+    P = np.maximum(P, LEAST)
     values, vectors = np.linalg.eig(P.T)
     stationary = np.abs(np.real(vectors[:, np.argmax(np.real(values))]))
     stationary /= stationary.sum()

@@ -11,6 +11,9 @@ from dsf.solvers.dynamics.descent import scaled_gradient
 from dsf.solvers.svm.instances import log_softmax, slope, unit
 from dsf.solvers.svm.problem import Array
 
+SMALL = 1e-12  # below it log(e^delta - 1) is log(delta) to this accuracy
+OPTIMAL = {"maxiter": 2000, "ftol": 1e-15, "gtol": 1e-12}  # L-BFGS, to the rounding of the loss
+
 
 def excess(W: Array, X: Array, z: Array, scores: Array) -> tuple[float, Array]:
     """log(L(W) - L_inf) and its gradient [d e], L_inf the loss of attention on optimal tokens only.
@@ -37,8 +40,8 @@ def excess(W: Array, X: Array, z: Array, scores: Array) -> tuple[float, Array]:
     keep = -slope(best[:, 0])  # sigmoid(-gamma_opt)
     # log of log1p(expm1(delta) keep), from log delta where delta underflows
     small = log_delta + np.log(keep)
-    large = np.log(np.log1p(np.expm1(np.maximum(delta, 1e-12)) * keep))
-    rises = np.where(delta > 1e-12, large, small)
+    large = np.log(np.log1p(np.expm1(np.maximum(delta, SMALL)) * keep))
+    rises = np.where(delta > SMALL, large, small)
     value = float(np.logaddexp.reduce(rises) - np.log(len(rises)))
     G, shift = scaled_gradient(W[None], X[None], z[None], scores[None])
     return value, G[0] * np.exp(shift[0] - value)
@@ -117,7 +120,7 @@ def _along(
         runs = [
             minimize(
                 on_sphere, (g / np.linalg.norm(g)).ravel(), args=(float(R),), jac=True,
-                method="L-BFGS-B", options={"maxiter": 2000, "ftol": 1e-15, "gtol": 1e-12},
+                method="L-BFGS-B", options=OPTIMAL,
             )
             for g in [*starts, *found[-1:]]
         ]  # fmt: skip

@@ -27,6 +27,9 @@ from dsf.solvers.svm.problem import Array
 
 # settings of the growth figure of the paper
 FIGURE: dict[str, Any] = {"M": 1000, "K": 10, "eta_Z": 0.5, "C0": 1.0}
+STEP, LEAST = 4e-16, 1e-300  # relative step of two units at which Newton ends; the same for u = 0
+# (rtol, atol) of the integrator: near its limit for the slow twin, coarser for the larger systems
+TWIN, REDUCED, FULL = (1e-12, 1e-14), (1e-10, 1e-12), (1e-9, 1e-11)
 
 
 def logit(t: Array, eta_Y: float, K: int, M: int) -> Array:
@@ -46,7 +49,7 @@ def logit(t: Array, eta_Y: float, K: int, M: int) -> Array:
         e = np.exp(u)
         step = (e + (M - 1) * u - right) / (e + M - 1)
         u = u - step
-        if np.all(np.abs(step) <= 4e-16 * np.maximum(np.abs(u), 1e-300)):
+        if np.all(np.abs(step) <= STEP * np.maximum(np.abs(u), LEAST)):
             break
     return u
 
@@ -89,7 +92,7 @@ def growth_numerically(t: Array, eta_Y: float, eta_Z: float, K: int, M: int, C0:
         du = eta_Y * M / K / (M - 1 + np.exp(u))
         return np.array([du, -eta_Z / C0 * gamma * np.exp(4 * z)])
 
-    return -integrate(right, np.zeros(2), t, rtol=1e-12, atol=1e-14)[:, 1]
+    return -integrate(right, np.zeros(2), t, *TWIN)[:, 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +110,7 @@ class Classes:
 
     @property
     def common(self) -> Array:
+        """Which tokens several classes use, bool [tokens]."""
         return (self.P > 0).sum(0) > 1
 
     def attention(self, z: Array) -> Array:
@@ -177,7 +181,7 @@ def reduced_flow(classes: Classes, eta_Y: float, eta_Z: float, t: Array) -> Flow
         dz, dB = pull(classes.attention(y[:-K].reshape(classes.P.shape)))
         return rate * np.concatenate([dz.ravel(), dB])
 
-    y = integrate(right, np.zeros(classes.P.size + K), t, rtol=1e-10, atol=1e-12)
+    y = integrate(right, np.zeros(classes.P.size + K), t, *REDUCED)
     return Flow(np.asarray(t), y[:, :-K].reshape(-1, *classes.P.shape), y[:, -K:])
 
 
@@ -209,6 +213,6 @@ def full_flow(
         dz = np.eye(Q)[:, query] @ (f * across(f, g))
         return np.concatenate([(eta_Z / K * dz).ravel(), (eta_Y / K * f.T @ error).ravel()])
 
-    y = integrate(right, np.zeros((Q + V) * M), t, rtol=1e-9, atol=1e-11)
+    y = integrate(right, np.zeros((Q + V) * M), t, *FULL)
     z = y[:, : Q * M].reshape(-1, Q, M)
     return Flow(np.asarray(t), z[:, query], np.zeros((len(t), K)))

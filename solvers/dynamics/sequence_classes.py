@@ -46,6 +46,7 @@ class Task:
 
     @property
     def queries(self) -> int:
+        """The number of queries."""
         return int(self.query.max()) + 1
 
     def attention(self, Z: Array) -> Array:

@@ -11,6 +11,8 @@ import numpy as np
 from dsf.core.errors import DomainError, ShapeError
 from dsf.solvers.svm.problem import Array
 
+VARIANCE = 1e-6  # added to s^4 in `kurtosis`: samples without spread stay finite
+
 
 def _square(A: Array) -> Array:
     A = np.asarray(A, dtype=np.float64)
@@ -100,7 +102,7 @@ def kurtosis(x: Array) -> float:
     centred = flat - flat.mean(axis=1, keepdims=True)
     square = centred * centred  # a power of 4 takes ten times as long
     variance = square.sum(axis=1) / (flat.shape[1] - 1)
-    return float(np.mean(np.mean(square * square, axis=1) / (variance**2 + 1e-6)))
+    return float(np.mean(np.mean(square * square, axis=1) / (variance**2 + VARIANCE)))
 
 
 def largest_kurtosis(N: int) -> float:

@@ -20,6 +20,8 @@ from dsf.core.ops import sigmoid
 from dsf.solvers.heads.deconstructed import standard
 from dsf.solvers.svm.problem import Array
 
+RMS = 1e-6  # added to the mean square of a state: one of zeros is no sink
+
 
 def softmax(logits: Array) -> Array:
     """`dsf.ops.softmax` in float64, strict: e^{s_j} / sum e^{s_l} along the last axis.
@@ -161,7 +163,7 @@ def sink_tokens(x: Array, dims: list[int], threshold: float = 20.0) -> Array:
     >>> sink_tokens(np.array([[1.0, 1.0, 1.0, 1.0], [0.0, 9.0, 0.0, 0.0]]), [1], threshold=1.5)
     array([False,  True])
     """
-    rms = np.sqrt(np.mean(x**2, axis=-1) + 1e-6)
+    rms = np.sqrt(np.mean(x**2, axis=-1) + RMS)
     return np.abs(x[..., dims]).max(axis=-1) / rms > threshold
 
 

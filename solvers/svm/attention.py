@@ -64,8 +64,8 @@ def attention_svm(
     certificate, rank (nuclear).  All float64.
 
     Raises ShapeError, DTypeError, NonFiniteError, DomainError (an index, a norm, `optimal` against
-    `scores`), TieError (two
-    equal best scores), EmptyProblemError (no sample, or one token each), SolverMissingError.
+    `scores`), TieError (two equal best scores), EmptyProblemError (no sample, or one token each),
+    SolverMissingError.
     Source: tarzanagh2023 (2308.16898), problems Att-SVM and Att-SVM*.
 
     >>> s = attention_svm([[[1.0, 0.0], [0.0, 1.0]]], [[2.0, 0.0]], [0])

@@ -19,9 +19,7 @@ import numpy as np
 from dsf.solvers.svm import norms
 from dsf.solvers.svm.norms import fro_upper
 from dsf.solvers.svm.problem import Array, MarginProblem, ScaledRows
-from dsf.states.rounding import TINY, gamma
-
-UP, DOWN = 1.0 + 2.0**-50, 1.0 - 2.0**-50
+from dsf.states.rounding import DOWN, TINY, UP, gamma
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ class State:
 
     @property
     def gap(self) -> float:
+        """upper/lower - 1 of the best witnesses so far."""
         return certify.gap(self.lower, self.upper)
 
 

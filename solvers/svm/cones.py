@@ -18,6 +18,7 @@ import numpy as np
 from dsf.core.errors import SolverMissingError
 from dsf.solvers.svm.problem import Array
 
+TIGHT = {"CLARABEL": 1e-11, "OSQP": 1e-9, "SCS": 1e-9}  # near the limit of each
 PACKAGES = {"CLARABEL": "clarabel", "OSQP": "osqp", "SCS": "scs"}
 
 
@@ -36,9 +37,9 @@ def installed() -> set[str]:
 def options(solver: str, time_limit: float) -> dict[str, Any]:
     """Tolerances near the limit of each solver, and the time limit in seconds."""
     if solver == "CLARABEL":
-        tight = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), 1e-11)
+        tight = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), TIGHT[solver])
         return {**tight, "max_iter": 200, "time_limit": time_limit}
-    tight = dict.fromkeys(("eps_abs", "eps_rel"), 1e-9)
+    tight = dict.fromkeys(("eps_abs", "eps_rel"), TIGHT[solver])
     if solver == "OSQP":
         return {**tight, "max_iter": 100_000, "polishing": True, "time_limit": time_limit}
     return {**tight, "max_iters": 100_000, "time_limit_secs": time_limit}

@@ -20,6 +20,7 @@ from dsf.solvers.svm.problem import Array, ScaledRows
 from dsf.solvers.svm.support import on_support
 
 SWEEPS = (20, 40, 80, 160, 320, 640)
+MISSED = 2.0**-44  # rounding of K lam, relative to |W|, by which rows outside the support may miss
 BETWEEN = 1e9  # multiplications between two readings of the clock
 
 
@@ -58,10 +59,9 @@ def coordinate_ascent(
         exact = on_support(KS, h[S], width)
         if exact is None or not exact[0].min() >= 0.0:
             continue
-        # rows outside S may miss h by the rounding of K lam, which is relative to |W|
         slack = exact[0] @ K[S] - h
         slack[S] = 0.0
-        if slack.min() >= -(2.0**-44) * np.sqrt(h[S] @ exact[0]):
+        if slack.min() >= -MISSED * np.sqrt(h[S] @ exact[0]):
             return Optimum(S, *exact, done)
     return None
 

@@ -18,7 +18,7 @@ from dsf.solvers.svm.check.margin import LeastNorm as Claim
 from dsf.solvers.svm.gordan import integer_rows
 from dsf.solvers.svm.norms import fro_upper
 from dsf.solvers.svm.problem import Array, MarginProblem, comparable, real, scale, shifted
-from dsf.states.rounding import TINY, gamma
+from dsf.states.rounding import DOWN, TINY, UP, gamma
 
 CLEAR = 1e-10  # a pivot of unit rows above this is no rounding: the row is independent
 LARGEST = 256  # rows whose rank is computed exactly
@@ -45,6 +45,7 @@ class LeastNorm:
 
     @property
     def value(self) -> float:
+        """|W|_F in float arithmetic."""
         return float(np.linalg.norm(self.W))
 
     @cached_property
@@ -101,22 +102,22 @@ def _least_norm(problem: MarginProblem, target: Array) -> LeastNorm:
     W = rows.unit_D.T @ (lam[:, None] * rows.unit_Z)
     lam = lam / rows.length
     m, error = certify.margins(rows.D, rows.Z, W)
-    off = certify.distance(rows, problem.equality, np.abs(m - c) * certify.UP + error)
+    off = certify.distance(rows, problem.equality, np.abs(m - c) * UP + error)
     if not np.isfinite(off):
         raise DomainError(NEARLY)
-    upper = (fro_upper(W) + off) * certify.UP
+    upper = (fro_upper(W) + off) * UP
     G = rows.D.T @ (lam[:, None] * rows.Z)
     size = np.abs(rows.D).T @ (np.abs(lam)[:, None] * np.abs(rows.Z))
-    norm = fro_upper(np.abs(G) + gamma(len(lam) + 8) * size) * certify.UP + TINY
+    norm = fro_upper(np.abs(G) + gamma(len(lam) + 8) * size) * UP + TINY
     value = float(c @ lam)
-    value -= gamma(len(lam) + 8) * float(np.abs(c) @ np.abs(lam)) * certify.UP + TINY
+    value -= gamma(len(lam) + 8) * float(np.abs(c) @ np.abs(lam)) * UP + TINY
     k = rows.exponent
     return LeastNorm(
         problem,
         target,
         shifted(W, t - k, "W"),
         shifted(lam, t - 2 * k, "multipliers"),
-        float(np.ldexp(max(value, 0.0) / norm * certify.DOWN, t - k)),
+        float(np.ldexp(max(value, 0.0) / norm * DOWN, t - k)),
         float(np.ldexp(upper, t - k)),
     )
 

@@ -20,6 +20,8 @@ from dsf.solvers.svm.support import on_support
 from dsf.states.rounding import gamma
 
 ASCENT_FROM = 100
+CORRECTION = 1e-3  # relative to W: a longer V would no longer correct W but replace it
+NEAR = 1e3  # rows with this many times the worst shortfall as room are met by any such V
 
 
 @dataclass(frozen=True)
@@ -133,13 +135,12 @@ def repaired(problem: MarginProblem, rows: ScaledRows, W: Array, margin: float) 
     worst = float(short.max(initial=0.0))
     if not worst > 0.0:
         return None
-    near = np.flatnonzero(short > -1e3 * worst)  # the others have room for a V this small
+    near = np.flatnonzero(short > -NEAR * worst)
     lam, _ = nnls_rows(rows.matrix()[near], short[near] / worst)
     if lam is None:
         return None
     V = worst * (rows.unit_D[near].T @ (lam[:, None] * rows.unit_Z[near]))
-    # a longer V would no longer correct W but replace it
-    return W + V if np.linalg.norm(V) <= 1e-3 * np.linalg.norm(W) else None
+    return W + V if np.linalg.norm(V) <= CORRECTION * np.linalg.norm(W) else None
 
 
 def _with_equalities(problem: MarginProblem, rows: ScaledRows) -> Candidate:

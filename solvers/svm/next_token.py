@@ -33,6 +33,8 @@ from dsf.solvers.svm.problem import Array, MarginProblem, array, real
 from dsf.solvers.svm.solution import MarginSolution
 
 LARGEST = 1 << 31  # bytes of the edges [K K K]
+SPANNED = 1e-10  # singular values up to this times the largest are rounding: no new direction
+SHORTEST = 1e-10  # step of Newton's method at which halving ends
 STEPS = 100  # of Newton's method
 STATIONARY = 1e-8  # what its gradient may be at the end, relative to its largest possible size
 
@@ -180,7 +182,7 @@ def graph_finite(E: Any, contexts: Any, labels: Any, tol: float = 1e-13) -> Arra
     if not spanning:
         return np.zeros((E.shape[1], E.shape[1]))
     U, S, _ = np.linalg.svd(np.stack([a.ravel() for a in spanning], axis=1), full_matrices=False)
-    basis = U[:, S > 1e-10 * S[0]]
+    basis = U[:, S > SPANNED * S[0]]
     # scores of the tokens of each sample as linear functions of the coordinates
     features = [
         (np.stack([np.outer(E[x], E[k]).ravel() for x in C]) @ basis, m, j)
@@ -193,7 +195,7 @@ def graph_finite(E: Any, contexts: Any, labels: Any, tol: float = 1e-13) -> Arra
             break
         step = np.linalg.lstsq(hessian, -gradient, rcond=None)[0]
         length = 1.0
-        while length > 1e-10 and _log_loss(features, theta + length * step)[0] > value:
+        while length > SHORTEST and _log_loss(features, theta + length * step)[0] > value:
             length /= 2.0
         theta = theta + length * step
     residual = float(np.linalg.norm(_log_loss(features, theta)[1]))

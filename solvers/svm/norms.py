@@ -15,10 +15,11 @@ import math
 import numpy as np
 
 from dsf.core.errors import DomainError
-from dsf.states.rounding import TINY, gamma, times_power
+from dsf.states.rounding import TINY, UP, gamma, times_power
 from dsf.states.rounding import fro as scaled_fro
 
 Array = np.ndarray
+LARGE = 1e200  # a sum of squares between 1/LARGE and LARGE lost nothing that counts
 
 
 def checked(norm: str, p: float | None) -> float | None:
@@ -45,7 +46,7 @@ def fro_upper(A: Array) -> float:
     x = A.ravel()
     with np.errstate(over="ignore"):
         s = float(x @ x)
-    if 1e-200 < s < 1e200:  # what underflows is far below the rounding of s
+    if 1.0 / LARGE < s < LARGE:  # what underflows is far below the rounding of s
         return math.sqrt(s) * (1.0 + gamma(x.size + 8))
     return scaled_fro(A)
 
@@ -71,9 +72,9 @@ def upper(W: Array, norm: str, p: float | None = None) -> float:
 def dual_upper(G: Array, error: Array, norm: str, p: float | None = None) -> float:
     """An upper bound of the dual norm of every matrix within `error` of G, entry by entry."""
     if norm == "frobenius":
-        return fro_upper(np.abs(G) + error) * (1.0 + 2.0**-50) + TINY
+        return fro_upper(np.abs(G) + error) * UP + TINY
     if norm == "nuclear":
-        return (singular_upper(G)[0] + fro_upper(error)) * (1.0 + 2.0**-50) + TINY
+        return (singular_upper(G)[0] + fro_upper(error)) * UP + TINY
     q = float(p or 2.0) / (float(p or 2.0) - 1.0)
     # q has one rounding: (a/top)^q changes by a factor within 1 +- q u |log(a/top)|, and where
     # that logarithm is below -800 the entry is below the rounding of the sum
@@ -94,7 +95,7 @@ def singular_upper(G: Array) -> Array:
     sigma_i(G) <= ||U||_2 ||V||_2 S_i + ||E||_F.
     """
     S, stretch, rest, k = _factored(G)
-    bounds = (S * stretch + rest) * (1.0 + 2.0**-50)
+    bounds = (S * stretch + rest) * UP
     return np.array([times_power(float(x), k) for x in bounds])
 
 
@@ -117,7 +118,7 @@ def _factored(G: Array) -> tuple[Array, float, float, int]:
     r = len(S)
     rounding = gamma(r + 2) * fro_upper((np.abs(U) * S) @ np.abs(Vt)) * (1.0 + gamma(r + 8))
     rest = fro_upper(G - (U * S) @ Vt) + 2.0 * rounding + TINY
-    stretch = _length(U) * _length(Vt.T) * (1.0 + 2.0**-50)
+    stretch = _length(U) * _length(Vt.T) * UP
     return S, stretch, rest, k
 
 
@@ -125,4 +126,4 @@ def _length(U: Array) -> float:
     """An upper bound of ||U||_2 for a U with nearly orthonormal columns."""
     m, r = U.shape
     defect = fro_upper(U.T @ U - np.eye(r)) + gamma(m + 2) * fro_upper(U) ** 2
-    return float(np.sqrt(1.0 + defect) * (1.0 + 2.0**-50))
+    return float(np.sqrt(1.0 + defect) * UP)

@@ -19,6 +19,12 @@ from dsf.solvers.svm.problem import Array, MarginProblem, ScaledRows, scale
 if TYPE_CHECKING:
     from dsf.solvers.svm.solution import MarginSolution
 
+DEPENDENT = 1e-14  # singular values up to this times the largest: rounding of a dependent row
+FACTOR, OFFSET, RATIO = 1.0 + 1e-9, 1e-13, 1e-12  # room for the rounding of G in `rank_bound`
+RANGE = 1e-3  # eigenvalues of M above this times the largest span its range
+EQUAL = 1e-5  # relative difference at which two singular values, or two margins, count as equal
+USED = 1e-7  # a multiplier above this times the largest is positive
+NULL = 1e-7  # singular values of unit rows up to this belong to their null space
 TAIL = 1e-6  # the tail that the bound on the rank aims at, relative to the norm
 FAR = 30.0  # how much further than sqrt(gap) a second solution must lie
 
@@ -31,7 +37,7 @@ def spans(rows: ScaledRows) -> tuple[Array, Array]:
 def _span(A: Array) -> Array:
     _, S, Vt = np.linalg.svd(A, full_matrices=False)
     # directions below this are rounding: keeping one too many costs time, never correctness
-    return Vt[S > 1e-14 * S[0]].T
+    return Vt[S > DEPENDENT * S[0]].T
 
 
 def rank_certificate(s: MarginSolution) -> Certificate | None:
@@ -62,9 +68,9 @@ def rank_bound(s: MarginSolution, G: Array) -> tuple[int, float]:
     G = G / np.abs(G).max()
     bounds = norms.singular_upper(G / np.linalg.norm(G))
     # (U - L) with room for the rounding of G, which `upper` already bounds
-    slack = (1.0 / s.lower - 1.0 / s.upper) * (1.0 + 1e-9) + 1e-13 / s.lower
+    slack = (1.0 / s.lower - 1.0 / s.upper) * FACTOR + OFFSET / s.lower
     for k in range(1, largest):
-        ratio = float(bounds[k] / bounds[0]) + 1e-12
+        ratio = float(bounds[k] / bounds[0]) + RATIO
         if ratio < 1.0 and slack / (1.0 - ratio) <= TAIL / s.lower:
             return k, slack / (1.0 - ratio)
     return largest, 0.0
@@ -94,7 +100,7 @@ def second_optimum(s: MarginSolution) -> Array | None:
     U, V = _top_spaces(problem.combine(lam))
     M = U.T @ s.W @ V
     values, Q = np.linalg.eigh((M + M.T) / 2.0)
-    Q = Q[:, values > 1e-3 * values[-1]]
+    Q = Q[:, values > RANGE * values[-1]]
     active = s.active[~(s.problem.zero & s.problem.equality)]
     used = _used(problem, lam)
     rows = scale(problem)
@@ -109,20 +115,20 @@ def second_optimum(s: MarginSolution) -> Array | None:
                 other = np.ldexp(W / proved.least, -rows.exponent)
                 gap = certify.gap(float(np.ldexp(proved.lower, rows.exponent)), s.upper)
                 far = float(np.linalg.norm(other - s.W) / np.linalg.norm(s.W))
-                if far > FAR * np.sqrt(max(gap, s.gap)) and gap < 1e-5:
+                if far > FAR * np.sqrt(max(gap, s.gap)) and gap < EQUAL:
                     return other
     return None
 
 
 def _used(problem: MarginProblem, lam: Array) -> Array:
     """Rows [N] with a positive multiplier, and equalities."""
-    return problem.equality | (lam * problem.bound > 1e-7 * np.max(lam * problem.bound))
+    return problem.equality | (lam * problem.bound > USED * np.max(lam * problem.bound))
 
 
 def _top_spaces(G: Array) -> tuple[Array, Array]:
     """Singular vectors [d k], [e k] of the singular values that equal the largest one."""
     U, S, Vt = np.linalg.svd(G)
-    k = int(np.sum(S > S[0] * (1.0 - 1e-5)))
+    k = int(np.sum(S > S[0] * (1.0 - EQUAL)))
     return U[:, :k], Vt[:k].T
 
 
@@ -145,9 +151,9 @@ def _symmetric(y: Array, k: int) -> Array:
 
 
 def _null_space(E: Array) -> Array:
-    """An orthonormal basis of {y : E y = 0} as columns, tolerance 1e-7."""
+    """An orthonormal basis of {y : E y = 0} as columns."""
     _, S, Vt = np.linalg.svd(E)
-    return Vt[int(np.sum(S > 1e-7)) :].T
+    return Vt[int(np.sum(S > NULL)) :].T
 
 
 def _unit(A: Array) -> Array:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dsf.core.printing import WIDTH, at_most, block, enclosed
+from dsf.solvers.svm.problem import POSITIVE
 
 if TYPE_CHECKING:
     from dsf.solvers.svm.equalities import LeastNorm
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from dsf.solvers.svm.solution import MarginSolution
 
 Row = tuple[str, str]
+RANK = 1e-6  # singular values of W up to this times |W|_F do not count for the rank shown
 
 
 def headline(s: MarginSolution) -> Row:
@@ -54,9 +56,9 @@ def _infeasible(size: int, support: np.ndarray, weights: list[int]) -> list[Row]
 def _feasible(s: MarginSolution) -> list[Row]:
     W, lam = s.W, s.multipliers
     d, e = s.problem.shape
-    support = 0 if lam is None else int(np.sum(np.abs(lam) > 1e-9 * np.abs(lam).max()))
+    support = 0 if lam is None else int(np.sum(np.abs(lam) > POSITIVE * np.abs(lam).max()))
     V = None if W is None else W / np.abs(W).max()  # squares of its entries stay in range
-    rank = 0 if V is None else int(np.linalg.matrix_rank(V, tol=1e-6 * np.linalg.norm(V)))
+    rank = 0 if V is None else int(np.linalg.matrix_rank(V, tol=RANK * np.linalg.norm(V)))
     found = [
         ("margin", f"{enclosed(s.lower, 'g*', s.upper, 10)}   relative gap {s.gap:.1e}"),
         ("norm", _between(s)),

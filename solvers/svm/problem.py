@@ -25,6 +25,9 @@ import numpy as np
 from dsf.core.errors import DomainError, DTypeError, EmptyProblemError, NonFiniteError, ShapeError
 
 Array = np.ndarray
+POSITIVE = 1e-9  # multipliers up to this times the largest are rounding of a zero
+LONG_ENOUGH = 1e-140  # squares of a length above this do not underflow
+LEAST = 2.0**-1000  # an answer whose largest entry is below it has lost digits to underflow
 SHORTEST = 2.0**-800  # length of a row relative to the longest; below it bounds would be rounding
 
 
@@ -231,7 +234,7 @@ def scale(problem: MarginProblem) -> ScaledRows:
 def _lengths(A: Array) -> Array:
     """Lengths of the rows; a row of tiny entries is brought near 1 first."""
     plain = np.sqrt(np.einsum("jk,jk->j", A, A))
-    if plain.min() > 1e-140:
+    if plain.min() > LONG_ENOUGH:
         return plain
     top = np.abs(A).max(axis=1)
     scaled = A / np.where(top > 0.0, top, 1.0)[:, None]
@@ -258,7 +261,7 @@ def shifted(A: Array, exponent: int, name: str) -> Array:
     with np.errstate(over="ignore", under="ignore"):
         out = np.ldexp(A, exponent)
     top = float(np.abs(out).max(initial=0.0))
-    if not 2.0**-1000 < top < np.inf and A.any():
+    if not LEAST < top < np.inf and A.any():
         raise DomainError(
             f"the answer leaves the range of float64 ({name} of size {_size(A, exponent)}): the "
             "data are too small or too large.  Multiply X or z by one common factor; the answer is "

@@ -85,6 +85,7 @@ class JointPrompt:
 
     @property
     def label_margin(self) -> float:
+        """1/|v|, the margin of the labels."""
         return self.v.margin
 
     def check(self) -> bool:

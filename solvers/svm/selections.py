@@ -22,9 +22,10 @@ from dsf.solvers.svm.chain import solve
 from dsf.solvers.svm.check.selection import LocalOptimality as Claim
 from dsf.solvers.svm.problem import Array, MarginProblem, real, scale, selection
 from dsf.solvers.svm.solution import MarginSolution
-from dsf.states.rounding import gamma
+from dsf.states.rounding import UP, gamma
 
 LIMIT = 10_000
+GAP = 2.0**-50  # room for the rounding of U^2 - L^2, relative to U^2
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,10 +104,10 @@ def inactive(s: MarginSolution, solution: Array) -> Array:
     rows = scale(s.problem)
     W = np.ldexp(solution, rows.exponent)  # in the units of the scaled rows
     m, error = certify.margins(rows.D, rows.Z, W)
-    U = float(np.ldexp(1.0 / s.lower, rows.exponent)) * certify.UP
-    off = U * np.sqrt(max(s.gap, 0.0) * (2.0 + s.gap) + 2.0**-50)  # U^2 - L^2 <= U^2 gap (2 + gap)
+    U = float(np.ldexp(1.0 / s.lower, rows.exponent)) * UP
+    off = U * np.sqrt(max(s.gap, 0.0) * (2.0 + s.gap) + GAP)  # U^2 - L^2 <= U^2 gap (2 + gap)
     d, e = s.problem.shape
-    return m - error - rows.length * (1.0 + gamma(d + e + 8)) * off > s.problem.bound * certify.UP
+    return m - error - rows.length * (1.0 + gamma(d + e + 8)) * off > s.problem.bound * UP
 
 
 def _without(problem: MarginProblem, keep: Array) -> Array | None:
@@ -147,6 +148,7 @@ class Enumeration:
 
     @property
     def undecided(self) -> list[tuple[int, ...]]:
+        """The selections of which nothing is proved."""
         return [e.selection for e in self.entries if e.locally_optimal is None]
 
     @property

@@ -24,6 +24,7 @@ from dsf.solvers.svm.instances import log_softmax
 from dsf.solvers.svm.problem import Array, MarginProblem, against_others, array, real
 from dsf.solvers.svm.solution import MarginSolution
 
+KEPT = 1e-3  # a token with more attention than this is kept
 CONTRADICTS = 1e-6  # by how much dependent equalities may miss, relative to their terms
 
 
@@ -110,7 +111,7 @@ def _kept(kept: Any, logs: Array) -> Array:
     """Which tokens keep attention, bool [n T]: at least one per sample."""
     if kept is None:
         with np.errstate(invalid="ignore"):  # a row of -inf keeps no token, which is said below
-            kept = log_softmax(logs) > np.log(1e-3)
+            kept = log_softmax(logs) > np.log(KEPT)
     kept = array(kept, "kept")
     if kept.shape != logs.shape or kept.dtype != np.bool_:
         raise ShapeError(

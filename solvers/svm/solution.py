@@ -13,7 +13,7 @@ from dsf.core.certificate import Certificate, decode, encode
 from dsf.core.result import Result, Rows, Section
 from dsf.solvers.svm import certify, nuclear, printout
 from dsf.solvers.svm.check.margin import Margin, MarginZero
-from dsf.solvers.svm.problem import Array, MarginProblem, scale
+from dsf.solvers.svm.problem import POSITIVE, Array, MarginProblem, scale
 
 # relative slack up to which a row counts as met with equality, beside the proved gap: the nuclear
 # norm is flat at its optimum, so a gap of 1e-8 leaves 1e-4 in the margins
@@ -75,6 +75,7 @@ class MarginSolution(Result):
 
     @property
     def margin(self) -> float:
+        """The margin of W in the unit ball: 1/value, 0 if there is none."""
         return 0.0 if self.feasible is False else 1.0 / self.value
 
     @property
@@ -149,7 +150,7 @@ class MarginSolution(Result):
         used = (self.active | self.problem.equality) & ~self.problem.zero
         part = scale(self.problem.rows(used))
         weight = np.abs(self.multipliers[used]) * part.length
-        positive = self.problem.equality[used] | (weight > 1e-9 * float(weight.max()))
+        positive = self.problem.equality[used] | (weight > POSITIVE * float(weight.max()))
         return _no_null_combination(part.matrix(), positive)
 
     @cached_property

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dsf.mechanisms.linear.features import feature_map, orthogonal_rows
+from dsf.core.draws import orthogonal_rows
+from dsf.mechanisms.linear.features import feature_map
 
 DRAWS = 100_000
 

@@ -1,6 +1,6 @@
 """Every mechanism against the formula of its paper, written here as sums over pairs of tokens.
 
-The formulas know nothing of `system`, of states or of dsf.ops: they are double sums (or the paper's
+The formulas know nothing of `LTV`, of states or of dsf.ops: they are double sums (or the paper's
 own loop where there is no sum), evaluated in extended precision.  u is [L d], parameters keep their
 names and carry the head axis first; `heads` joins the outputs of the heads.
 """
@@ -14,7 +14,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import dsf.mechanisms  # noqa: F401  (fills the registry)
 from dsf.core import metrics
 from dsf.core.catalogue import everything, families, family
 from dsf.core.errors import NotContractive
@@ -321,7 +320,7 @@ FORMULAS = {
 }  # fmt: skip
 
 
-def test_every_registered_family_has_a_formula():
+def test_every_family_has_a_formula():
     assert set(FORMULAS) == set(families())
 
 

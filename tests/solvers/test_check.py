@@ -224,21 +224,6 @@ def test_negative_multipliers_prove_nothing():
     tampered(c, "lam", lam)
 
 
-def test_the_checker_imports_no_solver():
-    import subprocess
-    import sys
-
-    code = (
-        "import sys; from dsf.solvers.svm.check import balls, margin, selection\n"
-        "used = ('dsf.solvers', 'dsf.solvers.svm', 'dsf.solvers.svm.check')\n"
-        "bad = [m for m in sys.modules if m.startswith('dsf.solvers') and m not in used]\n"
-        "bad = [m for m in bad if 'dsf.solvers.svm.check.' not in m]\n"
-        "bad += [m for m in sys.modules if m in ('scipy', 'cvxpy')]\n"
-        "assert not bad, bad\n"
-    )
-    subprocess.run([sys.executable, "-P", "-c", code], check=True)
-
-
 # ------------------------------------------------------------- false claims, by construction
 def problem(keys, queries, plus, minus, query, bound, equality):
     N = len(plus)

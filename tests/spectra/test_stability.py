@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -240,61 +239,6 @@ def test_three_ways_to_write_one_decay_agree():
     assert max(abs(x.upper - 0.9) for x in radii) < 1e-9 and all(x.check() for x in radii)
 
 
-# ------------------------------------------------------------------ mechanisms
-U = np.random.default_rng(0).standard_normal((6, 4))
-
-
-@pytest.mark.parametrize(
-    "name, verdict",
-    [("lru", "stable"), ("s4d", "stable"), ("retnet", "stable"), ("linear_attn", "marginal"),
-     ("window_softmax", "stable"), ("mamba", "contractive"), ("gla", "contractive"),
-     ("gated_deltanet", "contractive"), ("rwkv6", "contractive")],
-)  # fmt: skip
-def test_layers(name, verdict):
-    mech = dsf.family(name).init(d=4)
-    s = dsf.stability(mech, U)
-    assert s.verdict == verdict and s.check()
-    if s.varying:
-        with pytest.raises(errors.TimeVaryingError, match="depend on the input"):
-            dsf.stability(mech)
-        ltv = mech.ltv(U)
-        assert np.all(ltv.growth() <= np.log(s.upper) * np.arange(1, 7) + 1e-12)  # |P_t| <= r^t
-    else:
-        assert dsf.stability(mech).upper == s.upper
-        assert abs(np.abs(mech.ltv(U).eigenvalues()).max() - s.upper) < 1e-14
-
-
-def test_time_constant_of_an_lru():
-    mech = dsf.lru.init(d=4, n=8)
-    s = dsf.stability(mech)
-    r = np.abs(mech.ltv(U).eigenvalues()).max()
-    low, high = s.time_constant
-    assert low <= high and abs(low + 1.0 / np.log(r)) < 1e-9 * low and high - low < 1e-9 * low
-    assert mech.ltv(U).A.n == 8 and s.worst[-1] == np.abs(mech.ltv(U).eigenvalues()[0]).argmax()
-    slow = stability(Diag(log_a=np.array([-1e-20])))
-    assert slow.time_constant[0] == pytest.approx(1e20) == slow.time_constant[1]
-    assert stability(Shift(3)).time_constant == (0.0, 0.0)
-    assert stability(np.eye(2)).time_constant == (np.inf, np.inf)
-
-
-def test_a_delta_rule_just_above_2_is_unstable_and_a_rounded_one_is_left_open():
-    mech = dsf.deltanet.init(d=4)
-    s = dsf.stability(mech, U)  # U = fl(-beta k) is not exactly parallel to k: the norm exceeds 1
-    assert s.verdict == "undecided" and -1e-30 < s.margin[0] < 0.0 and s.check()
-    assert "less than the rounding" in repr(s)
-    one = dsf.stability(mech, U[:1])  # one token repeated for ever: eigenvalues, not norms
-    assert not one.varying and one.verdict == "marginal" and one.check()
-
-
-def test_torch_arrays_and_systems():
-    a = torch.tensor([[0.5, 0.25]], dtype=torch.bfloat16, requires_grad=True)
-    assert stability(Diag(a=a)).upper == 0.5
-    A = torch.eye(2, dtype=torch.float64) / 2
-    assert stability(A).verdict == "stable"
-    ltv = dsf.LTV(Dense(A[None]), torch.ones(1, 2, 1), torch.ones(1, 1, 2), steps=9)
-    assert stability(ltv).margin == (0.5, 0.5)
-
-
 def test_many_entries_take_the_filter():
     rng = np.random.default_rng(0)
     log_a = Prod((rng.uniform(-1, -0.001, (50, 200, 1)), rng.uniform(0.5, 4, (50, 1, 16))))
@@ -334,7 +278,7 @@ REFUSED = [
     (dsf.gru.init(d=2), errors.NotLinearError, "linearise"),
     (dsf.softmax.init(d=2), errors.NotLinearError, "cache"),
     (np.eye(200), errors.TooLargeError, "200"),
-    (np.arange(160_000.0).reshape(10_000, 4, 4), errors.TooLargeError, "ltv.part"),
+    (np.arange(160_000.0).reshape(10_000, 4, 4), errors.TooLargeError, "ltv\\.part"),
 ]  # fmt: skip
 
 
@@ -365,13 +309,6 @@ def test_the_table_of_the_readme_counts_every_case():
     assert [int(c) for c in cells] == [
         outcomes()[kind] for kind in ("value", "typed error", "propagated", "undecided")
     ]
-
-
-def test_an_input_belongs_to_a_mechanism():
-    with pytest.raises(errors.DTypeError, match="u is for mechanisms"):
-        stability(np.eye(2), U)
-    with pytest.raises(TypeError, match="three answers"):
-        bool(stability(np.eye(2)))
 
 
 def test_inputs_are_left_alone():
@@ -405,6 +342,7 @@ def test_threads_do_not_disturb_each_other():
 
 
 # ------------------------------------------------------------------ tampering
+U = np.random.default_rng(0).standard_normal((6, 4))
 TAMPERED = {
     "entries": stability(rotation(0.3)),
     "diagonal": stability(Diag(a=np.array([BELOW]))),
@@ -449,19 +387,6 @@ def test_tampering(name):
     refused(claim(margin=(s.margin[1] + 1e-6, s.margin[1] + 1e-6)))
     refused(claim(margin=(s.margin[0] - 1e-6, s.margin[0] - 1e-6)))
     refused(claim(margin=s.margin[::-1]) if s.margin[0] != s.margin[1] else claim(upper=0.0))
-
-
-def test_the_checker_shares_no_code_with_the_finder():
-    import subprocess
-    import sys
-
-    code = (
-        "import sys; from dsf.claims import stability\n"
-        "bad = {'dsf.spectra.stability', 'dsf.spectra.radius', 'dsf.core.mechanism'}\n"
-        "bad &= set(sys.modules)\n"
-        "assert not bad, bad\n"
-    )
-    subprocess.run([sys.executable, "-P", "-c", code], check=True)
 
 
 def test_a_verdict_changed_in_the_json_is_refused():

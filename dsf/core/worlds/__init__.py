@@ -23,25 +23,9 @@ from dsf.core.worlds.symbolic import Sympy, evaluate, symbolic_input, symbols
 from dsf.core.worlds.tensors import Torch, is_torch
 
 __all__ = [
-    "ALONE",
-    "ARB",
-    "NUMPY",
-    "SYMPY",
-    "TORCH",
-    "Array",
-    "FloatWorld",
-    "World",
-    "balls",
-    "contains",
-    "evaluate",
-    "holder",
-    "is_torch",
-    "midpoints",
-    "precision",
-    "radii",
-    "symbolic_input",
-    "symbols",
-    "world",
+    "ALONE", "ARB", "NUMPY", "SYMPY", "TORCH", "Array", "FloatWorld", "World", "balls",
+    "contains", "evaluate", "holder", "is_torch", "midpoints", "precision", "radii",
+    "symbolic_input", "symbols", "world",
 ]  # fmt: skip
 
 NUMPY, TORCH, SYMPY, ARB = Numpy(), Torch(), Sympy(), Arb()

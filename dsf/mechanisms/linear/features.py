@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from math import factorial
 
-import numpy as np
-
 from dsf.core import ops
 from dsf.core.errors import UnknownNameError
 from dsf.core.ops import Array
@@ -47,20 +45,3 @@ def feature_map(name: str, x: Array, order: int = 2, omega: Array | None = None)
         features = ops.const(omega.shape[-2], x)
         return ops.exp(x @ ops.mT(omega) - ops.asum(x * x) / 2) / ops.sqrt(features)
     raise UnknownNameError(f"no feature map {name!r}; known: {', '.join(NAMES)}")
-
-
-def orthogonal_rows(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """m Gaussian directions in R^n [m n], orthogonal in blocks of n, with chi-distributed lengths.
-
-    Source: Choromanski et al. 2021, sec. 3.
-    """
-    m, n = shape
-    rows = np.concatenate([_rotation(rng, n) for _ in range(-(-m // n))])[:m]
-    return rows * np.linalg.norm(rng.standard_normal((m, n)), axis=1, keepdims=True)
-
-
-def _rotation(rng: np.random.Generator, n: int) -> np.ndarray:
-    """A uniformly distributed orthogonal matrix; without the signs of R it would have a
-    preferred direction, and the features a bias (Mezzadri 2007)."""
-    Q, R = np.linalg.qr(rng.standard_normal((n, n)))
-    return Q * np.sign(np.diagonal(R))

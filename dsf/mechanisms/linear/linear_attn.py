@@ -1,5 +1,6 @@
 from dsf.core.authoring import *
-from dsf.mechanisms.linear.features import NAMES, POSITIVE, feature_map, orthogonal_rows
+from dsf.core.draws import orthogonal_rows
+from dsf.mechanisms.linear.features import NAMES, POSITIVE, feature_map
 
 
 class LinearAttention(Recurrence, name="linear_attn", look=("orange", 0)):

@@ -1,5 +1,7 @@
 from dsf.core.authoring import *
 
+END = 1e-6  # draws keep away from 0 and 1, where the logarithms of the parameters are infinite
+
 
 def _input(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return rng.standard_normal(shape) / np.sqrt(2 * shape[-1])
@@ -24,8 +26,8 @@ class LRU(Recurrence, name="lru", look=("green", 1)):
     (5, 3)
     """
 
-    nu: Array = drawn("1 n", lambda rng, shape: rng.uniform(1e-6, 1 - 1e-6, shape))
-    theta: Array = drawn("1 n", lambda rng, shape: np.log(rng.uniform(1e-6, 2 * np.pi, shape)))
+    nu: Array = drawn("1 n", lambda rng, shape: rng.uniform(END, 1 - END, shape))
+    theta: Array = drawn("1 n", lambda rng, shape: np.log(rng.uniform(END, 2 * np.pi, shape)))
     log_gamma: Array = drawn("n 1", lambda rng, shape: np.zeros(shape))
     b_re: Array = drawn("n d", _input)
     b_im: Array = drawn("n d", _input)
