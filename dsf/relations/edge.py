@@ -114,7 +114,7 @@ class Nesting:
 
     def __post_init__(self) -> None:
         if self.module:
-            MADE[self.module, self.name] = self
+            MADE.setdefault((self.module, self.name), []).append(self)
 
     @property
     def kind(self) -> str:
@@ -188,5 +188,5 @@ class Nesting:
         return f"<Nesting {self.name}>"
 
 
-# (module, name) -> the nesting that a module outside the package made last under that name
-MADE: dict[tuple[str, str], Nesting] = {}
+# (module, name) -> the nestings that a module outside the package has made under that name
+MADE: dict[tuple[str, str], list[Nesting]] = {}

@@ -110,10 +110,18 @@ def test_a_wrong_map_of_ones_own_is_not_certified(mixers):
         dsf.lattice.add(wrong)
 
 
+def test_a_later_nesting_of_the_same_name_changes_nothing(mixers):
+    """A failed attempt under the name of a proved edge lends it neither its words nor its maps."""
+    before = mixers.nesting.certificate()
+    replace(mixers.nesting, T=twice, text="other words")
+    after = mixers.nesting.certificate()
+    assert after.claim == before.claim and before.check() and after.check()
+
+
 def test_the_checker_evaluates_the_maps_of_the_module(mixers, monkeypatch):
     c = mixers.nesting.certificate()
     key = ("my_mixers", mixers.nesting.name)
-    monkeypatch.setitem(MADE, key, replace(mixers.nesting, T=twice))
+    monkeypatch.setitem(MADE, key, [replace(mixers.nesting, T=twice)])
     with pytest.raises(CertificateError):
         c.check()
 
