@@ -25,6 +25,9 @@ REGIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
+STRUCTURES = ("scalar", "diagonal", "low rank", "dense", "shift", "nonlinear")
+
+
 @dataclass(frozen=True)
 class Facts:
     """Claims about a mechanism; the contract suite checks each of them by sampling.
@@ -54,6 +57,13 @@ class Facts:
     causal: bool = True
     eigenvalues: str = "any"
 
+    def __post_init__(self) -> None:
+        for name, known in (("structure", STRUCTURES), ("eigenvalues", tuple(REGIONS))):
+            if getattr(self, name) not in known:
+                raise UnknownNameError(
+                    f"Facts: {name} must be one of {known}; got {getattr(self, name)!r}"
+                )
+
 
 def count(formula: str, sizes: Mapping[str, int]) -> int:
     """The value of a formula of `Facts` at given sizes: letters, integers, + - * and brackets.
@@ -70,8 +80,13 @@ def count(formula: str, sizes: Mapping[str, int]) -> int:
             return node.value
         if isinstance(node, ast.Name) and node.id in sizes:
             return sizes[node.id]
-        raise UnknownNameError(
-            f"count: {formula!r} may hold integers, + - * and the letters {', '.join(sizes)}"
-        )
+        raise wrong
 
-    return value(ast.parse(formula, mode="eval").body)
+    wrong = UnknownNameError(
+        f"count: {formula!r} may hold integers, + - * and the letters {', '.join(sizes)}"
+    )
+    try:
+        parsed = ast.parse(formula, mode="eval")
+    except SyntaxError:
+        raise wrong from None
+    return value(parsed.body)

@@ -33,7 +33,7 @@ def check_mechanism(
     ...     S = t.gamma * S + np.outer(t.k, t.v)
     ...     return S, S.T @ t.q
     >>> len(check_mechanism(dsf.retnet.init(d=2), retention))
-    28
+    29
     """
     passed = [name for name in CHECKS if run_check(name, target)]
     if formula is not None:
