@@ -211,7 +211,7 @@ def size(axis: str, known: Mapping[str, int]) -> int:
         return int(axis)
     if letter not in known:
         raise UnknownNameError(
-            f"the axis {axis!r} has no size; known: {', '.join(known)}. A letter of your own needs "
-            "an entry in `letters` of the class: letters = {'r': lambda d: min(16, d)}."
+            f"the axis {axis!r} has no size; known: {', '.join(known)}. Tokens: give it by "
+            "name (n=4). A parameter: declare the letter, letters = {'r': lambda d: 2 * d}."
         )
     return known[letter] // int(divisor or 1)

@@ -56,6 +56,4 @@ def instances(target: Mechanism | Family | str) -> list[Mechanism]:
     """The mechanism itself, or a family drawn with one head and with two."""
     if isinstance(target, Mechanism):
         return [target]
-    if isinstance(target, str):
-        target = family(target)
-    return [target.init(**sizes, seed=1) for sizes in SIZES]
+    return [family(target).init(**sizes, seed=1) for sizes in SIZES]

@@ -102,7 +102,7 @@ def tokens_are_pointwise(mech: Mechanism) -> None:
 
 
 def system_reads_tokens_only(mech: Mechanism) -> None:
-    """`system`, `rows`, `step` and `readout` work without the parameter arrays, on tokens alone."""
+    """The equations after `tokens` work without the parameter arrays, on tokens alone."""
     tok = mech.tokens(draw(mech, 3))
     blank = type(mech)(**mech.options())
     try:
