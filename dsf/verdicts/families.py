@@ -128,10 +128,8 @@ def conditions(q: Question) -> Outcome:
     met = equal_when(a, b)
     if met is None:
         return Outcome((), looked_for)
-    statement = f"{a} and {b} agree exactly when " + " and ".join(met.conditions)
-    found = Finding(
-        Verdict.EQUAL_WHEN, statement, (met.certificate,), conditional=not met.gates_only
-    )
+    proof = met.certificate
+    found = Finding(Verdict.EQUAL_WHEN, proof.claim, (proof,), conditional=not met.gates_only)
     return Outcome((found,), looked_for)
 
 
