@@ -51,13 +51,14 @@ from dsf.core.mechanism import as_pairs, channels, rotate, split_heads
 from dsf.core.ops import Array, col, row
 from dsf.core.system import LTV
 from dsf.core.tokens import Tokens
-from dsf.core.transition import Diag, LowRank, Prod
+from dsf.core.transition import Dense, Diag, LowRank, Prod
 
 __all__ = [
     "LTV",
     "Any",
     "Array",
     "Attention",
+    "Dense",
     "Diag",
     "DomainError",
     "Facts",

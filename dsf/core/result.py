@@ -31,7 +31,7 @@ class Section(Protocol):
 
 
 class Result(ABC):
-    """The base of what is returned with a proof: certificates, comparisons, realizations, ...
+    """The base of what is returned with a proof: comparisons, realizations, stabilities.
 
     A class that derives from it says what its title and sections are, which certificates it rests
     on, and what its data are; printing in 79 columns, the notebook's HTML, `check`, `to_json` and

@@ -57,10 +57,8 @@ def _both(known: list[_Nesting], d: int | None) -> bool:
 
 
 def _strict(known: list[_Nesting], d: int | None) -> list[_Nesting]:
-    """The nestings reported as such: the exact ones, else the limits; none where both are equal."""
-    if _both(known, d):
-        return []
-    return _exact(known, d) or [n for n in known if n.holds_at(d)]
+    """The nestings reported as such, exact ones and limits; none where both are equal."""
+    return [] if _both(known, d) else [n for n in known if n.holds_at(d)]
 
 
 def _same_family(a: Family, b: Family) -> Finding:
