@@ -154,6 +154,15 @@ def test_families_of_ones_own_are_separated_by_module(mixers, tmp_path):
     assert c.check() and c.witnesses["sources"].keys() == {"my_mixers"}
 
 
+def test_an_invariant_of_a_family_of_ones_own_is_said_to_be_sampled(mixers):
+    told = "that this holds for mine is sampled, not proved"
+    found = dsf.separations.separate("mine", "deltanet")
+    for side, says in (("mine", True), ("deltanet", False)):
+        claims = [c for c in found if c.witnesses["has"] == side and c.strength.value != "exact"]
+        assert claims and all((told in c.claim) is says for c in claims)
+    assert all(c.check() for c in found)
+
+
 def test_equations_without_a_source_text_are_refused(mixers):
     scope: dict = {}
     exec("def decay(tok): return None", {"__name__": "typed_in"}, scope)
