@@ -35,7 +35,7 @@ class Module(torch.nn.Module):
         unknown = set(fixed) - set(arrays)
         if unknown:
             raise UnknownNameError(
-                f"Module: {type(mech).__name__} has no parameter {', '.join(sorted(unknown))}; "
+                f"Module: {mech.name} has no parameter {', '.join(sorted(unknown))}; "
                 f"parameters: {', '.join(arrays)}"
             )
         self._mechanism = mech

@@ -39,7 +39,7 @@ def linearise(mech: Mechanism, u: Array) -> LTV:
             f"linearise: needs a mechanism with its numbers, like dsf.gru.init(d=2); got {mech!r}. "
             "Any torch module: dsf.inspect(module, u)."
         )
-    name = type(mech).__name__
+    name = mech.name
     if np.ndim(u) != 2:
         raise ShapeError(f"linearise: `u` must be one sequence [L d]; got {np.shape(u)}")
     if isinstance(mech, Attention):

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from dsf.core.certificate import Scope
-from dsf.core.errors import DomainError, ShapeError
+from dsf.core.errors import ShapeError
 from dsf.core.mechanism import Mechanism
 from dsf.core.opponents import AnyRecurrence
-from dsf.states.inputs import number, tolerance
+from dsf.states.inputs import tolerance
 from dsf.verdicts import question as ask
 from dsf.verdicts.comparison import Comparison
 from dsf.verdicts.differences import table
@@ -73,10 +73,6 @@ def compare(
         )
     states = right.n if isinstance(right, AnyRecurrence) else n
     tol = tolerance("compare", rtol, atol)
-    if not number("compare", "time_limit", time_limit) > 0:
-        raise DomainError(f"compare: time_limit is in seconds, and positive; got {time_limit}")
-    if d is not None and (not isinstance(d, int) or d < 1):
-        raise ShapeError(f"compare: d, the model width, must be an integer of at least 1; got {d}")
     question = Question(names, left, right, u, d, states, tol, time_limit)
     outcomes = [strategy(question) for strategy in STRATEGIES[question.scope]]
     findings = sorted((f for o in outcomes for f in o.findings), key=lambda f: f.rank())
