@@ -61,7 +61,7 @@ def catalogue(package: str) -> list[Figure]:
         Figure(f"{f.parent.name}/{f.stem}", f"{package}.{f.parent.name}.{f.stem}", f)
         for place in places
         for f in Path(place).glob("[!_.]*/[!_]*.py")
-        if f.parent.name != "build"
+        if f.parent.name not in ("build", "runner")
     ]
     return sorted(found, key=lambda f: (f.name.partition("/")[0], f.literals()["ORDER"], f.name))
 
