@@ -45,6 +45,17 @@ MISTAKES = {
     "no path": (lambda: dsf.lattice.find_path("gal", "gla"), UnknownNameError, "Did you mean gla"),
     "no mechanism to check": (lambda: dsf.testing.check_mechanism(3), UnknownNameError, "got 3"),
     "no system": (lambda: dsf.interop.to_scipy(dsf.gla.init(4)), DTypeError, r"mech\.ltv\(u\)"),
+    "an array for a transition": (
+        lambda: dsf.LTV(np.eye(3), np.ones((3, 1)), np.ones((1, 3))),
+        DTypeError,
+        r"goes in as Dense\(A\)",
+    ),
+    "a read that is none": (
+        lambda: dsf.LTV(dsf.Shift(2, like=U), np.ones((2, 1)), np.ones((1, 2)), read="later"),
+        DomainError,
+        "read must be 'after' or 'before'; got 'later'",
+    ),
+    "a bound in words": (lambda: dsf.states.hankel_lower(M, "a"), DTypeError, "atol must be"),
     "a token of another": (
         lambda: dsf.gla.without_parameters().system(
             dsf.mamba2.draw_tokens(np.random.default_rng(0), n=2, p=2)
@@ -64,6 +75,11 @@ def test_a_mistake_is_told(mistake):
 
 def test_the_path_between_two_names_is_that_between_their_families():
     assert dsf.lattice.find_path("retnet", "gla") == dsf.lattice.find_path(dsf.retnet, dsf.gla)
+
+
+def test_the_folders_of_the_solvers_are_attributes():
+    assert dsf.solvers.dynamics.__name__ == "dsf.solvers.dynamics"
+    assert {"dynamics", "heads", "svm"} < set(dir(dsf.solvers)) == set(dsf.solvers.__all__)
 
 
 def test_an_unknown_name_of_the_package_is_told_with_the_near_ones():
