@@ -79,7 +79,8 @@ class Result(ABC):
     def __repr__(self) -> str:
         left, right = self.title()
         fits = len(left) + len(right) < WIDTH
-        lines = [f"{left}{right:>{WIDTH - len(left)}}".rstrip()] if fits else [left, right]
+        line = (left + right.rjust(WIDTH - len(left))).rstrip()
+        lines = [line] if fits else [*textwrap.wrap(left, WIDTH), right]
         for i, section in enumerate(filter(None, map(_lines, self.sections()))):
             lines += [*([""] if i else []), *section]
         return "\n".join(lines)
