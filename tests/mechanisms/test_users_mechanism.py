@@ -11,6 +11,7 @@ import pytest
 import dsf
 from dsf.core.errors import ContractError, DomainError, UnknownNameError
 from dsf.core.mechanism import NAMED
+from dsf.tools.style import look
 
 SOURCE = """
 from dsf.core.authoring import *
@@ -156,6 +157,13 @@ def test_a_wrong_declaration_is_told_where_the_class_is_defined(define, what):
 def test_a_shape_without_a_size_is_told_when_it_is_drawn(define, old, new, message):
     with pytest.raises(UnknownNameError, match=message):
         define(old, new).init(d=4)
+
+
+@pytest.mark.parametrize("wrong", ['("pink", 0)', '("blue", 3)'])
+def test_a_look_that_is_none_is_told_with_the_colours(define, wrong):
+    define('name="mine"', f'name="mine", look={wrong}')
+    with pytest.raises(UnknownNameError, match=r"must be a colour .*vermillion"):
+        look("mine")
 
 
 def test_a_formula_that_is_none_is_told_with_the_letters(define):
