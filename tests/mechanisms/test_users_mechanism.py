@@ -122,6 +122,11 @@ def test_the_contract_catches(define, what):
         dsf.testing.check_mechanism(define(old, new), formula)
 
 
+def test_a_formula_that_returns_the_state_twice_is_told(define):
+    with pytest.raises(ContractError, match="its y has 4 numbers, that of the mechanism 2"):
+        dsf.testing.check_mechanism(define().init(d=2, n=2, p=2), lambda S, t: (S, S))
+
+
 DECLARATIONS = {
     "no facts": ("facts = ", "claims = ", ContractError, "declares no `facts`"),
     "no equations": ("equations = ", "words = ", ContractError, "declares no `equations`"),
