@@ -9,6 +9,7 @@ on first use.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -82,7 +83,7 @@ def __getattr__(name: str) -> Any:
         module = import_module(_LAZY[name])
         value = getattr(module, name, module)  # without an object of this name: the module itself
     elif name.startswith("_") or name not in (known := _families()):
-        raise AttributeError(f"module 'dsf' has no attribute {name!r}")
+        raise AttributeError(f"module 'dsf' has no attribute {name!r}{_near(name)}")
     else:
         value = known[name]
     globals()[name] = value
@@ -91,6 +92,12 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*_LAZY, *_families(), "__version__"})
+
+
+def _near(name: str) -> str:
+    """What may have been meant: mechanisms are families here, in lower case."""
+    near = [] if name.startswith("_") else get_close_matches(name.lower(), __dir__(), 2, 0.8)
+    return f". Did you mean dsf.{' or dsf.'.join(near)}?" if near else ""
 
 
 def _families() -> dict[str, Any]:

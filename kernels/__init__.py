@@ -1,1 +1,1 @@
-"""kernels."""
+"""The place for fast array code, one kernel per structure of the recurrence; none so far."""

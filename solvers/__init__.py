@@ -28,10 +28,14 @@ _LAZY = {
     **dict.fromkeys(("local_optimality", "enumerate_selections"), "svm.selections"),
 }
 
-__all__ = sorted(_LAZY)
+_FOLDERS = ("dynamics", "heads", "svm")
+
+__all__ = sorted({*_LAZY, *_FOLDERS})
 
 
 def __getattr__(name: str) -> Any:
+    if name in _FOLDERS:
+        return import_module(f"dsf.solvers.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module 'dsf.solvers' has no attribute {name!r}")
     value = getattr(import_module(f"dsf.solvers.{_LAZY[name]}"), name)
@@ -40,4 +44,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return __all__

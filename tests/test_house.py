@@ -196,3 +196,11 @@ def test_doctests(name):
 def test_the_example_of_the_readme():
     result = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
     assert result.attempted > 5 and result.failed == 0
+
+
+def test_the_shell_example_of_the_readme_prints_that():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = text.partition("    $ dsf compare linear_attn retnet\n")[2].partition("\n\n")[0]
+    lines = [line.removeprefix("    ") for line in shown.splitlines() if line.strip() != "..."]
+    printed = repr(dsf.compare("linear_attn", "retnet")).splitlines()
+    assert lines and printed[: len(lines)] == lines

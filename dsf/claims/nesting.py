@@ -8,7 +8,7 @@ overwhelming probability.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -55,7 +55,7 @@ class Nesting(Claim, kind="nesting"):
     @classmethod
     def of(cls, e: Edge, scope: Scope) -> Nesting:
         """The claim of an edge."""
-        return cls(
+        claim = cls(
             scope=scope,
             reference=e.reference,
             edge=e.name,
@@ -71,17 +71,25 @@ class Nesting(Claim, kind="nesting"):
             domain=e.domain,
             random_evaluation=HONESTY,
         )
+        vars(claim)["found"] = e  # a module may have made others under this name
+        return claim
 
     @cached_property
     def found(self) -> Edge:
-        """The edge that is claimed."""
+        """The edge that is claimed; of those of one name the last with the words of the claim."""
         if self.module is not None:
-            made = MADE.get((self.module, self.edge))
+            made = MADE.get((self.module, self.edge), [])
             require(made, f"the module {self.module} has made no nesting {self.edge!r}: import it")
-            return made  # type: ignore[return-value]  # `require` has seen it
+            return next((e for e in reversed(made) if not self._other_words(e)), made[-1])
         known = {e.name: e for e in NESTINGS}
         require(self.edge in known, f"no edge {self.edge!r} in the table")
         return known[self.edge]
+
+    def _other_words(self, e: Edge) -> dict[str, Any]:
+        """The fields in which the claim of an edge differs from this one, with its values."""
+        other = Nesting.of(e, self.scope)
+        wanted = {f.name: getattr(other, f.name) for f in fields(self)}
+        return {name: value for name, value in wanted.items() if getattr(self, name) != value}
 
     @property
     def statement(self) -> str:
@@ -92,10 +100,11 @@ class Nesting(Claim, kind="nesting"):
 
     def check(self) -> None:
         e = self.found
-        wanted = vars(Nesting.of(e, self.scope))
-        for name, value in wanted.items():
-            got = getattr(self, name)
-            require(got == value, f"the {name} of {e.name} is {value!r}, not {got!r}")
+        other = [
+            f"the {k} of {e.name} is {x!r}, not {getattr(self, k)!r}"
+            for k, x in self._other_words(e).items()
+        ]
+        require(not other, "; ".join(other))
         allowed = self.scope is Scope.RECURRENCE or e.params is not None
         require(allowed, f"{e.name} is not a statement at scope {self.scope.value}")
         with precision(BITS):

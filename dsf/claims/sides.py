@@ -11,7 +11,9 @@ import numpy as np
 
 from dsf.claims.base import Claim
 from dsf.claims.reading import require, text
+from dsf.core import foreign
 from dsf.core.catalogue import family as by_name
+from dsf.core.certificate import Strength
 from dsf.core.errors import CertificateError, DSFError
 from dsf.core.family import Family
 from dsf.core.mechanism import Mechanism
@@ -26,6 +28,22 @@ class FamilyClaim(Claim):
             value = getattr(self, f.name)
             if isinstance(value, Family):
                 yield from value.cls.__mro__
+
+    @property
+    def sentence(self) -> str:
+        return self.statement + self._sampled() + foreign.sentence(self.sources())
+
+    def _sampled(self) -> str:
+        """Of a mechanism outside the package nobody has proved that it has an invariant.
+
+        Its kind (a finite state) is known exactly; what rests on that alone is said without this.
+        """
+        has = getattr(self, "has", None)
+        if not isinstance(has, Family) or not foreign.outside(has.cls):
+            return ""
+        if self.strength is Strength.EXACT:
+            return ""
+        return f" (that this holds for {has} is sampled, not proved)"
 
 
 def family(x: Any, name: str) -> Family:

@@ -50,10 +50,10 @@ from dsf.core.kinds import Attention, Recurrence, Step
 from dsf.core.ops import Array, as_pairs, channels, col, rotate, row, split_heads
 from dsf.core.system import LTV
 from dsf.core.tokens import Tokens
-from dsf.core.transition import Diag, LowRank, Prod
+from dsf.core.transition import Dense, Diag, LowRank, Prod
 
 __all__ = [
-    "LTV", "Any", "Array", "Attention", "Diag", "DomainError", "Facts", "LowRank", "Prod",
+    "LTV", "Any", "Array", "Attention", "Dense", "Diag", "DomainError", "Facts", "LowRank", "Prod",
     "Recurrence", "Step", "Tokens", "as_pairs", "channels", "col", "drawn", "fixed", "normal",
     "np", "ones", "ops", "option", "replace", "rotate", "row", "split_heads", "step_size",
     "uniform", "weight", "zeros",

@@ -11,6 +11,7 @@ import numpy as np
 from dsf.core import ops, printing
 from dsf.core.arrays import common_dtype, intake, to_numpy
 from dsf.core.errors import (
+    ContractError,
     DomainError,
     DTypeError,
     NonFiniteError,
@@ -40,15 +41,31 @@ def enter(mech: Any, u: Any) -> tuple[Any, Array]:
 def tokens(mech: Any, u: Any) -> tuple[Any, Array, Tokens]:
     """`enter`, then the tokens, checked: (mech, u, tokens).
 
-    Raises OverflowingScanError where a finite row of u gives a token out of range.
+    Raises OverflowingScanError where a finite row of u gives a token out of range, ContractError
+    where the tokens are not those that the class declares.
     """
     mech, u = enter(mech, u)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         tok = mech.tokens(u)
+        _refuse_undeclared(mech, tok)
         if ops.is_float(u, *mech.parameters().values()):
             _refuse_overflow(mech, u, tok)
             mech.validate(tok)
     return mech, u, tok
+
+
+def _refuse_undeclared(mech: Any, tok: Any) -> None:
+    """ContractError unless the fields are those of the spec; positions are filled in later."""
+    if not isinstance(tok, Tokens):
+        raise ContractError(
+            f"{mech.name}: tokens(u) must return Tokens(q=..., ...); got {type(tok).__name__}"
+        )
+    wanted = [k for k in mech.token_fields if k != "pos"]
+    if {*tok.names} - {"pos"} != {*wanted}:
+        raise ContractError(
+            f"{mech.name}: tokens(u) gives the fields {', '.join(tok.names)}; the spec declares "
+            f"{', '.join(wanted)}. Likely cause: a field left out of one of them, or misspelt."
+        )
 
 
 def check_state(mech: Any, state: Any) -> None:

@@ -51,13 +51,18 @@ def everything() -> list[Family]:
 def family(name: str | Family) -> Family:
     """A family by name, with options in brackets: `family("linear_attn(phi=exp)")`.
 
-    Raises UnknownNameError with near matches.
+    Raises UnknownNameError, with near matches, or for what is neither a name nor a family.
 
     >>> family("deltanet(reach=2)").facts.eigenvalues
     '(-1, 1]'
     """
     if isinstance(name, Family):
         return name
+    if not isinstance(name, str):
+        raise UnknownNameError(
+            f"expected a family (dsf.gla) or its name ('gla'); got {name!r}. A class is entered "
+            "under the name it declares: class Mine(..., name='mine')."
+        )
     known = families()
     match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", name)
     if not match or match[1] not in known:

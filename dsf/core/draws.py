@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from dsf.core.errors import DomainError, UnknownNameError
-from dsf.core.fields import size
+from dsf.core.errors import ContractError, DomainError, DSFError, UnknownNameError
+from dsf.core.fields import Field, size
 
 Law = Callable[[np.random.Generator, tuple[int, ...], Mapping[str, int]], np.ndarray]
 
@@ -143,6 +143,30 @@ def by_name(f: Callable[..., Any], sizes: Mapping[str, int]) -> Any:
     4
     """
     return f(*(sizes[k] for k in inspect.signature(f).parameters))
+
+
+def check_declared(cls: Any, name: str) -> None:
+    """Raise ContractError where a class that gets this name lacks what printouts and proofs need.
+
+    Raises DomainError or UnknownNameError for a text of its `spec` that is no field.
+    """
+    if not name.isidentifier():
+        raise ContractError(
+            f"{cls.__qualname__}: name={name!r} must be a Python identifier, for it is what the "
+            "family is called by. Likely cause: a space, a hyphen or a dot."
+        )
+    for missing in (k for k in ("spec", "equations", "facts") if not getattr(cls, k, None)):
+        raise ContractError(
+            f"{cls.__qualname__}: the class declares no `{missing}`; a mechanism with a name needs "
+            "spec (its tokens), equations (update and output, for printouts) and facts. The "
+            "docstring of dsf.authoring shows a whole file."
+        )
+    mech = cls()  # no parameters, the options at their defaults
+    for field, text in mech.spec.items():
+        try:
+            Field.of(text, mech.options())
+        except DSFError as e:
+            raise type(e)(f"{cls.__qualname__}: token {field}: {e}") from None
 
 
 def _parameter(shape: str, law: Law, when: tuple[str, Any] | None = None) -> Any:

@@ -31,6 +31,9 @@ def _is_real(z: np.ndarray) -> np.ndarray:
     return np.abs(z.imag) < EXACT
 
 
+STRUCTURES = ("scalar", "diagonal", "low rank", "dense", "shift", "nonlinear")
+
+
 @dataclass(frozen=True)
 class Facts:
     """Claims about a mechanism; the contract suite checks each of them by sampling.
@@ -60,6 +63,13 @@ class Facts:
     causal: bool = True
     eigenvalues: str = "any"
 
+    def __post_init__(self) -> None:
+        for name, known in (("structure", STRUCTURES), ("eigenvalues", tuple(REGIONS))):
+            if getattr(self, name) not in known:
+                raise UnknownNameError(
+                    f"Facts: {name} must be one of {known}; got {getattr(self, name)!r}"
+                )
+
 
 def count(formula: str, sizes: Mapping[str, int]) -> int:
     """The value of a formula of `Facts` at given sizes: letters, integers, + - * and brackets.
@@ -76,8 +86,13 @@ def count(formula: str, sizes: Mapping[str, int]) -> int:
             return node.value
         if isinstance(node, ast.Name) and node.id in sizes:
             return sizes[node.id]
-        raise UnknownNameError(
-            f"count: {formula!r} may hold integers, + - * and the letters {', '.join(sizes)}"
-        )
+        raise wrong
 
-    return value(ast.parse(formula, mode="eval").body)
+    wrong = UnknownNameError(
+        f"count: {formula!r} may hold integers, + - * and the letters {', '.join(sizes)}"
+    )
+    try:
+        parsed = ast.parse(formula, mode="eval")
+    except SyntaxError:
+        raise wrong from None
+    return value(parsed.body)

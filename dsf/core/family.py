@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dsf.core import printing
-from dsf.core.errors import DTypeError, ShapeError, UnknownNameError
+from dsf.core.errors import DomainError, DTypeError, ShapeError, UnknownNameError
 from dsf.core.facts import Facts
 from dsf.core.fields import Field
 from dsf.core.mechanism import Mechanism
@@ -56,24 +56,35 @@ class Family:
     ) -> Mechanism:
         """An instance with model width d, state size n, p values per head (float64).
 
-        Raises ShapeError unless all sizes are at least 1, and n even where the state is made of
-        pairs.  n and p default to d.
+        n and p default to d.  Raises ShapeError unless all sizes are integers of at least 1, and n
+        is even where the state is made of pairs; DomainError for a seed that numpy refuses.
 
         >>> import dsf
         >>> dsf.gla.init(d=4, n=2, p=3, heads=5).Wq.shape
         (5, 4, 2)
         """
         n, p = d if n is None else n, d if p is None else p
-        if min(d, n, p, heads) < 1:
-            raise ShapeError(
-                f"{self.name}.init: sizes must be at least 1; got d={d}, n={n}, p={p}, "
-                f"heads={heads}"
-            )
+        for what, size in (("d", d), ("n", n), ("p", p), ("heads", heads)):
+            if np.ndim(size):
+                raise ShapeError(
+                    f"{self.name}.init: {what} is a size; got an array of shape {np.shape(size)}. "
+                    f"Likely cause: the input instead of its width; write {self.name}.init(d="
+                    "u.shape[-1])(u)."
+                )
+            if not isinstance(size, (int, np.integer)) or size < 1:
+                raise ShapeError(
+                    f"{self.name}.init: sizes must be integers of at least 1; got {what} = {size!r}"
+                )
         if n % 2 and any("n/2" in f.axes for f in self.spec.values()):
             raise ShapeError(
                 f"{self.name}.init: the state is made of pairs, so n must be even; got n = {n}"
             )
-        rng = np.random.default_rng(seed)
+        try:
+            rng = np.random.default_rng(seed)
+        except (TypeError, ValueError) as e:
+            raise DomainError(
+                f"{self.name}.init: seed must be an integer of at least 0; got {seed!r}"
+            ) from e
         return self.cls.init(rng, d=d, n=n, p=p, heads=heads, **self.static)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dsf.core.errors import DomainError, UnknownNameError
 from dsf.core.facts import EXACT
 
 
@@ -126,6 +128,7 @@ class Domain:
 REAL, NEGATIVE, POSITIVE, UNIT = Domain(), Domain(None, 0), Domain(0, None), Domain(unit=True)
 GATE = Domain(0, 1)
 DOMAINS = {str(d): d for d in (REAL, NEGATIVE, POSITIVE, GATE, Domain(0, 2), UNIT)}
+AXES = re.compile(r"(L|sL|[dnp](/[1-9]\d*)?|[1-9]\d*)")
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,8 @@ class Field:
     """Axes and domain of one token field: `Field.parse("L n < 0")`.
 
     The axis before the last is time: "L", "sL" (s rows of substeps per token) or "1" (constant).
-    Letters: d model width, n state size, p values per head, r and m as in `LTV`.
+    Other axes: d model width, n state size, p values per head, one of these over a number ("n/2"),
+    or a number.
 
     >>> Field.parse("L n in (0, 1)").domain == GATE
     True
@@ -144,27 +148,44 @@ class Field:
 
     @classmethod
     def parse(cls, text: str) -> Field:
-        """The field that a text like "L n < 0" declares; real without a domain."""
-        for name, domain in DOMAINS.items():
-            if text.endswith(name):
-                return cls(tuple(text.removesuffix(name).split()), domain)
-        return cls(tuple(text.split()))
+        """The field that a text declares; DomainError if it is not axes and a domain."""
+        name = next((name for name in DOMAINS if text.endswith(" " + name)), "")
+        axes = text.removesuffix(name).split()
+        if len(axes) < 2 or not all(map(AXES.fullmatch, axes)):
+            raise DomainError(
+                f"spec: {text!r} must be at least two axes (L, sL, d, n, p, n/2, a number; time is "
+                f"the last but one, 1 for a constant) and then a domain: {', '.join(DOMAINS)} "
+                "(may be left out: real). Example: 'L n in (0, 1)'."
+            )
+        return cls(tuple(axes), DOMAINS.get(name, REAL))
 
     @classmethod
     def of(cls, declared: str | tuple[str, ...], options: Mapping[str, Any]) -> Field | None:
         """The field with these options: the first text whose condition holds; None if none does.
+
+        Raises DomainError or UnknownNameError for what is no field, or names no option.
 
         >>> Field.of("1 n/2 if rotation", {"rotation": False}) is None
         True
         >>> Field.of("L 1 in (0, {reach})", {"reach": 2}).domain
         in (0, 2)
         """
-        for text in (declared,) if isinstance(declared, str) else declared:
-            text, _, condition = text.partition(" if ")
+        texts = (declared,) if isinstance(declared, str) else declared
+        if not isinstance(texts, tuple) or not all(isinstance(text, str) for text in texts):
+            raise DomainError(f"spec: a field is a text like 'L n < 0', or several; got {texts!r}")
+        for declared_text in texts:
+            text, _, condition = declared_text.partition(" if ")
             name, equals, value = condition.partition("=")
-            held = options.get(name, True)
+            try:
+                held = options[name] if name else True
+                text = text.format(**options)
+            except KeyError as missing:
+                known = ", ".join(options) or "none"
+                raise UnknownNameError(
+                    f"spec: {declared_text!r} names the option {missing}; options: {known}"
+                ) from None
             if str(held) == value if equals else held:
-                return cls.parse(text.format(**options))
+                return cls.parse(text)
         return None
 
     @property
@@ -181,8 +202,17 @@ class Field:
 def size(axis: str, known: Mapping[str, int]) -> int:
     """The size of an axis: a number, a letter, or a letter over a number ("n/2").
 
+    Raises UnknownNameError for a letter without a size.
+
     >>> size("n/2", {"n": 6})
     3
     """
     letter, _, divisor = axis.partition("/")
-    return int(axis) if axis.isdigit() else known[letter] // int(divisor or 1)
+    if axis.isdigit():
+        return int(axis)
+    if letter not in known:
+        raise UnknownNameError(
+            f"the axis {axis!r} has no size; known: {', '.join(known)}. Tokens: give it by "
+            "name (n=4). A parameter: declare the letter, letters = {'r': lambda d: 2 * d}."
+        )
+    return known[letter] // int(divisor or 1)

@@ -9,7 +9,7 @@ import numpy as np
 
 from dsf.core import border, ops
 from dsf.core.checks import LIMIT, check_size
-from dsf.core.errors import NotLinearError
+from dsf.core.errors import ContractError, NotLinearError
 from dsf.core.mechanism import Mechanism
 from dsf.core.ops import Array
 from dsf.core.system import LTV
@@ -41,11 +41,9 @@ class Recurrence(Mechanism):
         return self._of(self.after_nothing(tok) if self.lookback else tok, self.length(tok))
 
     def _of(self, full: Tokens, L: int) -> tuple[LTV, Array]:
-        if not self.lookback:
-            return self.recurrence(full)
-        return self.recurrence(
-            full.with_previous(self.lookback, self.token_fields, self.substeps, L)
-        )
+        if self.lookback:
+            full = full.with_previous(self.lookback, self.token_fields, self.substeps, L)
+        return _two(self.name, "recurrence(tok)", "LTV, X", self.recurrence(full))
 
     def outputs(self, tok: Tokens, full: Tokens, S: Any) -> tuple[Array, Any]:
         ltv, X = self._of(full, self.length(tok))
@@ -95,7 +93,7 @@ class Attention(Mechanism):
             "Run the sequence in parts (y, state = mech.run(part, state)), or use a window.",
         )  # fmt: skip
         with np.errstate(over="ignore", invalid="ignore"):
-            return self.weights(tok, L)
+            return _two(self.name, "weights(tok, L)", "M, X", self.weights(tok, L))
 
     def after_nothing(self, tok: Tokens) -> Tokens:
         return tok  # what does not exist has no weight
@@ -140,6 +138,16 @@ class Step(Mechanism):
             f"{self.name}.ltv: the step is not affine in the state, so no input turns it into a "
             "linear system. Use dsf.linearise(mech, u) for the Jacobians along a trajectory."
         )
+
+
+def _two(name: str, method: str, wanted: str, found: Any) -> Any:
+    """What a method of an author returned, or ContractError if it is not two things."""
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise ContractError(
+            f"{name}: {method} must return {wanted}, X being the values that drive the outputs; "
+            f"got {type(found).__name__}"
+        )
+    return found
 
 
 def causal_support(L: int, T: int, width: int | None = None) -> np.ndarray:

@@ -13,8 +13,13 @@ import numpy as np
 
 from dsf.core import border, hooks, ops, printing
 from dsf.core.checks import all_finite
-from dsf.core.draws import Draw, Option, by_name
-from dsf.core.errors import NotContractive, NotLinearError, ShapeError, UnknownNameError
+from dsf.core.draws import Draw, Option, by_name, check_declared
+from dsf.core.errors import (
+    NotContractive,
+    NotLinearError,
+    ShapeError,
+    UnknownNameError,
+)
 from dsf.core.facts import Facts
 from dsf.core.fields import Field
 from dsf.core.ops import Array
@@ -316,6 +321,8 @@ class Mechanism:
     def length(self, tok: Tokens) -> int:
         """Number of tokens (rows of the per-token fields)."""
         spec = self.token_fields
+        for odd in (k for k in tok.names if k not in spec):
+            raise UnknownNameError(f"{self.name}: no token {odd!r}; its tokens: {', '.join(spec)}")
         rows = [x.shape[-2] for k, x in tok.items() if spec[k].axes[-2] == "L"]
         if not rows:
             raise ShapeError(f"{self.name}: the token spec has no per-token field")
@@ -365,6 +372,7 @@ class Mechanism:
             cls.__repr__ = Mechanism.__repr__  # type: ignore[method-assign]
         dataclasses.dataclass(frozen=True, eq=False)(cls)
         if name:
+            check_declared(cls, name)
             for one, static in {name: {}, **vars(cls).get("also", {})}.items():
                 _enter(cls, one, dict(static))
 

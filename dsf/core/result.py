@@ -31,7 +31,7 @@ class Section(Protocol):
 
 
 class Result(ABC):
-    """The base of what is returned with a proof: certificates, comparisons, realizations, ...
+    """The base of what is returned with a proof: comparisons, realizations, stabilities.
 
     A class that derives from it says what its title and sections are, which certificates it rests
     on, and what its data are; printing in 79 columns, the notebook's HTML, `check`, `to_json` and
@@ -79,7 +79,8 @@ class Result(ABC):
     def __repr__(self) -> str:
         left, right = self.headline()
         fits = len(left) + len(right) < WIDTH
-        lines = [f"{left}{right:>{WIDTH - len(left)}}".rstrip()] if fits else [left, right]
+        line = (left + right.rjust(WIDTH - len(left))).rstrip()
+        lines = [line] if fits else [*textwrap.wrap(left, WIDTH), right]
         for i, section in enumerate(filter(None, map(_lines, self.sections()))):
             lines += [*([""] if i else []), *section]
         return "\n".join(lines)

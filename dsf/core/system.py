@@ -20,7 +20,7 @@ from dsf.core.checks import (
     check_joinable,
     check_size,
 )
-from dsf.core.errors import ShapeError
+from dsf.core.errors import DomainError, DTypeError, ShapeError
 from dsf.core.ops import Array
 from dsf.core.transition import (
     Coefficient,
@@ -86,6 +86,16 @@ class LTV:
     D: Coefficient | None = None
     read: Literal["after", "before"] = "after"
     steps: int | None = None  # the length; needed only where all coefficients are constant
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.A, Transition):
+            raise DTypeError(
+                "LTV: A must be a Diag, LowRank, Dense or Shift; got "
+                f"{type(self.A).__name__}. An array [... L n n] goes in as Dense(A), its diagonal "
+                "[... L n] as Diag(a=a)."
+            )
+        if self.read not in ("after", "before"):
+            raise DomainError(f"LTV: read must be 'after' or 'before'; got {self.read!r}")
 
     def __repr__(self) -> str:
         sizes = f"L={self.length}, n={self.n}, m={self.m}, r={self.r}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from dsf.core import ops
 from dsf.core.arrays import common_zero, to_numpy
-from dsf.core.errors import ShapeError
+from dsf.core.errors import DTypeError, ShapeError
 from dsf.core.system import LTV
 from dsf.core.transition import at
 
@@ -18,6 +18,11 @@ Head = int | Sequence[int] | None
 
 def head_index(ltv: LTV, head: Head, who: str) -> tuple[int, ...]:
     """The index of one system among the batch and head axes; all of size 1 need no choice."""
+    if not isinstance(ltv, LTV):
+        raise DTypeError(
+            f"{who}: needs an LTV, which a mechanism becomes on an input: mech.ltv(u); got "
+            f"{type(ltv).__name__}"
+        )
     batch = ltv.batch
     if head is None and all(size == 1 for size in batch):
         return (0,) * len(batch)

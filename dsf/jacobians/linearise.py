@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dsf.core.errors import DomainError, NonFiniteError, NotLinearError, ShapeError
+from dsf.core.errors import DomainError, DTypeError, NonFiniteError, NotLinearError, ShapeError
 from dsf.core.kinds import Attention
 from dsf.core.mechanism import Mechanism
 from dsf.core.ops import Array
@@ -25,7 +25,7 @@ def linearise(mech: Mechanism, u: Array) -> LTV:
     token rows included) and r the width of y.  Its kernel [L r L d] is the Jacobian dy_i / du_j.
     Unlike `mech.ltv(u)`, the coefficients' own dependence on u is differentiated too.
     Raises NotLinearError for a state that grows (softmax: use `inspect`), ShapeError unless u is
-    one sequence.
+    one sequence, DTypeError for what is no mechanism.
 
     >>> import dsf
     >>> mech = dsf.gru.init(d=2, p=3)
@@ -34,8 +34,13 @@ def linearise(mech: Mechanism, u: Array) -> LTV:
     """
     import torch
 
-    if u.ndim != 2:
-        raise ShapeError(f"linearise: `u` must be one sequence [L d]; got {tuple(u.shape)}")
+    if not isinstance(mech, Mechanism):
+        raise DTypeError(
+            f"linearise: needs a mechanism with its numbers, like dsf.gru.init(d=2); got {mech!r}. "
+            "Any torch module: dsf.inspect(module, u)."
+        )
+    if np.ndim(u) != 2:
+        raise ShapeError(f"linearise: `u` must be one sequence [L d]; got {np.shape(u)}")
     if isinstance(mech, Attention):
         raise NotLinearError(
             f"linearise: the state of {mech.name} is a growing cache of tokens, so its Jacobian "
@@ -141,7 +146,8 @@ def inspect(module: Any, u: Array, causal: bool = True) -> Inspection:
     coordinates of a module are unknown, so the result is the kernel, not A_t; its Hankel singular
     values say how many states a linear recurrence needs nearby.
     Raises DomainError, naming the tokens, if an output depends on a later input (`causal=False`
-    accepts that), NonFiniteError if the Jacobian is not finite, ShapeError for other shapes.
+    accepts that), NonFiniteError if the Jacobian is not finite, ShapeError for other shapes,
+    DTypeError for what is no module.
 
     >>> import torch
     >>> found = inspect(torch.nn.Linear(2, 3), np.ones((4, 2)))
@@ -150,8 +156,13 @@ def inspect(module: Any, u: Array, causal: bool = True) -> Inspection:
     """
     import torch
 
-    if u.ndim != 2:
-        raise ShapeError(f"inspect: `u` must be one sequence [L d]; got {tuple(u.shape)}")
+    if not isinstance(module, torch.nn.Module):
+        raise DTypeError(
+            f"inspect: needs a torch module; got {type(module).__name__}. Of a mechanism give "
+            "mech.to_torch(), or use dsf.linearise(mech, u)."
+        )
+    if np.ndim(u) != 2:
+        raise ShapeError(f"inspect: `u` must be one sequence [L d]; got {np.shape(u)}")
     kind = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float64)
     x = torch.as_tensor(u).detach().to(kind)
     L, d = x.shape

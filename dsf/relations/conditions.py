@@ -70,7 +70,7 @@ def _diagonal_against_delta(a: Family, b: Family) -> bool:
 
 
 def _delta_conditions(a: Family, b: Family) -> tuple[str, ...]:
-    gate = "alpha = 1 - beta k*k, which off the key is 1, the closed end"
+    gate = "alpha = 1 - beta k*k (off the key that is 1, the closed end of its domain)"
     if b.cls is m.GatedDeltaNet:
         gate = "alpha = e^{log_a} (1 - beta k*k)"
     # sequences whose keys are parallel or of disjoint support agree too, but not from every state

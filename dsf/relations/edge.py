@@ -9,7 +9,7 @@ from typing import Any
 
 from dsf.core import foreign, hooks
 from dsf.core.certificate import Certificate, Scope
-from dsf.core.errors import DomainError
+from dsf.core.errors import DomainError, DTypeError
 from dsf.core.family import Family
 from dsf.core.ops import Array
 from dsf.core.tokens import Tokens
@@ -113,8 +113,14 @@ class Nesting:
     reference: str = "derived"
 
     def __post_init__(self) -> None:
+        for side in (self.special, self.general):
+            if not isinstance(side, Family):
+                raise DTypeError(
+                    f"Nesting: special and general are families (dsf.gla, or dsf.family('gla')); "
+                    f"got {side!r}"
+                )
         if self.module:
-            MADE[self.module, self.name] = self
+            MADE.setdefault((self.module, self.name), []).append(self)
 
     @property
     def kind(self) -> str:
@@ -188,5 +194,5 @@ class Nesting:
         return f"<Nesting {self.name}>"
 
 
-# (module, name) -> the nesting that a module outside the package made last under that name
-MADE: dict[tuple[str, str], Nesting] = {}
+# (module, name) -> the nestings that a module outside the package has made under that name
+MADE: dict[tuple[str, str], list[Nesting]] = {}

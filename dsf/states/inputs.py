@@ -34,19 +34,31 @@ def tolerance(who: str, rtol: float | None, atol: float | None, default: float =
             f"atol={atol}"
         )
     name, value = ("rtol", rtol) if atol is None else ("atol", atol)
-    value = default if value is None else value
+    value = default if value is None else number(who, name, value)
     if not (np.isfinite(value) and value >= 0):
         raise DomainError(f"{who}: {name} must be finite and not negative; got {value}")
     return Tolerance(float(value), atol is None)
 
 
+def number(who: str, name: str, value: Any) -> float:
+    """A number that was given as an argument, as a float; DTypeError for what is none."""
+    try:
+        return float(value + 0.0)  # text is no number, also if it reads like one
+    except (TypeError, ValueError) as e:
+        raise DTypeError(f"{who}: {name} must be a number; got {value!r}") from e
+
+
 def as_blocks(M: Any, who: str, heads: bool = True) -> np.ndarray:
     """M as float64 [L r L m], or [H L r L m] if `heads`; r = m = 1 and H = 1 may be left out."""
-    X = to_numpy(M)
+    try:
+        X = to_numpy(M)
+    except ValueError as e:
+        raise ShapeError(f"{who}: M must be one array; got rows of different lengths") from e
     if X.dtype == object or X.dtype.kind not in "buif":
+        got = X.dtype if isinstance(M, np.ndarray) else f"{type(M).__name__} ({X.dtype})"
         raise DTypeError(
-            f"{who}: needs a real numeric array; got {X.dtype}. For a complex system pass the "
-            "real part of the kernel, which is the operator on real values."
+            f"{who}: needs a real numeric array; got {got}. Of a complex system pass the real part "
+            "of the kernel, which is the operator on real values; of a mechanism its kernel(u)."
         )
     X = np.ascontiguousarray(X, dtype=np.float64)
     if not np.all(np.isfinite(X)):

@@ -10,7 +10,7 @@ from dsf.claims.hankel import HankelGap, HankelLower
 from dsf.core.certificate import Certificate
 from dsf.core.errors import DomainError
 from dsf.states.hankel import best_count, best_gap, block, spread_cuts
-from dsf.states.inputs import as_blocks
+from dsf.states.inputs import as_blocks, number
 from dsf.states.realization import last_in_floats
 from dsf.states.rounding import ROOM
 
@@ -28,7 +28,7 @@ def hankel_lower(M: Any, atol: float, radius: float = 0.0) -> Certificate:
     >>> hankel_lower(np.eye(9, k=-3), atol=0.5).lower
     3
     """
-    if not atol >= 0:
+    if not number("hankel_lower", "atol", atol) >= 0:
         raise DomainError(f"hankel_lower: atol must be >= 0; got {atol}")
     blocks = as_blocks(M, "hankel_lower", heads=False)
     found = best_count(blocks, atol + radius, spread_cuts(blocks.shape[0]))

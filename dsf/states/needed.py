@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from dsf.core.errors import DomainError, ShapeError
+from dsf.core.errors import DomainError, DTypeError, ShapeError
+from dsf.core.family import Family
 from dsf.core.system import LTV
-from dsf.states.inputs import as_blocks, tolerance
+from dsf.states.inputs import as_blocks, number, tolerance
 from dsf.states.operator import operator
 from dsf.states.realization import Realization, report
 from dsf.states.rounding import fro
@@ -60,7 +61,7 @@ def realize(
     """
     start = time.monotonic()
     asked, in_norm = _asked(rtol, atol, states, relative)
-    if not time_limit > 0:
+    if not number("realize", "time_limit", time_limit) > 0:
         raise DomainError(f"realize: time_limit is in seconds, and positive; got {time_limit}")
     blocks = as_blocks(M, "realize")
     radii = _radii(radius, blocks)
@@ -98,7 +99,7 @@ def _asked(
             "realize: give an error (rtol= or atol=) or states=, not both; got "
             f"rtol={rtol}, atol={atol}, states={states}"
         )
-    if states != int(states) or states < 0:
+    if not number("realize", "states", states).is_integer() or states < 0:
         raise DomainError(f"realize: states must be a whole number >= 0; got {states}")
     return int(states), relative is not False
 
@@ -117,12 +118,17 @@ def states_needed(
     `states_needed(mech, u)` is `realize(mech.kernel(u))`, with the same options; the claim is about
     the stored float64 kernel, and about the exact one if `radius` bounds their distance.  An LTV
     needs no u.
-    Raises what `realize` raises, and ShapeError where u is missing.
+    Raises what `realize` raises, ShapeError where u is missing, and DTypeError for a family.
 
     >>> import numpy as np
     >>> states_needed(np.tril(np.ones((8, 8))), rtol=1e-3).upper
     1
     """
+    if isinstance(mech_or_M, (Family, str)):
+        raise DTypeError(
+            f"states_needed: {mech_or_M} is a family, which has no kernel. Draw one, and give that "
+            f"the input: dsf.states_needed(dsf.family({str(mech_or_M)!r}).init(d=...), u)."
+        )
     if hasattr(mech_or_M, "kernel"):
         if u is None and not isinstance(mech_or_M, LTV):
             raise ShapeError(
@@ -136,7 +142,10 @@ def states_needed(
 
 def _radii(radius: Any, blocks: np.ndarray) -> list[float]:
     """A bound of the 2-norm of the uncertainty, per head."""
-    rho = np.asarray(radius, dtype=np.float64)
+    try:
+        rho = np.asarray(radius, dtype=np.float64)
+    except (TypeError, ValueError) as e:
+        raise DTypeError(f"realize: radius must hold numbers; got {radius!r}") from e
     if not (np.all(np.isfinite(rho)) and np.all(rho >= 0)):
         raise DomainError(
             "realize: radius must be finite and >= 0 (a number, or an array of M's shape)"

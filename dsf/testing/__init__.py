@@ -33,7 +33,7 @@ def check_mechanism(
     ...     S = t.gamma * S + np.outer(t.k, t.v)
     ...     return S, S.T @ t.q
     >>> len(check_mechanism(dsf.retnet.init(d=2), retention))
-    28
+    29
     """
     passed = [name for name in CHECKS if run_check(name, target)]
     if formula is not None:
@@ -56,6 +56,4 @@ def instances(target: Mechanism | Family | str) -> list[Mechanism]:
     """The mechanism itself, or a family drawn with one head and with two."""
     if isinstance(target, Mechanism):
         return [target]
-    if isinstance(target, str):
-        target = family(target)
-    return [target.init(**sizes, seed=1) for sizes in SIZES]
+    return [family(target).init(**sizes, seed=1) for sizes in SIZES]

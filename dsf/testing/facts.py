@@ -7,11 +7,13 @@ from collections.abc import Callable
 import numpy as np
 
 from dsf.core import metrics, ops, probe
+from dsf.core.errors import ContractError, UnknownNameError
 from dsf.core.facts import EXACT, REGIONS, count
 from dsf.core.kinds import Attention, Step
 from dsf.core.mechanism import Mechanism
 from dsf.core.transition import Dense, Diag, LowRank, dense
 from dsf.testing.structure import domain_tokens, draw, require
+from dsf.tools.cite import keys
 
 
 def causality_is_as_claimed(mech: Mechanism) -> None:
@@ -114,7 +116,15 @@ def cost_is_as_claimed(mech: Mechanism) -> None:
     else:
         found = _flops(mech)
     require(found == claim, mech, f"facts.flops = {mech.facts.flops!r} = {claim}, counted: {found}")
+
+
+def source_is_known(mech: Mechanism) -> None:
+    """The source of the facts is in the bibliography, or declared as `bibtex` in the class."""
     require(mech.facts.source, mech, "facts.source is empty")
+    try:
+        keys(mech.facts.source)
+    except UnknownNameError as e:
+        raise ContractError(f"{mech.name}: facts.source: {e}") from None
 
 
 def _flops(mech: Mechanism) -> int:
@@ -152,4 +162,5 @@ FACTS: tuple[Callable[[Mechanism], None], ...] = (
     order_is_as_claimed,
     state_size_is_as_claimed,
     cost_is_as_claimed,
+    source_is_known,
 )

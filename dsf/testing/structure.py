@@ -133,6 +133,9 @@ def formula_agrees(mech: Mechanism, formula: Formula) -> None:
         for i in range(L):
             row = {k: _row(x, h, i) for k, x in tok.items()}
             S, y = formula(S, SimpleNamespace(**row))
+            sizes = f"{np.size(y)} numbers, that of the mechanism {head[i].size}"
+            alike = np.size(y) == head[i].size
+            require(alike, mech, f"formula(S, t) -> S, y: its y has {sizes}")
             off = float(np.max(np.abs(np.ravel(y) - head[i].ravel())))
             close = off <= EXACT * max(float(np.max(np.abs(head))), 1.0)
             require(

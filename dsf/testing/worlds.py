@@ -244,6 +244,7 @@ def _impurity(node: ast.AST) -> str:
 
 
 WORLDS: tuple[Callable[[Mechanism], None], ...] = (
+    equations_are_pure,  # first: what is not pure fails in some world, with a message of that world
     float64_is_accurate,
     float32_is_accurate,
     torch_agrees,
@@ -252,5 +253,4 @@ WORLDS: tuple[Callable[[Mechanism], None], ...] = (
     balls_enclose_the_floats,
     balls_contain_every_output,
     balls_stay_finite,
-    equations_are_pure,
 )

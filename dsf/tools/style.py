@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dsf.core.catalogue import families
+from dsf.core.errors import UnknownNameError
 
 COLUMN = 3.25  # inches, width of one column
 TEXT = 6.75  # inches, width of the text
@@ -51,7 +52,8 @@ def look(name: str) -> dict[str, str]:
     """Colour, line style and marker of a mechanism, as keyword arguments of `Axes.plot`.
 
     A mechanism declares them as `look=("orange", 1)`: a colour, and which of its three lines.  A
-    name without them gets some computed from its letters, the same on every machine.
+    name without them gets some computed from its letters, the same on every machine.  Raises
+    UnknownNameError for a colour or line that there is not.
 
     >>> look("gla")
     {'color': '#D55E00', 'linestyle': '-', 'marker': 'o'}
@@ -60,6 +62,11 @@ def look(name: str) -> dict[str, str]:
     color = list(COLOURS.values())[kind % len(COLOURS)]
     family = families().get(name)
     if family is not None and family.look[0]:
+        if family.look[0] not in COLOURS or family.look[1] not in range(len(_LINES)):
+            raise UnknownNameError(
+                f"{name}: look={family.look} must be a colour ({', '.join(COLOURS)}) and one of "
+                f"its lines, 0 to {len(_LINES) - 1}"
+            )
         color, place = COLOURS[family.look[0]], family.look[1]
     line, marker = _LINES[place]
     return {"color": color, "linestyle": line, "marker": marker}

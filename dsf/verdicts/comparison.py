@@ -20,7 +20,7 @@ class Comparison(Result):
     """What `dsf.compare` returns.
 
     verdict       the first verdict proved, in the order of `Verdict`
-    scope         for what it holds: recurrence, mechanism, instance or operator
+    scope         for what it holds: recurrence, instance or operator
     findings      all verdicts proved, with their sentences and certificates
     differences   rows (label, left, right); equal rows are folded in the printout
     tried         what was looked for without success

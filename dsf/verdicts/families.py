@@ -57,10 +57,8 @@ def _both(known: list[_Nesting], d: int | None) -> bool:
 
 
 def _strict(known: list[_Nesting], d: int | None) -> list[_Nesting]:
-    """The nestings reported as such: the exact ones, else the limits; none where both are equal."""
-    if _both(known, d):
-        return []
-    return _exact(known, d) or [n for n in known if n.holds_at(d)]
+    """The nestings reported as such, exact ones and limits; none where both are equal."""
+    return [] if _both(known, d) else [n for n in known if n.holds_at(d)]
 
 
 def _same_family(a: Family, b: Family) -> Finding:
@@ -128,10 +126,8 @@ def conditions(q: Question) -> Outcome:
     met = equal_when(a, b)
     if met is None:
         return Outcome((), looked_for)
-    statement = f"{a} and {b} agree exactly when " + " and ".join(met.conditions)
-    found = Finding(
-        Verdict.EQUAL_WHEN, statement, (met.certificate,), conditional=not met.gates_only
-    )
+    proof = met.certificate
+    found = Finding(Verdict.EQUAL_WHEN, proof.claim, (proof,), conditional=not met.gates_only)
     return Outcome((found,), looked_for)
 
 

@@ -18,7 +18,7 @@ def states_on_this_input(q: Question) -> Outcome:
         raise ShapeError(
             "compare: with u= the first side must be a mechanism, whose kernel is asked"
         )
-    name, unit = q.names[0], "|M|" if q.tolerance.relative else ""
+    name, unit = q.names[0], " |M|" if q.tolerance.relative else ""
     need = _needed(q, q.left)
     best = realize(
         q.left.kernel(q.u),
@@ -31,8 +31,8 @@ def states_on_this_input(q: Question) -> Outcome:
         f"{need.lower} and at most {need.upper} states"
     )
     notes = [
-        f"with {q.states} states, the best error is between {at_least(best.lower, 3)}{unit} and "
-        f"{at_most(best.upper, 3)}{unit}: no recurrence with {q.states} states does better"
+        f"with {q.states} states the smallest error of any recurrence lies between "
+        f"{at_least(best.lower, 3)}{unit} and {at_most(best.upper, 3)}{unit}"
     ]
     if isinstance(q.right, Mechanism):
         notes.append(_own(q, q.right))
@@ -53,4 +53,4 @@ def _own(q: Question, mech: Mechanism) -> str:
         own = _needed(q, mech)
     except DSFError as problem:
         return f"{name} has no kernel to count: {problem}"
-    return f"{name}'s own kernel on this input needs between {own.lower} and {own.upper}"
+    return f"{name}'s own kernel on this input needs at least {own.lower} and at most {own.upper}"

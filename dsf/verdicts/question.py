@@ -10,11 +10,11 @@ import numpy as np
 
 from dsf.core.catalogue import family, family_of
 from dsf.core.certificate import Certificate, Scope
-from dsf.core.errors import ShapeError, UnknownNameError
+from dsf.core.errors import DomainError, ShapeError, UnknownNameError
 from dsf.core.family import Family
 from dsf.core.mechanism import Mechanism
 from dsf.core.opponents import AnyRecurrence
-from dsf.states.inputs import Tolerance
+from dsf.states.inputs import Tolerance, number
 from dsf.verdicts.separations import separate
 
 Side = Family | Mechanism | AnyRecurrence
@@ -41,6 +41,15 @@ class Question:
     states: int
     tolerance: Tolerance
     time_limit: float
+
+    def __post_init__(self) -> None:
+        d, seconds = self.d, self.time_limit
+        if not number("compare", "time_limit", seconds) > 0:
+            raise DomainError(f"compare: time_limit is in seconds, and positive; got {seconds}")
+        if d is not None and (not isinstance(d, int) or d < 1):
+            raise ShapeError(
+                f"compare: d, the model width, must be an integer of at least 1; got {d!r}"
+            )
 
     @property
     def scope(self) -> Scope:

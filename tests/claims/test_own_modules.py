@@ -110,10 +110,18 @@ def test_a_wrong_map_of_ones_own_is_not_certified(mixers):
         dsf.lattice.add(wrong)
 
 
+def test_a_later_nesting_of_the_same_name_changes_nothing(mixers):
+    """A failed attempt under the name of a proved edge lends it neither its words nor its maps."""
+    before = mixers.nesting.certificate()
+    replace(mixers.nesting, T=twice, text="other words")
+    after = mixers.nesting.certificate()
+    assert after.claim == before.claim and before.check() and after.check()
+
+
 def test_the_checker_evaluates_the_maps_of_the_module(mixers, monkeypatch):
     c = mixers.nesting.certificate()
     key = ("my_mixers", mixers.nesting.name)
-    monkeypatch.setitem(MADE, key, replace(mixers.nesting, T=twice))
+    monkeypatch.setitem(MADE, key, [replace(mixers.nesting, T=twice)])
     with pytest.raises(CertificateError):
         c.check()
 
@@ -144,6 +152,15 @@ def test_families_of_ones_own_are_separated_by_module(mixers, tmp_path):
     a, b = (mixers.mine.init(2, n=2, p=2, seed=k) for k in (1, 2))
     c = dsf.separations.separate_instances(a, b)
     assert c.check() and c.witnesses["sources"].keys() == {"my_mixers"}
+
+
+def test_an_invariant_of_a_family_of_ones_own_is_said_to_be_sampled(mixers):
+    told = "that this holds for mine is sampled, not proved"
+    found = dsf.separations.separate("mine", "deltanet")
+    for side, says in (("mine", True), ("deltanet", False)):
+        claims = [c for c in found if c.witnesses["has"] == side and c.strength.value != "exact"]
+        assert claims and all((told in c.claim) is says for c in claims)
+    assert all(c.check() for c in found)
 
 
 def test_equations_without_a_source_text_are_refused(mixers):

@@ -44,6 +44,10 @@ def test_the_gallery_has_the_figures_in_order(paper):
     assert [t["ORDER"] for t in texts] == sorted({t["ORDER"] for t in texts})
 
 
+def test_the_gallery_holds_nothing_but_figures():
+    assert {f.name.partition("/")[0] for f in catalogue("dsf.figures")} == set(KNOWN)
+
+
 @pytest.mark.parametrize("name, known", FIGURES)
 def test_every_figure_is_computed_judged_and_drawn(name, known, figure, table):
     import matplotlib.pyplot as plt

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import dsf
-from dsf.core.errors import ContractError, UnknownNameError
+from dsf.core.errors import ContractError, DomainError, UnknownNameError
 from dsf.core.mechanism import NAMED
+from dsf.tools.style import look
 
 SOURCE = """
 from dsf.core.authoring import *
@@ -92,7 +93,7 @@ SABOTAGE = {
     "keys not normalised": ("ops.normalise(u @ self.Wk)", "u @ self.Wk", "k leaves its domain"),
     "a gate of the wrong sign": ("ops.logsigmoid(", "ops.softplus(", "log_a leaves its domain"),
     "a strength up to 2": ("ops.sigmoid(", "2 * ops.sigmoid(", "beta leaves its domain"),
-    "a float literal": ("-tok.beta * tok.k", "-1.0 * tok.beta * tok.k", "a float literal"),
+    "a float literal": ("-tok.beta * tok.k", "-1.0 * tok.beta * tok.k", "the literal 1.0"),
     "a parameter in the recurrence": ("tok.q * tok.r", "tok.q * self.r", "reads a parameter"),
     "tokens that see the past": (
         "k, beta = ",
@@ -104,6 +105,12 @@ SABOTAGE = {
     "claimed blind to order": ('eigenvalues="(0, 1)"', "order_aware=False", "facts.order_aware"),
     "erased before it decays": ("ops.exp(tok.log_a) * tok.k", "tok.k", "facts.eigenvalues"),
     "a write without its strength": ("B=col(tok.beta * tok.k)", "B=col(tok.k)", "another output"),
+    "a source that nobody knows": ('source="mine2026"', 'source="nobody2026"', "no entry 'nobody"),
+    "numpy in an equation": ("(u @ self.Wb)", "(np.pi * u @ self.Wb)", "np in `tokens`"),
+    "a token left out": ("beta=beta, ", "", "the spec declares q, k, v, beta, log_a, r"),
+    "a token without a domain": ('"beta": "L 1 in (0, 1)", ', "", "gives the fields q, k, v, beta"),
+    "tokens as a dict": ("return Tokens(", "return dict(", "must return Tokens"),
+    "a recurrence without values": (", row(tok.v)\n", "\n", "must return LTV, X"),
     "a bonus of the wrong sign": ("bonus = col(", "bonus = -col(", "another output"),
 }
 
@@ -113,6 +120,60 @@ def test_the_contract_catches(define, what):
     old, new, message = SABOTAGE[what]
     with pytest.raises(ContractError, match=message):
         dsf.testing.check_mechanism(define(old, new), formula)
+
+
+def test_a_formula_that_returns_the_state_twice_is_told(define):
+    with pytest.raises(ContractError, match="its y has 4 numbers, that of the mechanism 2"):
+        dsf.testing.check_mechanism(define().init(d=2, n=2, p=2), lambda S, t: (S, S))
+
+
+DECLARATIONS = {
+    "no facts": ("facts = ", "claims = ", ContractError, "declares no `facts`"),
+    "no equations": ("equations = ", "words = ", ContractError, "declares no `equations`"),
+    "a name with a space": ('name="mine"', 'name="my own"', ContractError, "identifier"),
+    "a domain misspelt": (
+        '"L n < 0"',
+        '"L n <0"',
+        DomainError,
+        "Mine: token log_a: spec: 'L n <0'",
+    ),
+    "an unknown domain": ("in (0, 1)", "in (0,1)", DomainError, "in \\(0, 2\\), unit"),
+    "a letter without a size": ('"1 n"', '"1 z"', DomainError, "'1 z' must be"),
+    "one axis": ('"1 n"', '"n"', DomainError, "at least two axes"),
+    "no text": ('"1 n"', "3", DomainError, "got 3"),
+    "an unknown option": ('"1 n"', '"1 n if fast"', UnknownNameError, "names the option 'fast'"),
+    "an unknown end": ("1 in (0, 1)", "1 in (0, {reach})", UnknownNameError, "the option 'reach'"),
+    "an unknown structure": ('"low rank"', '"lowrank"', UnknownNameError, "one of .'scalar'"),
+    "an unknown region": ('"(0, 1)")', '"(0,1)")', UnknownNameError, "eigenvalues must be one of"),
+}
+
+
+@pytest.mark.parametrize("what", DECLARATIONS)
+def test_a_wrong_declaration_is_told_where_the_class_is_defined(define, what):
+    old, new, error, message = DECLARATIONS[what]
+    with pytest.raises(error, match=message):
+        define(old, new)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [('Wa: Array = weight("H d n")', 'Wa: Array = weight("H d z")', "axis 'z' has no size")],
+)
+def test_a_shape_without_a_size_is_told_when_it_is_drawn(define, old, new, message):
+    with pytest.raises(UnknownNameError, match=message):
+        define(old, new).init(d=4)
+
+
+@pytest.mark.parametrize("wrong", ['("pink", 0)', '("blue", 3)'])
+def test_a_look_that_is_none_is_told_with_the_colours(define, wrong):
+    define('name="mine"', f'name="mine", look={wrong}')
+    with pytest.raises(UnknownNameError, match=r"must be a colour .*vermillion"):
+        look("mine")
+
+
+def test_a_formula_that_is_none_is_told_with_the_letters(define):
+    with pytest.raises(UnknownNameError, match="may hold integers"):
+        str(define('"7*H*n*p"', '"7 H n p"').init(d=4))
 
 
 def test_a_name_that_is_taken_is_refused(define):

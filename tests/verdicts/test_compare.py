@@ -52,6 +52,17 @@ def case(request: pytest.FixtureRequest) -> tuple[Comparison, str, str]:
     return dsf.compare(a, b, **options), verdict, evidence
 
 
+def test_long_names_are_wrapped_too():
+    c = dsf.compare("normalised_linear_attn", "normalised_attn(eta=softplus)")
+    assert max(map(len, repr(c).splitlines())) <= WIDTH
+
+
+def test_an_inclusion_hides_no_limit_the_other_way():
+    c = dsf.compare("rwkv6", "gla")
+    assert [f.verdict.name for f in c.findings] == ["NESTED", "NESTED_LIMIT"]
+    assert "every rwkv6 is a limit of gla" in c.findings[1].statement and c.check()
+
+
 def test_verdict_and_evidence(case: tuple[Comparison, str, str]) -> None:
     comparison, verdict, evidence = case
     assert comparison.verdict.name == verdict

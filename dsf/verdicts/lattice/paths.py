@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
+from dsf.core.catalogue import family
 from dsf.core.certificate import Certificate, Scope
-from dsf.core.errors import CertificateError, UnknownNameError
+from dsf.core.errors import CertificateError, DTypeError, UnknownNameError
 from dsf.core.family import Family
 from dsf.relations import NESTINGS
 from dsf.relations.edge import Limit, Nesting, where
@@ -19,11 +20,15 @@ _ADDED: list[Nesting] = []
 def add(nesting: Nesting) -> Nesting:
     """Enter a nesting of one's own in the lattice, so that `compare` and `find_path` see it.
 
-    Raises CertificateError if it does not prove.
+    Raises CertificateError if it does not prove, DTypeError for what is no nesting.
 
     >>> add(edge("retnet -> gla"))  # of the table: there already
     <Nesting retnet -> gla>
     """
+    if not isinstance(nesting, Nesting):
+        raise DTypeError(
+            f"lattice.add: needs a dsf.Nesting(special, general, tau, text); got {nesting!r}"
+        )
     if not nesting.proof().holds:
         failures = "; ".join(nesting.proof().failures)
         raise CertificateError(f"{nesting.name} is not proved: {failures}")
@@ -84,16 +89,17 @@ class Path(tuple[Nesting, ...]):
         return "\n".join(e.describe() for e in self)
 
 
-def find_path(special: Family, general: Family) -> Path | None:
+def find_path(special: Family | str, general: Family | str) -> Path | None:
     """The shortest chain of edges from `special` to `general`, exact edges preferred; None if none.
 
     A chain without a limit edge is taken however long it is.  Families are compared by class and
-    options.
+    options.  Raises UnknownNameError.
 
     >>> import dsf
     >>> find_path(dsf.gla, dsf.retnet) is None
     True
     """
+    special, general = family(special), family(general)
     exact = [e for e in edges() if e.kind != "limit"]
     return _search(special, general, exact) or _search(special, general, edges())
 
