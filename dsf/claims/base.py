@@ -108,7 +108,7 @@ def read(c: Certificate) -> Claim:
 
 
 def _plain(record: Any) -> dict[str, Any]:
-    """The fields that are not None as data that JSON can hold."""
+    """The fields that are not None as data that JSON can hold; arrays are copied."""
     values = {f.name: getattr(record, f.name) for f in fields(record)}
     return {k: _data(x) for k, x in values.items() if x is not None}
 
@@ -116,15 +116,16 @@ def _plain(record: Any) -> dict[str, Any]:
 def _data(x: Any) -> Any:
     if isinstance(x, Record):
         return _plain(x)
-    if isinstance(x, np.ndarray) and x.dtype == object:
-        return np.asarray(np.frompyfunc(str, 1, 1)(x), dtype=object)
+    if isinstance(x, np.ndarray):
+        texts = x.dtype == object  # of fractions
+        return np.asarray(np.frompyfunc(str, 1, 1)(x), dtype=object) if texts else np.array(x)
     if isinstance(x, (list, tuple)):
         return [_data(e) for e in x]
     if isinstance(x, Mapping):
         return {k: _data(e) for k, e in x.items()}
     if isinstance(x, Fraction):
         return str(x)
-    known = (str, bool, int, float, np.generic, np.ndarray, Enum)
+    known = (str, bool, int, float, np.generic, Enum)
     return x if isinstance(x, known) else repr(x)  # families are written by their names
 
 

@@ -12,12 +12,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsf.claims.base import Claim
-from dsf.claims.reading import count, floats, number, require, size, table, whole, witness
+from dsf.claims.reading import (
+    REPRODUCED,
+    count,
+    floats,
+    number,
+    require,
+    size,
+    table,
+    whole,
+    witness,
+)
 from dsf.claims.singular import SLACK, smallest
 from dsf.core.certificate import Scope, Strength
 from dsf.core.printing import at_least, exactly
 
 REFERENCE = "dewilde1998, ch. 5; rounding: rump2006"
+ROUNDING = 1e-14  # absolute, of a residual that is 0 but for rounding
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -92,7 +103,7 @@ def same_residuals(told: Mapping[str, float], **found: tuple[float, float]) -> N
     """The recorded residuals are those of these witnesses, to rounding: name=(value, allowance)."""
     require(told.keys() == found.keys(), f"the residuals are {', '.join(found)}")
     for name, (value, off) in found.items():
-        close = abs(told[name] - value) <= 1e-9 * abs(value) + off + 1e-14
+        close = abs(told[name] - value) <= REPRODUCED * abs(value) + off + ROUNDING
         require(close, f"residual {name} is {value:.12g}, not {told[name]:.12g}")
 
 

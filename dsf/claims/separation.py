@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from dsf.claims.exact_tokens import Letter, draw_letters
-from dsf.claims.reading import require
+from dsf.claims.reading import REPRODUCED, require
 from dsf.core.family import Family
 from dsf.relations.invariants import paired
 
-SLACK = 1e-9
+NARROW = 1e-30  # of what encloses an exact zero in BITS bits; a wider ball decides nothing
 
 
 def draws(
@@ -44,4 +44,6 @@ def reproduced(told: float, found: float) -> None:
     """The stored bound is positive and is the one that follows from the witnesses."""
     require(told > 0.0, "the gap must be positive")
     require(told <= found, f"only a gap of {found:.12g} follows, not {told:.12g}")
-    require(told >= found * (1 - SLACK), f"the witnesses prove {found:.12g}: were they changed?")
+    require(
+        told >= found * (1 - REPRODUCED), f"the witnesses prove {found:.12g}: were they changed?"
+    )

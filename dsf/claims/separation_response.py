@@ -19,7 +19,7 @@ from dsf.claims.exact_tokens import (
     read_letters,
     tokens,
 )
-from dsf.claims.reading import at_most, many, number, require, table, witness
+from dsf.claims.reading import REPRODUCED, at_most, many, number, require, table, witness
 from dsf.claims.separation import below, draws, reproduced
 from dsf.claims.sides import FamilyClaim, side
 from dsf.claims.sides import family as named
@@ -33,6 +33,7 @@ from dsf.relations.invariants import double, is_ltv
 
 PIECES = 64  # of [0, 1], on each of which the derivative is enclosed
 MOST_BITS = 10000
+NARROW = 1e-100  # of what encloses a determinant that is 0, in 4 BITS bits
 LARGEST = 100  # states
 
 
@@ -93,7 +94,7 @@ class ByResponse(FamilyClaim, kind="separation/response"):
         require(y.shape[1] == 1, "one output is expected")
         found, told = hankel_determinant(y[:, 0]), self.residuals[f"determinant {n}"]
         require(not found.contains(0), f"the determinant for n = {n} is not decided")
-        near = abs(told - float(found)) <= 1e-9 * abs(float(found))
+        near = abs(told - float(found)) <= REPRODUCED * abs(float(found))
         require(near, f"the determinant for n = {n} is {float(found):.12g}, not {told:.12g}")
         return found
 
@@ -180,4 +181,4 @@ def _sample(has: Family) -> None:
         for column in y.T:
             determinant = hankel_determinant(list(column))
             require(bool(determinant.contains(0)), f"{has} obeys no such recurrence either")
-            require(bool(abs(determinant) < 1e-100), f"the sample of {has} decides nothing")
+            require(bool(abs(determinant) < NARROW), f"the sample of {has} decides nothing")

@@ -8,7 +8,7 @@ import numpy as np
 
 from dsf.claims.exact_tokens import BITS, Letter, fit, outputs, read_letter, read_letters
 from dsf.claims.reading import many, number, one_of, require, text, witness
-from dsf.claims.separation import below, draws, reproduced
+from dsf.claims.separation import NARROW, below, draws, reproduced
 from dsf.claims.sides import FamilyClaim
 from dsf.claims.sides import family as named
 from dsf.core.certificate import Scope, Strength
@@ -56,4 +56,4 @@ class ByWords(FamilyClaim, kind="separation/words"):
             F = [outputs(self.has, letters, constants, w) for w in self.words]
             for e in np.ravel(rule.expression(F)):
                 require(bool(e.contains(0)), f"{self.has} does not have the invariant at all")
-                require(bool(abs(e) < 1e-30), f"the sample of {self.has} decides nothing: {e}")
+                require(bool(abs(e) < NARROW), f"the sample of {self.has} decides nothing: {e}")

@@ -23,6 +23,10 @@ from dsf.core.printing import at_least, at_most
 ONE_A = ("stable", "marginal", "unstable", "undecided")
 SEVERAL = ("contractive", "nonexpansive", "undecided")
 AXES = {"a": 1, "log_a": 1, "U": 2, "W": 2, "A": 2}
+TINY = 1e-300  # added where 0 would be multiplied
+# Entries are left out by floats if they are smaller than the bound by more than their rounding:
+PRODUCT = 1e-12  # relative, of a product of two factors, generously
+CLEARLY = 1e-9  # relative, of the modulus; absolute, of the exponent log_a
 TIGHT = 1e-6  # the bounds may not be looser than this, relative to r, unless nothing was decided
 
 Factors = tuple[np.ndarray, ...]
@@ -83,7 +87,7 @@ class Stability(Claim, kind="stability"):
         require(self.strength is strength, f"the strength that follows is {strength.value!r}")
         require(lower <= upper and least <= most, "the bounds are out of order")
         if self.verdict != "undecided":
-            loose = upper < np.inf and upper - lower > TIGHT * lower + 1e-300
+            loose = upper < np.inf and upper - lower > TIGHT * lower + TINY
             require(not loose, "the bounds are looser than an enclosure explains")
         items = _items(self.parts(), self.varying, min(lower, 1.0 - most))
         self._check_bounds(items, least, most)
@@ -128,9 +132,9 @@ def _items(factors: dict[str, Factors], varying: bool, least: float) -> list[Any
         with np.errstate(all="ignore"):
             product = reduce(np.multiply, rows)
             size = np.exp(product.real) if name == "log_a" else np.abs(product)
-            error = reduce(np.multiply, [np.abs(x) for x in rows]) * 1e-12
-            small = size * (1.0 + 1e-9) + 1e-300 < least
-            small &= (error < 1e-9) if name == "log_a" else (error < np.inf)
+            error = reduce(np.multiply, [np.abs(x) for x in rows]) * PRODUCT
+            small = size * (1.0 + CLEARLY) + TINY < least
+            small &= (error < CLEARLY) if name == "log_a" else (error < np.inf)
             small &= len(rows) <= 2  # partial products of more may underflow on the way
         table = np.stack([x[~small] for x in rows], -1)
         table = np.unique(table, axis=0)

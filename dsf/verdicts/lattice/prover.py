@@ -22,6 +22,11 @@ from dsf.core.tokens import Tokens
 from dsf.relations.edge import Limit, Nesting
 
 LENGTH = 7  # of the sequences on which edges are tested
+SAME = 1e-9  # relative difference of outputs, below which an exact edge passes the test on numbers
+NEAR = 1e-2  # the same for a limit edge, 2^-FINEST away from its limit
+COARSE, FINEST = 8, 14  # powers of 1/2 between which the order of a limit is measured
+MOVED = 1e-4  # relative difference of outputs that every disturbed field has to make
+ROUNDING = 1e-12  # differences below it have no order
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +83,9 @@ def prove(edge: Nesting) -> Proof:
     if not failures:
         error, order = _test_numbers(edge)
         gap = _disturb(edge)
-        if not error < (1e-9 if edge.limit is None else 1e-2):
+        if not error < (SAME if edge.limit is None else NEAR):
             failures.append(f"outputs differ by {error:.1e} on numbers")
-        if not gap > 1e-4:
+        if not gap > MOVED:
             failures.append(f"disturbing a token changes the output by {gap:.1e} only: vacuous")
     if not failures and edge.limit is not None:
         open_end = _open_end(edge)
@@ -325,15 +330,17 @@ def _test_numbers(edge: Nesting) -> tuple[float, float | None]:
     draws = [mapped_draw(edge, rng, LENGTH, 0.5)[0] for _ in range(3)]
     if edge.limit is None:
         return max(_difference(edge, tok, mapped(edge, tok)) for tok in draws), None
-    errors = [max(_difference(edge, t, mapped(edge, t, 2.0**-j)) for t in draws) for j in (8, 14)]
-    order = np.log2(errors[0] / errors[1]) / 6 if errors[1] > 1e-12 else np.inf
-    return errors[1], float(order)
+    coarse, fine = (
+        max(_difference(edge, t, mapped(edge, t, 2.0**-j)) for t in draws) for j in (COARSE, FINEST)
+    )
+    order = np.log2(coarse / fine) / (FINEST - COARSE) if fine > ROUNDING else np.inf
+    return fine, float(order)
 
 
 def _disturb(edge: Nesting) -> float:
     """The smallest effect of moving one field of the image inside its domain."""
     rng = np.random.default_rng(3)
-    tok, image = mapped_draw(edge, rng, LENGTH, 2.0**-14)
+    tok, image = mapped_draw(edge, rng, LENGTH, 2.0**-FINEST)
     effects = []
     for name, field in edge.general.spec.items():
         if name != "pos":

@@ -18,6 +18,8 @@ from dsf.relations.invariants import Invariant, Outputs, WordInvariant, paired
 from dsf.verdicts.separations.words import BITS, Alphabet, alphabets, enclosures, floats
 
 SLACK = 1e-12  # room for another order of the same operations
+CLEAR = 1e-6  # relative size in floats, below which a violation is not worth enclosing
+TINY = 1e-300  # keeps a quotient of zeros from being NaN
 Side = Family | AnyRecurrence
 
 
@@ -127,7 +129,7 @@ def _search(
     for candidate in alphabets(b, names):
         letters = separation.tie(candidate)
         outputs = [letters.outputs(w, floats) for w in words]
-        if relative(rule.expression, outputs, rule.degree) < 1e-6:
+        if relative(rule.expression, outputs, rule.degree) < CLEAR:
             continue
         with precision(BITS):
             values = rule.expression([letters.outputs(w, enclosures) for w in words])

@@ -18,7 +18,7 @@ from dsf.core.worlds import balls, precision
 from dsf.relations import invariants as known
 from dsf.relations.invariants import InputInvariant, paired
 from dsf.verdicts.properties import properties
-from dsf.verdicts.separations.core import Separation, Side, below
+from dsf.verdicts.separations.core import CLEAR, TINY, Separation, Side, below
 from dsf.verdicts.separations.words import BITS
 
 
@@ -41,7 +41,7 @@ class InputSeparation(Separation):
         factor = rng.standard_normal((1, self._width))
         y = outputs(mech, [x * factor for x in self.inputs[-1]])
         size = max(np.abs(x).max() for x in y)
-        return float(np.abs(self.invariant.expression(y)).max() / max(size, 1e-300))
+        return float(np.abs(self.invariant.expression(y)).max() / max(size, TINY))
 
     @property
     def _width(self) -> int:
@@ -73,7 +73,7 @@ def _found(s: InputSeparation, b: Family) -> tuple[Mechanism, list[np.ndarray], 
             for seed in range(4):
                 mech = b.init(d=s._width, n=n, p=s._width, seed=seed).map(eighths)
                 y = outputs(mech, u)
-                if np.abs(s.invariant.expression(y)).max() < 1e-6:
+                if np.abs(s.invariant.expression(y)).max() < CLEAR:
                     continue
                 with precision(BITS):
                     exact = mech.map(balls)

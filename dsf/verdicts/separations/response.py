@@ -18,7 +18,7 @@ from dsf.mechanisms.rnn.gru import GRU
 from dsf.relations import invariants as known
 from dsf.relations.invariants import double, is_ltv
 from dsf.verdicts.properties import properties
-from dsf.verdicts.separations.core import Separation, Side, below, drawn
+from dsf.verdicts.separations.core import TINY, Separation, Side, below, drawn
 from dsf.verdicts.separations.words import BITS, Alphabet, alphabet, enclosures, floats
 
 SIZES = (1, 2, 3, 4, 5)
@@ -64,7 +64,7 @@ class ResponseOrder(Separation):
         worst = 0.0
         for column in y.T:
             H = np.lib.stride_tricks.sliding_window_view(column, order + 1)
-            sigma = np.linalg.svd(H / max(np.abs(H).max(), 1e-300), compute_uv=False)
+            sigma = np.linalg.svd(H / max(np.abs(H).max(), TINY), compute_uv=False)
             worst = max(worst, float(sigma[-1]))
         return worst
 

@@ -23,9 +23,21 @@ from dsf.core.worlds import precision
 from dsf.relations import invariants as known
 from dsf.relations.invariants import LAGS, STEPS, window
 from dsf.verdicts.properties import properties
-from dsf.verdicts.separations.core import Separation, Side, below, draw_size, drawn
+from dsf.verdicts.separations.core import (
+    CLEAR,
+    SLACK,
+    TINY,
+    Separation,
+    Side,
+    below,
+    draw_size,
+    drawn,
+)
 from dsf.verdicts.separations.invariants import silent
 from dsf.verdicts.separations.words import BITS, Alphabet, alphabets, enclosures, floats
+
+SIGN = 1e-9  # smaller numbers, relative to the largest, have no sign that floats could tell
+LARGE, VANISHED = 1e-3, 1e-14  # a tail that was above the one and is below the other is gone
 
 
 def tail(letters: Alphabet, lags: int, convert: Any) -> Any:
@@ -110,8 +122,8 @@ class SignChanges(TailSeparation):
     def defect(self, family: Family, rng: np.random.Generator) -> float:
         n = draw_size(family, rng)
         s = tail(drawn(family, "abz", n, rng), 12, floats)
-        size = np.abs(s).max(axis=0, initial=1e-300)
-        clear = np.where(np.abs(s) > 1e-9 * size, s, 0)  # a rounding error has no sign
+        size = np.abs(s).max(axis=0, initial=TINY)
+        clear = np.where(np.abs(s) > SIGN * size, s, 0)  # a rounding error has no sign
         return float(max(max(sign_changes(c) - (n - 1), 0) for c in clear.T))
 
     def search(self, b: Family) -> tuple[Alphabet, int] | None:
@@ -142,7 +154,7 @@ def _turns(letters: Alphabet) -> bool:
         a = np.prod(np.asarray(A.dense())[..., -mech.substeps :, 0, 0], axis=-1).reshape(-1)
     else:
         return False
-    return bool(np.all((np.abs(np.imag(a)) > 1e-9) | (np.real(a) < 0)))
+    return bool(np.all((np.abs(np.imag(a)) > SIGN) | (np.real(a) < 0)))
 
 
 SIGN_CHANGES = SignChanges(known.SIGN_CHANGES, claims.SignChanges)
@@ -158,7 +170,7 @@ class Invertible(TailSeparation):
         """1 where s vanishes (to rounding) n times in a row after having been large."""
         n = draw_size(family, rng)
         s = tail(drawn(family, "abz", n, rng), n + 1, floats)
-        return float(np.any((np.abs(s[0]) > 1e-3) & np.all(np.abs(s[1:]) < 1e-14, axis=0)))
+        return float(np.any((np.abs(s[0]) > LARGE) & np.all(np.abs(s[1:]) < VANISHED, axis=0)))
 
     def search(self, b: Family) -> tuple[Alphabet, float] | None:
         w = window(b)
@@ -239,7 +251,7 @@ class Settling(TailSeparation):
 def _steady(moves: np.ndarray) -> np.ndarray:
     """For every column: all entries equal (to rounding) and not 0."""
     size = np.abs(moves[0])
-    return (size > 1e-6) & np.all(np.abs(moves - moves[0]) <= 1e-12 * size, axis=0)
+    return (size > CLEAR) & np.all(np.abs(moves - moves[0]) <= SLACK * size, axis=0)
 
 
 def _exactly_steady(s: np.ndarray) -> float:

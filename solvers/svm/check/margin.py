@@ -43,6 +43,7 @@ from dsf.core.printing import at_least, at_most, exactly
 from dsf.solvers.svm.check.balls import (
     ARRAYS,
     BITS,
+    LOST,
     NORMS,
     ZERO,
     Rows,
@@ -59,6 +60,10 @@ from dsf.solvers.svm.check.balls import (
 )
 
 NAMES = {"frobenius": "Frobenius", "nuclear": "nuclear", "entrywise": "entrywise"}
+# how far residuals may be from those of the witnesses: absolute, for they cancel, and relative
+RESIDUAL, RESIDUAL_RELATIVE = 1e-9, 1e-6
+# what float64 may lose of the least norm, beside LOST: of the moduli, and by underflow
+LOST_OF_SUMS, UNDERFLOW = 2.0**-40, 2.0**-900
 _HEXADECIMAL = re.compile(r"-?0x[0-9a-f]+")
 
 
@@ -144,7 +149,7 @@ class Margin(ProblemClaim, kind="margin"):
         }
         require(self.residuals.keys() == found.keys(), f"the residuals are {', '.join(found)}")
         for name, value in found.items():
-            near = abs(self.residuals[name] - value) <= 1e-9 + 1e-6 * value
+            near = abs(self.residuals[name] - value) <= RESIDUAL + RESIDUAL_RELATIVE * value
             require(near, f"residual {name} is {value:.6g}, not {self.residuals[name]:.6g}")
 
 
@@ -225,7 +230,7 @@ class NuclearRank(ProblemClaim, kind="nuclear-rank"):
                 slack = (1 / margin_low - weight / sigma[0]).upper()  # U >= L: it is at least 0
                 proved = slack / (1 - ratio)
             require(bool(proved.upper() <= tail), f"only {float(proved):.3g} follows")
-            looser = proved.upper() * 2 + 1e-9 / margin_low
+            looser = proved.upper() * 2 + LOST / margin_low
             require(bool(tail <= looser), "the tail is looser than its witnesses prove")
 
 
@@ -263,7 +268,7 @@ class LeastNorm(ProblemClaim, kind="least-norm"):
             value, norm = sum(products, ZERO()), frobenius(G)
             low = value / norm if norm > 0 else flint.arb(0)
             moduli = float(np.max(size, initial=0.0)) + sizes
-            spread = 2.0**-900 + 1e-9 * float(high) + 2.0**-40 * moduli
+            spread = UNDERFLOW + LOST * float(high) + LOST_OF_SUMS * moduli
             reproduce(self.upper, high, spread, +1, "upper bound")
             reproduce(self.lower, low, spread, -1, "lower bound")
 

@@ -16,6 +16,8 @@ from dsf.core.printing import at_most
 from dsf.solvers.svm.check import balls as base
 from dsf.solvers.svm.check.margin import ProblemClaim, fit, ordered
 
+SHORTER = 1e-8  # relative: how much looser than its witness the norm without rivals may be told
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LocalOptimality(ProblemClaim, kind="local-optimality"):
@@ -86,7 +88,7 @@ class LocalOptimality(ProblemClaim, kind="local-optimality"):
             require(stored == 0.0 and not W.any(), "without any row W = 0")
             return
         proved, _ = base.primal(rows.part(kept), W, "frobenius", None)
-        base.reproduce(stored, 1 / proved, 1e-8 * stored, +1, "the norm without these rivals")
+        base.reproduce(stored, 1 / proved, SHORTER * stored, +1, "the norm without these rivals")
         require(bool(stored < least), "without these rivals the optimum is not shorter")
 
 
