@@ -99,7 +99,8 @@ def test_members_of_families_that_claim_an_invariant_have_it(separation, data, s
 
 @pytest.mark.parametrize("separation", SEPARATIONS, ids=lambda s: s.name)
 def test_theorem_and_proof_are_told(separation):
-    assert separation.theorem.endswith(".") and 60 < len(separation.proof) < 1200
+    invariant = separation.invariant
+    assert invariant.theorem.endswith(".") and 60 < len(invariant.proof) < 1200
     assert separation.name in repr(separation)
 
 
@@ -160,7 +161,7 @@ def test_no_separation_contradicts_a_proved_nesting():
             continue  # holds for some sizes only
         for s in SEPARATIONS:
             contradiction = s.certificate(edge.general, edge.special)
-            open_end = edge.limit is not None and not s.closed
+            open_end = edge.limit is not None and not s.invariant.closed
             assert contradiction is None or open_end, (s.name, edge)
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
 from dsf.claims.separation_instances import ByInputs
-from dsf.core.certificate import Certificate
 from dsf.core.errors import NotContractive
 from dsf.core.family import Family
 from dsf.core.mechanism import Mechanism
@@ -18,7 +16,7 @@ from dsf.core.worlds import balls, precision
 from dsf.relations import invariants as known
 from dsf.relations.invariants import InputInvariant, paired
 from dsf.verdicts.properties import properties
-from dsf.verdicts.separations.core import CLEAR, TINY, Separation, Side, below
+from dsf.verdicts.separations.core import CLEAR, TINY, Separation, below
 from dsf.verdicts.separations.words import BITS
 
 
@@ -31,10 +29,6 @@ class InputSeparation(Separation):
 
     invariant: InputInvariant
     inputs: tuple[list[np.ndarray], ...] = ()
-    predicate: Callable[[Family], bool] = lambda family: False
-
-    def has(self, side: Side) -> bool:
-        return isinstance(side, Family) and self.predicate(side)
 
     def defect(self, family: Family, rng: np.random.Generator) -> float:
         mech = family.init(d=self._width, n=2, p=self._width, seed=int(rng.integers(1 << 30)))
@@ -47,21 +41,17 @@ class InputSeparation(Separation):
     def _width(self) -> int:
         return self.inputs[0][0].shape[-1]
 
-    def violated_by(self, side: Side) -> bool:
-        return isinstance(side, Family) and _found(self, side) is not None
+    def search(self, a: Family, b: Family) -> tuple[Mechanism, list[np.ndarray], float] | None:
+        return None if self.has(b) else _found(self, b)
 
-    def certificate(self, a: Side, b: Side) -> Certificate | None:
-        if not (isinstance(a, Family) and isinstance(b, Family)) or not self.has(a) or self.has(b):
-            return None
-        found = _found(self, b)
-        if found is None:
-            return None
-        mech, u, gap = found
-        claim = ByInputs(
+    def claim(
+        self, a: Family, b: Family, witness: tuple[Mechanism, list[np.ndarray], float]
+    ) -> ByInputs:
+        mech, u, gap = witness
+        return ByInputs(
             lower=gap, invariant=self.name, has=a, violates=b, parameters=mech.parameters(),
             inputs=tuple(u),
         )  # fmt: skip
-        return claim.certificate()
 
 
 @cache
