@@ -135,7 +135,7 @@ def test_a_wrong_state_map_is_found():
     failures = changed(e.name, e.tau, T=lambda S, tok: ops.conj(e.T(S, tok)))
     assert any("2: the step" in f for f in failures)
     failures = changed("retnet -> gla", edge("retnet -> gla").tau, T=lambda S, tok: 2 * S)
-    assert any("3: readouts" in f for f in failures)
+    assert any("3: the readouts" in f for f in failures)
 
 
 def test_a_state_map_that_misses_the_initial_state_is_found():
@@ -210,7 +210,7 @@ def test_a_domain_that_is_only_sampled_is_said_to_be():
 def test_a_wrong_inverse_is_found():
     e = edge("rwkv6 = rwkv6(read='after')")
     failures = changed(e.name, e.tau, inverse=lambda tok: tok.replace(k=2 * tok.k))
-    assert "the inverse is none at (n, p) = (1, 1)" in failures
+    assert "the inverse does not invert the token map at (n, p) = (1, 1)" in failures
     # beta in (0, 1) lies in (0, 2), but not the other way round
     failures = changed("deltanet -> deltanet(reach=2)", e.tau, inverse=lambda tok: tok)
     assert "the inverse leaves the domain of beta at (n, p) = (1, 1)" in failures

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import sympy
 
+from dsf.core.algebra.symbols import array
 from dsf.core.algebra.zero import first_nonzero, is_zero
 from dsf.core.family import Family
 from dsf.core.state import State
@@ -24,24 +26,13 @@ from dsf.verdicts.lattice.prover import step
 # ----------------------------------------- a coupled step size against a normaliser
 def _ssd_tokens(family: Family, L: int, n: int, p: int) -> tuple[Tokens, dict[str, Any]]:
     """Symbols q, k, v with names that both families share, and the gates of this family."""
-    import sympy
-
-    def array(name: str, *shape: int, **assumed: bool) -> np.ndarray:
-        entries = [
-            sympy.Symbol(f"{name}_{'_'.join(map(str, i))}", **assumed) for i in np.ndindex(shape)
-        ]
-        return np.array(entries, dtype=object).reshape(shape)
-
-    free = {
-        "q": array("q", L, n, real=True),
-        "k": array("k", L, n, real=True),
-        "v": array("v", L, p, real=True),
-    }
+    sizes = {"q": n, "k": n, "v": p}
+    free = {name: array(name, (L, size), real=True) for name, size in sizes.items()}
     gates: dict[str, Any]
     if "eta" in family.spec:
-        gates = {"eta": array("eta", L, 1, positive=True)}
+        gates = {"eta": array("eta", (L, 1), positive=True)}
         return Tokens(**free, **gates), gates
-    gates = {"dt": array("dt", L, 1, positive=True), "a": array("a", 1, 1, negative=True)}
+    gates = {"dt": array("dt", (L, 1), positive=True), "a": array("a", (1, 1), negative=True)}
     return _as_channels(family, Tokens(**free, **gates)), gates
 
 
@@ -55,8 +46,6 @@ def _ssd_necessary(a: Family, b: Family) -> bool:
     With q and k free, every row of every channel of S6 has to agree by itself, so this is its proof
     too: each gives dt = 1/eta and the same a.
     """
-    import sympy
-
     tok, gates = _ssd_tokens(a, 3, 1, 1)
     other, normaliser = _ssd_tokens(b, 3, 1, 1)
     M = a.without_parameters().system(tok)[0].kernel().reshape(3, 3)
@@ -82,14 +71,11 @@ def _ssd_necessary(a: Family, b: Family) -> bool:
 
 def _ssd_sufficient(a: Family, b: Family) -> bool:
     """With S = Z/eta as state map, one step of a is one step of b under the conditions."""
-    import sympy
-
     for n, p in ((1, 1), (2, 2)):
         tok, gates = _ssd_tokens(b, 2, n, p)
         eta, x = gates["eta"][:, 0], sympy.Symbol("a", negative=True)
         earlier = {eta[0]: eta[1] * sympy.exp(x / eta[1])}
-        entries = [sympy.Symbol(f"Z_{i}_{j}", real=True) for i in range(n) for j in range(p)]
-        Z = np.array(entries, dtype=object).reshape(n, p)
+        Z = array("Z", (n, p), real=True)
         now = tok.map(lambda v: v[1:])
         image = Tokens(q=now.q, k=now.k, v=now.v, dt=1 / now.eta, a=np.array([[x]], dtype=object))
         y, after = step(b.without_parameters(), now, State(Z))
@@ -108,38 +94,26 @@ def _lift(family: Family, S: np.ndarray) -> np.ndarray:
 # ----------------------------------------- a diagonal gate against a delta rule
 def _delta_symbols(b: Family, n: int, key: Any = None) -> tuple[Tokens, dict[str, Any]]:
     """Two tokens of the delta rule; the later key is free, or the given one."""
-    import sympy
-
-    def array(name: str, size: int, **assumed: bool) -> np.ndarray:
-        made = [[sympy.Symbol(f"{name}_{t}_{i}", **assumed) for i in range(size)] for t in range(2)]
-        return np.array(made, dtype=object)
-
-    fields = {name: array(name, n, real=True) for name in ("q", "k", "v")}
+    fields = {name: array(name, (2, n), real=True) for name in ("q", "k", "v")}
     fields["v"] = fields["v"][:, :1]
     if key is not None:
         fields["k"][1] = key
-    fields["beta"] = array("beta", 1, positive=True)
+    fields["beta"] = array("beta", (2, 1), positive=True)
     if "log_a" in b.spec:
-        fields["log_a"] = array("log_a", 1, negative=True)
+        fields["log_a"] = array("log_a", (2, 1), negative=True)
     return Tokens(**fields), fields
 
 
 def _decay(fields: dict[str, Any], t: int) -> Any:
-    import sympy
-
     return sympy.exp(fields["log_a"][t, 0]) if "log_a" in fields else sympy.Integer(1)
 
 
 def _delta_necessary(a: Family, b: Family) -> bool:
     """M_00 gives k of gla; the coefficient of q_i k_j in M_10 gives the gate and k_i k_j = 0."""
-    import sympy
-
     for n in (2, 3):
         tok, fields = _delta_symbols(b, n)
         M = b.without_parameters().system(tok)[0].kernel()
-        gate = np.array(
-            [[sympy.Symbol(f"g_{t}_{i}", negative=True) for i in range(n)] for t in (0, 1)]
-        )
+        gate = array("g", (2, n), negative=True)
         image = Tokens(q=tok.q, k=tok.beta * tok.k, v=tok.v, log_a=gate)
         N = a.without_parameters().system(image)[0].kernel()
         beta, c = fields["beta"][:, 0], _decay(fields, 1)
@@ -158,11 +132,8 @@ def _delta_necessary(a: Family, b: Family) -> bool:
 
 def _delta_sufficient(a: Family, b: Family) -> bool:
     """For each one-hot key, one step from a free state is the same."""
-    import sympy
-
     for n in (1, 2, 3):
-        entries = [sympy.Symbol(f"S_{i}", real=True) for i in range(n)]
-        S = np.array(entries, dtype=object).reshape(n, 1)
+        S = array("S", (n, 1), real=True)
         for j in range(n):
             for sign in (1, -1):
                 key = [sympy.Integer(sign * (i == j)) for i in range(n)]

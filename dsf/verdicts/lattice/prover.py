@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import sympy
 
 from dsf.claims.nesting import Nesting as Claim
 from dsf.core.algebra.signs import Domains
-from dsf.core.algebra.symbols import Symbols
+from dsf.core.algebra.symbols import Symbols, array
 from dsf.core.algebra.zero import affine_parts, first_nonzero, is_zero, unfold
 from dsf.core.certificate import Certificate, Scope
 from dsf.core.errors import CertificateError
@@ -27,6 +28,7 @@ NEAR = 1e-2  # the same for a limit edge, 2^-FINEST away from its limit
 COARSE, FINEST = 8, 14  # powers of 1/2 between which the order of a limit is measured
 MOVED = 1e-4  # relative difference of outputs that every disturbed field has to make
 ROUNDING = 1e-12  # differences below it have no order
+_SINGULAR = sympy.nan, sympy.zoo, sympy.oo, -sympy.oo
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +103,6 @@ def prove(edge: Nesting) -> Proof:
 # ------------------------------------------------------------- symbolic obligations
 def _obligations(edge: Nesting, n: int, p: int) -> tuple[list[str], set[str]]:
     """Which obligations are not shown at one size, and the fields whose domain was sampled."""
-    import sympy
-
     symbols = Symbols(edge.special, n, p)
     now, before = symbols.tokens("t"), symbols.tokens("s")
     x = _parameter(symbols, edge)
@@ -139,15 +139,16 @@ def _unequal(
     y: Array, s: Array, Y: Array, R: Array,
 ) -> list[str]:  # fmt: skip
     """Which of the obligations 2 and 3 are not shown: (y, s) special, (Y, R) general."""
-    from sympy import sympify
-
     target = edge.T(s, now)
     if R.shape != target.shape or Y.shape != y.shape:
         return [f"shapes: states {R.shape}, {target.shape}, outputs {Y.shape}, {y.shape}"]
     groups = [_symbols_of(S), *[_symbols_of(v) for _, v in now.items()]]
     failures = []
-    for what, defect in (("2: the step does not commute", R - target), ("3: readouts", Y - y)):
-        entries = [e for d in defect.flat for e in affine_parts(unfold(sympify(d)), groups)]
+    for what, defect in (
+        ("2: the step does not commute", R - target),
+        ("3: the readouts differ", Y - y),
+    ):
+        entries = [e for d in defect.flat for e in affine_parts(unfold(sympy.sympify(d)), groups)]
         if edge.limit is not None:
             linear = [*_symbols_of(S), *_symbols_of(now.v if "v" in now.names else now.u)]
             entries = [c for e in entries for c in limits(e, x, edge.limit, linear)]
@@ -170,7 +171,11 @@ def _inverse(edge: Nesting, n: int, p: int) -> list[str]:
     back = edge.inverse(tok)
     image = edge.tau(back)
     off = [e for name, value in tok.items() for e in (getattr(image, name) - value).flat]
-    found = [] if first_nonzero(off, symbols.unit) is None else ["the inverse is none"]
+    found = (
+        []
+        if first_nonzero(off, symbols.unit) is None
+        else ["the inverse does not invert the token map"]
+    )
     domains = Domains(symbols.bounded)
     for name, field in edge.special.spec.items():
         value = getattr(back, name, None)
@@ -184,20 +189,14 @@ def _inverse(edge: Nesting, n: int, p: int) -> list[str]:
 
 def _parameters(edge: Nesting) -> list[str]:
     """The tokens that the parameter map misses: tokens'(u; theta') = tau(tokens(u; theta))."""
-    import sympy
-
     assert edge.params is not None
     n, p = edge.sizes[-1]
     d = edge.only.get("d", 2)
     spec = edge.special.spec
 
     def symbols(x: np.ndarray, name: str) -> np.ndarray:
-        assumed = "positive" if name in spec and spec[name].domain != REAL else "real"
-        entries = [
-            sympy.Symbol(f"{name}_{'_'.join(map(str, i))}", **{assumed: True})
-            for i in np.ndindex(*x.shape)
-        ]
-        return np.array(entries, dtype=object).reshape(x.shape)
+        positive = name in spec and spec[name].domain != REAL
+        return array(name, x.shape, **{"positive" if positive else "real": True})
 
     drawn = edge.special.init(d=d, n=n, p=p)
     mech = replace(drawn, **{k: symbols(v, k) for k, v in drawn.parameters().items()})
@@ -225,8 +224,6 @@ def _tail(mech: Mechanism, tok: Tokens) -> Tokens | None:
 
 
 def _entries(tok: Tokens) -> list[Any]:
-    import sympy
-
     return [sympy.sympify(e) for _, v in tok.items() for e in np.asarray(v).flat]
 
 
@@ -239,10 +236,8 @@ def limits(e: Any, x: Any, limit: Limit, linear: list[Any]) -> list[Any]:
 
     Where the expression is continuous at the end point, substitution gives all of them at once.
     """
-    import sympy
-
     value = e.subs(x, limit.value)
-    if not value.has(*_singular()):
+    if not value.has(*_SINGULAR):
         return [value]
     used = [s for s in linear if e.has(s)]
     rest = e.subs({s: 0 for s in used})
@@ -250,18 +245,10 @@ def limits(e: Any, x: Any, limit: Limit, linear: list[Any]) -> list[Any]:
     return [_limit(c, x, limit) for c in parts]
 
 
-def _singular() -> tuple[Any, ...]:
-    import sympy
-
-    return sympy.nan, sympy.zoo, sympy.oo, -sympy.oo
-
-
 def _limit(c: Any, x: Any, limit: Limit) -> Any:
     """The limit of one coefficient: by substitution, or by l'Hopital's rule for 0/0."""
-    import sympy
-
     value = c.subs(x, limit.value)
-    if not value.has(*_singular()):
+    if not value.has(*_SINGULAR):
         return value
     num, den = sympy.fraction(sympy.together(c))
     if not c.has(sympy.Abs, sympy.Max, sympy.log, sympy.sqrt):
