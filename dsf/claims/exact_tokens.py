@@ -14,7 +14,7 @@ from dsf.core.fields import Domain, Field
 from dsf.core.state import State
 from dsf.core.tokens import Tokens
 
-BITS = 300  # of the balls in which identities and separations are evaluated
+BITS = 300  # of the balls in which nestings and separations are evaluated
 PARTS = 700  # of the unit, in random rational numbers
 SMALL = 2.0**-200  # what remains there of a difference that is exactly zero
 

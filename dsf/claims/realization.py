@@ -215,7 +215,10 @@ class Realization(Claim, kind="realization"):
             require(not 0.0 < target < TINY, "the error asked for is below what floats resolve")
             floor = (asked * h.high + self.radius) * (1 + SLACK)
             require(h.error <= target, f"the error is {h.error:.6g}, above {target:.6g}")
-            require(min(h.sigmas) > floor, f"a singular value is {min(h.sigmas):.6g} only")
+            require(
+                min(h.sigmas) > floor,
+                f"a singular value is {min(h.sigmas):.6g}, not above {floor:.6g}",
+            )
         low, high = max(sum(h.counts) for h in heads), max(sum(h.states) for h in heads)
         whole = type(self.lower) is type(self.upper) is int
         same = whole and (self.lower, self.upper) == (low, high)

@@ -72,7 +72,7 @@ def smallest(H: np.ndarray, U: np.ndarray, V: np.ndarray) -> tuple[float, float]
     )
     lost = g(len(U)) * size(U) * size(H) * two_v + g(len(V)) * size(left) * size(V) + TINY
     value = float((d.min() * (1 - SLACK) - (rest + lost) * (1 + SLACK)) / (two_u * two_v))
-    require(value > 0.0, f"nothing follows for {count} directions")
+    require(value > 0.0, f"no positive lower bound follows from {count} directions")
     return value * (1 - SLACK), float(d.min())
 
 

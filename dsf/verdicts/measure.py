@@ -105,7 +105,7 @@ def measured_sizes(mech: Mechanism, L: int, seed: int = 0) -> Sizes:
 
 
 def full_name(family: Family) -> str:
-    """The registered name, and the options in which a family differs from what it stands for."""
+    """The name in the catalogue, and the options that differ from those of that name."""
     standard = families()[family.name].static
     changed = {k: v for k, v in family.static.items() if k not in standard or standard[k] != v}
     return family.name + (
