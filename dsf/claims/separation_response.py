@@ -9,21 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from dsf.claims.exact_tokens import (
-    BITS,
-    Letter,
-    ball,
-    fit,
-    outputs,
-    read_letter,
-    read_letters,
-    tokens,
-)
+from dsf.claims.exact_tokens import BITS, Letter, ball, outputs, tokens
 from dsf.claims.reading import REPRODUCED, at_most, many, number, require, table, witness
-from dsf.claims.separation import below, draws, reproduced
-from dsf.claims.sides import FamilyClaim, side
-from dsf.claims.sides import family as named
-from dsf.core.certificate import Scope, Strength
+from dsf.claims.separation import LetterClaim, below, draws, reproduced
+from dsf.claims.sides import side
 from dsf.core.family import Family
 from dsf.core.opponents import AnyRecurrence
 from dsf.core.state import State
@@ -38,20 +27,16 @@ LARGEST = 100  # states
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ByResponse(FamilyClaim, kind="separation/response"):
+class ByResponse(LetterClaim, kind="separation/response"):
     """A response that obeys no linear recurrence of order n + 1: determinants away from 0.
 
     For families also the argument for all n.
     """
 
-    scope, strength, reference = Scope.RECURRENCE, Strength.ENCLOSED, "dsf2026"
     lower: float = witness(number)
     has: Family | AnyRecurrence = witness(side)
-    violates: Family = witness(named)
     states: tuple[int, ...] = witness(many(at_most(LARGEST)))
     bits: tuple[int, ...] = witness(many(at_most(MOST_BITS)))
-    letters: dict[str, Letter] = witness(read_letters)
-    constants: Letter = witness(read_letter)
     residuals: Mapping[str, float] = witness(table(number))
 
     @property
@@ -67,9 +52,8 @@ class ByResponse(FamilyClaim, kind="separation/response"):
         )
 
     def check(self) -> None:
-        fit(self.violates, self.letters, self.constants)
+        self.fit("x")
         sizes = self.states
-        require(set(self.letters) == {"x"}, "the word must repeat the letter x")
         require(len(self.bits) == len(sizes), "a number of bits is needed for each size")
         names = {f"determinant {n}" for n in sizes}
         require(self.residuals.keys() == names, f"the residuals are {', '.join(sorted(names))}")
@@ -100,15 +84,11 @@ class ByResponse(FamilyClaim, kind="separation/response"):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ByStep(FamilyClaim, kind="separation/affine-step"):
+class ByStep(LetterClaim, kind="separation/affine-step"):
     """A step that is not affine in the state: f(1/2) differs from (f(0) + f(1))/2."""
 
-    scope, strength, reference = Scope.RECURRENCE, Strength.ENCLOSED, "dsf2026"
     lower: float = witness(number)
     has: Family | AnyRecurrence = witness(side)
-    violates: Family = witness(named)
-    letters: dict[str, Letter] = witness(read_letters)
-    constants: Letter = witness(read_letter)
 
     @property
     def statement(self) -> str:
@@ -118,9 +98,8 @@ class ByStep(FamilyClaim, kind="separation/affine-step"):
         )
 
     def check(self) -> None:
-        fit(self.violates, self.letters, self.constants)
+        self.fit("x")
         mech = self.violates.without_parameters()
-        require(set(self.letters) == {"x"}, "one letter x is expected")
         with precision(BITS):
             tok = tokens(self.letters, self.constants, "x")
             image = []
