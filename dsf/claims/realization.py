@@ -222,7 +222,7 @@ class Realization(Claim, kind="realization"):
         low, high = max(sum(h.counts) for h in heads), max(sum(h.states) for h in heads)
         whole = type(self.lower) is type(self.upper) is int
         same = whole and (self.lower, self.upper) == (low, high)
-        require(same, f"the witnesses prove {low}, {high}")
+        require(same, f"the witnesses prove {low} to {high} states")
 
     def _check_error(self, heads: list[Proved]) -> None:
         asked = count(self.asked, "the number of states asked for")

@@ -102,5 +102,6 @@ def _softmax_block(
         total = sum(row) + i + 1
         for j, power in enumerate(row):
             entry = M[m + i, 0, j]
-            require(bool(entry.contains(flint.fmpq(power, total))), "softmax has another block")
+            same = entry.contains(flint.fmpq(power, total))
+            require(bool(same), "softmax has another Hankel block")
             require(bool(entry.rad() < NARROW), "the enclosure of the block decides nothing")

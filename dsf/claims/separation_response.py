@@ -56,9 +56,9 @@ class ByResponse(LetterClaim, kind="separation/response"):
         sizes = self.states
         require(len(self.bits) == len(sizes), "a number of bits is needed for each size")
         names = {f"determinant {n}" for n in sizes}
-        require(self.residuals.keys() == names, f"the residuals are {', '.join(sorted(names))}")
+        require(self.residuals.keys() == names, f"the residuals must be {', '.join(sorted(names))}")
         for n, bits in zip(sizes, self.bits, strict=True):
-            require(bits > 0, "at least one bit is used")
+            require(bits > 0, "at least one bit is needed")
             with precision(bits):
                 found = self._determinant(n)
         reproduced(self.lower, below(found))
@@ -145,12 +145,13 @@ def _every_n(f: Family, x: Letter, constants: Letter) -> None:
     tok = Tokens(**{k: ball(v) for k, v in (x | constants).items()})
     for i in range(PIECES):
         piece = flint.arb((2 * i + 1) / (2 * PIECES), 1 / (2 * PIECES))
-        require(bool(slope(piece) > 0) and bool(slope(piece) < 1), "f' leaves (0, 1)")
+        inside = bool(slope(piece) > 0) and bool(slope(piece) < 1)
+        require(inside, "the slope of the step leaves (0, 1)")
         point = np.array([[flint.arb(i) / PIECES]], dtype=object)
         told = f.without_parameters().advance(tok, State(point))[1].S[0, 0]
         require(bool(told.overlaps(value(point[0, 0]))), "this is not the step of that mechanism")
     inside = bool(value(flint.arb(0)) > 0) and bool(value(flint.arb(1)) < 1)
-    require(inside, "f does not map [0, 1] into itself")  # f is increasing
+    require(inside, "the step does not map [0, 1] into itself")  # f is increasing
 
 
 def _sample(has: Family) -> None:

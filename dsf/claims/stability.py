@@ -37,7 +37,8 @@ def _factors(axes: int) -> Reader:
 
     def read(f: Any, name: str) -> np.ndarray:
         known = type(f) is np.ndarray and f.dtype in (np.float64, np.complex128)
-        require(known and f.ndim >= axes, f"{name} is no array of floats that fits")
+        wanted = f"float64 or complex128 with {axes} axes or more"
+        require(known and f.ndim >= axes, f"{name} must be {wanted}")
         return np.array(f)
 
     return many(read)
@@ -79,10 +80,10 @@ class Stability(Claim, kind="stability"):
 
     def check(self) -> None:
         lower, upper = self.lower, self.upper
-        require(len(self.margin) == 2, "the margin has two bounds")
+        require(len(self.margin) == 2, "the margin must have two bounds")
         least, most = self.margin
         fits = self.scope is (Scope.OPERATOR if self.varying else Scope.INSTANCE)
-        require(fits, "the scope does not fit")
+        require(fits, "the scope must be instance for one A, operator for several")
         strength = Strength.EXACT if lower == upper else Strength.ENCLOSED
         require(self.strength is strength, f"the strength that follows is {strength.value!r}")
         require(lower <= upper and least <= most, "the bounds are out of order")

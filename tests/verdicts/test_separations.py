@@ -129,7 +129,6 @@ def test_properties_of_a_few_families():
 def test_the_comparison_table(a, b, first, violates):
     found = separate(a, b)
     assert label(found[0]) == first and found[0].witnesses["violates"] == violates
-    assert all(c.check() for c in found)
     assert all(Certificate.from_json(c.to_json()).check() for c in found)
 
 

@@ -16,6 +16,7 @@ from dsf.core.family import Family
 from dsf.core.opponents import AnyRecurrence
 from dsf.core.worlds import precision
 from dsf.relations.invariants import Invariant, Outputs, WordInvariant, paired
+from dsf.verdicts.properties import Properties, properties
 from dsf.verdicts.separations.words import BITS, Alphabet, alphabets, enclosures, floats
 
 SLACK = 1e-12  # room for another order of the same operations
@@ -28,11 +29,11 @@ Side = Family | AnyRecurrence
 class Separation:
     """How it is decided who has an invariant, and how violations of it are found.
 
-    predicate   whether every member of a family has the invariant, by its structure
+    predicate   whether every member of a family has the invariant, by its properties
     """
 
     invariant: Invariant
-    predicate: Callable[[Family], bool] = lambda family: False
+    predicate: Callable[[Family, Properties], bool] = lambda family, t: False
 
     @property
     def name(self) -> str:
@@ -41,7 +42,7 @@ class Separation:
 
     def has(self, side: Side) -> bool:
         """Whether every member of the side has the invariant."""
-        return isinstance(side, Family) and self.predicate(side)
+        return isinstance(side, Family) and self.predicate(side, properties(side))
 
     def defect(self, family: Family, rng: np.random.Generator) -> float:
         """How far random tokens of a family are from the invariant, relative: a test of `has`."""

@@ -15,7 +15,6 @@ from dsf.core.mechanism import Mechanism
 from dsf.core.worlds import balls, precision
 from dsf.relations import invariants as known
 from dsf.relations.invariants import InputInvariant, paired
-from dsf.verdicts.properties import properties
 from dsf.verdicts.separations.core import CLEAR, TINY, Separation, below
 from dsf.verdicts.separations.words import BITS
 
@@ -88,22 +87,18 @@ def eighths(x: np.ndarray) -> np.ndarray:
 
 SUPERPOSITION = InputSeparation(
     known.SUPERPOSITION,
+    lambda f, t: t.affine and t.constant,
     inputs=(
         [np.array([[1.0]]), np.array([[2.0]])],
         [np.array([[1.0], [2.0]]), np.array([[2.0], [4.0]])],
     ),
-    predicate=lambda family: properties(family).affine and properties(family).constant,
 )
 
 CHANNELS = InputSeparation(
     known.CHANNELS,
+    lambda f, t: t.affine and t.constant and all(x.axes[0] == "p" for x in f.spec.values()),
     inputs=(
         [np.array([[1.0, 0.0]]), np.array([[0.0, 0.0]])],
         [np.array([[1.0, 1.0]]), np.array([[0.0, 1.0]])],
-    ),
-    predicate=lambda family: (
-        properties(family).affine
-        and properties(family).constant
-        and all(f.axes[0] == "p" for f in family.spec.values())
     ),
 )

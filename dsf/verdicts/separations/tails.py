@@ -22,7 +22,7 @@ from dsf.core.transition import Diag
 from dsf.core.worlds import precision
 from dsf.relations import invariants as known
 from dsf.relations.invariants import LAGS, STEPS, window
-from dsf.verdicts.properties import properties
+from dsf.verdicts.properties import Properties, properties
 from dsf.verdicts.separations.core import (
     CLEAR,
     SLACK,
@@ -109,16 +109,14 @@ def sign_changes(s: np.ndarray) -> int:
     return int(np.sum(signs[1:] != signs[:-1]))
 
 
-def _unit_gate(family: Family) -> bool:
-    """Delta transitions whose eigenvalues stay in (0, 1]: unit keys and beta in (0, 1)."""
-    spec = family.spec
-    unit = "k" in spec and spec["k"].domain.unit
-    return properties(family).delta and unit and spec["beta"].domain == GATE
+def _unit_keys(family: Family) -> bool:
+    return "k" in family.spec and family.spec["k"].domain.unit
 
 
-def _positive(family: Family) -> bool:
-    t = properties(family)
-    return t.affine and t.tokenwise and (t.positive or _unit_gate(family))
+def _positive(family: Family, t: Properties) -> bool:
+    # delta steps with unit keys and beta in (0, 1) have their eigenvalues in (0, 1]
+    delta = t.delta and _unit_keys(family) and family.spec["beta"].domain == GATE
+    return t.affine and t.tokenwise and (t.positive or delta)
 
 
 class SignChanges(TailSeparation):
@@ -185,8 +183,7 @@ INVERTIBLE = Invertible(known.INVERTIBLE, _positive, claims.Window)
 
 
 # --------------------------------------------------------------------- forgetting
-def _fades(family: Family) -> bool:
-    t = properties(family)
+def _fades(family: Family, t: Properties) -> bool:
     delta = t.delta and t.contracts and not t.lossless
     return t.affine and "pos" not in family.spec and (t.forgets or delta)
 
@@ -210,10 +207,8 @@ FORGETTING = Forgetting(known.FORGETTING, _fades, claims.Stays)
 
 
 # ----------------------------------------------------------------------- settling
-def _settles(family: Family) -> bool:
-    t = properties(family)
-    unit = "k" in family.spec and family.spec["k"].domain.unit
-    delta = t.delta and unit and (t.lossless or t.contracts)
+def _settles(family: Family, t: Properties) -> bool:
+    delta = t.delta and _unit_keys(family) and (t.lossless or t.contracts)
     return t.affine and "pos" not in family.spec and (t.forgets or delta)
 
 

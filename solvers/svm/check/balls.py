@@ -48,8 +48,8 @@ class Rows:
         ):
             require(bool(np.all((index >= low) & (index < len(table)))), "an index is out of range")
         require(rows.size > 0 and 0 not in rows.shape, "the problem is empty")
-        require(bool(np.all(rows.bound >= 0.0)), "right-hand sides are at least 0")
-        require(not np.any(rows.bound[rows.equality]), "equalities have the right-hand side 0")
+        require(bool(np.all(rows.bound >= 0.0)), "right-hand sides must be at least 0")
+        require(not np.any(rows.bound[rows.equality]), "equalities must have the right-hand side 0")
         return rows
 
     def part(self, keep: np.ndarray) -> Rows:

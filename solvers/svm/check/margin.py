@@ -117,7 +117,7 @@ class Margin(ProblemClaim, kind="margin"):
         rows = self.rows()
         ordered(self.lower, self.upper)
         fits = self.p is None if self.norm != "entrywise" else (self.p or 0.0) > 1.0
-        require(fits, "the entrywise norm, and it alone, has an exponent in (1, inf)")
+        require(fits, "the entrywise norm, and no other, needs an exponent in (1, inf)")
         fit(self.lam, rows.size)
         with flint.ctx.workprec(BITS):
             if self.W is not None:
@@ -126,8 +126,8 @@ class Margin(ProblemClaim, kind="margin"):
                 reproduce(self.lower, low, spread, -1, "lower bound")
                 self._check_residuals(rows, self.W)
             else:
-                require(self.lower == 0.0, "without a primal witness the lower bound is 0")
-                require(not self.residuals, "without a primal witness there are no residuals")
+                require(self.lower == 0.0, "without a primal witness the lower bound must be 0")
+                require(not self.residuals, "without a primal witness nothing has residuals")
             high, spread = dual(rows, self.lam, self.norm, self.p)
             reproduce(self.upper, high, spread, +1, "upper bound")
 
@@ -147,7 +147,7 @@ class Margin(ProblemClaim, kind="margin"):
             "complementarity": max(0.0, float(1 - least * weight / inner)),
             "stationarity": max(0.0, float(1 - inner / (weight * flint.arb(self.upper) * length))),
         }
-        require(self.residuals.keys() == found.keys(), f"the residuals are {', '.join(found)}")
+        require(self.residuals.keys() == found.keys(), f"the residuals must be {', '.join(found)}")
         for name, value in found.items():
             near = abs(self.residuals[name] - value) <= RESIDUAL + RESIDUAL_RELATIVE * value
             require(near, f"residual {name} is {value:.6g}, not {self.residuals[name]:.6g}")
