@@ -21,7 +21,8 @@ def nestings(q: Question) -> Outcome:
         return Outcome()
     a, b = q.families
     if a == b:
-        return Outcome((_same_family(a, b),))
+        same = SameFamily(left=a, right=b).certificate()
+        return Outcome((Finding.of(Verdict.EQUAL, same),))
     known = _known(a, b)
     found = [_equal([n.path for n in _exact(known, q.d)], a, b)] if _both(known, q.d) else []
     found += [_nested(n, q.separations) for n in _strict(known, q.d)]
@@ -61,11 +62,6 @@ def _strict(known: list[_Nesting], d: int | None) -> list[_Nesting]:
     if _both(known, d):
         return []
     return _exact(known, d) or [n for n in known if n.holds_at(d)]
-
-
-def _same_family(a: Family, b: Family) -> Finding:
-    certificate = SameFamily(left=a, right=b).certificate()
-    return Finding(Verdict.EQUAL, certificate.claim, (certificate,))
 
 
 def _equal(paths: list[Path], a: Family, b: Family, conditional: bool = False) -> Finding:
@@ -124,14 +120,10 @@ def conditions(q: Question) -> Outcome:
     if q.families is None:
         return Outcome()
     looked_for = "conditions on the gates under which they meet: none is known for this pair"
-    a, b = q.families
-    met = equal_when(a, b)
+    met = equal_when(*q.families)
     if met is None:
         return Outcome((), looked_for)
-    statement = f"{a} and {b} agree exactly when " + " and ".join(met.conditions)
-    found = Finding(
-        Verdict.EQUAL_WHEN, statement, (met.certificate,), conditional=not met.gates_only
-    )
+    found = Finding.of(Verdict.EQUAL_WHEN, met.certificate, conditional=not met.gates_only)
     return Outcome((found,), looked_for)
 
 

@@ -14,23 +14,17 @@ from dsf.relations.conditions import CASES, Case
 
 @dataclass(frozen=True)
 class Condition:
-    """Two families and the conditions under which they are the same map.
+    """The conditions under which two families are the same map, proved both ways.
 
     gates_only   the conditions bind gates alone; q, k, v are free and identified
-    solvable     whether the conditions have a solution inside the token domains
-    necessary    what the kernel entries gave
 
     >>> import dsf
     >>> equal_when(dsf.mamba2, dsf.normalised_attn).conditions
     ('dt_i = 1/eta_i', 'eta_i = eta_{i-1} exp(-a/eta_i) for i >= 1')
     """
 
-    left: Family
-    right: Family
     conditions: tuple[str, ...]
     gates_only: bool
-    solvable: str
-    necessary: str
     certificate: Certificate
 
 
@@ -54,7 +48,4 @@ def _proved(case: Case, left: Family, right: Family) -> Condition:
     if not necessary(left, right) or not sufficient(left, right):
         raise CertificateError(f"equal_when: {case.name} does not prove for {left}, {right}")
     claim = EqualWhen.of(case, left, right)
-    return Condition(
-        left, right, claim.conditions, case.gates_only, case.solvable, case.necessary,
-        claim.certificate(),
-    )  # fmt: skip
+    return Condition(claim.conditions, case.gates_only, claim.certificate())
