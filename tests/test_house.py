@@ -71,6 +71,10 @@ def test_the_mechanisms_need_numpy_only():
     assert not loaded(code) & HEAVY
 
 
+def test_a_comparison_without_symbolic_proof_loads_no_sympy():
+    assert "sympy" not in loaded("import dsf; dsf.compare('softmax', 'gla')")
+
+
 def test_no_module_bears_the_name_of_a_public_function():
     # `import dsf.x` would put the module in the place of the function.
     taken = {name.split(".")[1] for name in modules() if name.count(".") == 1}

@@ -19,9 +19,7 @@ for a, b in [("retnet", "gla"), ("softmax", "gla"), ("linear_attn", "mamba2")]:
     "edges": """
 from dsf.core.certificate import Scope
 for edge in dsf.lattice.edges():
-    print(edge.describe())
-    if edge.params is not None:
-        print(edge.claim(Scope.MECHANISM))
+    print(edge.claim(), edge.claim(Scope.MECHANISM), sep="\\n")
 print(dsf.lattice.edge("retnet -> gla").certificate(Scope.MECHANISM))
 """,
     "mechanisms": """

@@ -10,7 +10,8 @@ reads it; `statement` is the sentence made from them; `check` recomputes it from
         ...
 
 It registers itself by its kind; its module is named in `dsf/__init__.py`, which imports it when a
-certificate is checked.  A finder makes the claim and calls `certificate()`.  `read` is the way
+certificate is checked.  A finder makes the claim and calls `certificate()`, which copies arrays: the
+certificate shares no memory with what was computed.  `read` is the way
 back, for all kinds: no field missing, none surplus, each of its type, and sentence, scope,
 strength, bounds, residuals and reference are those that the claim has.
 """
@@ -108,7 +109,7 @@ def read(c: Certificate) -> Claim:
 
 
 def _plain(record: Any) -> dict[str, Any]:
-    """The fields that are not None as data that JSON can hold."""
+    """The fields that are not None as data that JSON can hold; arrays are copied."""
     values = {f.name: getattr(record, f.name) for f in fields(record)}
     return {k: _data(x) for k, x in values.items() if x is not None}
 
@@ -116,15 +117,16 @@ def _plain(record: Any) -> dict[str, Any]:
 def _data(x: Any) -> Any:
     if isinstance(x, Record):
         return _plain(x)
-    if isinstance(x, np.ndarray) and x.dtype == object:
-        return np.asarray(np.frompyfunc(str, 1, 1)(x), dtype=object)
+    if isinstance(x, np.ndarray):
+        texts = x.dtype == object  # of fractions
+        return np.asarray(np.frompyfunc(str, 1, 1)(x), dtype=object) if texts else np.array(x)
     if isinstance(x, (list, tuple)):
         return [_data(e) for e in x]
     if isinstance(x, Mapping):
         return {k: _data(e) for k, e in x.items()}
     if isinstance(x, Fraction):
         return str(x)
-    known = (str, bool, int, float, np.generic, np.ndarray, Enum)
+    known = (str, bool, int, float, np.generic, Enum)
     return x if isinstance(x, known) else repr(x)  # families are written by their names
 
 

@@ -90,8 +90,7 @@ def _coupled(left: Any, right: Any, rng: np.random.Generator) -> None:
             tok = Tokens(
                 **lifted, v=free["v"].T[:, :, None], dt=dt[None], a=(a + 0 * free["k"][:1])[None]
             )
-        ours = left.without_parameters().system(tok)[0].kernel().reshape(L, L)
-        return ours - right.without_parameters().system(Tokens(**free, eta=eta))[0].kernel()
+        return _kernel(left, tok).reshape(L, L) - _kernel(right, Tokens(**free, eta=eta))
 
     _agree(gap(1 / eta, eta, a))
     for i in range(L):
@@ -130,28 +129,18 @@ def _one_hot(left: Any, right: Any, rng: np.random.Generator) -> None:
         decay = np.frompyfunc(lambda e: e.exp(), 1, 1)(tok.log_a)
     gate = np.frompyfunc(lambda e: e.log(), 1, 1)(decay * (1 - tok.beta * k * k))
     image = Tokens(q=tok.q, k=tok.beta * k, v=tok.v, log_a=gate)
-    ours, theirs = (
-        left.without_parameters().system(image)[0],
-        right.without_parameters().system(tok)[0],
-    )
-    _agree(ours.kernel() - theirs.kernel())
-    halved = image.replace(k=image.k / 2)
-    _differ(
-        left.without_parameters().system(halved)[0].kernel() - theirs.kernel(),
-        "k of the diagonal side",
-    )
-    weaker = image.replace(log_a=gate - 1)
-    _differ(left.without_parameters().system(weaker)[0].kernel() - theirs.kernel(), "alpha")
+    theirs = _kernel(right, tok)
+    _agree(_kernel(left, image) - theirs)
+    _differ(_kernel(left, image.replace(k=image.k / 2)) - theirs, "k of the diagonal side")
+    _differ(_kernel(left, image.replace(log_a=gate - 1)) - theirs, "alpha")
     # one entry of the operator that is zero for every diagonal gate: e_0 read after e_1 was written
     mixed = k.copy()
     mixed[0], mixed[1] = [zero, one], drawn(UNIT, (1, N), rng)[0]
     q = tok.q.copy()
     q[1] = [one, zero]
-    entry = right.without_parameters().system(tok.replace(k=mixed, q=q))[0].kernel()[1, 0]
+    entry = _kernel(right, tok.replace(k=mixed, q=q))[1, 0]
     require(not entry.contains(0), "a key with two entries does not move a row of the state")
-    other = (
-        left.without_parameters().system(image.replace(k=tok.beta * mixed, q=q))[0].kernel()[1, 0]
-    )
+    other = _kernel(left, image.replace(k=tok.beta * mixed, q=q))[1, 0]
     require(size_of(other) < SMALL, "a diagonal gate moved a row of the state")
 
 
@@ -159,6 +148,10 @@ EVALUATE: dict[str, Callable[[Any, Any, np.random.Generator], None]] = {
     "coupled-step-size": _coupled,
     "one-hot-keys": _one_hot,
 }
+
+
+def _kernel(f: Family, tok: Tokens) -> np.ndarray:
+    return np.asarray(f.without_parameters().system(tok)[0].kernel())
 
 
 def _agree(gap: np.ndarray) -> None:

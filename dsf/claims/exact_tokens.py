@@ -14,7 +14,7 @@ from dsf.core.fields import Domain, Field
 from dsf.core.state import State
 from dsf.core.tokens import Tokens
 
-BITS = 300  # of the balls in which identities and separations are evaluated
+BITS = 300  # of the balls in which nestings and separations are evaluated
 PARTS = 700  # of the unit, in random rational numbers
 SMALL = 2.0**-200  # what remains there of a difference that is exactly zero
 
@@ -28,7 +28,7 @@ def fit(family: Family, letters: Mapping[str, Letter], constants: Letter) -> Non
     """Every field of the letters and constants is there, has its shape and lies in its domain."""
     spec = {k: f for k, f in family.spec.items() if k != "pos"}
     per_token = {k for k, f in spec.items() if f.per_token}
-    require(set(constants) == set(spec) - per_token, f"constants of {family} are wrong")
+    require(set(constants) == set(spec) - per_token, f"{family} has other constants than these")
     for c, fields in letters.items():
         require(set(fields) == per_token, f"letter {c} has other fields than {family}")
     sizes: dict[str, int] = {"s": family.without_parameters().substeps}
@@ -38,16 +38,16 @@ def fit(family: Family, letters: Mapping[str, Letter], constants: Letter) -> Non
 
 
 def _fit(name: str, field: Field, x: np.ndarray, sizes: dict[str, int]) -> None:
-    fits = x.ndim == len(field.axes) and x.size > 0
-    require(fits, f"field {name} has shape {x.shape}")
+    wrong = f"field {name} [{' '.join(field.axes)}] has shape {x.shape}"
+    require(x.ndim == len(field.axes) and x.size > 0, wrong)
     for axis, size in zip(field.axes, x.shape, strict=True):
         letter, _, divisor = axis.partition("/")
         fixed = {"L": 1, "sL": sizes["s"]}.get(axis, int(axis) if axis.isdigit() else None)
         if fixed is not None:
-            require(size == fixed, f"field {name} has shape {x.shape}")
+            require(size == fixed, wrong)
         else:
-            expected = sizes.setdefault(letter, size * int(divisor or 1))
-            require(size * int(divisor or 1) == expected, f"field {name} has shape {x.shape}")
+            whole = size * int(divisor or 1)
+            require(whole == sizes.setdefault(letter, whole), wrong)
     for row in x.reshape(-1, x.shape[-1]):
         require(field.domain.holds(row), f"field {name} leaves its domain {field.domain}")
 

@@ -12,12 +12,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsf.claims.base import Claim
-from dsf.claims.reading import count, floats, number, require, size, table, whole, witness
+from dsf.claims.reading import (
+    REPRODUCED,
+    count,
+    floats,
+    number,
+    require,
+    size,
+    table,
+    whole,
+    witness,
+)
 from dsf.claims.singular import SLACK, smallest
 from dsf.core.certificate import Scope, Strength
 from dsf.core.printing import at_least, exactly
 
 REFERENCE = "dewilde1998, ch. 5; rounding: rump2006"
+ROUNDING = 1e-14  # absolute, of a residual that is 0 but for rounding
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -45,7 +56,7 @@ class HankelLower(Claim, kind="hankel-lower"):
         fit_cut(self.H, self.cut)
         sigma, plain = smallest(self.H, self.U, self.V)
         found = self.U.shape[1]
-        require(self.lower == found, f"the directions prove lower = {found}")
+        require(self.lower == found, f"the directions prove {found}, not {self.lower}")
         floor = (self.error + self.radius) * (1 + SLACK)
         require(sigma > floor, f"sigma_{found} >= {sigma:.6g} is all that follows")
         same_residuals(self.residuals, sigma=(plain, 0.0))
@@ -75,7 +86,8 @@ class HankelGap(Claim, kind="hankel-gap"):
     def check(self) -> None:
         fit_cut(self.H, self.cut)
         sigma, plain = smallest(self.H, self.U, self.V)
-        require(self.U.shape[1] == self.states + 1, "needs states + 1 directions")
+        needed = self.states + 1
+        require(self.U.shape[1] == needed, f"{self.states} states need {needed} directions")
         proved = max(sigma - self.radius, 0.0) * (1 - SLACK)
         require(self.lower <= proved, f"only {sigma - self.radius:.6g} follows")
         same_residuals(self.residuals, sigma=(plain, 0.0))
@@ -90,9 +102,9 @@ def fit_cut(H: np.ndarray, cut: int) -> None:
 
 def same_residuals(told: Mapping[str, float], **found: tuple[float, float]) -> None:
     """The recorded residuals are those of these witnesses, to rounding: name=(value, allowance)."""
-    require(told.keys() == found.keys(), f"the residuals are {', '.join(found)}")
+    require(told.keys() == found.keys(), f"the residuals must be {', '.join(found)}")
     for name, (value, off) in found.items():
-        close = abs(told[name] - value) <= 1e-9 * abs(value) + off + 1e-14
+        close = abs(told[name] - value) <= REPRODUCED * abs(value) + off + ROUNDING
         require(close, f"residual {name} is {value:.12g}, not {told[name]:.12g}")
 
 

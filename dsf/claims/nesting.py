@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -133,11 +134,10 @@ def one_step(edge: Edge, rng: np.random.Generator, n: int, p: int) -> None:
         x = edge.limit.value + h if edge.limit.side == "+" else edge.limit.value - h
         bounds.append(_defect(edge, before, now, S, np.array(x, dtype=object)))
     # a distance that vanishes in proportion to a power of h shrinks at every refinement
-    for (j, near), (k, nearer) in zip(
-        zip(STEPS, bounds, strict=True), list(zip(STEPS, bounds, strict=True))[1:], strict=False
-    ):
-        limit = max(near * 2.0 ** ((j - k) / 2), SMALL)
-        require(nearer <= limit, f"{edge.name}: {near:.3g} at 2^-{j}, still {nearer:.3g} at 2^-{k}")
+    for (j, near), (k, nearer) in pairwise(zip(STEPS, bounds, strict=True)):
+        allowed = max(near * 2.0 ** ((j - k) / 2), SMALL)
+        told = f"off by {near:.3g} at 2^-{j}, still {nearer:.3g} at 2^-{k}"
+        require(nearer <= allowed, f"{edge.name}: {told}")
 
 
 def _defect(edge: Edge, before: Tokens, now: Tokens, S: np.ndarray, x: Any) -> float:

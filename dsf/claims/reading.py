@@ -19,6 +19,9 @@ import numpy as np
 from dsf.core.errors import CertificateError
 
 Reader = Callable[[Any, str], Any]
+# A stored float is compared with the one computed anew, in another order of operations, to this
+# relative accuracy: far above rounding, far below any change that matters.
+REPRODUCED = 1e-9
 
 
 def require(holds: Any, why: str) -> None:

@@ -24,11 +24,14 @@ from dsf.claims.reading import (
     table,
     witness,
 )
-from dsf.claims.singular import SLACK, TINY, at_most, g, kernel, smallest
+from dsf.claims.singular import ORTHONORMAL, SLACK, TINY, U, at_most, g, kernel, smallest
 from dsf.claims.singular import size as norm
 from dsf.core.certificate import Scope, Strength
 from dsf.core.printing import at_least, exactly
 from dsf.core.printing import at_most as rounded_up
+
+SUBTRACTED = 2.0**-45  # of the error: what the subtractions from it may lose, and more
+NORM_GAP = 1e-13  # absolute, of a sum of high/low - 1, which cancels
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -91,7 +94,7 @@ class Head(Record):
             runs.append((self.backward, M[::-1, :, ::-1, :]))
         found = [d.singular_value(X) for d, X in runs]
         E, extra = self._difference()
-        error = (self.error * (1 - 2.0**-45) - radius - extra - 2.0**-52 * norm(E)) * (1 - SLACK)
+        error = (self.error * (1 - SUBTRACTED) - radius - extra - 2 * U * norm(E)) * (1 - SLACK)
         follows = at_most(E, error)
         require(follows, f"|M - kernel of the system| <= {self.error:.6g} does not follow")
         return Proved(
@@ -117,7 +120,7 @@ class Head(Record):
         if F.size == 0:
             require(low == 0.0, "an empty operator has norm 0")
             return low, high
-        unit = v.shape == F.shape[1:] and abs(v @ v - 1.0) < 1e-9
+        unit = v.shape == F.shape[1:] and abs(v @ v - 1.0) < ORTHONORMAL
         require(unit, "the test vector of |M| is not of length 1: was it changed?")
         Fv = F @ v
         short = np.sqrt(Fv @ Fv) * (1 - SLACK) - g(F.shape[1]) * norm(F) * norm(v) - TINY
@@ -201,7 +204,7 @@ class Realization(Claim, kind="realization"):
                 4.0 * sum(h.extra for h in heads),
             ),
             error=(sum(h.error for h in heads), 0.0),
-            norm_gap=(sum(h.high / h.low - 1.0 if h.low > 0 else 0.0 for h in heads), 1e-13),
+            norm_gap=(sum(h.high / h.low - 1.0 if h.low > 0 else 0.0 for h in heads), NORM_GAP),
         )
 
     def _check_states(self, heads: list[Proved]) -> None:
@@ -212,11 +215,14 @@ class Realization(Claim, kind="realization"):
             require(not 0.0 < target < TINY, "the error asked for is below what floats resolve")
             floor = (asked * h.high + self.radius) * (1 + SLACK)
             require(h.error <= target, f"the error is {h.error:.6g}, above {target:.6g}")
-            require(min(h.sigmas) > floor, f"a singular value is {min(h.sigmas):.6g} only")
+            require(
+                min(h.sigmas) > floor,
+                f"a singular value is {min(h.sigmas):.6g}, not above {floor:.6g}",
+            )
         low, high = max(sum(h.counts) for h in heads), max(sum(h.states) for h in heads)
         whole = type(self.lower) is type(self.upper) is int
         same = whole and (self.lower, self.upper) == (low, high)
-        require(same, f"the witnesses prove {low}, {high}")
+        require(same, f"the witnesses prove {low} to {high} states")
 
     def _check_error(self, heads: list[Proved]) -> None:
         asked = count(self.asked, "the number of states asked for")

@@ -10,17 +10,38 @@ claim but cannot prove a true one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from dsf.claims.exact_tokens import Letter, draw_letters
-from dsf.claims.reading import require
+from dsf.claims.exact_tokens import Letter, draw_letters, fit, read_letter, read_letters
+from dsf.claims.reading import REPRODUCED, require, witness
+from dsf.claims.sides import FamilyClaim
+from dsf.claims.sides import family as named
+from dsf.core.certificate import Scope, Strength
 from dsf.core.family import Family
 from dsf.relations.invariants import paired
 
-SLACK = 1e-9
+NARROW = 1e-30  # of what encloses an exact zero in BITS bits; a wider ball decides nothing
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LetterClaim(FamilyClaim):
+    """A separation by exact tokens, the letters, of the family that violates the invariant."""
+
+    scope, strength, reference = Scope.RECURRENCE, Strength.ENCLOSED, "dsf2026"
+    has: Any = witness(named)
+    violates: Family = witness(named)
+    letters: dict[str, Letter] = witness(read_letters)
+    constants: Letter = witness(read_letter)
+
+    def fit(self, names: Iterable[str]) -> None:
+        """The letters are those that are used, and lie in their domains."""
+        fit(self.violates, self.letters, self.constants)
+        used = sorted(names)
+        require(set(self.letters) == set(used), f"the letters must be {', '.join(used)}")
 
 
 def draws(
@@ -44,4 +65,6 @@ def reproduced(told: float, found: float) -> None:
     """The stored bound is positive and is the one that follows from the witnesses."""
     require(told > 0.0, "the gap must be positive")
     require(told <= found, f"only a gap of {found:.12g} follows, not {told:.12g}")
-    require(told >= found * (1 - SLACK), f"the witnesses prove {found:.12g}: were they changed?")
+    require(
+        told >= found * (1 - REPRODUCED), f"the witnesses prove {found:.12g}: were they changed?"
+    )

@@ -9,6 +9,7 @@ import numpy as np
 
 from dsf.claims.exact_tokens import BITS
 from dsf.claims.reading import at_most, count, many, require, text, witness
+from dsf.claims.separation import NARROW
 from dsf.claims.sides import FamilyClaim, side
 from dsf.claims.sides import family as named
 from dsf.core.catalogue import family
@@ -101,5 +102,6 @@ def _softmax_block(
         total = sum(row) + i + 1
         for j, power in enumerate(row):
             entry = M[m + i, 0, j]
-            require(bool(entry.contains(flint.fmpq(power, total))), "softmax has another block")
-            require(bool(entry.rad() < 1e-30), "the enclosure of the block decides nothing")
+            same = entry.contains(flint.fmpq(power, total))
+            require(bool(same), "softmax has another Hankel block")
+            require(bool(entry.rad() < NARROW), "the enclosure of the block decides nothing")

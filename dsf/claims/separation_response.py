@@ -9,21 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from dsf.claims.exact_tokens import (
-    BITS,
-    Letter,
-    ball,
-    fit,
-    outputs,
-    read_letter,
-    read_letters,
-    tokens,
-)
-from dsf.claims.reading import at_most, many, number, require, table, witness
-from dsf.claims.separation import below, draws, reproduced
-from dsf.claims.sides import FamilyClaim, side
-from dsf.claims.sides import family as named
-from dsf.core.certificate import Scope, Strength
+from dsf.claims.exact_tokens import BITS, Letter, ball, outputs, tokens
+from dsf.claims.reading import REPRODUCED, at_most, many, number, require, table, witness
+from dsf.claims.separation import LetterClaim, below, draws, reproduced
+from dsf.claims.sides import side
 from dsf.core.family import Family
 from dsf.core.opponents import AnyRecurrence
 from dsf.core.state import State
@@ -33,24 +22,21 @@ from dsf.relations.invariants import double, is_ltv
 
 PIECES = 64  # of [0, 1], on each of which the derivative is enclosed
 MOST_BITS = 10000
+NARROW = 1e-100  # of what encloses a determinant that is 0, in 4 BITS bits
 LARGEST = 100  # states
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ByResponse(FamilyClaim, kind="separation/response"):
+class ByResponse(LetterClaim, kind="separation/response"):
     """A response that obeys no linear recurrence of order n + 1: determinants away from 0.
 
     For families also the argument for all n.
     """
 
-    scope, strength, reference = Scope.RECURRENCE, Strength.ENCLOSED, "dsf2026"
     lower: float = witness(number)
     has: Family | AnyRecurrence = witness(side)
-    violates: Family = witness(named)
     states: tuple[int, ...] = witness(many(at_most(LARGEST)))
     bits: tuple[int, ...] = witness(many(at_most(MOST_BITS)))
-    letters: dict[str, Letter] = witness(read_letters)
-    constants: Letter = witness(read_letter)
     residuals: Mapping[str, float] = witness(table(number))
 
     @property
@@ -66,14 +52,13 @@ class ByResponse(FamilyClaim, kind="separation/response"):
         )
 
     def check(self) -> None:
-        fit(self.violates, self.letters, self.constants)
+        self.fit("x")
         sizes = self.states
-        require(set(self.letters) == {"x"}, "the word must repeat the letter x")
         require(len(self.bits) == len(sizes), "a number of bits is needed for each size")
         names = {f"determinant {n}" for n in sizes}
-        require(self.residuals.keys() == names, f"the residuals are {', '.join(sorted(names))}")
+        require(self.residuals.keys() == names, f"the residuals must be {', '.join(sorted(names))}")
         for n, bits in zip(sizes, self.bits, strict=True):
-            require(bits > 0, "at least one bit is used")
+            require(bits > 0, "at least one bit is needed")
             with precision(bits):
                 found = self._determinant(n)
         reproduced(self.lower, below(found))
@@ -93,21 +78,17 @@ class ByResponse(FamilyClaim, kind="separation/response"):
         require(y.shape[1] == 1, "one output is expected")
         found, told = hankel_determinant(y[:, 0]), self.residuals[f"determinant {n}"]
         require(not found.contains(0), f"the determinant for n = {n} is not decided")
-        near = abs(told - float(found)) <= 1e-9 * abs(float(found))
+        near = abs(told - float(found)) <= REPRODUCED * abs(float(found))
         require(near, f"the determinant for n = {n} is {float(found):.12g}, not {told:.12g}")
         return found
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ByStep(FamilyClaim, kind="separation/affine-step"):
+class ByStep(LetterClaim, kind="separation/affine-step"):
     """A step that is not affine in the state: f(1/2) differs from (f(0) + f(1))/2."""
 
-    scope, strength, reference = Scope.RECURRENCE, Strength.ENCLOSED, "dsf2026"
     lower: float = witness(number)
     has: Family | AnyRecurrence = witness(side)
-    violates: Family = witness(named)
-    letters: dict[str, Letter] = witness(read_letters)
-    constants: Letter = witness(read_letter)
 
     @property
     def statement(self) -> str:
@@ -117,9 +98,8 @@ class ByStep(FamilyClaim, kind="separation/affine-step"):
         )
 
     def check(self) -> None:
-        fit(self.violates, self.letters, self.constants)
+        self.fit("x")
         mech = self.violates.without_parameters()
-        require(set(self.letters) == {"x"}, "one letter x is expected")
         with precision(BITS):
             tok = tokens(self.letters, self.constants, "x")
             image = []
@@ -165,12 +145,13 @@ def _every_n(f: Family, x: Letter, constants: Letter) -> None:
     tok = Tokens(**{k: ball(v) for k, v in (x | constants).items()})
     for i in range(PIECES):
         piece = flint.arb((2 * i + 1) / (2 * PIECES), 1 / (2 * PIECES))
-        require(bool(slope(piece) > 0) and bool(slope(piece) < 1), "f' leaves (0, 1)")
+        inside = bool(slope(piece) > 0) and bool(slope(piece) < 1)
+        require(inside, "the slope of the step leaves (0, 1)")
         point = np.array([[flint.arb(i) / PIECES]], dtype=object)
         told = f.without_parameters().advance(tok, State(point))[1].S[0, 0]
         require(bool(told.overlaps(value(point[0, 0]))), "this is not the step of that mechanism")
     inside = bool(value(flint.arb(0)) > 0) and bool(value(flint.arb(1)) < 1)
-    require(inside, "f does not map [0, 1] into itself")  # f is increasing
+    require(inside, "the step does not map [0, 1] into itself")  # f is increasing
 
 
 def _sample(has: Family) -> None:
@@ -180,4 +161,4 @@ def _sample(has: Family) -> None:
         for column in y.T:
             determinant = hankel_determinant(list(column))
             require(bool(determinant.contains(0)), f"{has} obeys no such recurrence either")
-            require(bool(abs(determinant) < 1e-100), f"the sample of {has} decides nothing")
+            require(bool(abs(determinant) < NARROW), f"the sample of {has} decides nothing")

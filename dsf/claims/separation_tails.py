@@ -10,13 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsf.claims.exact_tokens import BITS, Letter, fit, outputs, read_letter, read_letters, tokens
+from dsf.claims.exact_tokens import BITS, Letter, outputs, tokens
 from dsf.claims.reading import count, number, require, witness
-from dsf.claims.separation import below, draws, reproduced
-from dsf.claims.sides import FamilyClaim
-from dsf.claims.sides import family as named
+from dsf.claims.separation import LetterClaim, below, draws, reproduced
 from dsf.claims.transitions import diagonal, of_letters, over_domains, shortens
-from dsf.core.certificate import Scope, Strength
 from dsf.core.family import Family
 from dsf.core.state import State
 from dsf.core.worlds import precision
@@ -24,20 +21,8 @@ from dsf.relations.invariants import LAGS, STEPS
 from dsf.relations.invariants import window as window_of
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class TailClaim(FamilyClaim):
+class TailClaim(LetterClaim):
     """s_t = F(a z z ...)[t] - F(b z z ...)[t], t = 1, 2, ..."""
-
-    scope, strength, reference = Scope.RECURRENCE, Strength.ENCLOSED, "dsf2026"
-    has: Family = witness(named)
-    violates: Family = witness(named)
-    letters: dict[str, Letter] = witness(read_letters)
-    constants: Letter = witness(read_letter)
-
-    def fit(self, names: str) -> None:
-        """The letters are those that are used, and lie in their domains."""
-        fit(self.violates, self.letters, self.constants)
-        require(set(self.letters) == set(names), f"the letters must be {', '.join(names)}")
 
     def tail(self, lags: int) -> np.ndarray:
         """s_1 .. s_lags [lags coordinates] of the family that violates the invariant."""

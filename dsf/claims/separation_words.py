@@ -6,13 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsf.claims.exact_tokens import BITS, Letter, fit, outputs, read_letter, read_letters
+from dsf.claims.exact_tokens import BITS, outputs
 from dsf.claims.reading import many, number, one_of, require, text, witness
-from dsf.claims.separation import below, draws, reproduced
-from dsf.claims.sides import FamilyClaim
-from dsf.claims.sides import family as named
-from dsf.core.certificate import Scope, Strength
-from dsf.core.family import Family
+from dsf.claims.separation import NARROW, LetterClaim, below, draws, reproduced
 from dsf.core.worlds import precision
 from dsf.relations.invariants import INVARIANTS, WordInvariant
 
@@ -20,17 +16,12 @@ WORDS = {k: x for k, x in INVARIANTS.items() if isinstance(x, WordInvariant)}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ByWords(FamilyClaim, kind="separation/words"):
+class ByWords(LetterClaim, kind="separation/words"):
     """An expression in the outputs on a few words: zero for one family, not for the other."""
 
-    scope, strength, reference = Scope.RECURRENCE, Strength.ENCLOSED, "dsf2026"
     lower: float = witness(number)
     invariant: str = witness(one_of(*WORDS))
-    has: Family = witness(named)
-    violates: Family = witness(named)
     words: tuple[str, ...] = witness(many(text))
-    letters: dict[str, Letter] = witness(read_letters)
-    constants: Letter = witness(read_letter)
 
     @property
     def statement(self) -> str:
@@ -42,9 +33,8 @@ class ByWords(FamilyClaim, kind="separation/words"):
         rule = WORDS[self.invariant]
         stated = self.words == rule.words(self.has, self.violates)
         require(stated, f"{rule.name} is not stated on the words {self.words}")
-        fit(self.violates, self.letters, self.constants)
         used = set("".join(self.words))
-        require(used == set(self.letters), f"the letters of the words are {sorted(used)}")
+        self.fit(used)
         with precision(BITS):
             F = [outputs(self.violates, self.letters, self.constants, w) for w in self.words]
             reproduced(self.lower, max(below(e) for e in np.ravel(rule.expression(F))))
@@ -56,4 +46,4 @@ class ByWords(FamilyClaim, kind="separation/words"):
             F = [outputs(self.has, letters, constants, w) for w in self.words]
             for e in np.ravel(rule.expression(F)):
                 require(bool(e.contains(0)), f"{self.has} does not have the invariant at all")
-                require(bool(abs(e) < 1e-30), f"the sample of {self.has} decides nothing: {e}")
+                require(bool(abs(e) < NARROW), f"the sample of {self.has} decides nothing: {e}")

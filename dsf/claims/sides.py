@@ -47,7 +47,7 @@ class FamilyClaim(Claim):
 
 
 def family(x: Any, name: str) -> Family:
-    """A registered family, written as it prints itself."""
+    """A family of the catalogue, written as it prints itself."""
     try:
         found = by_name(text(x, name))
     except DSFError as e:

@@ -13,12 +13,19 @@ from threadpoolctl import threadpool_limits
 
 from dsf.claims.reading import require
 
+U = 2.0**-53
 SLACK = 2.0**-40
 TINY = 2.0**-1000
+SMALLEST_FLOAT = 2.0**-1074
+ORTHONORMAL = 1e-9  # singular vectors in floats are so to about 1e-13; changed ones are not
+CONTRACTION = 1 + 2.0**-30  # the bound of |A_t| that is tried; rounding may exceed 1 a little
+# the d of `at_most`: more than its 4 u, the rounding of the quotient, and the least d for which
+# the entries of R do not underflow
+ABOVE_4U, ROUNDED_DOWN, LEAST_D = 2.0**-50, 1 - 2.0**-49, 2.0**-900
 
 
 def g(k: int) -> float:
-    return k * 2.0**-53 / (1.0 - k * 2.0**-53)
+    return k * U / (1.0 - k * U)
 
 
 def size(X: np.ndarray) -> float:
@@ -33,7 +40,7 @@ def size(X: np.ndarray) -> float:
     bound = float(np.linalg.norm(scaled)) * (1.0 + g(X.size + 8) + SLACK)
     with np.errstate(over="ignore"):
         bound = float(np.ldexp(bound, k - 1))
-    return bound if bound > 2.0**-1000 else bound + 2.0**-1074  # ldexp rounds tiny results
+    return bound if bound > TINY else bound + SMALLEST_FLOAT  # ldexp rounds tiny results
 
 
 def smallest(H: np.ndarray, U: np.ndarray, V: np.ndarray) -> tuple[float, float]:
@@ -53,9 +60,8 @@ def smallest(H: np.ndarray, U: np.ndarray, V: np.ndarray) -> tuple[float, float]
     require(fit, f"directions {U.shape}, {V.shape} do not fit a Hankel block {H.shape}")
     for X in (U, V):
         off = float(np.abs(X.T @ X - np.eye(count)).max())
-        require(
-            off < 1e-9, f"the directions are not orthonormal (by {off:.1e}): were they changed?"
-        )
+        fits = off < ORTHONORMAL
+        require(fits, f"the directions are not orthonormal (by {off:.1e}): were they changed?")
     left = U.T @ H
     T = left @ V
     d = np.abs(np.diag(T))
@@ -66,7 +72,7 @@ def smallest(H: np.ndarray, U: np.ndarray, V: np.ndarray) -> tuple[float, float]
     )
     lost = g(len(U)) * size(U) * size(H) * two_v + g(len(V)) * size(left) * size(V) + TINY
     value = float((d.min() * (1 - SLACK) - (rest + lost) * (1 + SLACK)) / (two_u * two_v))
-    require(value > 0.0, f"nothing follows for {count} directions")
+    require(value > 0.0, f"no positive lower bound follows from {count} directions")
     return value * (1 - SLACK), float(d.min())
 
 
@@ -94,11 +100,11 @@ def kernel(A: np.ndarray, B: np.ndarray, C: np.ndarray) -> tuple[np.ndarray, flo
 
 
 def contractive(A: np.ndarray, f: list[float]) -> list[float]:
-    """Upper bounds of ||A_t||_2: 1 + 2^-30 where Cholesky shows it, else f_t.
+    """Upper bounds of ||A_t||_2: CONTRACTION where Cholesky shows it, else f_t.
 
     First `at_most` for all A_t at once, with s = max f; if that fails, one by one.
     """
-    n, one, s = A.shape[-1], 1 + 2.0**-30, max(f, default=0.0)
+    n, one, s = A.shape[-1], CONTRACTION, max(f, default=0.0)
     d = _diagonal(one, n, n, s)
     try:
         together = d > 0.0 and np.all(
@@ -141,9 +147,6 @@ def at_most(E: np.ndarray, bound: float) -> bool:
 def _diagonal(bound: float, p: int, q: int, s: float) -> float:
     """The d of `at_most`, or 0.0 where nothing can be shown."""
     h = g(p + 8)
-    d = (
-        (bound * bound - g(q) * s * s * (1 + SLACK) - TINY)
-        / (1 + 2 * h * p + 2.0**-50)
-        * (1 - 2.0**-49)
-    )
-    return d if d > 2.0**-900 and h * p < 0.25 else 0.0  # smaller d: entries of R would underflow
+    square = bound * bound - g(q) * s * s * (1 + SLACK) - TINY
+    d = square / (1 + 2 * h * p + ABOVE_4U) * ROUNDED_DOWN
+    return d if d > LEAST_D and h * p < 0.25 else 0.0

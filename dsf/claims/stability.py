@@ -23,6 +23,10 @@ from dsf.core.printing import at_least, at_most
 ONE_A = ("stable", "marginal", "unstable", "undecided")
 SEVERAL = ("contractive", "nonexpansive", "undecided")
 AXES = {"a": 1, "log_a": 1, "U": 2, "W": 2, "A": 2}
+TINY = 1e-300  # added where 0 would be multiplied
+# Entries are left out by floats if they are smaller than the bound by more than their rounding:
+PRODUCT = 1e-12  # relative, of a product of two factors, generously
+CLEARLY = 1e-9  # relative, of the modulus; absolute, of the exponent log_a
 TIGHT = 1e-6  # the bounds may not be looser than this, relative to r, unless nothing was decided
 
 Factors = tuple[np.ndarray, ...]
@@ -33,7 +37,8 @@ def _factors(axes: int) -> Reader:
 
     def read(f: Any, name: str) -> np.ndarray:
         known = type(f) is np.ndarray and f.dtype in (np.float64, np.complex128)
-        require(known and f.ndim >= axes, f"{name} is no array of floats that fits")
+        wanted = f"float64 or complex128 with {axes} axes or more"
+        require(known and f.ndim >= axes, f"{name} must be {wanted}")
         return np.array(f)
 
     return many(read)
@@ -75,15 +80,15 @@ class Stability(Claim, kind="stability"):
 
     def check(self) -> None:
         lower, upper = self.lower, self.upper
-        require(len(self.margin) == 2, "the margin has two bounds")
+        require(len(self.margin) == 2, "the margin must have two bounds")
         least, most = self.margin
         fits = self.scope is (Scope.OPERATOR if self.varying else Scope.INSTANCE)
-        require(fits, "the scope does not fit")
+        require(fits, "the scope must be instance for one A, operator for several")
         strength = Strength.EXACT if lower == upper else Strength.ENCLOSED
         require(self.strength is strength, f"the strength that follows is {strength.value!r}")
         require(lower <= upper and least <= most, "the bounds are out of order")
         if self.verdict != "undecided":
-            loose = upper < np.inf and upper - lower > TIGHT * lower + 1e-300
+            loose = upper < np.inf and upper - lower > TIGHT * lower + TINY
             require(not loose, "the bounds are looser than an enclosure explains")
         items = _items(self.parts(), self.varying, min(lower, 1.0 - most))
         self._check_bounds(items, least, most)
@@ -128,9 +133,9 @@ def _items(factors: dict[str, Factors], varying: bool, least: float) -> list[Any
         with np.errstate(all="ignore"):
             product = reduce(np.multiply, rows)
             size = np.exp(product.real) if name == "log_a" else np.abs(product)
-            error = reduce(np.multiply, [np.abs(x) for x in rows]) * 1e-12
-            small = size * (1.0 + 1e-9) + 1e-300 < least
-            small &= (error < 1e-9) if name == "log_a" else (error < np.inf)
+            error = reduce(np.multiply, [np.abs(x) for x in rows]) * PRODUCT
+            small = size * (1.0 + CLEARLY) + TINY < least
+            small &= (error < CLEARLY) if name == "log_a" else (error < np.inf)
             small &= len(rows) <= 2  # partial products of more may underflow on the way
         table = np.stack([x[~small] for x in rows], -1)
         table = np.unique(table, axis=0)

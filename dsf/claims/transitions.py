@@ -20,6 +20,7 @@ from dsf.core.tokens import Tokens
 from dsf.relations.invariants import paired
 
 DRAWS = 2
+ZERO = 1e-50  # an entry that contains 0 and is below this is taken for the zero that it encloses
 SMALL = [Fraction(1, 64), Fraction(1, 32), Fraction(1, 16)]
 EIGHTHS = [Fraction(k, 8) for k in range(1, 17)]
 # Cuts of a domain into pieces: short, and no longer than their distance to an open end, so that
@@ -116,7 +117,7 @@ def diagonal(A: Matrix) -> list[Any] | None:
     """The diagonal entries, or None unless all others are (enclosed by) zero."""
     n = len(A)
     off = [A[i][j] for i in range(n) for j in range(n) if i != j]
-    if any(not e.contains(0) or not abs(e) < 1e-50 for e in off):
+    if any(not e.contains(0) or not abs(e) < ZERO for e in off):
         return None
     return [A[i][i] for i in range(n)]
 
@@ -127,7 +128,7 @@ def shortens(A: Matrix) -> bool:
     if entries is not None:
         return all(bool(abs(e) < 1) for e in entries)
     n = len(A)
-    if any(not abs(e.imag) < 1e-50 for row in A for e in row):
+    if any(not abs(e.imag) < ZERO for row in A for e in row):
         return False
     real = [[e.real for e in row] for row in A]
     G = [

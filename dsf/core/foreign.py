@@ -1,6 +1,6 @@
 """Equations that the package does not hold: a user's mechanisms and maps, by module and hash.
 
-A stranger's module defines its own truth, so a claim about it names the module and carries a hash
+Only such a module says what its equations are, so a claim names the module and carries a hash
 of the source text of the classes and functions it rests on.  Nothing is imported here.
 """
 

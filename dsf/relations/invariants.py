@@ -221,8 +221,8 @@ RESPONSE = WordInvariant(
     "update: one step later). Delta: the state stays in the span of k, where a (I - b k k') acts "
     "as the number a (1 - b |k|^2). Normalised: all d_i = 0. Three tokens cannot separate: any "
     "two differences are geometric.",
-    reason="a constant token moves the output of {has} by a geometric sequence, that of "
-    "{violates} not",
+    reason="a constant token moves the output of {has} by a geometric sequence, "
+    "but not that of {violates}",
     words=lambda a, b: ("xxxx",),
     expression=lambda F: _geometric(F[0]),
     degree=2,
@@ -235,8 +235,8 @@ MEMORY = WordInvariant(
     "s_t = F(azzzz)[t] - F(bzzzz)[t], t = 1..4.",
     proof="s_t = C A(z)^t d with one d, as the other terms cancel. Scalar: a(z)^t C d. Delta "
     "with unit factor: (I - b k k')^t = I + ((1 - b |k|^2)^t - 1) k k'/|k|^2.",
-    reason="what a token leaves in {has} fades as a constant plus one exponential, in "
-    "{violates} not",
+    reason="what a token leaves in {has} fades as a constant plus one exponential, "
+    "but not in {violates}",
     words=lambda a, b: ("azzzz", "bzzzz"),
     expression=lambda F: _geometric((F[0] - F[1])[1:]),
     degree=2,

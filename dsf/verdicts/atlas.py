@@ -36,7 +36,7 @@ COLUMNS = {
     "normalised": "constant values give that constant as output",
     "state_formula": "size of the recurrent state, as declared",
     "state": "real numbers in the recurrent state after the input, counted",
-    "memory": "real numbers that run() hands on, look-back rows included, counted",
+    "memory": "real numbers that run() hands on, lookback rows included, counted",
     "flops_formula": "multiplications and additions per token for the recurrence, as declared",
     "flops": "that formula at these sizes",
     "rank": "largest rank of the middle Hankel block of a head's kernel on the random input "

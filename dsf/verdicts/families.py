@@ -21,7 +21,8 @@ def nestings(q: Question) -> Outcome:
         return Outcome()
     a, b = q.families
     if a == b:
-        return Outcome((_same_family(a, b),))
+        same = SameFamily(left=a, right=b).certificate()
+        return Outcome((Finding.of(Verdict.EQUAL, same),))
     known = _known(a, b)
     found = [_equal([n.path for n in _exact(known, q.d)], a, b)] if _both(known, q.d) else []
     found += [_nested(n, q.separations) for n in _strict(known, q.d)]
@@ -59,11 +60,6 @@ def _both(known: list[_Nesting], d: int | None) -> bool:
 def _strict(known: list[_Nesting], d: int | None) -> list[_Nesting]:
     """The nestings reported as such, exact ones and limits; none where both are equal."""
     return [] if _both(known, d) else [n for n in known if n.holds_at(d)]
-
-
-def _same_family(a: Family, b: Family) -> Finding:
-    certificate = SameFamily(left=a, right=b).certificate()
-    return Finding(Verdict.EQUAL, certificate.claim, (certificate,))
 
 
 def _equal(paths: list[Path], a: Family, b: Family, conditional: bool = False) -> Finding:
@@ -122,12 +118,10 @@ def conditions(q: Question) -> Outcome:
     if q.families is None:
         return Outcome()
     looked_for = "conditions on the gates under which they meet: none is known for this pair"
-    a, b = q.families
-    met = equal_when(a, b)
+    met = equal_when(*q.families)
     if met is None:
         return Outcome((), looked_for)
-    proof = met.certificate
-    found = Finding(Verdict.EQUAL_WHEN, proof.claim, (proof,), conditional=not met.gates_only)
+    found = Finding.of(Verdict.EQUAL_WHEN, met.certificate, conditional=not met.gates_only)
     return Outcome((found,), looked_for)
 
 

@@ -36,6 +36,11 @@ class Finding:
     notes: tuple[str, ...] = ()
     conditional: bool = False
 
+    @classmethod
+    def of(cls, verdict: Verdict, c: Certificate, conditional: bool = False) -> Finding:
+        """The finding that says what one certificate claims."""
+        return cls(verdict, c.claim, (c,), conditional=conditional)
+
     def rank(self) -> tuple[bool, int]:
         """Findings are shown in the order of this: unconditional ones first, then by verdict."""
         return self.conditional, tuple(Verdict).index(self.verdict)

@@ -32,7 +32,7 @@ def different_outputs(q: Question) -> Outcome:
     certificate = separate_instances(a, b) if _equal(a, b) is None else None
     if certificate is None:
         return Outcome((), looked_for)
-    return Outcome((Finding(Verdict.DIFFERENT, certificate.claim, (certificate,)),), looked_for)
+    return Outcome((Finding.of(Verdict.DIFFERENT, certificate),), looked_for)
 
 
 def _instances(q: Question) -> tuple[Mechanism, Mechanism]:
@@ -44,8 +44,7 @@ def _equal(a: Mechanism, b: Mechanism) -> Finding | None:
     left, right = family_of(a), family_of(b)
     if left == right and _same_arrays(a, b):
         claim = SameInstance(family=left, left=a.parameters(), right=b.parameters())
-        certificate = claim.certificate()
-        return Finding(Verdict.EQUAL, certificate.claim, (certificate,))
+        return Finding.of(Verdict.EQUAL, claim.certificate())
     for e in edges():
         for x, y, special, general in ((a, b, left, right), (b, a, right, left)):
             if e.params is None or e.limit is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -62,29 +63,29 @@ def measure(family: Family, *, d: int, n: int, p: int, heads: int, L: int, seed:
         warnings.simplefilter("ignore", NotContractive)  # it is a column of the table
         sizes = measured_sizes(family.init(d, n, p, heads, seed), L, seed)
     found, facts = properties(family), family.facts
+    of_transitions: dict[str, Any] = {
+        "varies": found.varies,
+        "eigenvalues": eigenvalue_range(found),
+        "eigenvalue_low": found.low,
+        "eigenvalue_high": found.high,
+        "contraction": found.contraction,
+        "commuting": found.commuting,
+        "parity": found.parity,
+        "normalised": found.normalised,
+    }
     return Row(
         mechanism=full_name(family),
         structure=found.structure,
-        varies=found.varies if found.linear else None,
         reads=found.read,
         field="complex" if found.complex else "real",
         order_aware=found.order_aware,
         lookback="all" if found.lookback is None else found.lookback,
         substeps=found.substeps,
-        eigenvalues=eigenvalue_range(found) if found.linear else None,
-        eigenvalue_low=found.low if found.linear else None,
-        eigenvalue_high=found.high if found.linear else None,
-        contraction=found.contraction if found.linear else None,
-        commuting=found.commuting if found.linear else None,
-        parity=found.parity if found.linear else None,
-        normalised=found.normalised if found.linear else None,
         state_formula=facts.state,
-        state=sizes.state,
-        memory=sizes.memory,
         flops_formula=facts.flops,
-        flops=sizes.flops,
-        rank=sizes.rank,
         source=facts.source,
+        **(of_transitions if found.linear else dict.fromkeys(of_transitions)),
+        **vars(sizes),
     )
 
 
@@ -105,7 +106,7 @@ def measured_sizes(mech: Mechanism, L: int, seed: int = 0) -> Sizes:
 
 
 def full_name(family: Family) -> str:
-    """The registered name, and the options in which a family differs from what it stands for."""
+    """The name in the catalogue, and the options that differ from those of that name."""
     standard = families()[family.name].static
     changed = {k: v for k, v in family.static.items() if k not in standard or standard[k] != v}
     return family.name + (

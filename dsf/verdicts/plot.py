@@ -15,6 +15,8 @@ from dsf.tools.style import TEXT, look, style
 DRAW = {"d": 8, "n": 4, "p": 4}
 LENGTH = 64
 TITLES = ("kernel, row i, column j", "memory against lag", "eigenvalues of A_t", "Hankel values")
+RESOLVED, HIDDEN = 1e-16, 1e-17  # relative: what is added on a log scale, and where that ends
+TINY = 1e-300  # where all is 0
 
 
 def plot(comparison: Any) -> Any:
@@ -82,7 +84,7 @@ def _memory(ax: Any, M: np.ndarray, color: str) -> None:
     L = len(M)
     lags = np.arange(0, max(L - 3, 1))
     bands = np.array([np.quantile(np.abs(np.diagonal(M, -k)), [0.1, 0.5, 0.9]) for k in lags])
-    floor = 1e-16 * max(float(np.abs(M).max()), 1e-300)
+    floor = RESOLVED * max(float(np.abs(M).max()), TINY)
     ax.fill_between(lags, bands[:, 0] + floor, bands[:, 2] + floor, color=color, alpha=0.25, lw=0)
     ax.plot(lags, bands[:, 1] + floor, color=color)
     ax.set_yscale("log")
@@ -101,4 +103,4 @@ def _eigenvalues(ax: Any, mech: Mechanism, u: np.ndarray, color: str) -> None:
 def _hankel(ax: Any, M: np.ndarray, color: str) -> None:
     half = len(M) // 2
     s = np.linalg.svd(M[half:, :half], compute_uv=False)
-    ax.semilogy(np.arange(1, len(s) + 1), np.maximum(s, 1e-17 * s[0]), ".-", color=color, ms=3)
+    ax.semilogy(np.arange(1, len(s) + 1), np.maximum(s, HIDDEN * s[0]), ".-", color=color, ms=3)

@@ -40,7 +40,7 @@ class Properties:
 
     affine       a finite state, a step affine in it, and a readout linear in it at a fixed token;
                  the properties below are False without it
-    tokenwise    coefficients depend on the current token only (no look-back, no position), and the
+    tokenwise    coefficients depend on the current token only (no lookback, no position), and the
                  state is updated once per token
     diagonal, scalar   the kind of transition (scalar: one real number)
     positive     all transition entries are real and > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 CLEARANCE = (0.55, 0.4)  # half axes of the ellipse around a node that edges of other nodes avoid
+SHORT = 1e-9  # squared length of an edge between two nodes in one place
 
 
 def place(
@@ -122,7 +123,7 @@ def _through(places: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
     scaled = places / np.array(CLEARANCE)
     a, b = scaled[low][:, None], scaled[high][:, None]
     span = b - a
-    t = np.sum((scaled - a) * span, -1) / np.maximum(np.sum(span**2, -1), 1e-9)
+    t = np.sum((scaled - a) * span, -1) / np.maximum(np.sum(span**2, -1), SHORT)
     distance = np.linalg.norm(scaled - a - np.clip(t, 0, 1)[..., None] * span, axis=-1)
     nodes = np.arange(len(places))
     foreign = (nodes != low[:, None]) & (nodes != high[:, None])

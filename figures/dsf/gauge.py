@@ -33,6 +33,7 @@ PARAMETERS = {
 }
 
 GAUGES = ("normaliser in C", "normaliser in Λ (paper)", "arbitrary scalars")
+ROUNDING = 1e-12  # relative; what agrees up to it is the same
 
 
 def systems(length: int, width: int, states: int, seed: int) -> dict[str, LTV]:
@@ -84,10 +85,10 @@ def measured(table: Table) -> tuple[str, str]:
     error = max(table.where(quantity="kernel difference").column("value"))
     spread = max(np.ptp(np.array(sigmas), axis=0)) / max(sigmas[0])
     ranges = ", ".join(
-        f"{low:.2g} to {high:.2g} ({gauge})" if high - low > 1e-12 else f"{low:.2g} ({gauge})"
+        f"{low:.2g} to {high:.2g} ({gauge})" if high - low > ROUNDING else f"{low:.2g} ({gauge})"
         for gauge, (low, high) in zip(GAUGES, spans, strict=True)
     )
-    same = error < 1e-12 and spread < 1e-12
+    same = error < ROUNDING and spread < ROUNDING
     text = (
         f"The three systems have the same kernel (largest relative difference {error:.0e}) and the "
         f"same Hankel singular values ({spread:.0e}). Their eigenvalues are {ranges}. The form of "

@@ -42,6 +42,7 @@ HIDDEN = {"skip": True, "unit_keys": False}  # options of families that are not 
 LINE = "#404040"
 ARROW = {"arrowstyle": "-|>", "linestyle": "--", "color": LINE, "shrinkA": 0, "shrinkB": 0}
 KINDS = ("equal", "nested", "limit")
+Pair = tuple[int, int]
 
 
 def chosen(only: list[str]) -> list[Nesting]:
@@ -87,15 +88,11 @@ def label(members: tuple[Family, ...]) -> str:
     return "\n".join(lines)
 
 
-def diagram(only: list[str]) -> list[dict[str, Any]]:
-    """Nodes with their places, and edges between them."""
-    edges = chosen(only)
-    families = list(dict.fromkeys(f for e in edges for f in (e.special, e.general)))
-    families = [f for f in families if not any(f.static.get(k) == v for k, v in HIDDEN.items())]
-    nodes = classes(families, edges)
+def between(nodes: list[tuple[Family, ...]]) -> tuple[dict[Pair, Nesting], dict[Pair, str]]:
+    """For two nodes (low, high) the strongest edge, which is drawn; and notes on edges."""
     node = {f: i for i, members in enumerate(nodes) for f in members}
-    drawn: dict[tuple[int, int], Nesting] = {}
-    notes: dict[tuple[int, int], str] = {}
+    drawn: dict[Pair, Nesting] = {}
+    notes: dict[Pair, str] = {}
     for e in hasse():
         pair = node.get(e.special, -1), node.get(e.general, -1)
         if -1 in pair or pair[0] == pair[1]:
@@ -108,6 +105,16 @@ def diagram(only: list[str]) -> list[dict[str, Any]]:
         if drawn[low, high].kind == "limit" and (high, low) in drawn:
             notes[high, low] = "limit"
             del drawn[low, high]
+    return drawn, notes
+
+
+def diagram(only: list[str]) -> list[dict[str, Any]]:
+    """Nodes with their places, and edges between them."""
+    edges = chosen(only)
+    families = list(dict.fromkeys(f for e in edges for f in (e.special, e.general)))
+    families = [f for f in families if not any(f.static.get(k) == v for k, v in HIDDEN.items())]
+    nodes = classes(families, edges)
+    drawn, notes = between(nodes)
     used = sorted({i for pair in drawn for i in pair})
     order = {i: k for k, i in enumerate(used)}
     pairs = [(order[a], order[b]) for a, b in drawn]

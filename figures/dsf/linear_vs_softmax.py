@@ -45,6 +45,8 @@ PARAMETERS = {
     },
 }
 POWER = 0.01  # MQAR: slot g for a query has probability proportional to (g + 1)^(POWER - 1)
+ROUNDING = 1e-6  # relative errors below it are 0 up to the rounding of the construction
+BELOW_ONE = 1 - 1e-9  # a proved bound of 1 loses this much to rounding at most
 
 
 def softmax_matrix(length: int, dim: int, seed: int) -> tuple[np.ndarray, ...]:
@@ -112,7 +114,7 @@ def compute(profile: str) -> Table:
 
 def percent(row: dict[str, Any]) -> str:
     """The two bounds of a row in words."""
-    if row["upper"] < 1e-6:
+    if row["upper"] < ROUNDING:
         return "0 (below 1e-6 after rounding)"
     return f"{100 * row['lower']:.2g} to {100 * row['upper']:.2g} %"
 
@@ -125,7 +127,7 @@ def measured(table: Table) -> tuple[str, str]:
         found = ", ".join(f"{percent(r)} for n = {r['n']}" for r in rows[-3:])
         parts.append(f"L = {length}: {found}")
         for r in table.where(task=task, target="recall"):
-            exact = r["upper"] < 1e-6 if r["n"] >= pairs else r["lower"] > 1 - 1e-9
+            exact = r["upper"] < ROUNDING if r["n"] >= pairs else r["lower"] > BELOW_ONE
             recall = recall and exact
     said = (
         "at least 1 for every n < K, and 0 (below 1e-6 after rounding) from n = K on"

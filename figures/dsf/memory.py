@@ -43,6 +43,7 @@ MECHANISMS = {
     "deltanet": "DeltaNet",
 }
 QUANTILES = {"low": 0.1, "median": 0.5, "high": 0.9}
+FLOOR = 1e-6  # of the axis
 
 
 def lags(length: int) -> list[int]:
@@ -117,13 +118,12 @@ def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
     figure, grid = plt.subplots(2, 4, figsize=(TEXT, 3.5), sharex=True, sharey=True)
-    floor = 1e-6
     medians = {}
     for mechanism in table.values("mechanism"):
         rows = [r for r in table.where(mechanism=mechanism) if r["lag"]]
         # on a logarithmic axis zero is below the frame
         medians[mechanism] = (
-            [r["lag"] for r in rows], *([max(r[q], floor / 100) for r in rows] for q in QUANTILES)
+            [r["lag"] for r in rows], *([max(r[q], FLOOR / 100) for r in rows] for q in QUANTILES)
         )  # fmt: skip
     for axes, (mechanism, (x, low, median, high)) in zip(grid.flat, medians.items(), strict=False):
         for other, (x2, _, median2, _) in medians.items():
@@ -133,7 +133,7 @@ def draw(table: Table) -> Any:
         axes.fill_between(x, low, high, color=hue, alpha=0.25, linewidth=0)
         axes.plot(x, median, color=hue, linewidth=1.8)
         axes.set_title(MECHANISMS[mechanism])
-    grid[0, 0].set(xscale="log", yscale="log", ylim=(floor, 30))
+    grid[0, 0].set(xscale="log", yscale="log", ylim=(FLOOR, 30))
     figure.supxlabel("lag $i - j$ (tokens); grey: medians of the other seven", fontsize=8)
     figure.supylabel("$|M_{ij}|$, median at lag 1 = 1", fontsize=8)
     return figure

@@ -31,6 +31,8 @@ PARAMETERS = {
     "paper": {"alphas": [0.25, 0.7, 2.0], "steps": 1_000_000, "length": 256},
 }
 EXPECTED = {(0.7, 100_000): 0.69997}  # eta_i / i after i steps
+ROUNDING = 1e-13  # relative; of two formulas for one number
+HALF_A_UNIT = 5e-6  # of the last digit that EXPECTED gives
 
 
 def normaliser(alpha: float, steps: int, eta: float = 1.0) -> np.ndarray:
@@ -103,13 +105,13 @@ def measured(table: Table) -> tuple[str, str]:
     last = [table.where(part="normaliser", alpha=a)[-1] for a in table.values("alpha")]
     checks = table.where(part="kernel difference")
     error, perturbed = max(checks.column("value")), min(checks.column("other"))
-    right = identity_error < 1e-13 and error < 1e-13
+    right = identity_error < ROUNDING and error < ROUNDING
     ratios = []
     for row in last:
         ratios.append(f"{row['value']:.5f} for α = {row['alpha']:g}")
         value = EXPECTED.get((row["alpha"], row["x"]))
         if value is not None:
-            right = right and abs(row["value"] - value) < 5e-6
+            right = right and abs(row["value"] - value) < HALF_A_UNIT
             ratios[-1] += f" (expected {value})"
     text = (
         f"Identity: largest relative difference {identity_error:.0e}. Kernel of S6 against "

@@ -52,6 +52,7 @@ ALPHAS = (0.0, 0.01, 0.1, 0.5)  # of the left panel; 0 is softmax
 DECADES = range(1, 17)
 SPREADS = (0.3, 1.0, 3.0)
 QUOTED = {2: 9.4, 4: 14.1, 8: 23.3, 16: 41.7}  # ranges of softmax for 10^-k
+LAST_DECADE = 1e-6  # of the gap for 10^-DECADES[-1] against the one for an exact zero
 
 
 def ranges(alpha: float) -> list[dict[str, Any]]:
@@ -94,7 +95,7 @@ def measured(table: Table) -> tuple[str, str]:
     edge = T / (T - 1)
     holds = (
         all(abs(plain[k] - gap) < 0.051 for k, gap in QUOTED.items())
-        and all(abs(gap - math.log(T / a + 2 - T)) < 1e-6 for a, gap in stop.items())
+        and all(abs(gap - math.log(T / a + 2 - T)) < LAST_DECADE for a, gap in stop.items())
         and clipped_range_needed(T, 0.0, edge) == 0.0
         and dead[0] > 0.9
         and dead[-1] == 0.0

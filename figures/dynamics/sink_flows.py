@@ -33,6 +33,8 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 V, U = 4, 8  # tokens and outputs of the simplified model
 PINNED = (0.0, 1.5)  # sink logits at which the value drains
 DRAINED = 15.0  # times of the slowest mode up to which it is followed
+# growth has stopped: spread over tokens, last move of the logits, distance of the drained value
+SPREAD, MOVE, DISTANCE = 1e-6, 1e-5, 1e-3
 
 
 def one(seed: int, points: int, last: float, joint: float) -> list[dict[str, Any]]:
@@ -132,7 +134,7 @@ def measured(table: Table) -> tuple[str, str]:
         f"{loss:.0e}."
     )
     ok = error < 2e-3 and max(abs(s - 0.5) for s in slope) < 5e-3 and rate < 0.02
-    stopped = spread < 1e-6 and late < 1e-5 and drain < 1e-3
+    stopped = spread < SPREAD and late < MOVE and drain < DISTANCE
     if stopped:
         text += " So ½ log t describes the growth with the value pinned only."
     return text, ("agrees in part" if stopped else "agrees") if ok else "does not hold"

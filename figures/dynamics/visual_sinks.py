@@ -32,6 +32,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 }
 SINKS, IMAGE = np.isin(np.arange(T), [0, 5, 11]), np.arange(T) >= 4
 KINDS = ("text", "sink", "image")
+ROUNDING = 1e-12  # of an entropy; a smaller fall is none
 
 
 def sample(strength: float, count: int) -> np.ndarray:
@@ -64,7 +65,7 @@ def change(kept: float, strength: float, rows: int) -> dict[str, Any]:
         "what": "entropy", "mean": moved.mean(), "low": np.quantile(moved, 0.05),
         "high": np.quantile(moved, 0.95), "leading": int(lead.sum()),
         "least_leading": moved[lead].min() if lead.any() else None, "least": moved.min(),
-        "fell": int(np.sum(moved < -1e-12)),
+        "fell": int(np.sum(moved < -ROUNDING)),
         "off": np.abs(new.sum(axis=1) - 1).max(),
     }  # fmt: skip
 
@@ -90,7 +91,7 @@ def measured(table: Table) -> tuple[str, str]:
         f"others the entropy may fall, by up to {-min(r['least'] for r in rows):.2f}. Row sums "
         f"differ from 1 by at most {max(r['off'] for r in rows):.0e}."
     )
-    holds = count > 100 and least > -1e-12 and min(r["least"] for r in rows) < -0.01
+    holds = count > 100 and least > -ROUNDING and min(r["least"] for r in rows) < -0.01
     return text, "no number in the paper" if holds else "does not hold"
 
 

@@ -38,6 +38,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 PUBLISHED = {4: (0.034, 0.07, 0.155), 6: (0.017, 0.043, 0.145), 8: (0.011, 0.015, 0.135),
              10: (0.0055, 0.0088, 0.125)}  # fmt: skip
 CURVES = {"both": "$W^{fin} + C W^{mm}$", "direction": "$W^{mm}$", "single": "single token"}
+KEPT, DROPPED = 1e-3, 1e-6  # attention above, and at most, as in the paper
 
 
 def accepted(d: int, wanted: int, batch: int, steps: int, seed: int) -> list[dict[str, Any]]:
@@ -70,7 +71,7 @@ def accepted(d: int, wanted: int, batch: int, steps: int, seed: int) -> list[dic
 
 def _judge(W: Any, X: Any, z: Any, logs: Any, record: list[int]) -> list[dict[str, Any]]:
     """The rows of one run; none if it is not accepted."""
-    kept, gone = logs > np.log(1e-3), logs <= np.log(1e-6)
+    kept, gone = logs > np.log(KEPT), logs <= np.log(DROPPED)
     if not np.all(kept | gone) or not gone.any():
         return []
     g = gen_svm(X, z, logs, kept)

@@ -24,6 +24,7 @@ ORDER = 9
 CASES = {"tight": 1.0, "relaxed": 1.5}
 PARAMETERS = {"smoke": {"steps": 200}, "default": {"steps": 1000}, "paper": {"steps": 1000}}
 LABELS = np.array([1.0, -1.0, 1.0])
+ROUNDING = 1e-6  # of |p|^2/2 of a solution
 
 
 def tokens(height: float) -> np.ndarray:
@@ -73,7 +74,7 @@ def measured(table: Table) -> tuple[str, str]:
         rows = table.where(case=case, step=steps[-1])
         p = rows.where(who="p")[0]
         half = (p["limit x"] ** 2 + p["limit y"] ** 2) / 2
-        right = right and abs(half - {"tight": 17 / 18, "relaxed": 0.5}[case]) < 1e-6
+        right = right and abs(half - {"tight": 17 / 18, "relaxed": 0.5}[case]) < ROUNDING
         angles = "; ".join(
             " and ".join(
                 f"{w} {table.where(case=case, step=s, who=w)[0]['degrees']:.1f}" for w in ("v", "p")

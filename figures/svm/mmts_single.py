@@ -25,6 +25,7 @@ CASES = {"global": (1.0, 0.9, 0.9), "local": (1.0, 0.9, 0.0)}
 STARTS = [1.0, 0.5, 0.0, -0.5, -1.0, -1.5]
 PARAMETERS = {"smoke": {"steps": 200}, "default": {"steps": 1000}, "paper": {"steps": 1000}}
 KEYS = np.array([[[-0.1, 1.0], [1.0, 0.0], [0.0, 0.0]]])
+HALF_A_UNIT = 5e-6  # of the last published digit
 
 
 def one(case: str, c: float, steps: int) -> list[dict[str, Any]]:
@@ -58,7 +59,7 @@ def measured(table: Table) -> tuple[str, str]:
         f"{', '.join(f'{v:.5f} (token {t})' for t, v in sorted(half.items()))}."
     )
     known = {0: 0.49505, 1: 0.5}
-    right = all(abs(v - known.get(t, 9.0)) < 5e-6 for t, v in half.items())
+    right = all(abs(v - known.get(t, 9.0)) < HALF_A_UNIT for t, v in half.items())
     both = set(tokens["global"]) == {0} and set(tokens["local"]) == {0, 1}
     return text, "agrees" if right and both else "agrees in part"
 

@@ -33,6 +33,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "default": {"settings": SETTINGS, "d": [2, 5, 10, 20], "trials": 10},
     "paper": {"settings": SETTINGS, "d": [1, 2, 3, 4, 5, 10, 15, 20], "trials": 100},
 }
+RANK_TOLERANCE = 1e-7  # as published
 
 
 def one(n: int, T: int, d: int, trials: int, seed: int) -> list[dict[str, Any]]:
@@ -46,7 +47,7 @@ def one(n: int, T: int, d: int, trials: int, seed: int) -> list[dict[str, Any]]:
             t = attention_svm(i.X, i.z, i.optimal, norm="nuclear")
             proof = t.rank
             row |= {
-                "Frobenius": int(np.linalg.matrix_rank(s.W, tol=1e-7)),
+                "Frobenius": int(np.linalg.matrix_rank(s.W, tol=RANK_TOLERANCE)),
                 "loose": loose_rank(s.problem.matrix(), d),
                 "proved": None if proof is None else int(proof.witnesses["k"]),
                 "gap": t.gap if t.W is not None else None,
@@ -62,7 +63,7 @@ def loose_rank(A: np.ndarray, d: int) -> int | None:
     W = cp.Variable((d, d))
     problem = cp.Problem(cp.Minimize(cp.normNuc(W)), [A @ cp.vec(W, order="C") >= 1])
     problem.solve(solver="SCS")
-    return None if W.value is None else int(np.linalg.matrix_rank(W.value, tol=1e-7))
+    return None if W.value is None else int(np.linalg.matrix_rank(W.value, tol=RANK_TOLERANCE))
 
 
 def compute(profile: str) -> Table:

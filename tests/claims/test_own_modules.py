@@ -40,7 +40,7 @@ nesting = dsf.Nesting(dsf.retnet, mine, decay, "log_a <- log gamma")
 
 @pytest.fixture
 def mixers(tmp_path, monkeypatch):
-    """The module of a stranger, imported."""
+    """A user's module, imported."""
     (tmp_path / "my_mixers.py").write_text(SOURCE)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield importlib.import_module("my_mixers")

@@ -10,8 +10,8 @@ import dsf
 from dsf.core.certificate import Scope
 from dsf.core.errors import CertificateError
 from dsf.relations.conditions import CASES
-from dsf.verdicts.lattice import equal_when as module
-from dsf.verdicts.lattice.equal_when import equal_when
+from dsf.verdicts.lattice import condition_proofs as proofs
+from dsf.verdicts.lattice.equal_when import _proved, equal_when
 
 PAIRS = [
     (dsf.mamba2, dsf.normalised_attn),
@@ -65,32 +65,32 @@ def test_pairs_without_a_condition(a, b):
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 def test_a_condition_that_does_not_prove_is_an_error(case, monkeypatch):
     left, right = next(p for p in PAIRS if case.accepts(*p))
-    module._proved.cache_clear()
-    necessary, sufficient = module.PROOFS[case.name]
+    _proved.cache_clear()
+    necessary, sufficient = proofs.PROOFS[case.name]
     for broken in ((lambda a, b: "", sufficient), (necessary, lambda a, b: False)):
-        monkeypatch.setitem(module.PROOFS, case.name, broken)
+        monkeypatch.setitem(proofs.PROOFS, case.name, broken)
         with pytest.raises(CertificateError, match="does not prove"):
             equal_when(left, right)
-    module._proved.cache_clear()
+    _proved.cache_clear()
 
 
 def test_the_sufficient_part_needs_the_conditions(monkeypatch):
     from dsf.relations import ssm
 
-    monkeypatch.setattr(module, "_lift", lambda family, S: 2 * S)
-    assert not module._ssd_sufficient(dsf.mamba2, dsf.normalised_attn)
+    monkeypatch.setattr(proofs, "_lift", lambda family, S: 2 * S)
+    assert not proofs._ssd_sufficient(dsf.mamba2, dsf.normalised_attn)
     monkeypatch.undo()
     plain = ssm.mamba2_mamba
     monkeypatch.setattr(ssm, "mamba2_mamba", lambda tok: plain(tok.replace(dt=2 * tok.dt)))
-    assert not module._ssd_sufficient(dsf.mamba, dsf.normalised_attn)
-    assert not module._ssd_necessary(dsf.mamba, dsf.normalised_attn)
+    assert not proofs._ssd_sufficient(dsf.mamba, dsf.normalised_attn)
+    assert not proofs._ssd_necessary(dsf.mamba, dsf.normalised_attn)
 
 
 def test_the_necessary_part_needs_the_rank_one_step(monkeypatch):
-    assert module._delta_necessary(dsf.gla, dsf.deltanet)
-    monkeypatch.setattr(module, "_decay", lambda fields, t: 2)
-    assert not module._delta_necessary(dsf.gla, dsf.deltanet)
-    assert not module._delta_sufficient(dsf.gla, dsf.deltanet)
+    assert proofs._delta_necessary(dsf.gla, dsf.deltanet)
+    monkeypatch.setattr(proofs, "_decay", lambda fields, t: 2)
+    assert not proofs._delta_necessary(dsf.gla, dsf.deltanet)
+    assert not proofs._delta_sufficient(dsf.gla, dsf.deltanet)
 
 
 @pytest.mark.rigor

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -99,7 +98,8 @@ def test_members_of_families_that_claim_an_invariant_have_it(separation, data, s
 
 @pytest.mark.parametrize("separation", SEPARATIONS, ids=lambda s: s.name)
 def test_theorem_and_proof_are_told(separation):
-    assert separation.theorem.endswith(".") and 60 < len(separation.proof) < 1200
+    invariant = separation.invariant
+    assert invariant.theorem.endswith(".") and 60 < len(invariant.proof) < 1200
     assert separation.name in repr(separation)
 
 
@@ -112,7 +112,7 @@ def test_violators_violate(name, violator):
     assert separation.violated_by(family(violator))
 
 
-def test_traits_of_a_few_all_families():
+def test_properties_of_a_few_families():
     assert (
         properties(dsf.gla).positive
         and properties(dsf.gla).forgets
@@ -129,7 +129,6 @@ def test_traits_of_a_few_all_families():
 def test_the_comparison_table(a, b, first, violates):
     found = separate(a, b)
     assert label(found[0]) == first and found[0].witnesses["violates"] == violates
-    assert all(c.check() for c in found)
     assert all(Certificate.from_json(c.to_json()).check() for c in found)
 
 
@@ -160,7 +159,7 @@ def test_no_separation_contradicts_a_proved_nesting():
             continue  # holds for some sizes only
         for s in SEPARATIONS:
             contradiction = s.certificate(edge.general, edge.special)
-            open_end = edge.limit is not None and not s.closed
+            open_end = edge.limit is not None and not s.invariant.closed
             assert contradiction is None or open_end, (s.name, edge)
 
 
@@ -178,90 +177,10 @@ def test_unknown_names_and_sizes():
     assert repr(dsf.recurrence(1)) == "any recurrence with 1 state"
 
 
-# --------------------------------------------------------------------- tampering
-def one_of_each_kind() -> dict[str, Certificate]:
-    from dsf.verdicts.separations import one_state_gap, recall_gap
-
-    pairs = [
-        ("linear_attn", "retnet"), ("gla", "deltanet"), ("gla", "retnet(rotation=True)"),
-        ("gla", "softmax"), ("gla", "linear_attn"), ("gla", "window_softmax"), ("s4d", "lru"),
-        ("gla", "gru"), ("softmax", dsf.recurrence(2)),
-        ("gru", dsf.recurrence(2, current_token_only=True)),
-    ]  # fmt: skip
-    found = {c.kind + " " + c.claim[:40]: c for a, b in pairs for c in separate(a, b)}
-    extra = [recall_gap(4), one_state_gap(2)]
-    a, b = dsf.gla.init(2, n=1, p=2, seed=0), dsf.retnet.init(2, n=1, p=2, seed=0)
-    extra.append(separate_instances(a, b))
-    return found | {c.kind: c for c in extra}
-
-
-CERTIFICATES = one_of_each_kind()
-
-
+# ------------------------------------------------------------------ forgeries
 def refused(c: Certificate) -> None:
     with pytest.raises(CertificateError):
         c.check()
-
-
-@pytest.mark.parametrize("c", CERTIFICATES.values(), ids=CERTIFICATES)
-def test_tampering_is_noticed(c):
-    assert c.check()
-    w = dict(c.witnesses)
-    refused(replace(c, lower=c.lower * 1.001))
-    refused(replace(c, lower=c.lower * 0.999))
-    if "has" in w:
-        refused(replace(c, witnesses={**w, "has": w["violates"], "violates": w["has"]}))
-    if "words" in w:
-        refused(replace(c, witnesses={**w, "words": [x + x[-1] for x in w["words"]]}))
-    if "invariant" in w:
-        refused(replace(c, witnesses={**w, "invariant": "order"}))
-
-
-def moved(letters: dict, by: Fraction) -> list[dict]:
-    """Every way to move one entry of one letter."""
-    out = []
-    for c, letter in letters.items():
-        for name, x in letter.items():
-            for index in np.ndindex(x.shape):
-                y = x.copy()
-                y[index] = str(Fraction(str(x[index])) + by)
-                out.append({**letters, c: {**letter, name: y}})
-    return out
-
-
-WORDS = [c for c in CERTIFICATES.values() if "letters" in c.witnesses]
-
-
-@pytest.mark.parametrize("c", WORDS, ids=lambda c: f"{label(c)} {c.witnesses['violates']}")
-def test_moved_letters_are_noticed(c):
-    """Entries that an expression does not see may move; those that it sees may not.
-
-    A number of sign changes stays the same under small moves, and is proved again.
-    """
-    letters = dict(c.witnesses["letters"])
-    outcomes = []
-    for candidate in moved(letters, Fraction(1, 1000)):
-        try:
-            outcomes.append(replace(c, witnesses={**c.witnesses, "letters": candidate}).check())
-        except CertificateError:
-            outcomes.append(False)
-    assert all(outcomes) if c.kind == "separation/sign-changes" else not all(outcomes)
-
-
-@pytest.mark.parametrize("c", WORDS, ids=lambda c: f"{label(c)} {c.witnesses['violates']}")
-def test_letters_outside_of_their_domain_are_refused(c):
-    spec, letters = family(c.witnesses["violates"]).spec, c.witnesses["letters"]
-    for c_name, letter in letters.items():
-        for name, x in letter.items():
-            bad = {"real": None, "> 0": "-7", "< 0": "7"}.get(str(spec[name].domain), "7")
-            if bad is not None:
-                worse = {**letter, name: np.full_like(x, bad)}
-                refused(
-                    replace(c, witnesses={**c.witnesses, "letters": {**letters, c_name: worse}})
-                )
-            refused(replace(c, witnesses={**c.witnesses, "letters": {**letters, c_name: {}}}))
-            short = {**letter, name: x[..., :0]}
-            refused(replace(c, witnesses={**c.witnesses, "letters": {**letters, c_name: short}}))
 
 
 FORGED = [
@@ -331,7 +250,7 @@ def test_instances_of_other_widths_are_refused():
         separate_instances(a, dsf.gla.init(3, n=2, p=3))
 
 
-def test_unregistered_instances_are_refused():
+def test_instances_outside_the_catalogue_are_refused():
     class Other(type(dsf.gla.init(2))):
         pass
 

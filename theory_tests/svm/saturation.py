@@ -13,7 +13,7 @@ from dsf.theory_tests import judge
 from dsf.theory_tests.run import run
 
 statement = (
-    "At W = c W_mm every chosen token has 1 - s <= (T - 1) e^{-c}, c = |W|/|W_mm|, so the read-out "
+    "At W = c W_mm every chosen token has 1 - s <= (T - 1) e^{-c}, c = |W|/|W_mm|, so the readout "
     "tends to a copy of one past value.  The output of linear attention is c times the one at "
     "c = 1: its direction is the same for every c, so no c selects a token."
 )

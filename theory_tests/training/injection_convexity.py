@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dsf.solvers.heads.interventions import inject, sigmoid
 
 statement = (
-    "For a linear read-out the cross-entropy (and the squared loss) of (1-m) o + m e is convex in "
+    "For a linear readout the cross-entropy (and the squared loss) of (1-m) o + m e is convex in "
     "e and in m. With m = sigmoid(theta), d^2 L/dtheta^2 = L'' (m(1-m))^2 + L' m(1-m)(1-2m), which "
     "is negative where L' (2m - 1) > L'' m(1-m): the loss is not convex in theta."
 )

@@ -66,10 +66,10 @@ def separate(a: Side | str, b: Side | str) -> tuple[Certificate, ...]:
 
 def _not_nested(a: Side, b: Side) -> tuple[Certificate, ...]:
     """All proofs that b is not nested in a."""
-    found = [(s, s.certificate(a, b)) for s in SEPARATIONS]
-    proofs = [(s, c) for s, c in found if c is not None]
-    limits_too = any(s.closed and s.scope is Scope.RECURRENCE for s, _ in proofs)
-    return tuple(c for s, c in proofs if s.closed or not limits_too)
+    found = [(s.invariant, s.certificate(a, b)) for s in SEPARATIONS]
+    proofs = [(i, c) for i, c in found if c is not None]
+    limits_too = any(i.closed and i.scope is Scope.RECURRENCE for i, _ in proofs)
+    return tuple(c for i, c in proofs if i.closed or not limits_too)
 
 
 def _side(x: Side | str) -> Side:

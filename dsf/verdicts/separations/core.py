@@ -9,15 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from dsf.claims.base import Claim
 from dsf.claims.separation_words import ByWords
-from dsf.core.certificate import Certificate, Scope
+from dsf.core.certificate import Certificate
 from dsf.core.family import Family
 from dsf.core.opponents import AnyRecurrence
 from dsf.core.worlds import precision
 from dsf.relations.invariants import Invariant, Outputs, WordInvariant, paired
+from dsf.verdicts.properties import Properties, properties
 from dsf.verdicts.separations.words import BITS, Alphabet, alphabets, enclosures, floats
 
 SLACK = 1e-12  # room for another order of the same operations
+CLEAR = 1e-6  # relative size in floats, below which a violation is not worth enclosing
+TINY = 1e-300  # keeps a quotient of zeros from being NaN
 Side = Family | AnyRecurrence
 
 
@@ -25,55 +29,46 @@ Side = Family | AnyRecurrence
 class Separation:
     """How it is decided who has an invariant, and how violations of it are found.
 
-    `has(side)` is the predicate, `defect(family, rng)` the sampled check that backs it (0 to
-    rounding for a family that has it), `certificate(a, b)` the proof that b is not nested in a.
+    predicate   whether every member of a family has the invariant, by its properties
     """
 
     invariant: Invariant
+    predicate: Callable[[Family, Properties], bool] = lambda family, t: False
 
     @property
     def name(self) -> str:
         """The name of the invariant."""
         return self.invariant.name
 
-    @property
-    def theorem(self) -> str:
-        """Who has the invariant, in one sentence."""
-        return self.invariant.theorem
-
-    @property
-    def proof(self) -> str:
-        """Why, in a few lines."""
-        return self.invariant.proof
-
-    @property
-    def closed(self) -> bool:
-        """Whether limits of families that have it have it too."""
-        return self.invariant.closed
-
-    @property
-    def scope(self) -> Scope:
-        """For what a separation by this invariant holds."""
-        return self.invariant.scope
-
     def has(self, side: Side) -> bool:
-        """Whether every member of the side has the invariant, by its structure."""
-        raise NotImplementedError
+        """Whether every member of the side has the invariant."""
+        return isinstance(side, Family) and self.predicate(side, properties(side))
 
     def defect(self, family: Family, rng: np.random.Generator) -> float:
-        """How far random tokens of a family are from having the invariant, relative."""
+        """How far random tokens of a family are from the invariant, relative: a test of `has`."""
+        raise NotImplementedError
+
+    def search(self, a: Any, b: Family) -> Any:
+        """A witness that b violates the invariant as it is stated for a; None if none is found."""
+        raise NotImplementedError
+
+    def claim(self, a: Any, b: Family, witness: Any) -> Claim:
+        """The claim that a witness makes."""
         raise NotImplementedError
 
     def certificate(self, a: Side, b: Side) -> Certificate | None:
         """The certificate that b is not nested in a, or None if this invariant does not tell."""
-        raise NotImplementedError
+        if not isinstance(b, Family) or not self.has(a):
+            return None
+        witness = self.search(a, b)
+        return None if witness is None else self.claim(a, b, witness).certificate()
 
-    def violated_by(self, side: Side) -> bool:
-        """Whether a witness was found for a side."""
-        raise NotImplementedError
+    def violated_by(self, family: Family) -> bool:
+        """Whether a witness is found for a family."""
+        return self.search(family, family) is not None
 
     def __repr__(self) -> str:
-        return f"Separation({self.name}: {self.theorem})"
+        return f"Separation({self.name}: {self.invariant.theorem})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +79,7 @@ class WordSeparation(Separation):
     """
 
     invariant: WordInvariant
-    predicate: Callable[[Family], bool] = lambda family: False
     tie: Callable[[Alphabet], Alphabet] = lambda letters: letters
-
-    def has(self, side: Side) -> bool:
-        return isinstance(side, Family) and self.predicate(side)
 
     def defect(self, family: Family, rng: np.random.Generator) -> float:
         words = self.invariant.words(family, family)
@@ -96,26 +87,18 @@ class WordSeparation(Separation):
         outputs = [letters.outputs(w, floats) for w in words]
         return relative(self.invariant.expression, outputs, self.invariant.degree)
 
-    def certificate(self, a: Side, b: Side) -> Certificate | None:
-        if not (isinstance(a, Family) and isinstance(b, Family)) or not self.has(a):
-            return None
+    def search(self, a: Family, b: Family) -> tuple[Alphabet, float] | None:
         words = self.invariant.words(a, b)
         if self.has(b) and words == self.invariant.words(b, b):
             return None
-        found = _search(self, b, words)
-        if found is None:
-            return None
-        letters, gap = found
-        claim = ByWords(
-            lower=gap, invariant=self.name, has=a, violates=b, words=words, letters=letters.letters,
-            constants=letters.constants,
-        )  # fmt: skip
-        return claim.certificate()
+        return _search(self, b, words)
 
-    def violated_by(self, side: Side) -> bool:
-        if not isinstance(side, Family):
-            return False
-        return _search(self, side, self.invariant.words(side, side)) is not None
+    def claim(self, a: Family, b: Family, witness: tuple[Alphabet, float]) -> ByWords:
+        letters, gap = witness
+        return ByWords(
+            lower=gap, invariant=self.name, has=a, violates=b, words=self.invariant.words(a, b),
+            letters=letters.letters, constants=letters.constants,
+        )  # fmt: skip
 
 
 @cache
@@ -127,7 +110,7 @@ def _search(
     for candidate in alphabets(b, names):
         letters = separation.tie(candidate)
         outputs = [letters.outputs(w, floats) for w in words]
-        if relative(rule.expression, outputs, rule.degree) < 1e-6:
+        if relative(rule.expression, outputs, rule.degree) < CLEAR:
             continue
         with precision(BITS):
             values = rule.expression([letters.outputs(w, enclosures) for w in words])

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
 from dsf.claims.separation_instances import ByInputs
-from dsf.core.certificate import Certificate
 from dsf.core.errors import NotContractive
 from dsf.core.family import Family
 from dsf.core.mechanism import Mechanism
 from dsf.core.worlds import balls, precision
 from dsf.relations import invariants as known
 from dsf.relations.invariants import InputInvariant, paired
-from dsf.verdicts.properties import properties
-from dsf.verdicts.separations.core import Separation, Side, below
+from dsf.verdicts.separations.core import CLEAR, TINY, Separation, below
 from dsf.verdicts.separations.words import BITS
 
 
@@ -31,37 +28,29 @@ class InputSeparation(Separation):
 
     invariant: InputInvariant
     inputs: tuple[list[np.ndarray], ...] = ()
-    predicate: Callable[[Family], bool] = lambda family: False
-
-    def has(self, side: Side) -> bool:
-        return isinstance(side, Family) and self.predicate(side)
 
     def defect(self, family: Family, rng: np.random.Generator) -> float:
         mech = family.init(d=self._width, n=2, p=self._width, seed=int(rng.integers(1 << 30)))
         factor = rng.standard_normal((1, self._width))
         y = outputs(mech, [x * factor for x in self.inputs[-1]])
         size = max(np.abs(x).max() for x in y)
-        return float(np.abs(self.invariant.expression(y)).max() / max(size, 1e-300))
+        return float(np.abs(self.invariant.expression(y)).max() / max(size, TINY))
 
     @property
     def _width(self) -> int:
         return self.inputs[0][0].shape[-1]
 
-    def violated_by(self, side: Side) -> bool:
-        return isinstance(side, Family) and _found(self, side) is not None
+    def search(self, a: Family, b: Family) -> tuple[Mechanism, list[np.ndarray], float] | None:
+        return None if self.has(b) else _found(self, b)
 
-    def certificate(self, a: Side, b: Side) -> Certificate | None:
-        if not (isinstance(a, Family) and isinstance(b, Family)) or not self.has(a) or self.has(b):
-            return None
-        found = _found(self, b)
-        if found is None:
-            return None
-        mech, u, gap = found
-        claim = ByInputs(
+    def claim(
+        self, a: Family, b: Family, witness: tuple[Mechanism, list[np.ndarray], float]
+    ) -> ByInputs:
+        mech, u, gap = witness
+        return ByInputs(
             lower=gap, invariant=self.name, has=a, violates=b, parameters=mech.parameters(),
             inputs=tuple(u),
         )  # fmt: skip
-        return claim.certificate()
 
 
 @cache
@@ -73,7 +62,7 @@ def _found(s: InputSeparation, b: Family) -> tuple[Mechanism, list[np.ndarray], 
             for seed in range(4):
                 mech = b.init(d=s._width, n=n, p=s._width, seed=seed).map(eighths)
                 y = outputs(mech, u)
-                if np.abs(s.invariant.expression(y)).max() < 1e-6:
+                if np.abs(s.invariant.expression(y)).max() < CLEAR:
                     continue
                 with precision(BITS):
                     exact = mech.map(balls)
@@ -98,22 +87,18 @@ def eighths(x: np.ndarray) -> np.ndarray:
 
 SUPERPOSITION = InputSeparation(
     known.SUPERPOSITION,
+    lambda f, t: t.affine and t.constant,
     inputs=(
         [np.array([[1.0]]), np.array([[2.0]])],
         [np.array([[1.0], [2.0]]), np.array([[2.0], [4.0]])],
     ),
-    predicate=lambda family: properties(family).affine and properties(family).constant,
 )
 
 CHANNELS = InputSeparation(
     known.CHANNELS,
+    lambda f, t: t.affine and t.constant and all(x.axes[0] == "p" for x in f.spec.values()),
     inputs=(
         [np.array([[1.0, 0.0]]), np.array([[0.0, 0.0]])],
         [np.array([[1.0, 1.0]]), np.array([[0.0, 1.0]])],
-    ),
-    predicate=lambda family: (
-        properties(family).affine
-        and properties(family).constant
-        and all(f.axes[0] == "p" for f in family.spec.values())
     ),
 )

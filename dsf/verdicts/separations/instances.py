@@ -12,7 +12,7 @@ from dsf.core.certificate import Certificate
 from dsf.core.errors import ShapeError
 from dsf.core.mechanism import Mechanism
 from dsf.core.worlds import balls, precision
-from dsf.verdicts.separations.core import below
+from dsf.verdicts.separations.core import SLACK, TINY, below
 
 LENGTHS = (1, 2, 3, 5, 8)
 DRAWS = 3
@@ -51,7 +51,8 @@ def separate_instances(
                 f"separate_instances: the outputs have shapes {list(y.shape)} and {list(z.shape)}. "
                 "Draw both with the same p and number of heads."
             )
-        if not np.abs(y - z).max(initial=0.0) > 1e-12 * max(np.abs(y).max(initial=0.0), 1e-300):
+        size = max(np.abs(y).max(initial=0.0), TINY)
+        if not np.abs(y - z).max(initial=0.0) > SLACK * size:
             continue
         with precision(BITS):
             gaps = a.map(balls)(balls(x)) - b.map(balls)(balls(x))

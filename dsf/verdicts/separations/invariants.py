@@ -10,7 +10,6 @@ import numpy as np
 
 from dsf.relations import invariants as known
 from dsf.relations.invariants import window
-from dsf.verdicts.properties import properties
 from dsf.verdicts.separations.core import WordSeparation
 from dsf.verdicts.separations.words import Alphabet
 
@@ -33,60 +32,30 @@ def silent(*names: str) -> Any:
     return tie
 
 
-ORDER_BLIND = WordSeparation(
-    known.ORDER_BLIND,
-    predicate=lambda family: not family.facts.order_aware,
-)
+ORDER_BLIND = WordSeparation(known.ORDER_BLIND, lambda f, t: not f.facts.order_aware)
 
 COMMUTING = WordSeparation(
     known.COMMUTING,
-    predicate=lambda family: (
-        not family.facts.order_aware
-        or window(family) > 0
-        or (
-            properties(family).affine
-            and properties(family).diagonal
-            and not family.without_parameters().lookback
-        )
+    lambda f, t: (
+        not f.facts.order_aware
+        or window(f) > 0
+        or (t.affine and t.diagonal and not f.without_parameters().lookback)
     ),
     tie=silent("x", "y", "z"),
 )
 
-ADDITIVE = WordSeparation(
-    known.ADDITIVE,
-    predicate=lambda family: properties(family).affine and properties(family).constant,
-)
+ADDITIVE = WordSeparation(known.ADDITIVE, lambda f, t: t.affine and t.constant)
 
-CONSTANTS = WordSeparation(
-    known.CONSTANTS,
-    predicate=lambda family: family.facts.normalised,
-)
+CONSTANTS = WordSeparation(known.CONSTANTS, lambda f, t: f.facts.normalised)
 
 RESPONSE = WordSeparation(
     known.RESPONSE,
-    predicate=lambda family: (
-        family.facts.normalised
-        or (
-            properties(family).affine
-            and properties(family).tokenwise
-            and (properties(family).scalar or properties(family).delta)
-        )
-    ),
+    lambda f, t: f.facts.normalised or (t.affine and t.tokenwise and (t.scalar or t.delta)),
 )
 
 MEMORY = WordSeparation(
     known.MEMORY,
-    predicate=lambda family: (
-        properties(family).affine
-        and properties(family).tokenwise
-        and (
-            properties(family).scalar or (properties(family).delta and properties(family).lossless)
-        )
-    ),
+    lambda f, t: t.affine and t.tokenwise and (t.scalar or (t.delta and t.lossless)),
 )
 
-WINDOW = WordSeparation(
-    known.WINDOW,
-    predicate=lambda family: window(family) > 0,
-    tie=silent("z"),
-)
+WINDOW = WordSeparation(known.WINDOW, lambda f, t: window(f) > 0, tie=silent("z"))

@@ -9,7 +9,6 @@ from math import factorial, prod
 import numpy as np
 
 from dsf.claims.separation_rank import ByRank
-from dsf.core.certificate import Certificate
 from dsf.core.errors import ShapeError
 from dsf.core.family import Family
 from dsf.core.opponents import AnyRecurrence
@@ -80,28 +79,22 @@ class FiniteState(Separation):
             sizes.append(_numbers(family.without_parameters().advance(tok, State())[1]))
         return (sizes[1] - sizes[0]) / sizes[1]
 
-    def violated_by(self, side: Side) -> bool:
-        return (
-            isinstance(side, Family)
-            and issubclass(side.cls, Softmax)
-            and not issubclass(side.cls, WindowSoftmax)
-        )
-
-    def certificate(self, a: Side, b: Side) -> Certificate | None:
-        if not isinstance(b, Family) or not self.has(a) or not self.violated_by(b):
+    def search(self, a: Side, b: Family) -> list[RankWitness] | None:
+        if not issubclass(b.cls, Softmax) or issubclass(b.cls, WindowSoftmax):
             return None
-        sizes = [a.n] if isinstance(a, AnyRecurrence) else list(SIZES)
-        found = [softmax_rank_witness(n) for n in sizes]
-        claim = ByRank(
-            lower=sizes[-1] + 1,
+        sizes = (a.n,) if isinstance(a, AnyRecurrence) else SIZES
+        return [softmax_rank_witness(n) for n in sizes]
+
+    def claim(self, a: Side, b: Family, witness: list[RankWitness]) -> ByRank:
+        return ByRank(
+            lower=witness[-1].n + 1,
             has=a,
             violates=b,
-            states=tuple(sizes),
-            keys=tuple(tuple(w.keys) for w in found),
-            bases=tuple(tuple(w.bases) for w in found),
-            determinants=tuple(str(w.determinant) for w in found),
+            states=tuple(w.n for w in witness),
+            keys=tuple(tuple(w.keys) for w in witness),
+            bases=tuple(tuple(w.bases) for w in witness),
+            determinants=tuple(str(w.determinant) for w in witness),
         )
-        return claim.certificate()
 
 
 def _numbers(state: State) -> int:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from dsf.claims.separation_response import MOST_BITS, ByResponse, ByStep, hankel_determinant
-from dsf.core.certificate import Certificate
 from dsf.core.family import Family
 from dsf.core.opponents import AnyRecurrence
 from dsf.core.state import State
@@ -18,7 +17,7 @@ from dsf.mechanisms.rnn.gru import GRU
 from dsf.relations import invariants as known
 from dsf.relations.invariants import double, is_ltv
 from dsf.verdicts.properties import properties
-from dsf.verdicts.separations.core import Separation, Side, below, drawn
+from dsf.verdicts.separations.core import TINY, Separation, Side, below, drawn
 from dsf.verdicts.separations.words import BITS, Alphabet, alphabet, enclosures, floats
 
 SIZES = (1, 2, 3, 4, 5)
@@ -64,35 +63,30 @@ class ResponseOrder(Separation):
         worst = 0.0
         for column in y.T:
             H = np.lib.stride_tricks.sliding_window_view(column, order + 1)
-            sigma = np.linalg.svd(H / max(np.abs(H).max(), 1e-300), compute_uv=False)
+            sigma = np.linalg.svd(H / max(np.abs(H).max(), TINY), compute_uv=False)
             worst = max(worst, float(sigma[-1]))
         return worst
 
-    def violated_by(self, side: Side) -> bool:
-        return isinstance(side, Family) and issubclass(side.cls, GRU)
+    def search(self, a: Side, b: Family) -> dict[int, tuple[Any, int]] | None:
+        """n -> (determinant, bits)."""
+        if not issubclass(b.cls, GRU):
+            return None
+        sizes = (a.n,) if isinstance(a, AnyRecurrence) else SIZES
+        found = {n: response_determinant(all_ones(b), n) for n in sizes}
+        return None if any(d is None for d, _ in found.values()) else found
 
-    def certificate(self, a: Side, b: Side) -> Certificate | None:
-        if not isinstance(b, Family) or not self.has(a) or not self.violated_by(b):
-            return None
-        sizes = [a.n] if isinstance(a, AnyRecurrence) else list(SIZES)
+    def claim(self, a: Side, b: Family, witness: dict[int, tuple[Any, int]]) -> ByResponse:
         letters = all_ones(b)
-        found = [response_determinant(letters, n) for n in sizes]
-        if any(d is None for d, _ in found):
-            return None
-        determinants = {
-            f"determinant {n}": float(d) for n, (d, _) in zip(sizes, found, strict=True)
-        }
-        claim = ByResponse(
-            lower=below(found[-1][0]),
+        return ByResponse(
+            lower=below(witness[max(witness)][0]),
             has=a,
             violates=b,
-            states=tuple(sizes),
-            bits=tuple(bits for _, bits in found),
+            states=tuple(witness),
+            bits=tuple(bits for _, bits in witness.values()),
             letters=letters.letters,
             constants=letters.constants,
-            residuals=determinants,
+            residuals={f"determinant {n}": float(d) for n, (d, _) in witness.items()},
         )
-        return claim.certificate()
 
 
 RESPONSE_ORDER = ResponseOrder(known.RESPONSE_ORDER)
@@ -121,19 +115,15 @@ class AffineStep(Separation):
         gap = step((h0 + h1) / 2) - (step(h0) + step(h1)) / 2
         return float(np.max(np.abs(gap)) / np.max(np.abs([h0, h1])))
 
-    def violated_by(self, side: Side) -> bool:
-        return isinstance(side, Family) and issubclass(side.cls, GRU)
+    def search(self, a: Side, b: Family) -> Alphabet | None:
+        return all_ones(b) if issubclass(b.cls, GRU) else None
 
-    def certificate(self, a: Side, b: Side) -> Certificate | None:
-        if not isinstance(b, Family) or not self.has(a) or not self.violated_by(b):
-            return None
-        letters = all_ones(b)
+    def claim(self, a: Side, b: Family, witness: Alphabet) -> ByStep:
         with precision(BITS):
-            gap = below(midpoint_defect(letters))
-        claim = ByStep(
-            lower=gap, has=a, violates=b, letters=letters.letters, constants=letters.constants
+            gap = below(midpoint_defect(witness))
+        return ByStep(
+            lower=gap, has=a, violates=b, letters=witness.letters, constants=witness.constants
         )
-        return claim.certificate()
 
 
 def midpoint_defect(letters: Alphabet) -> Any:

@@ -7,6 +7,7 @@ characteristic polynomial of A(z).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
@@ -15,17 +16,27 @@ from typing import Any
 import numpy as np
 
 from dsf.claims import separation_tails as claims
-from dsf.core.certificate import Certificate
 from dsf.core.family import Family
 from dsf.core.fields import GATE, REAL
 from dsf.core.transition import Diag
 from dsf.core.worlds import precision
 from dsf.relations import invariants as known
 from dsf.relations.invariants import LAGS, STEPS, window
-from dsf.verdicts.properties import properties
-from dsf.verdicts.separations.core import Separation, Side, below, draw_size, drawn
+from dsf.verdicts.properties import Properties, properties
+from dsf.verdicts.separations.core import (
+    CLEAR,
+    SLACK,
+    TINY,
+    Separation,
+    below,
+    draw_size,
+    drawn,
+)
 from dsf.verdicts.separations.invariants import silent
 from dsf.verdicts.separations.words import BITS, Alphabet, alphabets, enclosures, floats
+
+SIGN = 1e-9  # smaller numbers, relative to the largest, have no sign that floats could tell
+LARGE, VANISHED = 1e-3, 1e-14  # a tail that was above the one and is below the other is gone
 
 
 def tail(letters: Alphabet, lags: int, convert: Any) -> Any:
@@ -52,39 +63,42 @@ def basis_keys(alphabet: Alphabet) -> Alphabet:
 
 @dataclass(frozen=True, eq=False)
 class TailSeparation(Separation):
-    """What they have in common: a predicate, one search per violating family, a certificate."""
+    """Letters are tried until one violates the invariant; the claim tells by how much."""
 
-    claim: type[claims.TailClaim]
+    kind: type[claims.TailClaim] = claims.TailClaim
+    names = "abz"
+    tries = 40
 
-    def has(self, side: Side) -> bool:
-        return isinstance(side, Family) and self.predicate(side)
+    def applies(self, b: Family) -> bool:
+        """Whether a family can violate the invariant in the way that is looked for."""
+        return properties(b).affine and "pos" not in b.spec
 
-    def predicate(self, family: Family) -> bool:
+    def tie(self, letters: Alphabet) -> Alphabet:
+        """Simplification of the letters."""
+        return basis_keys(letters)
+
+    def measured(self, letters: Alphabet) -> float:
+        """The number in the claim; 0 where these letters violate nothing."""
         raise NotImplementedError
 
-    def search(self, b: Family) -> tuple[Alphabet, Any] | None:
-        """Letters that violate the invariant, and the number in the claim."""
-        raise NotImplementedError
+    def search(self, a: Family, b: Family) -> tuple[Alphabet, float] | None:
+        return None if self.has(b) else _found(self, b)
 
-    def violated_by(self, side: Side) -> bool:
-        return isinstance(side, Family) and _found(self, side) is not None
-
-    def certificate(self, a: Side, b: Side) -> Certificate | None:
-        if not (isinstance(a, Family) and isinstance(b, Family)) or not self.has(a) or self.has(b):
-            return None
-        found = _found(self, b)
-        if found is None:
-            return None
-        letters, number = found
-        claim = self.claim(
+    def claim(self, a: Family, b: Family, witness: tuple[Alphabet, float]) -> claims.TailClaim:
+        letters, number = witness
+        return self.kind(
             has=a, violates=b, letters=letters.letters, constants=letters.constants, lower=number
         )  # type: ignore[call-arg]  # every kind of tail has a lower bound
-        return claim.certificate()
 
 
 @cache
-def _found(separation: TailSeparation, b: Family) -> tuple[Alphabet, Any] | None:
-    return separation.search(b)
+def _found(separation: TailSeparation, b: Family) -> tuple[Alphabet, float] | None:
+    if separation.applies(b):
+        for candidate in alphabets(b, separation.names, separation.tries):
+            letters = separation.tie(candidate)
+            if number := separation.measured(letters):
+                return letters, number
+    return None
 
 
 # ------------------------------------------------------------------ sign changes
@@ -95,40 +109,35 @@ def sign_changes(s: np.ndarray) -> int:
     return int(np.sum(signs[1:] != signs[:-1]))
 
 
-def _unit_gate(family: Family) -> bool:
-    """Delta transitions whose eigenvalues stay in (0, 1]: unit keys and beta in (0, 1)."""
-    spec = family.spec
-    unit = "k" in spec and spec["k"].domain.unit
-    return properties(family).delta and unit and spec["beta"].domain == GATE
+def _unit_keys(family: Family) -> bool:
+    return "k" in family.spec and family.spec["k"].domain.unit
+
+
+def _positive(family: Family, t: Properties) -> bool:
+    # delta steps with unit keys and beta in (0, 1) have their eigenvalues in (0, 1]
+    delta = t.delta and _unit_keys(family) and family.spec["beta"].domain == GATE
+    return t.affine and t.tokenwise and (t.positive or delta)
 
 
 class SignChanges(TailSeparation):
-    def predicate(self, family: Family) -> bool:
-        t = properties(family)
-        return t.affine and t.tokenwise and (t.positive or _unit_gate(family))
+    """More changes of sign than n - 1."""
 
     def defect(self, family: Family, rng: np.random.Generator) -> float:
         n = draw_size(family, rng)
         s = tail(drawn(family, "abz", n, rng), 12, floats)
-        size = np.abs(s).max(axis=0, initial=1e-300)
-        clear = np.where(np.abs(s) > 1e-9 * size, s, 0)  # a rounding error has no sign
+        size = np.abs(s).max(axis=0, initial=TINY)
+        clear = np.where(np.abs(s) > SIGN * size, s, 0)  # a rounding error has no sign
         return float(max(max(sign_changes(c) - (n - 1), 0) for c in clear.T))
 
-    def search(self, b: Family) -> tuple[Alphabet, int] | None:
-        if not properties(b).affine or "pos" in b.spec:
-            return None
-        for candidate in alphabets(b, "abz"):
-            letters = basis_keys(candidate)
-            if not _turns(letters):
-                continue
-            with precision(BITS):
-                s = tail(letters, LAGS, enclosures)
-                if any(e.contains(0) for e in s.flat):
-                    continue
-                changes = [sign_changes(np.array([1 if e > 0 else -1 for e in c])) for c in s.T]
-            if max(changes) > 1:
-                return letters, max(changes)
-        return None
+    def measured(self, letters: Alphabet) -> int:
+        if not _turns(letters):
+            return 0
+        with precision(BITS):
+            s = tail(letters, LAGS, enclosures)
+            if any(e.contains(0) for e in s.flat):
+                return 0
+            changes = max(sign_changes(np.array([1 if e > 0 else -1 for e in c])) for c in s.T)
+        return changes if changes > 1 else 0
 
 
 def _turns(letters: Alphabet) -> bool:
@@ -142,46 +151,47 @@ def _turns(letters: Alphabet) -> bool:
         a = np.prod(np.asarray(A.dense())[..., -mech.substeps :, 0, 0], axis=-1).reshape(-1)
     else:
         return False
-    return bool(np.all((np.abs(np.imag(a)) > 1e-9) | (np.real(a) < 0)))
+    return bool(np.all((np.abs(np.imag(a)) > SIGN) | (np.real(a) < 0)))
 
 
-SIGN_CHANGES = SignChanges(known.SIGN_CHANGES, claims.SignChanges)
+SIGN_CHANGES = SignChanges(known.SIGN_CHANGES, _positive, claims.SignChanges)
 
 
 # ------------------------------------------------------------- finite window, reverse
 class Invertible(TailSeparation):
-    def predicate(self, family: Family) -> bool:
-        t = properties(family)
-        return t.affine and t.tokenwise and (t.positive or _unit_gate(family))
+    """A tail that ends."""
 
     def defect(self, family: Family, rng: np.random.Generator) -> float:
         """1 where s vanishes (to rounding) n times in a row after having been large."""
         n = draw_size(family, rng)
         s = tail(drawn(family, "abz", n, rng), n + 1, floats)
-        return float(np.any((np.abs(s[0]) > 1e-3) & np.all(np.abs(s[1:]) < 1e-14, axis=0)))
+        return float(np.any((np.abs(s[0]) > LARGE) & np.all(np.abs(s[1:]) < VANISHED, axis=0)))
 
-    def search(self, b: Family) -> tuple[Alphabet, float] | None:
-        w = window(b)
-        if w < 2:
-            return None
-        for candidate in alphabets(b, "abz"):
-            letters = silent("z")(candidate)
-            with precision(BITS):
-                gap = max(below(e) for e in tail(letters, w - 1, enclosures)[-1])
-            if gap > 0:
-                return letters, gap
-        return None
+    def applies(self, b: Family) -> bool:
+        return window(b) > 1
+
+    def tie(self, letters: Alphabet) -> Alphabet:
+        return silent("z")(letters)
+
+    def measured(self, letters: Alphabet) -> float:
+        with precision(BITS):
+            last = tail(letters, window(letters.family) - 1, enclosures)[-1]
+            return max(below(e) for e in last)
 
 
-INVERTIBLE = Invertible(known.INVERTIBLE, claims.Window)
+INVERTIBLE = Invertible(known.INVERTIBLE, _positive, claims.Window)
 
 
 # --------------------------------------------------------------------- forgetting
+def _fades(family: Family, t: Properties) -> bool:
+    delta = t.delta and t.contracts and not t.lossless
+    return t.affine and "pos" not in family.spec and (t.forgets or delta)
+
+
 class Forgetting(TailSeparation):
-    def predicate(self, family: Family) -> bool:
-        t = properties(family)
-        delta = t.delta and t.contracts and not t.lossless
-        return t.affine and "pos" not in family.spec and (t.forgets or delta)
+    """A tail that stays."""
+
+    tries = 4
 
     def defect(self, family: Family, rng: np.random.Generator) -> float:
         """1 where s keeps a value (to rounding) for 2n + 1 steps (complex states count twice)."""
@@ -189,31 +199,24 @@ class Forgetting(TailSeparation):
         s = tail(drawn(family, "abz", n, rng), 2 * n + 2, floats)[1:]
         return float(np.any(_steady(s)))
 
-    def search(self, b: Family) -> tuple[Alphabet, float] | None:
-        if not properties(b).affine or "pos" in b.spec:
-            return None
-        for candidate in alphabets(b, "abz", tries=4):
-            letters = basis_keys(candidate)
-            s = tail(letters, STEPS, floats)
-            if not np.any(_steady(s)):
-                continue
-            with precision(BITS):
-                gap = _exactly_steady(tail(letters, STEPS, enclosures))
-            if gap > 0:
-                return letters, gap
-        return None
+    def measured(self, letters: Alphabet) -> float:
+        return _exactly_steady(lambda convert: tail(letters, STEPS, convert))
 
 
-FORGETTING = Forgetting(known.FORGETTING, claims.Stays)
+FORGETTING = Forgetting(known.FORGETTING, _fades, claims.Stays)
 
 
 # ----------------------------------------------------------------------- settling
+def _settles(family: Family, t: Properties) -> bool:
+    delta = t.delta and _unit_keys(family) and (t.lossless or t.contracts)
+    return t.affine and "pos" not in family.spec and (t.forgets or delta)
+
+
 class Settling(TailSeparation):
-    def predicate(self, family: Family) -> bool:
-        t = properties(family)
-        unit = "k" in family.spec and family.spec["k"].domain.unit
-        delta = t.delta and unit and (t.lossless or t.contracts)
-        return t.affine and "pos" not in family.spec and (t.forgets or delta)
+    """A response that grows by equal steps."""
+
+    names = "x"
+    tries = 4
 
     def defect(self, family: Family, rng: np.random.Generator) -> float:
         """1 where the response moves by one amount (to rounding) n + 1 times."""
@@ -221,30 +224,28 @@ class Settling(TailSeparation):
         y = drawn(family, "x", n, rng).outputs("x" * (2 * n + 4), floats)[1:]
         return float(np.any(_steady(np.diff(y, axis=0))))
 
-    def search(self, b: Family) -> tuple[Alphabet, float] | None:
-        if not properties(b).affine or "pos" in b.spec:
-            return None
+    def tie(self, letters: Alphabet) -> Alphabet:
+        return letters
+
+    def measured(self, letters: Alphabet) -> float:
         word = "x" * (STEPS + 1)
-        for candidate in alphabets(b, "x", tries=4):
-            if not np.any(_steady(np.diff(candidate.outputs(word, floats)[1:], axis=0))):
-                continue
-            with precision(BITS):
-                moves = np.diff(candidate.outputs(word, enclosures), axis=0)
-                gap = _exactly_steady(moves)
-            if gap > 0:
-                return candidate, gap
-        return None
+        return _exactly_steady(lambda convert: np.diff(letters.outputs(word, convert), axis=0))
+
+
+SETTLING = Settling(known.SETTLING, _settles, claims.Grows)
 
 
 def _steady(moves: np.ndarray) -> np.ndarray:
     """For every column: all entries equal (to rounding) and not 0."""
     size = np.abs(moves[0])
-    return (size > 1e-6) & np.all(np.abs(moves - moves[0]) <= 1e-12 * size, axis=0)
+    return (size > CLEAR) & np.all(np.abs(moves - moves[0]) <= SLACK * size, axis=0)
 
 
-def _exactly_steady(s: np.ndarray) -> float:
-    """The largest value of a column of balls with exactly equal entries; 0 if there is none."""
-    return max((below(c[0]) for c in s.T if all((e - c[0]).is_zero() for e in c)), default=0.0)
-
-
-SETTLING = Settling(known.SETTLING, claims.Grows)
+def _exactly_steady(moves: Callable[[Any], Any]) -> float:
+    """The largest value of a column with exactly equal entries; 0 if there is none."""
+    if not np.any(_steady(moves(floats))):
+        return 0.0
+    with precision(BITS):
+        columns = moves(enclosures).T
+        kept = [c for c in columns if all((e - c[0]).is_zero() for e in c)]
+        return max((below(c[0]) for c in kept), default=0.0)

@@ -15,6 +15,9 @@ from dsf.claims.reading import require
 from dsf.core.errors import CertificateError
 
 BITS = 128
+# What float64 may lose of a bound: relative to the bound, and to the moduli of the terms of its
+# sums per term (MORE of them: the operations beside the sums).  Both are generous.
+LOST, LOST_PER_TERM, MORE = 1e-9, 2.0**-48, 64
 ARRAYS = ("keys", "queries", "plus", "minus", "query", "bound", "equality")
 NORMS = ("frobenius", "nuclear", "entrywise")
 
@@ -45,8 +48,8 @@ class Rows:
         ):
             require(bool(np.all((index >= low) & (index < len(table)))), "an index is out of range")
         require(rows.size > 0 and 0 not in rows.shape, "the problem is empty")
-        require(bool(np.all(rows.bound >= 0.0)), "right-hand sides are at least 0")
-        require(not np.any(rows.bound[rows.equality]), "equalities have the right-hand side 0")
+        require(bool(np.all(rows.bound >= 0.0)), "right-hand sides must be at least 0")
+        require(not np.any(rows.bound[rows.equality]), "equalities must have the right-hand side 0")
         return rows
 
     def part(self, keep: np.ndarray) -> Rows:
@@ -153,8 +156,8 @@ def primal(rows: Rows, W: np.ndarray, norm: str, p: float | None) -> tuple[Any, 
             require(bool(m[j] >= 0), f"W violates row {j}, whose right-hand side is 0")
     require(found is not None and bool(found > 0), "W does not meet all constraints")
     b = np.where(rows.bound > 0, rows.bound, np.inf)
-    spread = (sum(W.shape) + 64) * 2.0**-48 * float(np.max(size / b)) / float(length)
-    return found / length, 1e-9 * float(found / length) + spread
+    spread = (sum(W.shape) + MORE) * LOST_PER_TERM * float(np.max(size / b)) / float(length)
+    return found / length, LOST * float(found / length) + spread
 
 
 def distance(rows: Rows, miss: list[Any]) -> Any:
@@ -220,8 +223,8 @@ def dual(rows: Rows, lam: np.ndarray, norm: str, p: float | None) -> tuple[Any, 
         q = flint.arb(float(p or 2.0)) / (flint.arb(float(p or 2.0)) - 1)
         length = power_norm([abs(x).upper() for x in G.entries()], q)
     bound = length / weight
-    spread = (rows.size + 64) * 2.0**-48 * moduli / float(weight)
-    return bound, 1e-9 * float(bound) + spread
+    spread = (rows.size + MORE) * LOST_PER_TERM * moduli / float(weight)
+    return bound, LOST * float(bound) + spread
 
 
 def upper_norm(W: np.ndarray, norm: str, p: float | None) -> Any:

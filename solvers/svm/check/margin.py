@@ -43,6 +43,7 @@ from dsf.core.printing import at_least, at_most, exactly
 from dsf.solvers.svm.check.balls import (
     ARRAYS,
     BITS,
+    LOST,
     NORMS,
     ZERO,
     Rows,
@@ -59,6 +60,10 @@ from dsf.solvers.svm.check.balls import (
 )
 
 NAMES = {"frobenius": "Frobenius", "nuclear": "nuclear", "entrywise": "entrywise"}
+# how far residuals may be from those of the witnesses: absolute, for they cancel, and relative
+RESIDUAL, RESIDUAL_RELATIVE = 1e-9, 1e-6
+# what float64 may lose of the least norm, beside LOST: of the moduli, and by underflow
+LOST_OF_SUMS, UNDERFLOW = 2.0**-40, 2.0**-900
 _HEXADECIMAL = re.compile(r"-?0x[0-9a-f]+")
 
 
@@ -112,7 +117,7 @@ class Margin(ProblemClaim, kind="margin"):
         rows = self.rows()
         ordered(self.lower, self.upper)
         fits = self.p is None if self.norm != "entrywise" else (self.p or 0.0) > 1.0
-        require(fits, "the entrywise norm, and it alone, has an exponent in (1, inf)")
+        require(fits, "the entrywise norm, and no other, needs an exponent in (1, inf)")
         fit(self.lam, rows.size)
         with flint.ctx.workprec(BITS):
             if self.W is not None:
@@ -121,8 +126,8 @@ class Margin(ProblemClaim, kind="margin"):
                 reproduce(self.lower, low, spread, -1, "lower bound")
                 self._check_residuals(rows, self.W)
             else:
-                require(self.lower == 0.0, "without a primal witness the lower bound is 0")
-                require(not self.residuals, "without a primal witness there are no residuals")
+                require(self.lower == 0.0, "without a primal witness the lower bound must be 0")
+                require(not self.residuals, "without a primal witness nothing has residuals")
             high, spread = dual(rows, self.lam, self.norm, self.p)
             reproduce(self.upper, high, spread, +1, "upper bound")
 
@@ -142,9 +147,9 @@ class Margin(ProblemClaim, kind="margin"):
             "complementarity": max(0.0, float(1 - least * weight / inner)),
             "stationarity": max(0.0, float(1 - inner / (weight * flint.arb(self.upper) * length))),
         }
-        require(self.residuals.keys() == found.keys(), f"the residuals are {', '.join(found)}")
+        require(self.residuals.keys() == found.keys(), f"the residuals must be {', '.join(found)}")
         for name, value in found.items():
-            near = abs(self.residuals[name] - value) <= 1e-9 + 1e-6 * value
+            near = abs(self.residuals[name] - value) <= RESIDUAL + RESIDUAL_RELATIVE * value
             require(near, f"residual {name} is {value:.6g}, not {self.residuals[name]:.6g}")
 
 
@@ -225,7 +230,7 @@ class NuclearRank(ProblemClaim, kind="nuclear-rank"):
                 slack = (1 / margin_low - weight / sigma[0]).upper()  # U >= L: it is at least 0
                 proved = slack / (1 - ratio)
             require(bool(proved.upper() <= tail), f"only {float(proved):.3g} follows")
-            looser = proved.upper() * 2 + 1e-9 / margin_low
+            looser = proved.upper() * 2 + LOST / margin_low
             require(bool(tail <= looser), "the tail is looser than its witnesses prove")
 
 
@@ -263,7 +268,7 @@ class LeastNorm(ProblemClaim, kind="least-norm"):
             value, norm = sum(products, ZERO()), frobenius(G)
             low = value / norm if norm > 0 else flint.arb(0)
             moduli = float(np.max(size, initial=0.0)) + sizes
-            spread = 2.0**-900 + 1e-9 * float(high) + 2.0**-40 * moduli
+            spread = UNDERFLOW + LOST * float(high) + LOST_OF_SUMS * moduli
             reproduce(self.upper, high, spread, +1, "upper bound")
             reproduce(self.lower, low, spread, -1, "lower bound")
 

@@ -16,6 +16,8 @@ from dsf.core.printing import at_most
 from dsf.solvers.svm.check import balls as base
 from dsf.solvers.svm.check.margin import ProblemClaim, fit, ordered
 
+SHORTER = 1e-8  # relative: how much looser than its witness the norm without rivals may be told
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LocalOptimality(ProblemClaim, kind="local-optimality"):
@@ -81,20 +83,20 @@ class LocalOptimality(ProblemClaim, kind="local-optimality"):
         require(bool(np.all((kept >= 0) & (kept < rows.size))), "no such row")
         dropped = np.setdiff1d(np.arange(rows.size), kept)
         only_rivals = len(dropped) > 0 and bool(np.all(self.rivals()[dropped]))
-        require(only_rivals, "a row that is no rival is out")
+        require(only_rivals, "a row that is left out is no rival")
         if len(kept) == 0:  # W = 0 meets no constraint at all, and is shorter
-            require(stored == 0.0 and not W.any(), "without any row W = 0")
+            require(stored == 0.0 and not W.any(), "without any row W must be 0")
             return
         proved, _ = base.primal(rows.part(kept), W, "frobenius", None)
-        base.reproduce(stored, 1 / proved, 1e-8 * stored, +1, "the norm without these rivals")
+        base.reproduce(stored, 1 / proved, SHORTER * stored, +1, "the norm without these rivals")
         require(bool(stored < least), "without these rivals the optimum is not shorter")
 
 
 def _is_a_selection(rows: base.Rows) -> None:
     """(x_{i,a_i} - x_{it})' W z_i >= 1 for every sample i, its token a_i and all others t."""
     n, T = len(rows.queries), len(rows.keys) // len(rows.queries)
-    require(len(rows.keys) == n * T, "every sample has the same number of tokens")
-    require(rows.size == n * (T - 1), "a selection has one row per token that is not chosen")
+    require(len(rows.keys) == n * T, "every sample must have the same number of tokens")
+    require(rows.size == n * (T - 1), "a selection needs one row per token that is not chosen")
     chosen = rows.plus.reshape(n, T - 1)[:, 0] - T * np.arange(n)
     sample, token = np.nonzero(np.arange(T) != chosen[:, None])
     require(
@@ -105,7 +107,7 @@ def _is_a_selection(rows: base.Rows) -> None:
         "the rows do not compare one chosen token per sample with all others",
     )
     plain = np.all(rows.bound == 1.0) and not np.any(rows.equality)
-    require(bool(plain), "the rows of a selection are inequalities with the bound 1")
+    require(bool(plain), "the rows of a selection must be inequalities with the bound 1")
 
 
 def _inactive(rows: base.Rows, W: np.ndarray, rival: np.ndarray, least: Any) -> None:
