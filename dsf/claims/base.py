@@ -10,10 +10,9 @@ reads it; `statement` is the sentence made from them; `check` recomputes it from
         ...
 
 It registers itself by its kind; its module is named in `dsf/__init__.py`, which imports it when a
-certificate is checked.  A finder makes the claim and calls `certificate()`, which copies arrays: the
-certificate shares no memory with what was computed.  `read` is the way
-back, for all kinds: no field missing, none surplus, each of its type, and sentence, scope,
-strength, bounds, residuals and reference are those that the claim has.
+certificate is checked.  A finder makes the claim and calls `certificate()`, which copies arrays.
+`read` is the way back, for all kinds: no field missing, none surplus, each of its type, and
+sentence, scope, strength, bounds, residuals and reference are those that the claim has.
 """
 
 from __future__ import annotations
