@@ -22,7 +22,7 @@ from dsf.core.transition import (
     at,
     compose,
     dense,
-    window,
+    part_of,
 )
 
 KINDS = ("log scalar", "log diagonal", "scalar", "diagonal", "low rank", "dense", "shift")
@@ -142,7 +142,7 @@ def test_a_product_is_the_product_of_its_rows(seed):
     assert p.shape == (2, 4, 3)
     for t in range(4):
         assert np.array_equal(at(p, t, -2), p.dense()[:, t])
-    assert np.array_equal(dense(window(p, slice(1, 3), -2)), p.dense()[:, 1:3])
+    assert np.array_equal(dense(part_of(p, slice(1, 3), -2)), p.dense()[:, 1:3])
     assert np.array_equal(dense(p.map(np.negative)), -p.dense())  # three factors: (-1)^3
 
 
