@@ -3,8 +3,9 @@
     python tests/mutations/run.py [--only TEXT] [--update] [--jobs N]
 
 One JSON object per line of the list: `file`, `old` (text that occurs exactly once in it), `new`,
-`tests` (paths given to pytest: those that stand beside the code), `caught` (what was measured) and
-perhaps `note`.  The working tree is never touched.  First the tests have to pass unchanged.
+`tests` (paths given to pytest: those that stand beside the code), `caught` (what was measured),
+`before` (what was measured of the same mistake in commit f275be4, before the code was rewritten)
+and perhaps `note`.  The working tree is never touched.  First the tests have to pass unchanged.
 
     caught           a test failed, or the time limit was reached
     SURVIVED         all tests passed
@@ -45,7 +46,7 @@ LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "d
 # Fails unless every room is imported from the copy and not from where it is installed.
 IMPORTS = (
     "import importlib, pathlib, sys\n"
-    "for name in ('dsf', 'dsf.ops', *(f'dsf.{room}' for room in sys.argv[2:])):\n"
+    "for name in ('dsf', 'dsf.core.ops', *(f'dsf.{room}' for room in sys.argv[2:])):\n"
     "    file = pathlib.Path(importlib.import_module(name).__file__).resolve()\n"
     "    assert file.is_relative_to(sys.argv[1]), f'{name} comes from {file}'\n"
 )

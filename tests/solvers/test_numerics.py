@@ -144,6 +144,20 @@ def test_singular_values_from_above(A):
         assert not_below(bound, total) and bound <= total + 5 * slack
 
 
+def test_singular_vectors_of_another_length(monkeypatch):
+    """U is too long by a thousandth and S too short: U S V' is A, and the bounds still hold."""
+    svd, A = np.linalg.svd, np.random.default_rng(0).standard_normal((4, 3))
+    exact = svd(A, compute_uv=False)
+
+    def stretched(G, **options):
+        U, S, Vt = svd(G, **options)
+        return 1.001 * U, S / 1.001, Vt
+
+    monkeypatch.setattr(np.linalg, "svd", stretched)
+    assert np.all(norms.singular_upper(A) >= exact)
+    assert norms.upper(A, "nuclear") >= exact.sum()
+
+
 @pytest.mark.rigor
 @given(matrices(spread=1.0), st.floats(0.0, 1.0), st.sampled_from([1.25, 1.75, 17.0]))
 def test_dual_norms_hold_for_all_matrices_within_the_error(G, size, p):
