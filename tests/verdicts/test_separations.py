@@ -148,6 +148,18 @@ def test_gru_against_any_current_token_system(n):
     assert [c.kind for c in only_step] == ["separation/affine-step"]
 
 
+def test_an_affine_step_says_nothing_of_a_family_that_is_no_recurrence():
+    (c,) = separate(dsf.gru, dsf.recurrence(1))
+
+    def against(has):
+        claim = c.claim.replace(c.witnesses["has"], has)
+        return replace(c, claim=claim, witnesses={**c.witnesses, "has": has})
+
+    assert against("gla").check()
+    with pytest.raises(CertificateError, match="no LTV"):  # softmax keeps all tokens
+        against("softmax").check()
+
+
 def test_a_family_is_not_separated_from_itself():
     for f in FAMILIES:
         assert separate(f, f) == ()

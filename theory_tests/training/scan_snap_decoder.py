@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsf.solvers.dynamics.scan_snap import decoder_gain, logit
+from dsf.solvers.heads.interventions import softmax
 
 statement = (
     "With orthonormal f_n of K uniform classes and M outputs, Y (e_n - alpha_n) = gamma (iota f_n "
@@ -28,9 +29,7 @@ def flow(eta_Y: float, F: np.ndarray, M: int, t: np.ndarray) -> np.ndarray:
     d, K = F.shape
 
     def error(Y: np.ndarray) -> np.ndarray:
-        s = F.T @ Y
-        e = np.exp(s - s.max(1, keepdims=True))
-        return np.eye(K, M) - e / e.sum(1, keepdims=True)
+        return np.eye(K, M) - softmax(F.T @ Y)
 
     def right(_: float, y: np.ndarray) -> np.ndarray:
         return (eta_Y / K * F @ error(y.reshape(d, M))).ravel()
