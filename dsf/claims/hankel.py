@@ -25,7 +25,7 @@ from dsf.claims.reading import (
 )
 from dsf.claims.singular import SLACK, smallest
 from dsf.core.certificate import Scope, Strength
-from dsf.core.printing import at_least, exactly
+from dsf.core.printing import at_least, exactly, n_states
 
 REFERENCE = "dewilde1998, ch. 5; rounding: rump2006"
 ROUNDING = 1e-14  # absolute, of a residual that is 0 but for rounding
@@ -48,8 +48,8 @@ class HankelLower(Claim, kind="hankel-lower"):
     @property
     def statement(self) -> str:
         return (
-            f"error {exactly(self.error)} in the operator 2-norm{within(self.radius)}: "
-            f"{self.lower} states are necessary (Hankel block at cut {self.cut})"
+            f"error {exactly(self.error)} in the operator 2-norm{within(self.radius)} needs at "
+            f"least {n_states(self.lower)} (Hankel block at cut {self.cut})"
         )
 
     def check(self) -> None:
@@ -79,7 +79,7 @@ class HankelGap(Claim, kind="hankel-gap"):
     @property
     def statement(self) -> str:
         return (
-            f"{self.states} states, operator 2-norm{within(self.radius)}: the error is at least "
+            f"{n_states(self.states)}, operator 2-norm{within(self.radius)}: the error is at least "
             f"{at_least(self.lower, 6)} (Hankel block at cut {self.cut})"
         )
 

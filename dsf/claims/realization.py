@@ -27,7 +27,7 @@ from dsf.claims.reading import (
 from dsf.claims.singular import ORTHONORMAL, SLACK, TINY, U, at_most, g, kernel, smallest
 from dsf.claims.singular import size as norm
 from dsf.core.certificate import Scope, Strength
-from dsf.core.printing import at_least, exactly
+from dsf.core.printing import at_least, exactly, n_states
 from dsf.core.printing import at_most as rounded_up
 
 SUBTRACTED = 2.0**-45  # of the error: what the subtractions from it may lose, and more
@@ -181,12 +181,13 @@ class Realization(Claim, kind="realization"):
         where = f"operator 2-norm{within(self.radius)}"
         if self.question == "states":
             return (
-                f"error {exactly(self.asked)}{unit} in the {where}: {self.lower} states are "
-                f"necessary, {self.upper} suffice (system given)"
+                f"error {exactly(self.asked)}{unit} in the {where} needs at least {self.lower} "
+                f"and at most {n_states(self.upper)} (system given)"
             )
+        low, high = at_least(self.lower, 6), rounded_up(self.upper, 6)
         return (
-            f"{self.asked} states, {where}: the error is at least {at_least(self.lower, 6)}{unit}; "
-            f"{rounded_up(self.upper, 6)}{unit} is reached (system given)"
+            f"{n_states(self.asked)}, {where}: the error is at least {low}{unit}; "
+            f"{high}{unit} is reached (system given)"
         )
 
     def check(self) -> None:

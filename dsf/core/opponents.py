@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dsf.core.errors import ShapeError
+from dsf.core.printing import n_states
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,9 @@ class AnyRecurrence:
             raise ShapeError(f"recurrence: n must be an integer of at least 1; got {self.n!r}")
 
     def __repr__(self) -> str:
-        states = f"{self.n} state{'s' if self.n > 1 else ''}"
         if not self.current_token_only:
-            return f"any recurrence with {states}"
-        return f"any LTV with {states} and coefficients from the current token"
+            return f"any recurrence with {n_states(self.n)}"
+        return f"any LTV with {n_states(self.n)} and coefficients from the current token"
 
 
 def recurrence(n: int, *, current_token_only: bool = False) -> AnyRecurrence:

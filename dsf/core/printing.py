@@ -63,6 +63,15 @@ def enclosed(lower: float, name: str, upper: float, digits: int) -> str:
     return f"{at_least(lower, digits)} <= {name} <= {at_most(upper, digits)}"
 
 
+def n_states(n: float) -> str:
+    """A number of states in words.
+
+    >>> n_states(1), n_states(3)
+    ('1 state', '3 states')
+    """
+    return f"{int(n)} state{'' if n == 1 else 's'}"
+
+
 def exactly(x: float) -> str:
     """`x` so that it reads back as the same float, short where possible.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsf.core.printing import at_most
+from dsf.core.printing import at_most, n_states
 
 NOISE = 1e-13  # relative to the largest one: smaller singular values are rounding
 
@@ -26,7 +26,7 @@ class TheoremBound:
 
     def __str__(self) -> str:
         condition = "" if self.condition == "none" else f" ({self.condition})"
-        return f"{self.states} states, error <= {at_most(self.error, 3)}: {self.name}{condition}"
+        return f"{n_states(self.states)}, error <= {at_most(self.error, 3)}: {self.name}{condition}"
 
 
 def layer_bound(beta: np.ndarray) -> tuple[float, str]:

@@ -9,6 +9,7 @@ import numpy as np
 from dsf.claims.hankel import HankelGap, HankelLower
 from dsf.core.certificate import Certificate
 from dsf.core.errors import DomainError
+from dsf.core.printing import n_states
 from dsf.states.hankel import best_count, best_gap, block, spread_cuts
 from dsf.states.inputs import as_blocks, number
 from dsf.states.realization import last_in_floats
@@ -56,7 +57,7 @@ def hankel_gap(M: Any, states: int, radius: float = 0.0) -> Certificate:
     if not found.sigma.size:
         raise DomainError(
             f"hankel_gap: no Hankel block of M [{' '.join(map(str, np.shape(M)))}] has rank above "
-            f"{states}: a recurrence with {states} states can reproduce it"
+            f"{states}: a recurrence with {n_states(states)} can reproduce it"
         )
     low = max((float(found.sigma[-1]) - radius) * (1 - ROOM), 0.0)
     H = block(blocks, found.k)

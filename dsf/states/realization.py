@@ -12,7 +12,7 @@ import numpy as np
 
 from dsf.claims import realization as claim
 from dsf.core.certificate import Certificate, decode, encode
-from dsf.core.printing import at_least, at_most, exactly
+from dsf.core.printing import at_least, at_most, exactly, n_states
 from dsf.core.result import Result, Rows, Section
 from dsf.core.system import LTV
 from dsf.states import systems
@@ -86,7 +86,7 @@ class Realization(Result):
         w = self.certificate.witnesses
         unit = " |M|" if w["relative"] else ""
         asked = w["asked"]
-        asked = f"error {exactly(asked)}{unit}" if _counts(w) else f"{asked} states"
+        asked = f"error {exactly(asked)}{unit}" if _counts(w) else n_states(asked)
         L, r, _, m = w["heads"][0]["M"].shape
         shape = f"[{L} {L}]" if r == m == 1 else f"[{L} {r} {L} {m}]"
         heads = f", {len(self.heads)} heads" if self.heads else ""
@@ -94,12 +94,16 @@ class Realization(Result):
 
     def sections(self) -> Sequence[Section]:
         w = self.certificate.witnesses
-        what = "states" if _counts(w) else f"error{' |M|' if w['relative'] else ''}"
-        both = _counts(w) and systems.has_backward(w["heads"])
-        what += ", forward and backward together" if both else ""
+        if _counts(w):
+            both = ", forward and backward together" if systems.has_backward(w["heads"]) else ""
+            necessary, sufficient = (n_states(n) + both for n in (self.lower, self.upper))
+        else:
+            unit = f"error{' |M|' if w['relative'] else ''}"
+            necessary = f"{at_least(self.lower, 6)} {unit}"
+            sufficient = f"{at_most(self.upper, 6)} {unit}"
         rows = [
-            ("necessary", f"{at_least(self.lower, 6)} {what}"),
-            ("sufficient", f"{at_most(self.upper, 6)} {what}"),
+            ("necessary", necessary),
+            ("sufficient", sufficient),
             ("proved", f"|M - M^| <= {at_most(self.error, 6)}"),
             ("system", "coefficients that may depend on the whole sequence"),
             *(("theorem", str(t)) for t in self.theorems),

@@ -6,7 +6,7 @@ from typing import Any
 
 from dsf.core.errors import DSFError, ShapeError
 from dsf.core.mechanism import Mechanism
-from dsf.core.printing import at_least, at_most, exactly
+from dsf.core.printing import at_least, at_most, exactly, n_states
 from dsf.states import Realization, realize, states_needed
 from dsf.verdicts.finding import Finding, Outcome, Verdict
 from dsf.verdicts.question import Question
@@ -28,10 +28,10 @@ def states_on_this_input(q: Question) -> Outcome:
     )
     statement = (
         f"on this input, error {exactly(q.tolerance.value)}{unit} of {name} needs at least "
-        f"{need.lower} and at most {need.upper} states"
+        f"{need.lower} and at most {n_states(need.upper)}"
     )
     notes = [
-        f"with {q.states} states the smallest error of any recurrence lies between "
+        f"with {n_states(q.states)} the smallest error of any recurrence lies between "
         f"{at_least(best.lower, 3)}{unit} and {at_most(best.upper, 3)}{unit}"
     ]
     if isinstance(q.right, Mechanism):
