@@ -18,9 +18,9 @@ import numpy as np
 
 from dsf.claims.exact_tokens import Letter, draw_letters, fit, read_letter, read_letters
 from dsf.claims.reading import REPRODUCED, require, witness
-from dsf.claims.sides import FamilyClaim
+from dsf.claims.sides import InvariantClaim
 from dsf.claims.sides import family as named
-from dsf.core.certificate import Scope, Strength
+from dsf.core.certificate import Scope
 from dsf.core.family import Family
 from dsf.relations.invariants import paired
 
@@ -28,10 +28,10 @@ NARROW = 1e-30  # of what encloses an exact zero in BITS bits; a wider ball deci
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class LetterClaim(FamilyClaim):
+class LetterClaim(InvariantClaim):
     """A separation by exact tokens, the letters, of the family that violates the invariant."""
 
-    scope, strength, reference = Scope.RECURRENCE, Strength.ENCLOSED, "dsf2026"
+    scope, reference = Scope.RECURRENCE, "dsf2026"
     has: Any = witness(named)
     violates: Family = witness(named)
     letters: dict[str, Letter] = witness(read_letters)

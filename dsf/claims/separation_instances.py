@@ -20,7 +20,7 @@ from dsf.claims.reading import (
     witness,
 )
 from dsf.claims.separation import below, reproduced
-from dsf.claims.sides import FamilyClaim, instance
+from dsf.claims.sides import FamilyClaim, InvariantClaim, instance
 from dsf.claims.sides import family as named
 from dsf.core.certificate import Scope, Strength
 from dsf.core.family import Family
@@ -32,10 +32,10 @@ BY_INPUTS = {k: x for k, x in INVARIANTS.items() if isinstance(x, InputInvariant
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ByInputs(FamilyClaim, kind="separation/inputs"):
+class ByInputs(InvariantClaim, kind="separation/inputs"):
     """An expression in the outputs of one instance, on stored inputs."""
 
-    scope, strength, reference = Scope.MECHANISM, Strength.ENCLOSED, "dsf2026"
+    scope, reference = Scope.MECHANISM, "dsf2026"
     lower: float = witness(number)
     invariant: str = witness(one_of(*BY_INPUTS))
     has: Family = witness(named)

@@ -29,21 +29,26 @@ class FamilyClaim(Claim):
             if isinstance(value, Family):
                 yield from value.cls.__mro__
 
+
+class InvariantClaim(FamilyClaim):
+    """That `violates` lacks an invariant, in balls, which `has` has by a theorem.
+
+    The theorem is about the families of the package: of another one nobody has proved that it has
+    the invariant, and the claim is no stronger than that.
+    """
+
+    has: Any
+
+    @property
+    def strength(self) -> Strength:
+        sampled = isinstance(self.has, Family) and foreign.outside(self.has.cls)
+        return Strength.SAMPLED if sampled else Strength.ENCLOSED
+
     @property
     def sentence(self) -> str:
-        return self.statement + self._sampled() + foreign.sentence(self.sources())
-
-    def _sampled(self) -> str:
-        """Of a mechanism outside the package nobody has proved that it has an invariant.
-
-        Its kind (a finite state) is known exactly; what rests on that alone is said without this.
-        """
-        has = getattr(self, "has", None)
-        if not isinstance(has, Family) or not foreign.outside(has.cls):
-            return ""
-        if self.strength is Strength.EXACT:
-            return ""
-        return f" (that this holds for {has} is sampled, not proved)"
+        said = f" (that this holds for {self.has} is sampled, not proved)"
+        sampled = self.strength is Strength.SAMPLED
+        return self.statement + said * sampled + foreign.sentence(self.sources())
 
 
 def family(x: Any, name: str) -> Family:

@@ -160,6 +160,7 @@ def test_an_invariant_of_a_family_of_ones_own_is_said_to_be_sampled(mixers):
     for side, says in (("mine", True), ("deltanet", False)):
         claims = [c for c in found if c.witnesses["has"] == side and c.strength.value != "exact"]
         assert claims and all((told in c.claim) is says for c in claims)
+        assert {c.strength.value for c in claims} == {"sampled" if says else "enclosed"}
     assert all(c.check() for c in found)
 
 
