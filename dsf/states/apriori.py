@@ -15,7 +15,11 @@ NOISE = 1e-13  # relative to the largest one: smaller singular values are roundi
 class TheoremBound:
     """`states` states give an error of at most `error`, by a theorem; no system was built.
 
-    The singular values behind it are float64 numbers, not enclosures.
+    The singular values behind it are float64 numbers, not enclosures; those that are rounding
+    count as zero.  So "error <= 0" holds up to rounding only.
+
+    >>> print(TheoremBound("sequential truncation", 1, 0.5, "none", "sum_k sigma_{n+1}"))
+    1 state, error <= 0.5 (sigma in float64): sequential truncation
     """
 
     name: str
@@ -26,7 +30,8 @@ class TheoremBound:
 
     def __str__(self) -> str:
         condition = "" if self.condition == "none" else f" ({self.condition})"
-        return f"{n_states(self.states)}, error <= {at_most(self.error, 3)}: {self.name}{condition}"
+        bound = f"error <= {at_most(self.error, 3)} (sigma in float64)"
+        return f"{n_states(self.states)}, {bound}: {self.name}{condition}"
 
 
 def layer_bound(beta: np.ndarray) -> tuple[float, str]:
