@@ -109,7 +109,7 @@ def test_theorem_and_proof_are_told(separation):
 def test_violators_violate(name, violator):
     separation = find(name)
     assert not separation.has(family(violator))
-    assert separation.violated_by(family(violator))
+    assert separation.search(family(violator), family(violator)) is not None
 
 
 def test_properties_of_a_few_families():

@@ -63,10 +63,6 @@ class Separation:
         witness = self.search(a, b)
         return None if witness is None else self.claim(a, b, witness).certificate()
 
-    def violated_by(self, family: Family) -> bool:
-        """Whether a witness is found for a family."""
-        return self.search(family, family) is not None
-
     def __repr__(self) -> str:
         return f"Separation({self.name}: {self.invariant.theorem})"
 
