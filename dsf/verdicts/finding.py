@@ -18,7 +18,7 @@ class Verdict(Enum):
     NESTED = "one is the other under a token or parameter map"
     EQUAL_WHEN = "they meet exactly under the conditions given"
     NESTED_LIMIT = "one is a limit of the other; not uniform in length"
-    DIFFERENT = "no parameters make them agree, or these two instances differ"
+    DIFFERENT = "one of them is not nested in the other, or these two instances differ"
     APPROXIMABLE = "on this input, two-sided bounds on the states needed"
     UNKNOWN = "none of the others was reached"
 
