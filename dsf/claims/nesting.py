@@ -1,33 +1,40 @@
-"""Nestings: both one-step functions, on random rational tokens, in balls of 300 bits.
+"""Nestings: both one-step functions at free tokens, and the image of every token in its domain.
 
-The check calls the mechanisms' own equations and the token and state maps of the edge, found by its
-name, and nothing of the prover.  Random evaluation refutes for certain and confirms only with
-overwhelming probability.
+One step of each side is run on residues of a random prime field, at a point drawn anew in every
+check: what vanishes there vanishes identically in the tokens and the state, at the sizes named
+(`dsf.core.worlds.modular`, with the probability of error).  Domains are proved by signs of symbolic
+expressions.  The mechanisms' own equations and the maps of the edge, found by its name, are called,
+and nothing of the prover.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from dsf.claims.base import Claim
-from dsf.claims.exact_tokens import BITS, SMALL, as_ball, ball, drawn, number, size_of
+from dsf.claims.exact_tokens import BITS, PARTS, SMALL, ball, drawn, size_of
+from dsf.claims.free_tokens import PROBABILITY, sizes_of, state, tokens
 from dsf.claims.reading import one_of, require, text, witness
+from dsf.core.algebra.signs import Domains
+from dsf.core.algebra.symbols import Symbols
+from dsf.core.algebra.symbols import array as symbolic
+from dsf.core.algebra.zero import first_nonzero
 from dsf.core.certificate import Scope, Strength
-from dsf.core.fields import REAL, Field
+from dsf.core.family import Family
+from dsf.core.fields import REAL
+from dsf.core.mechanism import Mechanism
 from dsf.core.state import State
 from dsf.core.tokens import Tokens
 from dsf.core.worlds import precision
-from dsf.relations import HONESTY, MADE, NESTINGS
+from dsf.core.worlds.modular import Field, vanishing
+from dsf.relations import MADE, NESTINGS
 from dsf.relations import Nesting as Edge
-
-DRAWS = 3
-STEPS = (10, 20, 40, 80)  # a limit edge is evaluated 2^-10, ..., 2^-80 away from its end
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -48,10 +55,7 @@ class Nesting(Claim, kind="nesting"):
     token_map: str = witness(text)
     state_map: str = witness(text)
     limit: str = witness(text)
-    exact_at: str = witness(text)
-    sampled_at: str = witness(text)
-    domain: str = witness(text)
-    random_evaluation: str = witness(text)
+    probability: str = witness(text)
 
     @classmethod
     def of(cls, e: Edge, scope: Scope) -> Nesting:
@@ -67,10 +71,7 @@ class Nesting(Claim, kind="nesting"):
             token_map=e.tau.__name__,
             state_map=e.T.__name__,
             limit="" if e.limit is None else str(e.limit),
-            exact_at=e.proved_at,
-            sampled_at=str(e.sample),
-            domain=e.domain,
-            random_evaluation=HONESTY,
+            probability=PROBABILITY,
         )
         vars(claim)["found"] = e  # a module may have made others under this name
         return claim
@@ -108,128 +109,135 @@ class Nesting(Claim, kind="nesting"):
         require(not other, "; ".join(other))
         allowed = self.scope is Scope.RECURRENCE or e.params is not None
         require(allowed, f"{e.name} is not a statement at scope {self.scope.value}")
-        with precision(BITS):
-            rng = np.random.default_rng(20240531)
-            for n, p in [*e.sizes, e.sample]:
-                for _ in range(DRAWS):
-                    one_step(e, rng, n, p)
-            if self.scope is Scope.MECHANISM:
-                _parameters(e)
+        agree(e)
+        if self.scope is Scope.MECHANISM:
+            _parameters(e)
 
 
-def one_step(edge: Edge, rng: np.random.Generator, n: int, p: int) -> None:
-    """CertificateError unless one step commutes with the maps, on random tokens."""
-    sizes = {"n": n, "p": p, "d": p, "s": edge.special.without_parameters().substeps}
-    constants: dict[str, Any] = {}
-    before = _draw(edge.special.spec, sizes, rng, constants, 3)
-    now = _draw(edge.special.spec, sizes, rng, constants, 4)
-    S = _state(edge.special, sizes, rng)
-    if edge.limit is None:
-        bound = _defect(edge, before, now, S, None)
-        require(bound < SMALL, f"{edge.name}: one step differs by up to {bound:.3g}")
-        return
-    bounds = []
-    for j in STEPS:
-        h = number(1, 2**j)
-        x = edge.limit.value + h if edge.limit.side == "+" else edge.limit.value - h
-        bounds.append(_defect(edge, before, now, S, np.array(x, dtype=object)))
-    # a distance that vanishes in proportion to a power of h shrinks at every refinement
-    for (j, near), (k, nearer) in pairwise(zip(STEPS, bounds, strict=True)):
-        allowed = max(near * 2.0 ** ((j - k) / 2), SMALL)
-        told = f"off by {near:.3g} at 2^-{j}, still {nearer:.3g} at 2^-{k}"
-        require(nearer <= allowed, f"{edge.name}: {told}")
+def agree(edge: Edge) -> None:
+    """CertificateError unless the two sides are one map at the sizes of the edge, as it says."""
+    for n, p in edge.proved:
+        where = f"at (n, p) = ({n}, {p})"
+        _zero(edge, _one_step, n, p, f"one step {where} does not agree identically in the tokens")
+        if edge.inverse is not None:
+            _zero(edge, _there_and_back, n, p, f"the inverse {where} does not invert the token map")
+    _domains(edge)
 
 
-def _defect(edge: Edge, before: Tokens, now: Tokens, S: np.ndarray, x: Any) -> float:
-    """An upper bound on how far one step is from commuting, from this state and from the start."""
+def _zero(edge: Edge, gaps: Callable[..., Iterator[Any]], n: int, p: int, otherwise: str) -> None:
+    found = vanishing(lambda F: gaps(edge, F, n, p), limit=edge.limit is not None)
+    require(found, f"{edge.name}: {otherwise}")
+
+
+# ------------------------------------------------------------------- one step, as residues
+def _one_step(edge: Edge, F: Field, n: int, p: int) -> Iterator[Any]:
+    """What has to vanish after one step, from a free state and from the start."""
+    sizes = sizes_of(edge.special, n, p)
+    position = F.free("pos")
+    before = tokens(F, edge.special.spec, sizes, "s", position - 1)
+    now = tokens(F, edge.special.spec, sizes, "t", position)
     special, general = edge.special.without_parameters(), edge.general.without_parameters()
-    image = [edge.tau(t) if x is None else edge.tau(t, x) for t in (before, now)]
-    _inside(edge, image[1])
-    o, new = special.advance(now, State(S, before if special.lookback else None, 4))
+    image = [_mapped(edge, F, t) for t in (before, now)]
+    S = state(F, edge.special, sizes)
+    one = special.advance(now, State(S, before if special.lookback else None, 1))
     T = edge.T(S, before)
-    O, New = general.advance(image[1], State(T, image[0] if general.lookback else None, 4))
-    later = _apart(edge, now, (o, new.S), (O, New.S))
-    (o, new), (O, New) = special.advance(now, State()), general.advance(image[1], State())
-    return max(later, _apart(edge, now, (o, new.S), (O, New.S)))
+    other = general.advance(image[1], State(T, image[0] if general.lookback else None, 1))
+    yield from _apart(edge, now, one, other)
+    yield from _apart(edge, now, special.advance(now, State()), general.advance(image[1], State()))
 
 
-def _apart(edge: Edge, tok: Tokens, small: tuple[Any, Any], large: tuple[Any, Any]) -> float:
-    """An upper bound on the distance of outputs, and of the states under the state map."""
+def _mapped(edge: Edge, F: Field, tok: Tokens) -> Tokens:
+    if edge.limit is None:
+        return edge.tau(tok)
+    h = F.h if edge.limit.side == "+" else -F.h
+    return edge.tau(tok, np.array(edge.limit.value + h, dtype=object))
+
+
+def _apart(edge: Edge, tok: Tokens, small: Any, large: Any) -> Iterator[Any]:
+    """The differences of outputs, and of the states under the state map."""
     y, Y = _flat(small[0]), _flat(large[0])
-    target = np.asarray(edge.T(small[1], tok))
-    require(y.shape == Y.shape and large[1].shape == target.shape, f"{edge.name}: shapes differ")
-    return max(size_of(large[1] - target), size_of(Y - y))
+    target = np.asarray(edge.T(small[1].S, tok))
+    fits = y.shape == Y.shape and large[1].S.shape == target.shape
+    require(fits, f"{edge.name}: shapes differ")
+    yield from (large[1].S - target).flat
+    yield from (Y - y).flat
 
 
-def _inside(edge: Edge, tok: Tokens) -> None:
-    """Obligation 4 for these tokens: the balls lie in the domains of the general family."""
-    for name, field in edge.general.spec.items():
-        if name == "pos":
-            continue
-        rows = np.asarray(getattr(tok, name), dtype=object)
-        flat = [as_ball(e) for e in rows.flat]
-        if field.domain.unit:
-            norms = [sum(e * e for e in r) - 1 for r in rows.reshape(-1, rows.shape[-1])]
-            good = all(float(abs(as_ball(e)).upper()) < SMALL for e in norms)
-        else:
-            good = all(e.is_finite() for e in flat) and field.domain.holds(flat)
-        require(good, f"{edge.name}: token {name} leaves its domain {field.domain}")
+def _there_and_back(edge: Edge, F: Field, n: int, p: int) -> Iterator[Any]:
+    """tau(inverse(tok)) - tok for a free token of the general family."""
+    assert edge.inverse is not None
+    tok = tokens(F, edge.general.spec, sizes_of(edge.general, n, p), "t", F.free("pos"))
+    image = edge.tau(edge.inverse(tok))
+    for name, value in tok.items():
+        yield from np.ravel(getattr(image, name) - value)
+
+
+# ------------------------------------------------------------------- domains, parameters
+def _domains(edge: Edge) -> None:
+    """Obligation 4: the image of every token lies in its domain, by signs of its expressions."""
+    for n, p in edge.sizes:
+        symbols = Symbols(edge.special, n, p)
+        limit, tok = edge.limit, symbols.tokens("t")
+        x = () if limit is None else (symbols.near(limit.symbol, limit.value, limit.side),)
+        given = () if edge.given is None else edge.given(tok).flat
+        _inside(edge.general, symbols, edge.tau(tok, *x), given)
+        if edge.inverse is not None:
+            symbols = Symbols(edge.general, n, p)
+            _inside(edge.special, symbols, edge.inverse(symbols.tokens("t")))
+
+
+def _inside(family: Family, symbols: Symbols, tok: Tokens, given: Iterable[Any] = ()) -> None:
+    signs = Domains(symbols.bounded, given)
+    for name, f in family.spec.items():
+        if name != "pos":
+            good = name in tok.names and signs.inside(f.domain, getattr(tok, name), symbols.unit)
+            require(good, f"the token {name} of {family} is not shown to be {f.domain}")
 
 
 def _parameters(edge: Edge) -> None:
-    """tokens'(u; theta') = tau(tokens(u; theta)) for an instance with random parameters."""
-    rng = np.random.default_rng(7)
+    """tokens'(u; theta') = tau(tokens(u; theta)), symbolically, and at fresh random numbers."""
+    assert edge.params is not None  # `check` has seen it
     n, p = edge.sizes[-1]
-    d = edge.only.get("d", p)
-    mech = edge.special.init(d=d, n=n, p=p, seed=3)
-    exact = np.frompyfunc(lambda e: number(round(float(e) * 64) or 1, 64), 1, 1)
-    mech = mech.map(lambda a: np.asarray(exact(a), dtype=object))
-    u = np.asarray(exact(rng.uniform(-1, 1, (1, mech.d))), dtype=object)
-    tok = mech.tokens(u)
-    for j in STEPS if edge.limit else (0,):
-        x: tuple[Any, ...] = ()
-        if edge.limit:
-            h = number(1, 2**j)
-            x = (np.array(edge.limit.value + (h if edge.limit.side == "+" else -h), dtype=object),)
-        assert edge.params is not None  # `check` has seen it
-        want, got = edge.tau(tok, *x), edge.params(mech, *x).tokens(u)
-        for name, value in got.items():
-            size = size_of(value - getattr(want, name))
-            require(size < SMALL, f"{edge.name}: parameter map misses token {name} by {size:.3g}")
+    mech = edge.special.init(d=edge.only.get("d", 2), n=n, p=p)
+    symbols = Symbols(edge.special, n, p)
+    limit = edge.limit
+    x = () if limit is None else (symbols.near(limit.symbol, limit.value, limit.side),)
+    free = {k: array_of_symbols(edge.special, k, v) for k, v in mech.parameters().items()}
+    u = symbolic("u", (1, mech.d), real=True)
+    _same_tokens(edge, replace(mech, **free), u, x, _shown)
+    rng = np.random.default_rng()
+    with precision(BITS):
+        h = Fraction(int(rng.integers(1, PARTS)), PARTS)
+        end = () if limit is None else (ball(limit.value + (h if limit.side == "+" else -h)),)
+        drawn_anew = {k: _random(edge.special, k, v, rng) for k, v in mech.parameters().items()}
+        u = drawn(REAL, (1, mech.d), rng)
+        _same_tokens(edge, replace(mech, **drawn_anew), u, end, lambda gaps: size_of(gaps) < SMALL)
 
 
-# -------------------------------------------------------------------- random rationals
-def _draw(
-    spec: dict[str, Field],
-    sizes: dict[str, int],
-    rng: np.random.Generator,
-    constants: dict[str, Any],
-    position: int,
-) -> Tokens:
-    out = {}
-    for name, field in spec.items():
-        if name == "pos":
-            out[name] = ball([[position]])
-        elif field.per_token:
-            out[name] = drawn(field.domain, field.shape(sizes), rng)
-        else:
-            if name not in constants:
-                constants[name] = drawn(field.domain, field.shape(sizes), rng)
-            out[name] = constants[name]
-    return Tokens(**out)
+def _same_tokens(
+    edge: Edge, mech: Mechanism, u: Any, x: tuple[Any, ...], zero: Callable[[Any], bool]
+) -> None:
+    assert edge.params is not None
+    want, got = edge.tau(mech.tokens(u), *x), edge.params(mech, *x).tokens(u)
+    for name, value in got.items():
+        same = zero(np.asarray(value - getattr(want, name)))
+        require(same, f"{edge.name}: the parameter map misses the token {name}")
 
 
-def _state(family: Any, sizes: dict[str, int], rng: np.random.Generator) -> np.ndarray:
-    """A random rational state of the shape and kind that the mechanism has."""
-    import flint
+def _shown(gaps: np.ndarray) -> bool:
+    return first_nonzero(gaps.flat) is None
 
-    draw = family.draw_tokens(np.random.default_rng(0), **sizes)
-    like = family.without_parameters().advance(draw, State())[1].S
-    parts = [drawn(REAL, like.shape, rng) for _ in range(2)]
-    if like.dtype.kind != "c":
-        return parts[0]
-    make = np.frompyfunc(flint.acb, 2, 1)
-    return np.asarray(make(*parts), dtype=object)
+
+def array_of_symbols(family: Family, name: str, x: np.ndarray) -> np.ndarray:
+    """Symbols for a parameter; positive ones for those that are tokens with a sign."""
+    signed = name in family.spec and family.spec[name].domain != REAL
+    return symbolic(name, x.shape, **{"positive" if signed else "real": True})
+
+
+def _random(family: Family, name: str, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Random rational numbers for a parameter, in its domain where it is a token too."""
+    domain = family.spec[name].domain if name in family.spec else REAL
+    return drawn(domain, x.shape, rng)
 
 
 def _flat(o: np.ndarray) -> np.ndarray:

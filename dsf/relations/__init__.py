@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dsf.relations import attention, delta, gates, lti, retention, rwkv, ssm
-from dsf.relations.edge import HONESTY, MADE, Limit, Nesting, identity, same
+from dsf.relations.edge import MADE, Limit, Nesting, identity, same
 
 NESTINGS: tuple[Nesting, ...] = tuple(
     edge for module in (retention, attention, ssm, rwkv, delta, gates, lti) for edge in module.EDGES
 )
 
-__all__ = ["HONESTY", "MADE", "NESTINGS", "Limit", "Nesting", "identity", "same"]
+__all__ = ["MADE", "NESTINGS", "Limit", "Nesting", "identity", "same"]

@@ -25,8 +25,6 @@ def identity(tok: Tokens) -> Tokens:
     return tok
 
 
-# what a random evaluation can do; short enough to be printed with every certificate
-HONESTY = "refutes surely, confirms almost surely"
 CLOSURE = "; coefficients converge, so outputs do for each length, not uniformly in length"
 
 
@@ -84,7 +82,7 @@ class Nesting:
     params    instance of special [, x] -> instance of general with tokens'(u) = tau(tokens(u)); a
               claim at scope mechanism says what `in_words` says of it
     sizes     the (n, p) of special at which the proof runs; sample: where it is tested on numbers
-    sampled   tokens whose domain (condition 4) is only sampled, not proved
+    given     numbers of a token that are assumed to be positive, as `text` says
     only      a restriction of sizes, e.g. {"d": 1}; note: what a reader should know
 
     A nesting made outside the package goes by the module that defines its maps or families:
@@ -107,7 +105,7 @@ class Nesting:
     params: Callable[..., Any] | None = None
     sizes: tuple[tuple[int, int], ...] = ((1, 1), (2, 2), (3, 2))
     sample: tuple[int, int] = (5, 3)
-    sampled: tuple[str, ...] = ()
+    given: Callable[[Tokens], Array] | None = None
     only: Mapping[str, int] = field(default_factory=dict)
     note: str = ""
     reference: str = "derived"
@@ -143,14 +141,14 @@ class Nesting:
         return f"{self.special!r} {verb} {self.general!r}{only}{text}{end}"
 
     @property
-    def proved_at(self) -> str:
-        """The sizes of the proof, printed."""
-        return ", ".join(f"({n}, {p})" for n, p in self.sizes)
+    def proved(self) -> tuple[tuple[int, int], ...]:
+        """The sizes (n, p) at which the check runs one step of both sides on free tokens."""
+        return tuple(dict.fromkeys((*self.sizes, self.sample)))
 
     @property
-    def domain(self) -> str:
-        """How condition 4 is known."""
-        return f"sampled for {', '.join(self.sampled)}" if self.sampled else "proved"
+    def proved_at(self) -> str:
+        """The same, printed."""
+        return f"at (n, p) = {', '.join(f'({n}, {p})' for n, p in self.proved)}"
 
     def claim(self, scope: Scope = Scope.RECURRENCE) -> str:
         """The statement of the certificate."""
@@ -159,7 +157,7 @@ class Nesting:
             kind, end = ("a limit of ", f" as {self.limit}") if self.limit else ("", "")
             how = getattr(self.params, "words", "parameters by " + self.params.__name__)
             text = f"every instance of {self.special!r} is {kind}{self.general!r} with {how}{end}"
-        return text + (CLOSURE if self.limit else "")
+        return f"{text}, {self.proved_at}" + (CLOSURE if self.limit else "")
 
     def equations(self) -> Iterator[Any]:
         """The classes and functions that define the two families and the maps."""

@@ -101,12 +101,22 @@ def zoh_lru(tok: Tokens) -> Tokens:
 
 def bilinear_lru(tok: Tokens) -> Tokens:
     """lambda = (1 + h)/(1 - h), h = dt a/2; its logarithm needs lambda != 0."""
+    lam, below = _bilinear(tok)
+    b = over(scaled((tok.b_re, tok.b_im), tok.dt), below)
+    return _blocks(tok, -ops.log(squared_modulus(tok)) / 2, arg(lam), b)
+
+
+def squared_modulus(tok: Tokens) -> Array:
+    """|lambda|^2 of the bilinear rule."""
+    (re, im), _ = _bilinear(tok)
+    return re * re + im * im
+
+
+def _bilinear(tok: Tokens) -> tuple[Pair, Pair]:
+    """(1 + h)/(1 - h), and 1 - h."""
     half = scaled((tok.a_re, tok.a_im), tok.dt / 2)
     below = (1 - half[0], -half[1])
-    lam = over(plus(half, 1), below)
-    b = over(scaled((tok.b_re, tok.b_im), tok.dt), below)
-    size2 = lam[0] * lam[0] + lam[1] * lam[1]
-    return _blocks(tok, -ops.log(size2) / 2, arg(lam), b)
+    return over(plus(half, 1), below), below
 
 
 def _blocks(tok: Tokens, rate: Array, angle: Array, b: Pair) -> Tokens:
@@ -154,7 +164,7 @@ EDGES = (
     Nesting(
         BILINEAR, m.lru, bilinear_lru,
         "d n states, lambda <- (1 + h)/(1 - h), B <- dt b/(1 - h), h = dt a/2 != -1", all_channels,
-        reference="gu2022", sampled=("rate", "angle"), sizes=((1, 1), (2, 2)),
+        reference="gu2022", given=squared_modulus, sizes=((1, 1), (2, 2)), sample=(5, 1),
         note="lambda = 0 (dt a = -2) has no logarithm; such a state is memoryless and moves into D",
     ),
 )  # fmt: skip

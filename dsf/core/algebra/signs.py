@@ -17,8 +17,8 @@ Expr = Any
 class Domains:
     """Proves signs: every bounded quantity is written as w/(1+w) with w > 0, then factored.
 
-    `bounded` gives the symbols (assumed positive) that lie in (0, b).  A False means only that no
-    proof was found.
+    `bounded` gives the symbols (assumed positive) that lie in (0, b), `given` expressions that are
+    assumed to be positive.  A False means only that no proof was found.
 
     >>> from dsf.core.fields import NEGATIVE
     >>> g = sympy.Symbol("g", positive=True)
@@ -26,13 +26,13 @@ class Domains:
     True
     """
 
-    def __init__(self, bounded: Mapping[Expr, int]) -> None:
+    def __init__(self, bounded: Mapping[Expr, int], given: Iterable[Expr] = ()) -> None:
         self.ranges = {}
         for g, b in bounded.items():
             w = sympy.Dummy(positive=True)
             self.ranges[g] = b * w / (1 + w)
         self.known: dict[Expr, Expr] = {}
-        self.signs: dict[Expr, int] = {}
+        self.signs: dict[Expr, int] = dict.fromkeys(given, 1)
         self.reals: dict[Expr, bool] = {}
 
     def inside(self, domain: Domain, x: np.ndarray, unit: Iterable[Any] = ()) -> bool:
@@ -63,6 +63,8 @@ class Domains:
             return True
         if isinstance(e, sympy.log):
             return self.sign(e.args[0]) > 0
+        if isinstance(e, sympy.atan2):
+            return self.sign(sum(x**2 for x in e.args)) > 0
         if e.is_Pow and e.exp.is_Integer:
             return bool(e.exp > 0) or self.sign(e.base) != 0
         return bool(e.is_Pow) and e.exp.is_Rational and self.sign(e.base) > 0
@@ -125,7 +127,7 @@ class Domains:
         return out
 
     def _below_one(self, x: Expr) -> bool:
-        return self._sign_of_fraction(x) > 0 and self._sign_of_fraction(1 - x) > 0
+        return self.sign(x) > 0 and self._sign_of_fraction(1 - x) > 0
 
 
 def _told(e: Expr) -> int:

@@ -1,12 +1,13 @@
-"""The four worlds of numbers that equations run on, and how to get from floats into the exact ones.
+"""The worlds of numbers that equations run on, and how to get from floats into the exact ones.
 
     numpy     arrays of floats                   `numpy_arrays`
     torch     tensors, with device and gradient  `tensors`
     symbols   object arrays of sympy expressions `symbolic`
     Arb balls object arrays of enclosures        `arb`
+    residues  object arrays of a prime field     `residues`: identities in free tokens
 
-A world is one object (`NUMPY`, `TORCH`, `SYMPY`, `ARB`); `world(x)` finds it.  None of torch, sympy
-and flint is imported before an argument comes from there.
+A world is one object (`NUMPY`, `TORCH`, `SYMPY`, `ARB`, `RESIDUES`); `world(x)` finds it.  None of
+torch, sympy and flint is imported before an argument comes from there.
 """
 
 from __future__ import annotations
@@ -19,16 +20,17 @@ import numpy as np
 from dsf.core.worlds.arb import ALONE, Arb, balls, contains, midpoints, precision, radii
 from dsf.core.worlds.base import Array, FloatWorld, World
 from dsf.core.worlds.numpy_arrays import Numpy
+from dsf.core.worlds.residues import Modular
 from dsf.core.worlds.symbolic import Sympy, evaluate, symbolic_input, symbols
 from dsf.core.worlds.tensors import Torch, is_torch
 
 __all__ = [
-    "ALONE", "ARB", "NUMPY", "SYMPY", "TORCH", "Array", "FloatWorld", "World", "balls",
+    "ALONE", "ARB", "NUMPY", "RESIDUES", "SYMPY", "TORCH", "Array", "FloatWorld", "World", "balls",
     "contains", "evaluate", "holder", "is_torch", "midpoints", "precision", "radii",
     "symbolic_input", "symbols", "world",
 ]  # fmt: skip
 
-NUMPY, TORCH, SYMPY, ARB = Numpy(), Torch(), Sympy(), Arb()
+NUMPY, TORCH, SYMPY, ARB, RESIDUES = Numpy(), Torch(), Sympy(), Arb(), Modular()
 
 
 def world(*xs: Any) -> World:
@@ -58,4 +60,4 @@ def holder(x: Any) -> FloatWorld:
 
 @cache
 def _world_of(kind: type) -> World | None:
-    return {"flint": ARB, "sympy": SYMPY}.get(kind.__module__.partition(".")[0])
+    return {"flint": ARB, "sympy": SYMPY, "dsf": RESIDUES}.get(kind.__module__.partition(".")[0])
