@@ -70,3 +70,9 @@ def state(F: PrimeField, family: Family, sizes: Mapping[str, int], mark: str = "
     return (
         RESIDUES.as_complex(S, array(F, ("Si", mark), like.shape)) if like.dtype.kind == "c" else S
     )
+
+
+def flat(o: np.ndarray) -> np.ndarray:
+    """[L r p] or [H L r p] with the axes after time joined, heads first."""
+    o = o if o.ndim == 3 else np.moveaxis(o, 0, 1)
+    return o.reshape(o.shape[0], -1)

@@ -19,7 +19,7 @@ import numpy as np
 
 from dsf.claims.base import Claim
 from dsf.claims.exact_tokens import BITS, PARTS, SMALL, ball, drawn, size_of
-from dsf.claims.free_tokens import PROBABILITY, sizes_of, state, tokens
+from dsf.claims.free_tokens import PROBABILITY, flat, sizes_of, state, tokens
 from dsf.claims.reading import one_of, require, text, witness
 from dsf.core.algebra.signs import Domains
 from dsf.core.algebra.symbols import Symbols
@@ -155,7 +155,7 @@ def _mapped(edge: Edge, F: Field, tok: Tokens) -> Tokens:
 
 def _apart(edge: Edge, tok: Tokens, small: Any, large: Any) -> Iterator[Any]:
     """The differences of outputs, and of the states under the state map."""
-    y, Y = _flat(small[0]), _flat(large[0])
+    y, Y = flat(small[0]), flat(large[0])
     target = np.asarray(edge.T(small[1].S, tok))
     fits = y.shape == Y.shape and large[1].S.shape == target.shape
     require(fits, f"{edge.name}: shapes differ")
@@ -238,9 +238,3 @@ def _random(family: Family, name: str, x: np.ndarray, rng: np.random.Generator) 
     """Random rational numbers for a parameter, in its domain where it is a token too."""
     domain = family.spec[name].domain if name in family.spec else REAL
     return drawn(domain, x.shape, rng)
-
-
-def _flat(o: np.ndarray) -> np.ndarray:
-    """[L r p] or [H L r p] with the axes after time joined, heads first."""
-    o = o if o.ndim == 3 else np.moveaxis(o, 0, 1)
-    return o.reshape(o.shape[0], -1)

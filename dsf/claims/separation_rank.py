@@ -7,9 +7,9 @@ from math import factorial, prod
 
 import numpy as np
 
+from dsf.claims import having
 from dsf.claims.exact_tokens import BITS
 from dsf.claims.reading import at_most, count, many, require, text, witness
-from dsf.claims.separation import NARROW
 from dsf.claims.sides import FamilyClaim, side
 from dsf.claims.sides import family as named
 from dsf.core.catalogue import family
@@ -19,9 +19,10 @@ from dsf.core.opponents import AnyRecurrence
 from dsf.core.state import State
 from dsf.core.tokens import Tokens
 from dsf.core.worlds import precision
-from dsf.relations.invariants import FINITE_STATE, grows
+from dsf.relations.invariants import FINITE_STATE
 
 LARGEST = 100  # states
+NARROW = 1e-30  # of what encloses an entry in BITS bits; a wider ball decides nothing
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -67,7 +68,7 @@ class ByRank(FamilyClaim, kind="separation/rank"):
         if isinstance(self.has, AnyRecurrence):
             require(self.states == (self.has.n,), f"{self.has} has not {self.states} states")
         else:
-            require(not grows(self.has), f"the state of {self.has} grows")
+            having.bounded_state(self.has)
             n = len(self.states)
             require(n > 1 and self.states == tuple(range(1, n + 1)), "the sizes must be 1, 2, ...")
         require(self.lower == self.states[-1] + 1, f"this proves {self.states[-1] + 1} states")

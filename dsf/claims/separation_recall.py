@@ -10,7 +10,7 @@ import numpy as np
 from dsf.claims.base import Claim
 from dsf.claims.exact_tokens import BITS, ball
 from dsf.claims.reading import count, fraction, many, number, require, witness
-from dsf.claims.separation import below, reproduced
+from dsf.claims.separation import reproduced
 from dsf.core.catalogue import family
 from dsf.core.certificate import Scope, Strength
 from dsf.core.state import State
@@ -69,4 +69,4 @@ class OneState(Claim, kind="separation/one-state"):
             trace = sum(e * e for e in H.flat)
             det = H[0, 0] * H[1, 1] - H[0, 1] * H[1, 0]
             square = (trace - (trace * trace - 4 * det * det).sqrt()) / 2  # of H'H
-            reproduced(self.lower, below(square.sqrt()))
+            reproduced(self.lower, square.sqrt())

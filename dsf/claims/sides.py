@@ -11,9 +11,7 @@ import numpy as np
 
 from dsf.claims.base import Claim
 from dsf.claims.reading import require, text
-from dsf.core import foreign
 from dsf.core.catalogue import family as by_name
-from dsf.core.certificate import Strength
 from dsf.core.errors import CertificateError, DSFError
 from dsf.core.family import Family
 from dsf.core.mechanism import Mechanism
@@ -28,27 +26,6 @@ class FamilyClaim(Claim):
             value = getattr(self, f.name)
             if isinstance(value, Family):
                 yield from value.cls.__mro__
-
-
-class InvariantClaim(FamilyClaim):
-    """That `violates` lacks an invariant, in balls, which `has` has by a theorem.
-
-    The theorem is about the families of the package: of another one nobody has proved that it has
-    the invariant, and the claim is no stronger than that.
-    """
-
-    has: Any
-
-    @property
-    def strength(self) -> Strength:
-        sampled = isinstance(self.has, Family) and foreign.outside(self.has.cls)
-        return Strength.SAMPLED if sampled else Strength.ENCLOSED
-
-    @property
-    def sentence(self) -> str:
-        said = f" (that this holds for {self.has} is sampled, not proved)"
-        sampled = self.strength is Strength.SAMPLED
-        return self.statement + said * sampled + foreign.sentence(self.sources())
 
 
 def family(x: Any, name: str) -> Family:

@@ -72,6 +72,15 @@ def n_states(n: float) -> str:
     return f"{int(n)} state{'' if n == 1 else 's'}"
 
 
+def n_tokens(n: int) -> str:
+    """A number of tokens in words.
+
+    >>> n_tokens(1), n_tokens(3)
+    ('1 token', '3 tokens')
+    """
+    return f"{n} token{'' if n == 1 else 's'}"
+
+
 def exactly(x: float) -> str:
     """`x` so that it reads back as the same float, short where possible.
 

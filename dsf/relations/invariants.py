@@ -50,12 +50,14 @@ class WordInvariant(Invariant):
     words       the words, for the family that has it and the one that violates it
     expression  [coordinates] from the outputs on the words
     degree      of the expression in the outputs
+    from_any_state  whether it is zero from every state, not only from the start
     """
 
     reason: str = ""
     words: Callable[[Family, Family], tuple[str, ...]] = lambda a, b: ()
     expression: Callable[[Outputs], Any] = lambda F: F[0][-1]
     degree: int = 1
+    from_any_state: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +66,13 @@ class InputInvariant(Invariant):
 
     reason      why `violates` is not nested in `has`, as the end of a sentence
     fits        whether the expression is stated on a pair of inputs [L d]
+    pair        such a pair from two free inputs
     expression  from the outputs [L d] for the pair
     """
 
     reason: str = ""
     fits: Callable[[list[np.ndarray]], bool] = lambda u: False
+    pair: Callable[[np.ndarray, np.ndarray], list[np.ndarray]] = lambda u, w: [u, w]
     expression: Callable[[Outputs], Any] = lambda y: y[0]
 
 
@@ -146,6 +150,7 @@ ORDER_BLIND = WordInvariant(
     reason="{has} does not see the order of earlier tokens, {violates} does",
     words=_swapped,
     expression=lambda F: F[0][-1] - F[1][-1],
+    from_any_state=True,
 )
 
 FINITE_STATE = Invariant(
@@ -188,6 +193,7 @@ COMMUTING = WordInvariant(
     "of the next two; in {violates} it does",
     words=lambda a, b: ("axyz", "bxyz", "ayxz", "byxz"),
     expression=_mixed_difference,
+    from_any_state=True,
 )
 
 ADDITIVE = WordInvariant(
@@ -200,6 +206,7 @@ ADDITIVE = WordInvariant(
     reason="{has} adds up what its tokens contribute, in {violates} two tokens multiply",
     words=lambda a, b: ("xz", "yz", "xw", "yw"),
     expression=_mixed_difference,
+    from_any_state=True,
 )
 
 CONSTANTS = WordInvariant(
@@ -240,6 +247,7 @@ MEMORY = WordInvariant(
     words=lambda a, b: ("azzzz", "bzzzz"),
     expression=lambda F: _geometric((F[0] - F[1])[1:]),
     degree=2,
+    from_any_state=True,
 )
 
 WINDOW = WordInvariant(
@@ -250,6 +258,7 @@ WINDOW = WordInvariant(
     reason="{has} has forgotten a token after its window, {violates} has not",
     words=_past_the_window,
     expression=lambda F: F[0][-1] - F[1][-1],
+    from_any_state=True,
 )
 
 INVERTIBLE = Invariant(
@@ -264,7 +273,7 @@ INVERTIBLE = Invariant(
 
 FORGETTING = Invariant(
     name="forgetting",
-    theorem="With all eigenvalues below 1 in modulus, what a token left behind cannot keep a "
+    theorem="Where 1 is no eigenvalue of a transition, what a token left behind cannot keep a "
     "value other than 0 for n + 1 steps.",
     proof="s obeys the recurrence of the characteristic polynomial p of A(z); if it keeps the "
     "value c for n + 1 steps, this reads p(1) c = 0, and p(1) != 0. So linear attention is a "
@@ -274,7 +283,7 @@ FORGETTING = Invariant(
 
 SETTLING = Invariant(
     name="settling",
-    theorem="With all eigenvalues below 1 in modulus, the response to a constant token cannot "
+    theorem="Where 1 is no eigenvalue of a transition, the response to a constant token cannot "
     "move by the same amount other than 0 n + 1 times.",
     proof="The differences of y_t = c + C A^t e obey the recurrence of the characteristic "
     "polynomial p of A; if they keep the value c, p(1) c = 0, and p(1) != 0. For delta steps with "
@@ -307,6 +316,7 @@ SUPERPOSITION = InputInvariant(
     scope=Scope.MECHANISM,
     reason="{has} doubles its output when the input is doubled, {violates} does not",
     fits=_doubled,
+    pair=lambda u, w: [u, 2 * u],
     expression=lambda y: y[1] - y[0] - y[0],
 )
 
@@ -318,6 +328,7 @@ CHANNELS = InputInvariant(
     scope=Scope.MECHANISM,
     reason="{has} keeps its channels apart, in {violates} with d > 1 one reaches the other",
     fits=_one_channel,
+    pair=lambda u, w: [u, np.concatenate([w[:, :1], u[:, 1:]], axis=1)],
     expression=lambda y: y[1][..., 1] - y[0][..., 1],
 )
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 import dsf
+from dsf.claims import condition_proofs as proofs
 from dsf.core.certificate import Scope
 from dsf.core.errors import CertificateError
 from dsf.relations.conditions import CASES
-from dsf.verdicts.lattice import condition_proofs as proofs
 from dsf.verdicts.lattice.equal_when import _proved, equal_when
 
 PAIRS = [

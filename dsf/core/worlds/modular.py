@@ -49,11 +49,12 @@ class Redraw(Exception):
 class Field:
     """A random prime, a random point, and what has been made of it.
 
-    spent   the sum of the degrees of all tests so far
+    related   whether r^2 = v holds for roots, and max is one of the two; else they are free too
+    spent     the sum of the degrees of all tests so far
     """
 
-    def __init__(self, source: random.Random) -> None:
-        self.source = source
+    def __init__(self, source: random.Random, related: bool) -> None:
+        self.source, self.related = source, related
         self.p = _prime(source)
         self.known: dict[Any, int] = {}  # what an atom stands for -> the atom
         self.names: list[Any] = []  # what the atoms stand for
@@ -154,16 +155,19 @@ def _within(field: Field) -> Any:
 def vanishing(make: Callable[[Field], Iterable[Any]], limit: bool = False) -> bool:
     """Whether the numbers that `make` computes from a field are all zero, identically.
 
-    `limit`: whether all go to zero with h.  `make` is run for every combination of the signs of
-    square roots and of the pieces of max, at one point that is drawn here.  True is wrong with a
-    probability below RISK; False refutes nothing.  Raises NotDecided.
+    `limit`: whether all go to zero with h.  Most identities need no relation of roots and pieces;
+    where one does, `make` is run for every combination of the signs of square roots and of the
+    pieces of max, at a point that is drawn here.  True is wrong with a probability below RISK;
+    False refutes nothing.  Raises NotDecided.
 
     >>> vanishing(lambda field: [field.free("x") * 2 - field.free("x") - field.free("x")])
     True
     """
     source = random.SystemRandom()
+    if _all_branches(Field(source, related=False), make, limit):
+        return True
     for _ in range(TRIES):
-        field = Field(source)
+        field = Field(source, related=True)
         try:
             return _all_branches(field, make, limit)
         except Redraw:

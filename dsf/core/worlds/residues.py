@@ -5,7 +5,8 @@
     sqrt          a root r with r^2 = v, of either sign
     max, |x|      either of the two
 
-A function of the same value is the same number.
+A function of the same value is the same number.  Where the field is not `related`, roots, max and
+|x| are generators too: fewer identities, and no need to look at all signs.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Modular(Objects):
         return _each(_maximum, x, y)
 
     def where_positive(self, x: Array, a: Array, b: Array) -> Array:
-        return _each(lambda e, a, b: a if _positive(e) else b, x, a, b)
+        return _each(_piece, x, a, b)
 
     def arctan2(self, y: Array, x: Array) -> Array:
         return _each(_angle, y, x)
@@ -163,6 +164,8 @@ def _sqrt(x: Number) -> Number:
     key = field.key(x)
     if not key:
         return number(0, field)
+    if not field.related:
+        return field.atom(("root", key), field.residue)
     ((power, (v, im)), *more) = key
     if more or power or im:
         raise NotDecided("residues: the root of a complex number, or of one that moves")
@@ -186,10 +189,19 @@ def _positive(x: Number) -> bool:
     return bool(x.field.choice(("sign", x.field.key(x))))
 
 
+def _piece(x: Number, a: Number, b: Number) -> Number:
+    field = x.field
+    if not field.related:
+        return field.atom(("piece", *map(field.key, (x, a, b))), field.residue)
+    return a if _positive(x) else b
+
+
 def _abs(x: Number) -> Number:
     low = x.value.low
     if low is not None and low > 0:  # all that is known of it is how fast it vanishes
         return Number(x.field, Series({}, low), x.degree)
+    if not x.field.related:
+        return x.field.atom(("abs", min(x.field.key(x), x.field.key(-x))), x.field.residue)
     return x if _positive(x) else -x
 
 
@@ -199,6 +211,9 @@ def _maximum(x: Number, y: Number) -> Number:
         if low is not None and low > 0 and constant is not None and constant.keys() == {()}:
             if constant[()][0] > 0 and constant[()][1] == 0:
                 return large
+    if not x.field.related:
+        keys = sorted([x.field.key(x), x.field.key(y)])
+        return x.field.atom(("max", *keys), x.field.residue)
     return x if _positive(x - y) else y
 
 

@@ -13,14 +13,21 @@ from typing import Any
 import numpy as np
 import sympy
 
+from dsf.claims.free_tokens import flat
 from dsf.core.algebra.symbols import array
 from dsf.core.algebra.zero import first_nonzero, is_zero
 from dsf.core.family import Family
+from dsf.core.mechanism import Mechanism
 from dsf.core.state import State
 from dsf.core.tokens import Tokens
 from dsf.relations import ssm
 from dsf.relations.conditions import is_s6
-from dsf.verdicts.lattice.prover import step
+
+
+def step(mech: Mechanism, tok: Tokens, state: State) -> tuple[np.ndarray, Any]:
+    """(outputs, new state) of one call of `advance`."""
+    o, new = mech.advance(tok, state)
+    return flat(o), new.S
 
 
 # ----------------------------------------- a coupled step size against a normaliser
