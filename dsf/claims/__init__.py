@@ -13,12 +13,10 @@ import numpy as np
 from dsf.claims.base import KINDS, read
 from dsf.core import hooks
 from dsf.core.certificate import Certificate
-from dsf.core.errors import CertificateError, DSFError
+from dsf.core.errors import STUMBLES, CertificateError, DSFError
 from dsf.core.worlds import ALONE
 
 MALFORMED = "check: the witnesses are not what is needed for a claim of the kind"
-# what Python raises where data are not what a computation expects
-_STUMBLES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
 def check(certificate: Certificate) -> bool:
@@ -30,7 +28,7 @@ def check(certificate: Certificate) -> bool:
             read(certificate).check()
         except DSFError as e:  # a diagnosis, by the check or by the equations that it runs
             raise CertificateError(f"{certificate.kind}: {e}") from e
-        except _STUMBLES as e:
+        except STUMBLES as e:
             raise CertificateError(f"{MALFORMED} {certificate.kind!r} ({e!r})") from e
     return True
 
@@ -43,14 +41,14 @@ def from_json(text: str) -> Certificate:
     """
     try:
         certificate = Certificate.from_data(json.loads(text))
-    except _STUMBLES as e:
+    except STUMBLES as e:
         raise CertificateError(f"from_json: not the JSON of a certificate ({e!r})") from e
     _known(certificate.kind)
     try:
         read(certificate)
     except DSFError as e:
         raise CertificateError(f"from_json: {certificate.kind}: {e}") from e
-    except _STUMBLES as e:
+    except STUMBLES as e:
         raise CertificateError(f"{MALFORMED} {certificate.kind!r} ({e!r})") from e
     return certificate
 

@@ -60,6 +60,11 @@ class EqualWhen(FamilyClaim, kind="equal-when"):
         )
 
     @property
+    def gates_only(self) -> bool:
+        """Whether the conditions bind gates alone; q, k, v are free and identified."""
+        return TABLE[self.case].gates_only
+
+    @property
     def statement(self) -> str:
         return TABLE[self.case].claim(self.left, self.right)
 

@@ -42,7 +42,7 @@ def where(f: Any) -> str:
     """The same in words, for the sentence of a claim."""
     if not isinstance(f, Family):
         return f"all of {f}"
-    return f"free tokens of {f} at (n, p) = {', '.join(f'({n}, {p})' for n, p in sizes(f))}"
+    return f"{f}: free tokens, (n, p) = {', '.join(f'({n}, {p})' for n, p in sizes(f))}"
 
 
 def identity(f: Family, make: Maker, otherwise: str) -> None:

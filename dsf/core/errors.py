@@ -81,3 +81,7 @@ class TooManySelectionsError(DSFError, ValueError):
 
 class NotContractive(UserWarning):
     """A transition has an eigenvalue outside [-1, 1]: states may grow without bound."""
+
+
+# what Python raises where data are not what a computation expects
+STUMBLES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)

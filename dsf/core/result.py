@@ -11,7 +11,7 @@ from html import escape
 from typing import Any, Protocol, Self
 
 from dsf.core import printing
-from dsf.core.errors import CertificateError
+from dsf.core.errors import STUMBLES, CertificateError
 
 WIDTH = printing.WIDTH
 
@@ -73,7 +73,7 @@ class Result(ABC):
         """The inverse of `to_json`; CertificateError if the text is not such a result."""
         try:
             return cls.from_data(json.loads(text))
-        except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as e:
+        except STUMBLES as e:
             raise CertificateError(f"from_json: not the JSON of a {cls.__name__} ({e!r})") from e
 
     def __repr__(self) -> str:

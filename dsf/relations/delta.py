@@ -42,7 +42,8 @@ def rational_steps(tok: Tokens) -> Tokens:
 
 @in_words("the same parameters")
 def single_step(mech: Any) -> Any:
-    return m.DeltaProduct(mech.Wq, mech.Wk[None], mech.Wv[None], mech.Wb[None], steps=1)
+    weights = mech.Wq, mech.Wk[None], mech.Wv[None], mech.Wb[None]
+    return m.DeltaProduct(*weights, steps=1, reach=mech.reach)
 
 
 def gate_open(tok: Tokens, x: Array) -> Tokens:
@@ -90,6 +91,10 @@ EDGES = (
     ),
     Nesting(
         m.deltanet(reach=2), m.deltaproduct(steps=1), identity, "the same tokens",
+        inverse=identity, params=single_step, reference="siems2025",
+    ),
+    Nesting(
+        m.deltanet, m.deltaproduct(steps=1, reach=1), identity, "the same tokens",
         inverse=identity, params=single_step, reference="siems2025",
     ),
     Nesting(m.deltanet, m.deltanet(reach=2), identity, WIDER),

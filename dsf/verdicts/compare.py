@@ -13,7 +13,7 @@ from dsf.core.opponents import AnyRecurrence
 from dsf.states.inputs import tolerance
 from dsf.verdicts import question as ask
 from dsf.verdicts.comparison import Comparison
-from dsf.verdicts.differences import table
+from dsf.verdicts.differences import compared
 from dsf.verdicts.families import conditions, nestings, separations
 from dsf.verdicts.finding import Outcome
 from dsf.verdicts.inputs import states_on_this_input
@@ -77,13 +77,13 @@ def compare(
     outcomes = [strategy(question) for strategy in STRATEGIES[question.scope]]
     findings = sorted((f for o in outcomes for f in o.findings), key=lambda f: f.rank())
     tried = [] if findings else [o.looked_for for o in outcomes if o.looked_for]
-    described = [x for x in (left, right) if not isinstance(x, AnyRecurrence)]
     return Comparison(
         *names,
         question.scope,
         tuple(findings),
-        tuple(table(*described)) if len(described) == 2 else (),
+        compared(left, right),
         tuple(tried),
         time.perf_counter() - start,
+        d,
         (left, right, u),
     )

@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from dsf.claims.reading import require
 from dsf.core.certificate import Certificate, Scope
 from dsf.core.result import Item, Result, Section, SideBySide, Text
 from dsf.interop.tables import pandas
+from dsf.verdicts.differences import compared
 from dsf.verdicts.finding import Finding, Verdict
 from dsf.verdicts.plot import plot
+from dsf.verdicts.rules import Sides
+from dsf.verdicts.rules import found as made
 
 SHOWN = 4  # certificates in a printout
 
@@ -24,9 +28,11 @@ class Comparison(Result):
     findings      all verdicts proved, with their sentences and certificates
     differences   rows (label, left, right); equal rows are folded in the printout
     tried         what was looked for without success
+    d             the model width that was asked about, if one was
 
-    `check()` recomputes the certificates.  The statements of the findings sum them up; they are
-    not recomputed where a comparison was read from JSON.
+    `check()` recomputes the certificates, makes every finding anew from its own
+    (`dsf.verdicts.rules`) and measures the table of differences again: what is printed follows, or
+    CertificateError says what does not.  A comparison without a finding has nothing to check.
 
     >>> import dsf
     >>> dsf.compare(dsf.retnet, dsf.gla).verdict.name
@@ -40,6 +46,7 @@ class Comparison(Result):
     differences: tuple[tuple[str, str, str], ...]
     tried: tuple[str, ...] = ()
     seconds: float = 0.0
+    d: int | None = None
     drawn: Any = field(default=None)  # (side, side, u) for `plot`; not kept in JSON
 
     @property
@@ -59,8 +66,24 @@ class Comparison(Result):
         """The certificates of all findings, those of the verdict first."""
         found: dict[str, Certificate] = {}
         for c in (c for f in self.findings for c in f.certificates):
-            found.setdefault(c.claim, c)
+            found.setdefault(c.to_json(), c)
         return tuple(found.values())
+
+    def check(self) -> bool:
+        """Recompute certificates, findings and differences; True, or CertificateError."""
+        require(self.findings, "nothing was proved, so there is nothing to check")
+        super().check()
+        sides = Sides(self.left, self.right, self.scope, self.d)
+        for f in self.findings:
+            again = made(f.rule, sides, f.certificates)
+            same = f == again and type(f.conditional) is bool
+            require(same, f"the certificates say {again.statement!r}, not {f.statement!r}")
+        ordered = sorted(self.findings, key=Finding.rank)
+        require(ordered == list(self.findings), "the findings are not in their order")
+        require(not self.tried, "something was found, so nothing was tried in vain")
+        require(self.differences == compared(*sides.both()), "the differences are not these")
+        require(type(self.seconds) is float and self.seconds >= 0, "seconds must be >= 0")
+        return True
 
     # --------------------------------------------------------------- printing
     def headline(self) -> tuple[str, str]:
@@ -116,6 +139,7 @@ class Comparison(Result):
             "differences": [list(row) for row in self.differences],
             "tried": list(self.tried),
             "seconds": self.seconds,
+            "d": self.d,
         }
 
     @classmethod
@@ -127,7 +151,8 @@ class Comparison(Result):
             tuple(map(Finding.from_data, data["findings"])),
             tuple((label, left, right) for label, left, right in data["differences"]),
             tuple(data["tried"]),
-            float(data["seconds"]),
+            data["seconds"],
+            data["d"],
         )
 
     def plot(self) -> Any:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dsf.core.catalogue import family_of
 from dsf.core.family import Family
 from dsf.core.mechanism import Mechanism
+from dsf.core.opponents import AnyRecurrence
 from dsf.verdicts.properties import Properties, properties
 
 Row = tuple[str, str, str]
@@ -16,6 +19,12 @@ REGIONS_IN_WORDS = {
     "disc": "open unit disc",
     "closed disc": "closed unit disc",
 }
+
+
+def compared(a: Any, b: Any) -> tuple[Row, ...]:
+    """The table of two sides of a comparison; empty where one stands for every recurrence."""
+    described = [x for x in (a, b) if not isinstance(x, AnyRecurrence)]
+    return tuple(table(*described)) if len(described) == 2 else ()
 
 
 def table(a: Family | Mechanism, b: Family | Mechanism) -> list[Row]:

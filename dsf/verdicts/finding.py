@@ -18,7 +18,8 @@ class Verdict(Enum):
     NESTED = "one is the other under a token or parameter map"
     EQUAL_WHEN = "they meet exactly under the conditions given"
     NESTED_LIMIT = "one is a limit of the other; not uniform in length"
-    DIFFERENT = "one of them is not nested in the other, or these two instances differ"
+    DIFFERENT = "neither is nested in the other, proved both ways; or these two instances differ"
+    NOT_NESTED = "one is not nested in the other; the reverse is open"
     APPROXIMABLE = "on this input, two-sided bounds on the states needed"
     UNKNOWN = "none of the others was reached"
 
@@ -27,7 +28,9 @@ class Verdict(Enum):
 class Finding:
     """One verdict that was proved: its sentence, its certificates, and remarks for the reader.
 
-    `conditional`: under conditions on more than the gates; it is reported, never the verdict.
+    `conditional`: under conditions on more than the gates, or about something else than outputs
+    on all token sequences; it is reported, never the verdict.
+    `rule`: which function of `dsf.verdicts.rules` makes it from its certificates.
     """
 
     verdict: Verdict
@@ -35,6 +38,7 @@ class Finding:
     certificates: tuple[Certificate, ...] = ()
     notes: tuple[str, ...] = ()
     conditional: bool = False
+    rule: str = ""
 
     @classmethod
     def of(cls, verdict: Verdict, c: Certificate, conditional: bool = False) -> Finding:
@@ -53,6 +57,7 @@ class Finding:
             "certificates": [c.to_data() for c in self.certificates],
             "notes": list(self.notes),
             "conditional": self.conditional,
+            "rule": self.rule,
         }
 
     @classmethod
@@ -63,7 +68,8 @@ class Finding:
             data["statement"],
             tuple(Certificate.from_json(json.dumps(c)) for c in data["certificates"]),
             tuple(data["notes"]),
-            bool(data["conditional"]),
+            data["conditional"],
+            data["rule"],
         )
 
 

@@ -9,6 +9,7 @@ from dsf.core.mechanism import Mechanism
 from dsf.verdicts.finding import Finding, Outcome, Verdict
 from dsf.verdicts.lattice.paths import edges
 from dsf.verdicts.question import Question
+from dsf.verdicts.rules import Sides, found
 from dsf.verdicts.separations import separate_instances
 
 
@@ -18,9 +19,9 @@ def equal_parameters(q: Question) -> Outcome:
     Two time-invariant instances are not decided by an exact minimal realization: their transitions
     are exponentials of the parameters, not rational numbers, and enclosures can only refute.
     """
-    found = _equal(*_instances(q))
+    finding = _equal(*_instances(q))
     return Outcome(
-        () if found is None else (found,),
+        () if finding is None else (finding,),
         "equal parameters, directly or through the parameter map of a proved equality",
     )
 
@@ -32,7 +33,7 @@ def different_outputs(q: Question) -> Outcome:
     certificate = separate_instances(a, b) if _equal(a, b) is None else None
     if certificate is None:
         return Outcome((), looked_for)
-    return Outcome((Finding.of(Verdict.DIFFERENT, certificate),), looked_for)
+    return Outcome((found("apart", q.sides, [certificate]),), looked_for)
 
 
 def _instances(q: Question) -> tuple[Mechanism, Mechanism]:
@@ -44,7 +45,7 @@ def _equal(a: Mechanism, b: Mechanism) -> Finding | None:
     left, right = family_of(a), family_of(b)
     if left == right and _same_arrays(a, b):
         claim = SameInstance(family=left, left=a.parameters(), right=b.parameters())
-        return Finding.of(Verdict.EQUAL, claim.certificate())
+        return found("same", Sides(repr(left), repr(right), Scope.INSTANCE), [claim.certificate()])
     for e in edges():
         for x, y, special, general in ((a, b, left, right), (b, a, right, left)):
             if e.params is None or e.limit is not None:

@@ -15,6 +15,7 @@ from dsf.core.family import Family
 from dsf.core.mechanism import Mechanism
 from dsf.core.opponents import AnyRecurrence
 from dsf.states.inputs import Tolerance, number
+from dsf.verdicts.rules import Sides
 from dsf.verdicts.separations import separate
 
 Side = Family | Mechanism | AnyRecurrence
@@ -58,6 +59,11 @@ class Question:
             return Scope.OPERATOR
         both = isinstance(self.left, Mechanism) and isinstance(self.right, Mechanism)
         return Scope.INSTANCE if both else Scope.RECURRENCE
+
+    @property
+    def sides(self) -> Sides:
+        """The two sides by name, for the sentences of findings."""
+        return Sides(*self.names, self.scope, self.d)
 
     @property
     def families(self) -> tuple[Family, Family] | None:

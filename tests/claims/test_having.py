@@ -141,5 +141,5 @@ def test_no_family_gets_an_invariant_that_it_lacks(rule):
 
 def test_the_sentence_names_the_sizes():
     (c,) = [c for c in separate("softmax", "retnet") if ORDER_BLIND.name in c.witnesses.values()]
-    assert "free tokens of softmax at (n, p) = (1, 1), (2, 2), (3, 2)" in c.claim
+    assert "softmax: free tokens, (n, p) = (1, 1), (2, 2), (3, 2)" in c.claim
     assert having.sizes(dsf.mamba3) == ((2, 1), (2, 2), (4, 2))

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 import dsf
+from dsf.core.certificate import Scope
 from dsf.core.errors import CertificateError, DomainError, ShapeError, UnknownNameError
 from dsf.core.result import WIDTH
 from dsf.states.inputs import Tolerance
 from dsf.verdicts.compare import STRATEGIES
 from dsf.verdicts.comparison import Comparison
+from dsf.verdicts.finding import Verdict
 from dsf.verdicts.question import Question
 
 SHORT = {"current_token_only": True}
@@ -31,16 +33,19 @@ TABLE = [
     ("retnet(rotation=qk)", "retnet(rotation=True)", {}, "EQUAL", "e^{i theta t}"),
     ("qlstm", "qlstm(reversed=True)", {}, "EQUAL", "same tokens"),
     ("linear_attn", "retnet", {}, "NESTED_LIMIT", "does not see the order"),
-    ("retnet(rotation=True)", "gla", {}, "DIFFERENT", "sign"),
+    ("retnet(rotation=True)", "gla", {}, "NOT_NESTED", "sign"),
+    ("deltaproduct(steps=1, reach=1)", "deltanet", {}, "EQUAL", "same tokens"),
+    ("deltaproduct(steps=1, reach=1)", "deltanet(reach=2)", {}, "NESTED", "lies in (0, 2)"),
+    ("retnet", "deltanet", {}, "NOT_NESTED", "whether retnet is nested in deltanet is open"),
     ("mamba2", "normalised_attn", {}, "EQUAL_WHEN", "eta"),
     ("lru", "s4d", {"d": 1}, "EQUAL", "log lambda"),
     ("lru", "s4d(discretisation=bilinear)", {"d": 1}, "EQUAL", "lambda"),
     ("lru", "s4d", {}, "NESTED", "d n states"),
     ("lru", "s4d(discretisation=bilinear)", {}, "NESTED", "d n states"),
     ("softmax", "gla", {}, "DIFFERENT", "Vandermonde"),
-    ("gla", "deltanet", {}, "DIFFERENT", "4 tokens"),
-    *(("softmax", dsf.recurrence(n), {}, "DIFFERENT", f"rank {n + 1}") for n in range(1, 6)),
-    *(("gru", dsf.recurrence(n, **SHORT), {}, "DIFFERENT", f"{n}") for n in range(1, 6)),
+    ("gla", "deltanet", {}, "DIFFERENT", "neither gla is nested in deltanet, nor deltanet in gla"),
+    *(("softmax", dsf.recurrence(n), {}, "NOT_NESTED", f"rank {n + 1}") for n in range(1, 6)),
+    *(("gru", dsf.recurrence(n, **SHORT), {}, "NOT_NESTED", f"{n}") for n in range(1, 6)),
 ]
 NAMES = [f"{a} | {b} {o or ''}" for a, b, o, _, _ in TABLE]
 
@@ -116,6 +121,8 @@ def test_unknown_says_what_was_tried() -> None:
     if comparison.verdict.name == "UNKNOWN":
         assert comparison.tried
         assert not comparison.certificates
+        with pytest.raises(CertificateError, match="nothing to check"):
+            comparison.check()
     else:  # proved meanwhile: then the proof must stand
         assert comparison.check()
 
@@ -125,7 +132,8 @@ def test_on_an_input_the_states_are_bounded_from_both_sides() -> None:
     comparison = dsf.compare("softmax", "gla", u=u, n=4, rtol=0.1)
     assert comparison.verdict.name == "APPROXIMABLE"
     assert comparison.scope.value == "operator"
-    need, best = comparison.certificates
+    need, best, own = comparison.certificates
+    assert "own kernel" in comparison.findings[0].notes[-1] and own.lower <= own.upper
     assert 0 < need.lower <= need.upper < 32
     assert 0 < best.lower <= best.upper
     assert comparison.check()
@@ -176,6 +184,103 @@ def test_bad_sides_are_diagnosed() -> None:
 def test_a_text_that_is_no_comparison_is_refused() -> None:
     text = dsf.compare("gla", "gla").certificates[0].to_json()
     with pytest.raises(CertificateError, match="not the JSON of a Comparison"):
+        Comparison.from_json(text)
+
+
+# ------------------------------------------------------------------ what a forger changes
+PAIRS = [("retnet", "gla"), ("linear_attn", "gla"), ("gla", "deltanet"), ("lru", "s4d")]
+
+
+@pytest.fixture(scope="module", params=PAIRS, ids=" | ".join)
+def honest(request: pytest.FixtureRequest) -> Comparison:
+    return dsf.compare(*request.param)
+
+
+def forged(c: Comparison, **changes: object) -> None:
+    other = replace(c, **changes)
+    for again in (other, Comparison.from_json(other.to_json())):
+        with pytest.raises(CertificateError):
+            again.check()
+
+
+def test_a_sentence_over_true_certificates_is_refused(honest: Comparison) -> None:
+    first, *rest = honest.findings
+    assert honest.check() and Comparison.from_json(honest.to_json()).check()
+    for other in (
+        replace(first, statement="they are the same in every respect"),
+        replace(first, verdict=Verdict.EQUAL),
+        replace(first, verdict=Verdict.UNKNOWN),
+        replace(first, notes=(*first.notes, "and nothing else is")),
+        replace(first, notes=first.notes[1:]) if first.notes else replace(first, rule=""),
+        replace(first, conditional=not first.conditional),
+        replace(first, conditional=int(first.conditional)),
+        replace(first, rule="equal"),
+        replace(first, rule="approximable"),
+        replace(first, rule="none"),
+    ):
+        forged(honest, findings=(other, *rest))
+
+
+def test_certificates_cannot_be_left_out_or_added(honest: Comparison) -> None:
+    first, *rest = honest.findings
+    forged(honest, findings=())
+    forged(honest, findings=(replace(first, certificates=()), *rest))
+    other = dsf.compare("mamba2", "gla").certificates
+    forged(honest, findings=(replace(first, certificates=other), *rest))
+    forged(honest, findings=(replace(first, certificates=(*first.certificates, *other)), *rest))
+    if first.verdict is Verdict.NESTED:
+        forged(honest, findings=(replace(first, certificates=first.certificates[1:]), *rest))
+
+
+def test_the_sides_are_those_of_the_certificates(honest: Comparison) -> None:
+    for names in ({"left": "mamba2"}, {"right": "softmax"}, {"left": "no such"}, {"left": "gla "}):
+        forged(honest, **names)
+    forged(honest, scope=Scope.OPERATOR)
+    forged(honest, left=honest.right, right=honest.left)  # the table of differences turns round
+
+
+def test_what_is_printed_beside_is_checked_too(honest: Comparison) -> None:
+    rows = honest.differences
+    forged(honest, differences=(("state size", "1", "10^9"), *rows[1:]))
+    forged(honest, differences=rows[1:])
+    forged(honest, tried=("a proof of equality: found",))
+    forged(honest, seconds="soon")
+    if len(honest.findings) > 1:
+        forged(honest, findings=honest.findings[::-1])
+
+
+def test_two_certificates_of_one_claim_hide_nothing(honest: Comparison) -> None:
+    good = honest.findings[0].certificates[0]
+    bad = replace(good, witnesses={**good.witnesses, "more": 1})
+    for pair in ((good, bad), (bad, good)):
+        finding = replace(honest.findings[0], certificates=pair)
+        with pytest.raises(CertificateError):
+            replace(honest, findings=(finding,)).check()
+    finding = replace(honest.findings[0], certificates=(good, bad))
+    assert len(replace(honest, findings=(finding,)).certificates) == 2
+
+
+def test_nothing_proved_is_not_checked() -> None:
+    c = dsf.compare("gru", "mlstm")
+    assert not c.certificates or c.check()
+    with pytest.raises(CertificateError, match="nothing to check"):
+        replace(c, findings=()).check()
+
+
+def test_a_width_belongs_to_the_question() -> None:
+    at_one = dsf.compare("lru", "s4d", d=1)
+    assert (
+        at_one.verdict.name == "EQUAL"
+        and at_one.statement.startswith("at d = 1")
+        and at_one.check()
+    )
+    forged(at_one, d=None)
+    forged(at_one, d=2)
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, '{"findings": ' * 10**4, "{}", "3"])
+def test_deep_json_is_refused(text: str) -> None:
+    with pytest.raises(CertificateError):
         Comparison.from_json(text)
 
 

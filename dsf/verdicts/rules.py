@@ -1,0 +1,255 @@
+"""What certificates say about two sides: the verdicts, their sentences and notes.
+
+One function per kind of finding.  The strategies of `compare` call it with the certificates that
+they found, `Comparison.check` calls it again: a finding says what its certificates prove about its
+two sides, and nothing else.  CertificateError where they do not fit together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from dsf.claims import base
+from dsf.claims.reading import require
+from dsf.claims.sides import side
+from dsf.core.certificate import Certificate, Scope, Strength
+from dsf.core.errors import CertificateError
+from dsf.core.family import Family
+from dsf.core.kinds import Step
+from dsf.core.opponents import AnyRecurrence
+from dsf.core.printing import at_least, at_most, exactly, n_states
+from dsf.verdicts.finding import Finding, Verdict
+from dsf.verdicts.lattice.paths import Path
+
+Certificates = tuple[Certificate, ...]
+
+
+def read(c: Certificate) -> Any:
+    """The claim of a certificate, of whatever kind."""
+    return base.read(c)
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The two sides of a comparison by name, in a scope; d: the model width asked about."""
+
+    left: str
+    right: str
+    scope: Scope
+    d: int | None = None
+
+    def both(self) -> tuple[Family | AnyRecurrence, Family | AnyRecurrence]:
+        """The families that the names stand for."""
+        return side(self.left, "left"), side(self.right, "right")
+
+    def families(self) -> tuple[Family, Family]:
+        """Both sides; CertificateError if one is no family."""
+        a, b = self.both()
+        if not isinstance(a, Family) or not isinstance(b, Family):
+            raise CertificateError("both sides must be families")
+        return a, b
+
+
+# --------------------------------------------------------------------- one family
+def same(s: Sides, certificates: Certificates) -> Finding:
+    """Both sides are one family, or two instances with the same parameters."""
+    (c,) = _of_kind(certificates, "same-family", "same-instance")
+    claim = read(c)
+    a, b = s.families()
+    named = (claim.family,) * 2 if c.kind == "same-instance" else (claim.left, claim.right)
+    require(named == (a, b) and c.scope is s.scope, "the certificate is about other sides")
+    return Finding.of(Verdict.EQUAL, c)
+
+
+# --------------------------------------------------------------------- chains of nestings
+def equal(s: Sides, certificates: Certificates) -> Finding:
+    """Chains of edges in both directions; an edge that is an equality proves both at once."""
+    a, b = s.families()
+    there, rest = _walk(certificates, a, b)
+    paths = [there]
+    if there.kind != "equal" or rest:
+        back, rest = _walk(rest, b, a)
+        paths.append(back)
+    require(not rest, "a certificate belongs to neither chain")
+    require(not any(p.is_limit for p in paths), "a limit is no equality")
+    where = [p for p in paths if p.only]
+    at = f"at {where[0].where}, " if where else ""
+    return Finding(
+        Verdict.EQUAL,
+        f"{at}{a} and {b} are the same recurrence under a map of their tokens",
+        certificates,
+        tuple(line for p in paths for line in p.describe().splitlines()),
+        conditional=not all(_holds(p, s.d) for p in paths),
+    )
+
+
+def nested(s: Sides, certificates: Certificates) -> Finding:
+    """A chain of edges one way, with the proofs that it is strict."""
+    a, b = s.families()
+    chain = tuple(c for c in certificates if c.kind == "nesting")
+    proofs = tuple(c for c in certificates if c.kind != "nesting")
+    require(chain == certificates[: len(chain)], "the chain must come first")
+    special, general = (a, b) if _reaches(chain, a, b) else (b, a)
+    path, rest = _walk(chain, special, general)
+    require(not rest, "a certificate belongs to no chain between the two")
+    require(all(_between(c, a, b) and proper(c) for c in proofs), "a proof is of something else")
+    outside, unreached = (_violating(proofs, side) for side in (general, special))
+    require(path.is_limit or not unreached, "an exact inclusion that is refuted")
+    notes = path.describe().splitlines()
+    if path.is_limit:
+        notes += [f"not reached inside the domain: {c.claim}" for c in unreached[:1]]
+        notes += [f"and not the reverse: {c.claim}" for c in outside[:1]]
+        verdict, says = Verdict.NESTED_LIMIT, f"every {special} is a limit of {general}, {LIMIT}"
+    else:
+        verdict, says = Verdict.NESTED, f"every {special} is an instance of {general}"
+        notes += [f"strictly: {outside[0].claim}" if outside else "whether strictly is open here"]
+    at = f"at {path.where}, " if path.only else ""
+    conditional = not _holds(path, s.d)
+    return Finding(verdict, at + says, certificates, tuple(notes), conditional)
+
+
+LIMIT = "for each length, not uniformly in length"
+
+
+def _holds(path: Path, d: int | None) -> bool:
+    """Whether a chain holds at every size, or at the width that is asked about."""
+    return not path.only or path.only == {"d": d}
+
+
+def _walk(certificates: Certificates, start: Family, end: Family) -> tuple[Path, Certificates]:
+    """The chain from one family to another at the front of some certificates, and the rest."""
+    here, taken = start, []
+    for i, c in enumerate(certificates):
+        require(c.kind == "nesting" and c.scope is Scope.RECURRENCE, "a chain is made of nestings")
+        edge = read(c).found
+        there = _next(edge, here)
+        if there is None:
+            break
+        here = there
+        taken.append(edge)
+        if here == end:
+            return Path(taken), certificates[i + 1 :]
+    raise CertificateError(f"no chain of nestings from {start} to {end} is given")
+
+
+def _next(edge: Any, here: Family) -> Family | None:
+    if edge.special == here:
+        return edge.general
+    return edge.special if edge.kind == "equal" and edge.general == here else None
+
+
+def _reaches(chain: Certificates, start: Family, end: Family) -> bool:
+    here: Family | None = start
+    for c in chain:
+        here = None if here is None else _next(read(c).found, here)
+    return here == end
+
+
+# --------------------------------------------------------------------- conditions, separations
+def condition(s: Sides, certificates: Certificates) -> Finding:
+    """Conditions on the tokens under which the two agree, and only then."""
+    (c,) = _of_kind(certificates, "equal-when")
+    claim = read(c)
+    require({claim.left, claim.right} == {*s.families()}, "the certificate is about other sides")
+    return Finding.of(Verdict.EQUAL_WHEN, c, conditional=not claim.gates_only)
+
+
+def separated(s: Sides, certificates: Certificates) -> Finding:
+    """One side is not nested in the other, or neither is.
+
+    Neither: proved both ways at scope recurrence.  What is true of maps of inputs, of states or
+    sampled only is reported, and makes no verdict.
+    """
+    a, b = s.both()
+    require(certificates, "no certificate is given")
+    require(all(_between(c, a, b) for c in certificates), "a certificate is about other sides")
+    found = [_violating(filter(proper, certificates), x) for x in (a, b)]
+    first = [cs[0] for cs in found if cs]
+    if len(first) == 2:
+        said = f"neither {a} is nested in {b}, nor {b} in {a}"
+        return Finding(Verdict.DIFFERENT, said, certificates)
+    if not first:
+        return Finding(Verdict.NOT_NESTED, certificates[0].claim, certificates, (), True)
+    outer, inner = (a, b) if found[0] else (b, a)
+    reverse = f"whether {inner} is nested in {outer} is open here"
+    return Finding(Verdict.NOT_NESTED, first[0].claim, certificates, (reverse,))
+
+
+def proper(c: Certificate) -> bool:
+    """Whether a separation is about all token sequences, proved, and about outputs."""
+    about_states = c.kind == "separation/affine-step"
+    return c.scope is Scope.RECURRENCE and c.strength is not Strength.SAMPLED and not about_states
+
+
+def _between(c: Certificate, a: Any, b: Any) -> bool:
+    claim = read(c)
+    sides = getattr(claim, "has", None), getattr(claim, "violates", None)
+    return sides in ((a, b), (b, a))
+
+
+def _violating(certificates: Iterable[Certificate], x: Any) -> list[Certificate]:
+    """The proofs that a side is not nested in the other one."""
+    return [c for c in certificates if c.witnesses["violates"] == repr(x)]
+
+
+# --------------------------------------------------------------------- instances, one input
+def apart(s: Sides, certificates: Certificates) -> Finding:
+    """Two instances differ on an input."""
+    (c,) = _of_kind(certificates, "separation/instances")
+    claim = read(c)
+    require((claim.first, claim.second) == s.families(), "the certificate is about other sides")
+    return Finding.of(Verdict.DIFFERENT, c)
+
+
+def approximable(s: Sides, certificates: Certificates) -> Finding:
+    """Bounds of the states of the first side's kernel, of its error, and of the other's states."""
+    first, second, *others = map(read, _of_kind(certificates, "realization"))
+    require(len(others) < 2, "two or three counts are expected")
+    require((first.question, second.question) == ("states", "error"), "another question is asked")
+    operators = [[head.M for head in claim.heads] for claim in (first, second)]
+    require(all(map(np.array_equal, *operators)), "the two are about different operators")
+    require(len({c.relative for c in (first, second, *others)}) == 1, "the units differ")
+    unit = " |M|" if first.relative else ""
+    statement = (
+        f"on this input, error {exactly(first.asked)}{unit} of {s.left} needs at least "
+        f"{first.lower} and at most {n_states(first.upper)}"
+    )
+    notes = [
+        f"with {n_states(second.asked)} the smallest error of any recurrence lies between "
+        f"{at_least(second.lower, 3)}{unit} and {at_most(second.upper, 3)}{unit}",
+        "M is that kernel as it was computed: the operator in the certificates",
+    ]
+    for claim in others:
+        require((claim.question, claim.asked) == ("states", first.asked), "another question")
+        bounds = f"at least {claim.lower} and at most {claim.upper}"
+        notes.append(f"{s.right}'s own kernel on this input needs {bounds}")
+    b = s.both()[1]
+    if not others and isinstance(b, Family):
+        require(issubclass(b.cls, Step), f"the states of {b} are not counted")
+        notes.append(f"{s.right} has no kernel to count: its step is not affine in the state")
+    return Finding(Verdict.APPROXIMABLE, statement, certificates, tuple(notes))
+
+
+def _of_kind(certificates: Certificates, *kinds: str) -> Certificates:
+    fits = certificates and all(c.kind in kinds for c in certificates)
+    require(fits, f"certificates of the kind {' or '.join(kinds)} are needed")
+    return certificates
+
+
+ALL_TOKENS = (equal, nested, condition, separated)
+RULES: dict[Scope, dict[str, Callable[[Sides, Certificates], Finding]]] = {
+    Scope.RECURRENCE: {f.__name__: f for f in (same, *ALL_TOKENS)},
+    Scope.INSTANCE: {f.__name__: f for f in (same, apart)},
+    Scope.OPERATOR: {f.__name__: f for f in (approximable,)},
+}
+
+
+def found(rule: str, s: Sides, certificates: Iterable[Certificate]) -> Finding:
+    """The finding that certificates make of two sides by one of the rules."""
+    known = RULES.get(s.scope, {})
+    require(rule in known, f"no finding {rule!r} of scope {s.scope.value}: {', '.join(known)}")
+    return replace(known[rule](s, tuple(certificates)), rule=rule)
