@@ -151,8 +151,11 @@ def _report(figures: list[Figure], folder: Path, failures: dict[str, str]) -> No
             table.add_row(*row)
     show(table, width=140)
     for name, reason in failures.items():
-        log = os.path.relpath(folder / f"{name}.log")
-        print(f"{name}: FAILED: {reason} (full text: {log})", file=sys.stderr)
+        log = folder / f"{name}.log"
+        more = (
+            f" (full text: {os.path.relpath(log)})" if log.exists() and log.stat().st_size else ""
+        )
+        print(f"{name}: FAILED: {reason}{more}", file=sys.stderr)
 
 
 def main(argv: list[str] | None = None) -> int:

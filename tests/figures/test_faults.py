@@ -248,6 +248,7 @@ def test_a_disk_that_is_full_even_for_the_log_is_named(house):
     code, _, err = house.run(setup="ulimit -f 0; export DIARY=/dev/null")  # no file may grow
     assert code == 2 and "Traceback" not in err
     assert "large: FAILED: cannot write its files, nor why into its log" in err
+    assert "full text" not in err
     assert f"cannot write {house.out / 'index.html'}: " in err
     assert house.run()[0] == 0
 
