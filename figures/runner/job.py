@@ -35,8 +35,8 @@ exec 3<&- "$@"
 """
 
 NO_RECORD = (
-    "it ended with exit code 0 and wrote no record.  Likely cause: it calls sys.exit or os._exit.  "
-    "Let it return, or raise an exception that says what is wrong"
+    "it ended with exit code 0 and left no new, intact record.  Likely cause: it calls sys.exit or "
+    "os._exit.  Let it return, or raise an exception that says what is wrong"
 )
 NO_LOG = (
     "cannot write its files, nor why into its log.  Likely cause: a full disk.  "

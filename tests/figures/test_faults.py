@@ -140,7 +140,10 @@ def test_a_process_that_is_always_killed_is_started_three_times(house):
 def test_a_process_that_ends_without_a_record_is_a_failure(house, end):
     source = house.add("quits", end)
     code, _, err = house.run()
-    assert code == 1 and "quits: FAILED: it ended with exit code 0 and wrote no record" in err
+    assert (
+        code == 1
+        and "quits: FAILED: it ended with exit code 0 and left no new, intact record" in err
+    )
 
     # The same where an earlier record is still there.
     source.write_text(source.read_text().replace(end, "pass"))
@@ -148,8 +151,15 @@ def test_a_process_that_ends_without_a_record_is_a_failure(house, end):
     before = house.results("quits")
     source.write_text(source.read_text().replace("pass", end))
     code, _, err = house.run()
-    assert code == 1 and "wrote no record" in err
+    assert code == 1 and "no new, intact record" in err
     assert house.results("quits") == before
+
+
+def test_a_result_that_is_damaged_at_once_is_a_failure(house):
+    damage = "lambda: (Path(sys.argv[-1]) / 'euclid' / 'loose.csv').write_text('')"
+    house.add("loose", more=f"\nimport atexit, sys\n\natexit.register({damage})\n")
+    code, _, err = house.run()
+    assert code == 1 and "no new, intact record" in err
 
 
 def test_a_log_stays_only_with_a_failure(house):
@@ -243,9 +253,11 @@ def test_a_disk_that_is_full_for_a_figure_is_named(house):
     assert house.run()[0] == 0
 
 
-def test_a_disk_that_is_full_even_for_the_log_is_named(house):
+# No file may grow: neither those of the runner nor, in the first case, one of the figure itself.
+@pytest.mark.parametrize("setup", ["ulimit -f 0", "ulimit -f 0; export DIARY=/dev/null"])
+def test_a_disk_that_is_full_even_for_the_log_is_named(house, setup):
     house.add("large")
-    code, _, err = house.run(setup="ulimit -f 0; export DIARY=/dev/null")  # no file may grow
+    code, _, err = house.run(setup=setup)
     assert code == 2 and "Traceback" not in err
     assert "large: FAILED: cannot write its files, nor why into its log" in err
     assert "full text" not in err
