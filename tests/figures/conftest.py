@@ -116,7 +116,10 @@ class House:
 
     def run(self, *arguments: str, setup: str = "") -> tuple[int, str, str]:
         process = self.start(*arguments, setup=setup)
-        out, err = process.communicate(timeout=120)
+        try:
+            out, err = process.communicate(timeout=120)
+        finally:
+            process.kill()  # where the time is over; its figures end with it
         return process.returncode, out, err
 
     def file(self, name: str, suffix: str) -> Path:
