@@ -63,6 +63,10 @@ class MissingExtraError(DSFError, ImportError):
     """An optional library is needed and not installed."""
 
 
+class OutputError(DSFError, OSError):
+    """A file of results cannot be written: a full disk, no permission, a file in the way."""
+
+
 class EmptyProblemError(DSFError, ValueError):
     """An optimisation problem has no constraint, so every answer is one."""
 

@@ -7,13 +7,16 @@ import io
 import shutil
 import sys
 import time
+import traceback
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from dsf.core.errors import OutputError
 from dsf.figures import VERDICTS, Table
 from dsf.figures.runner.catalogue import catalogue, select
-from dsf.figures.runner.files import sha256, write, write_record
+from dsf.figures.runner.files import FULL, UNWRITABLE, sha256, write, write_record
 from dsf.figures.runner.kept import PROFILE, judged, kept
 from dsf.figures.runner.provenance import fingerprint, provenance
 from dsf.figures.runner.sweep import keep_points
@@ -100,4 +103,11 @@ def _require(module: ModuleType, profile: str) -> None:
 
 if __name__ == "__main__":
     _, _package, _name, _profile, _folder = sys.argv
-    build(_package, _name, _profile, Path(_folder))
+    try:
+        build(_package, _name, _profile, Path(_folder))
+    except OSError as e:
+        if not isinstance(e, OutputError) and e.errno not in FULL:
+            raise
+        with suppress(OSError):  # the log may lie on the same full disk
+            traceback.print_exc()
+        sys.exit(UNWRITABLE)

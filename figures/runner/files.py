@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from dsf.core.errors import OutputError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+BLOCKED = (errno.ENOTDIR, errno.EEXIST)
+UNWRITABLE = 74  # exit code of a process that cannot write; EX_IOERR of sysexits.h
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within this context an OSError becomes an OutputError: what is wrong, and what to do.
+
+    >>> with writing(Path("results/gauge.csv")):
+    ...     raise OSError(errno.EROFS, "Read-only file system")
+    Traceback (most recent call last):
+    dsf.core.errors.OutputError: cannot write results/gauge.csv: Read-only file system.  Make it ...
+    """
+    try:
+        yield
+    except OSError as e:
+        if isinstance(e, OutputError):
+            raise
+        raise OutputError(f"cannot write {path}: {_diagnosis(path, e)}") from e
+
+
+def _diagnosis(path: Path, e: OSError) -> str:
+    if e.errno in FULL:
+        return f"{e.strerror}.  Free some space; the same command resumes"
+    file = next((p for p in (path, *path.parents) if p.is_file()), None)
+    if e.errno in BLOCKED and file is not None:
+        return f"{file} is a file.  Move it, or choose another folder with --out"
+    return f"{e.strerror or e}.  Make it writable, or choose another folder with --out"
 
 
 def sha256(data: bytes) -> str:
@@ -18,9 +53,9 @@ def sha256(data: bytes) -> str:
 def write(path: Path, data: bytes) -> None:
     """Write a file so that, after a crash at any time, it is the old one or the new one.
 
-    Raises OSError that names the file (disk full, folder not writable).
+    Raises OutputError (disk full, folder not writable).
     """
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
@@ -33,8 +68,6 @@ def write(path: Path, data: bytes) -> None:
         except BaseException:
             os.unlink(name)
             raise
-    except OSError as e:
-        raise OSError(e.errno, e.strerror, str(path)) from e
 
 
 def write_record(path: Path, content: dict[str, Any]) -> None:

@@ -1,9 +1,14 @@
-"""The modules of the figures and their tables in the smoke profile, computed once per run."""
+"""The figures and their tables, computed once per run; small figures for the runner to build."""
 
 from __future__ import annotations
 
 import importlib
+import json
+import os
+import subprocess
+import sys
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -30,3 +35,112 @@ def table():
     """table("dsf/gauge"): its table in the smoke profile, on its way through CSV as the runner
     reads it."""
     return _table
+
+
+HEADER = """
+import os
+from pathlib import Path
+from dsf.figures import VERDICTS, Table, sweep
+from dsf.figures.runner.catalogue import catalogue
+
+TITLE = "Squares <grow>"
+PAPER = "n^2 & nothing else (Euclid, book II)"
+DIFFERS = "fewer points"
+ORDER = {order}
+SEED = 7
+PARAMETERS = {{"smoke": {{"n": 6}}, "default": {{"n": 8}}, "paper": {{"n": 20}}}}
+DIARY = Path(os.environ["DIARY"])
+
+
+def note(text):
+    with DIARY.open("a") as diary:
+        diary.write("{name} " + text + "\\n")
+
+
+note("imported")
+
+
+def draw(table):
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    figure.subplots().plot(table.column("n"), table.column("square"))
+    return figure
+
+
+def measured(table):
+    return f"{{len(table)}} squares, the last is {{table[-1]['square']}}", "agrees"
+
+"""
+
+SWEEP = """
+def one(n):
+    {before}
+    note(f"point {{n}}")
+    return {{"square": n * n}}
+
+
+def compute(profile):
+    return sweep(one, [{{"n": n}} for n in range(PARAMETERS[profile]["n"])])
+"""
+
+
+class House:
+    """A folder with a package of small figures and a place for their results."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.out, self.diary = folder, folder / "out", folder / "diary"
+        (folder / "small" / "euclid").mkdir(parents=True)
+        (folder / "small" / "__init__.py").write_text("")
+        (folder / "small" / "euclid" / "__init__.py").write_text('"""Figures after Euclid."""\n')
+        self.diary.write_text("")
+
+    def add(self, name: str, before: str = "pass", order: int = 1, more: str = "") -> Path:
+        path = self.folder / "small" / "euclid" / f"{name}.py"
+        text = HEADER.format(name=name, order=order) + SWEEP.format(before=before) + more
+        path.write_text(text)
+        return path
+
+    def start(self, *arguments: str, setup: str = "") -> subprocess.Popen[str]:
+        """The runner; `setup` is a line of shell that comes before it in the same process."""
+        command = [sys.executable, "-P", "-m", "dsf.figures", "--package", "small"]
+        command += ["--out", str(self.out), "--profile", "smoke", *arguments]
+        return subprocess.Popen(
+            ["sh", "-c", f'{setup}\nexec "$@"', "sh", *command],
+            env={**os.environ, "PYTHONPATH": str(self.folder), "DIARY": str(self.diary)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str, setup: str = "") -> tuple[int, str, str]:
+        process = self.start(*arguments, setup=setup)
+        try:
+            out, err = process.communicate(timeout=120)
+        finally:
+            process.kill()  # where the time is over; its figures end with it
+        return process.returncode, out, err
+
+    def file(self, name: str, suffix: str) -> Path:
+        return self.out / "smoke" / "euclid" / f"{name}{suffix}"
+
+    def results(self, name: str) -> dict[str, bytes]:
+        """All that must not depend on how the figure was reached."""
+        files = {s: self.file(name, s).read_bytes() for s in (".csv", ".png", ".svg")}
+        record = json.loads(self.file(name, ".json").read_text())
+        del record["run"], record["sha256"], record["fingerprint"]
+        return {**files, ".json": json.dumps(record).encode()}
+
+    def notes(self, text: str) -> int:
+        return self.diary.read_text().splitlines().count(text)
+
+
+@pytest.fixture
+def house(tmp_path):
+    return House(tmp_path)
+
+
+@pytest.fixture
+def two_houses(tmp_path):
+    return House(tmp_path / "a"), House(tmp_path / "b")

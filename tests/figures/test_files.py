@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dsf.core.errors import OutputError
 from dsf.figures import Table, sweep
 from dsf.figures.runner.files import read_record, write, write_record
 from dsf.figures.runner.sweep import keep_points
@@ -22,7 +23,7 @@ def test_a_full_disk_is_named_and_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=r"No space left on device: '.*numbers\.csv'"):
+    with pytest.raises(OutputError, match=r"numbers\.csv: No space left on device\.  Free some"):
         write(path, b"new")
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
