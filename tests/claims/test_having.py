@@ -72,6 +72,29 @@ def test_signs_of_a_few_transitions():
     assert not holds(having.settles, dsf.deltanet(unit_keys=False))
 
 
+def test_one_size_is_not_all():
+    """With one state everything commutes, and a delta step is a number."""
+    commuting = INVARIANTS["commuting transitions"]
+    assert not holds(having.words, commuting, dsf.deltanet, commuting.words(dsf.gla, dsf.gla))
+    assert holds(having.words, commuting, dsf.gla, commuting.words(dsf.gla, dsf.gla))
+
+
+def test_coefficients_that_see_the_position_do_not_settle():
+    assert not holds(having.no_eigenvalue_one, dsf.retnet(rotation="qk"))
+    assert holds(having.affine, dsf.retnet(rotation="qk"))
+
+
+def test_a_class_with_steps_of_its_own_is_not_taken_for_its_kind():
+    class Growing(dsf.gla.cls):
+        """Gated linear attention that may do anything between its steps."""
+
+        def outputs(self, tok, full, S):
+            return super().outputs(tok, full, S)
+
+    family = replace(dsf.gla, cls=Growing)
+    assert holds(having.bounded_state, dsf.gla) and not holds(having.bounded_state, family)
+
+
 def test_the_facts_are_those_that_were_measured():
     for f in FAMILIES:
         if properties(f).affine:

@@ -185,3 +185,58 @@ def test_the_probability_is_counted():
     assert field.p.bit_length() == modular.BITS and field.p % 4 == 3
     assert field.spent >= 5 + 5 and 0 < field.error < modular.RISK
     assert len({f.p for f in seen}) >= 1 and vanishing(gap) and seen[-1].p != field.p
+
+
+def test_degrees_are_not_underestimated():
+    """A number's degrees bound those of its numerator and denominator as polynomials."""
+    expressions = [
+        lambda x, y: 1 / (x + 1) + 1 / (y + 2),
+        lambda x, y: (x + 1) / (y + 1) + x / (y - 1) - 1 / (x * y),
+        lambda x, y: ((x + y) ** 3 / (x - y) + x) ** 2,
+        lambda x, y: 1 / (1 + 1 / (1 + x * y)),
+    ]
+    for expression in expressions:
+        fraction = sympy.fraction(sympy.together(expression(*SYMBOLS)))
+        wanted = [sympy.Poly(e, *SYMBOLS).total_degree() for e in fraction]
+        seen = []
+
+        def gap(F, expression=expression, seen=seen):
+            x, y = free(F, "x", "y")
+            seen.append(expression(x, y)[0].degree)
+            return []
+
+        assert vanishing(gap)
+        assert all(a >= b for a, b in zip(seen[0], wanted, strict=True))
+
+
+def test_what_is_compared_is_counted():
+    """That two values are one expression is a test as well."""
+
+    def gap(F):
+        x, y = free(F, "x", "y")
+        before = F.spent
+        ops.sqrt((x + 1) / (y + 1))
+        assert F.spent >= before + 2
+        return []
+
+    assert vanishing(gap)
+
+
+def test_too_large_a_risk_is_refused(monkeypatch):
+    monkeypatch.setattr(modular, "RISK", 2.0**-127)
+    with pytest.raises(NotDecided, match="probability of error"):
+        vanishing(lambda F: [F.free("x") * F.free("y") - F.free("y") * F.free("x")])
+
+
+def test_an_unknown_series_is_not_zero():
+    """A sum that is known up to h^k only is not an identity, though its known terms cancel."""
+    gap = lambda x, h: (ops.exp(h * x) - 1) / h - (ops.exp(h * x) - 1) / h  # noqa: E731
+    assert not vanishing(lambda F: gap(*free(F, "x"), objects(F.h)))
+    assert vanishing(lambda F: gap(*free(F, "x"), objects(F.h)), limit=True)
+    deep = lambda x, h: (ops.exp(h * x) - ops.exp(h * x)) / h**9  # noqa: E731
+    assert not vanishing(lambda F: deep(*free(F, "x"), objects(F.h)), limit=True)
+
+
+def test_a_quotient_of_complex_numbers():
+    gap = lambda x, y: ops.as_complex(x, y) / ops.cis(x) - ops.as_complex(x, y) * ops.cis(-x)  # noqa: E731
+    assert vanishing(lambda F: gap(*free(F, "x", "y")))

@@ -267,6 +267,29 @@ def test_nothing_proved_is_not_checked() -> None:
         replace(c, findings=()).check()
 
 
+def test_a_certificate_of_another_scope_is_refused() -> None:
+    c = dsf.compare("gla", "gla")
+    assert c.check()
+    forged(c, scope=Scope.INSTANCE)
+    a = dsf.gla.init(2, n=1, p=1)
+    forged(dsf.compare(a, a), scope=Scope.RECURRENCE)
+
+
+def test_a_limit_says_what_is_not_reached() -> None:
+    c = dsf.compare("linear_attn", "retnet")
+    said = " ".join(c.findings[0].notes)
+    assert "not reached inside the domain: linear_attn is not nested in retnet" in said
+    assert "and not the reverse: retnet is not nested in linear_attn" in said
+
+
+def test_what_is_true_of_maps_of_inputs_makes_no_verdict_about_tokens() -> None:
+    c = dsf.compare("lru", "s4d")
+    apart = [f for f in c.findings if f.rule == "separated"]
+    assert all(f.conditional and f.verdict is Verdict.NOT_NESTED for f in apart)
+    one_way = dsf.compare("retnet", "deltanet")
+    assert one_way.verdict is Verdict.NOT_NESTED and one_way.findings[0].notes
+
+
 def test_a_width_belongs_to_the_question() -> None:
     at_one = dsf.compare("lru", "s4d", d=1)
     assert (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -11,10 +13,12 @@ from hypothesis import strategies as st
 
 import dsf
 from dsf.claims.base import read
+from dsf.claims.separation import reproduced
 from dsf.core.catalogue import families, family
 from dsf.core.certificate import Certificate, Strength
 from dsf.core.errors import CertificateError, ShapeError, UnknownNameError
 from dsf.core.family import Family
+from dsf.core.worlds import precision
 from dsf.relations import NESTINGS
 from dsf.verdicts.properties import properties
 from dsf.verdicts.separations import SEPARATIONS, separate, separate_instances
@@ -268,3 +272,17 @@ def test_instances_outside_the_catalogue_are_refused():
     other = Other(**dsf.gla.init(2).parameters())
     with pytest.raises(UnknownNameError, match="no name in the catalogue"):
         separate_instances(other, dsf.gla.init(2))
+
+
+@given(st.fractions(Fraction(1, 1000), 1000))
+def test_a_bound_is_compared_exactly(value):
+    """The largest float below a number passes as its lower bound, the next one does not."""
+    import flint
+
+    with precision(300):
+        ball = flint.arb(flint.fmpq(value.numerator, value.denominator))
+        low = float(value)
+        low = low if Fraction(low) <= value else math.nextafter(low, 0.0)
+        reproduced(low, -ball)
+        with pytest.raises(CertificateError, match="only a gap"):
+            reproduced(math.nextafter(low, math.inf), ball)
