@@ -123,6 +123,14 @@ def bounded_state(f: Family) -> None:
     changed = OF_THE_KIND & {k for c in f.cls.__mro__ if c not in KINDS for k in vars(c)}
     finite = isinstance(mech, (Recurrence, GRU)) or mech.lookback is not None
     require(finite and not changed, f"the state of {f} is not seen to be bounded")
+    held = [_kept(f, L) for L in (5, 9)]
+    require(held[0] == held[1], f"the state of {f} grows from 5 tokens to 9")
+
+
+def _kept(f: Family, L: int) -> list[tuple[int, ...]]:
+    """The shapes of what is carried on after L tokens."""
+    draw = f.draw_tokens(np.random.default_rng(0), L, n=2, p=2, d=2)
+    return [np.shape(x) for x in f.without_parameters().advance(draw, State())[1].arrays()]
 
 
 def linear_kind(f: Family) -> None:
