@@ -22,6 +22,7 @@ Reader = Callable[[Any, str], Any]
 # A stored float is compared with the one computed anew, in another order of operations, to this
 # relative accuracy: far above rounding, far below any change that matters.
 REPRODUCED = 1e-9
+STORED = tuple(map(np.dtype, (np.float64, np.float32, np.float16)))  # of parameters and inputs
 
 
 def require(holds: Any, why: str) -> None:
@@ -140,6 +141,12 @@ def size(x: Any, name: str) -> float:
     return float(x)
 
 
+def positive(x: Any, name: str) -> float:
+    """A finite float above 0."""
+    require(number(x, name) > 0.0, f"{name} must be > 0; got {x!r}")
+    return float(x)
+
+
 def bound(x: Any, name: str) -> float:
     """A float, infinite or not, or an integer that is one; NaN bounds nothing."""
     fits = type(x) in (float, np.float64) or (type(x) is int and abs(x) <= 2**53)
@@ -156,18 +163,29 @@ def amount(x: Any, name: str) -> float | int:
 def floats(*shape: int | None) -> Reader:
     """A finite float64 array; None stands for any length."""
 
+    return lambda x, name: _finite(_array(x, name, np.dtype(np.float64), shape), name)
+
+
+def stored(*shape: int | None) -> Reader:
+    """A finite array of float64, float32 or float16: each is a rational number, kept as it is."""
+
     def read(x: Any, name: str) -> np.ndarray:
-        found = _array(x, name, np.dtype(np.float64), shape)
-        require(np.all(np.isfinite(found)), f"{name} is not finite")
-        return found
+        dtype = getattr(x, "dtype", None)
+        kind = next((k for k in STORED if k == dtype), STORED[0])
+        return _finite(_array(x, name, kind, shape), name)
 
     return read
 
 
 def parameter(x: Any, name: str) -> np.ndarray:
-    """A finite float64 array of any shape."""
-    found: np.ndarray = floats(*[None] * np.ndim(x))(x, name)
+    """A finite array of stored floats of any shape."""
+    found: np.ndarray = stored(*[None] * np.ndim(x))(x, name)
     return found
+
+
+def _finite(x: np.ndarray, name: str) -> np.ndarray:
+    require(np.all(np.isfinite(x)), f"{name} is not finite")
+    return x
 
 
 def integers(*shape: int | None) -> Reader:
@@ -178,12 +196,6 @@ def integers(*shape: int | None) -> Reader:
 def flags(*shape: int | None) -> Reader:
     """A bool array."""
     return lambda x, name: _array(x, name, np.dtype(np.bool_), shape)
-
-
-def any_array(x: Any, name: str) -> np.ndarray:
-    """An array of any dtype and shape."""
-    require(type(x) is np.ndarray, f"{name} must be an array; got {type(x).__name__}")
-    return np.array(x)
 
 
 def fraction(x: Any, name: str) -> Fraction:

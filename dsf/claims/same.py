@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from dsf.claims.reading import any_array, require, table, witness
-from dsf.claims.sides import FamilyClaim, instance
+from dsf.claims.reading import parameter, require, table, witness
+from dsf.claims.sides import AS_STORED, FamilyClaim, instance
 from dsf.claims.sides import family as named
 from dsf.core.certificate import Scope, Strength
 from dsf.core.family import Family
@@ -33,29 +32,27 @@ class SameFamily(FamilyClaim, kind="same-family"):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SameInstance(FamilyClaim, kind="same-instance"):
-    """Two sets of parameters of one family with the same names and the same bits."""
+    """Two sets of parameters of one family with the same names and the same numbers.
+
+    Numbers, not bits: -0.0 is 0, and a float32 is the float64 of the same value.
+    """
 
     scope, strength = Scope.INSTANCE, Strength.EXACT
     family: Family = witness(named)
-    left: dict[str, np.ndarray] = witness(table(any_array))
-    right: dict[str, np.ndarray] = witness(table(any_array))
+    left: dict[str, np.ndarray] = witness(table(parameter))
+    right: dict[str, np.ndarray] = witness(table(parameter))
 
     @property
     def statement(self) -> str:
-        return f"the two {self.family} have the same parameters, bit by bit"
+        return f"the two {self.family} have the same parameters, number by number {AS_STORED}"
 
     def check(self) -> None:
         instance(self.family, self.left)
         require(self.left.keys() == self.right.keys(), "the two have parameters of different names")
         for k in self.left:
-            require(same_bits(self.left[k], self.right[k]), f"the parameter {k} differs")
+            require(same_numbers(self.left[k], self.right[k]), f"the parameter {k} differs")
 
 
-def same_bits(x: Any, y: Any) -> bool:
-    """Arrays of one dtype and shape that hold the same bits, or equal symbols."""
-    x, y = np.asarray(x), np.asarray(y)
-    if (x.dtype, x.shape) != (y.dtype, y.shape):
-        return False
-    if x.dtype == object:
-        return all(type(a) is type(b) and bool(a == b) for a, b in zip(x.flat, y.flat, strict=True))
-    return x.tobytes() == y.tobytes()
+def same_numbers(x: np.ndarray, y: np.ndarray) -> bool:
+    """Arrays of floats of one shape that hold the same finite numbers."""
+    return bool(np.array_equal(x, y) and np.all(np.isfinite(x)))

@@ -13,17 +13,17 @@ from dsf.claims.exact_tokens import BITS
 from dsf.claims.free_tokens import array
 from dsf.claims.reading import (
     count,
-    floats,
     many,
     number,
     one_of,
     parameter,
     require,
+    stored,
     table,
     witness,
 )
 from dsf.claims.separation import below, largest, reproduced
-from dsf.claims.sides import FamilyClaim, instance
+from dsf.claims.sides import AS_STORED, FamilyClaim, instance
 from dsf.claims.sides import family as named
 from dsf.core.certificate import Scope, Strength
 from dsf.core.family import Family
@@ -47,7 +47,7 @@ class ByInputs(FamilyClaim, kind="separation/inputs"):
     has: Family = witness(named)
     violates: Family = witness(named)
     parameters: Arrays = witness(table(parameter))
-    inputs: tuple[np.ndarray, ...] = witness(many(floats(None, None)))
+    inputs: tuple[np.ndarray, ...] = witness(many(stored(None, None)))
 
     @property
     def statement(self) -> str:
@@ -95,14 +95,15 @@ class Instances(FamilyClaim, kind="separation/instances"):
     second: Family = witness(named)
     first_parameters: Arrays = witness(table(parameter))
     second_parameters: Arrays = witness(table(parameter))
-    inputs: np.ndarray = witness(floats(None, None))
+    inputs: np.ndarray = witness(stored(None, None))
     token: int = witness(count)
 
     @property
     def statement(self) -> str:
         return (
             f"these instances of {self.first} and {self.second} differ: on "
-            f"{n_tokens(len(self.inputs))} the outputs at token {self.token} are apart"
+            f"{n_tokens(len(self.inputs))} the outputs at token {self.token} are apart "
+            f"{AS_STORED}"
         )
 
     def check(self) -> None:

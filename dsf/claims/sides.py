@@ -17,6 +17,8 @@ from dsf.core.family import Family
 from dsf.core.mechanism import Mechanism
 from dsf.core.opponents import AnyRecurrence
 
+AS_STORED = "(parameters as stored, exact arithmetic)"
+
 
 class FamilyClaim(Claim):
     """A claim that names families; those outside the package go by module and hash."""

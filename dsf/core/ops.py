@@ -1,8 +1,8 @@
 """The functions that equations are written in; each looks at its argument and picks the world.
 
-One text of a mechanism runs on numpy floats, torch tensors, sympy symbols (object arrays) and Arb
-balls (object arrays): see `dsf.core.worlds`.  Besides these functions an equation may use
-`+ - * / @`, indexing and integer powers, which all four worlds share.
+One text of a mechanism runs on numpy floats, torch tensors, sympy symbols, Arb balls and gaps
+between two runs (object arrays): see `dsf.core.worlds`.  Besides these functions an equation may
+use `+ - * / @`, indexing and integer powers, which all worlds share.
 
 >>> import numpy as np, sympy
 >>> float(sigmoid(np.zeros(1))[0])
@@ -21,7 +21,18 @@ import numpy as np
 
 from dsf.core.arrays import real_dtype
 from dsf.core.errors import DomainError, OverflowingScanError
-from dsf.core.worlds import ARB, NUMPY, TORCH, Array, FloatWorld, World, holder, is_torch, world
+from dsf.core.worlds import (
+    ARB,
+    GAPS,
+    NUMPY,
+    TORCH,
+    Array,
+    FloatWorld,
+    World,
+    holder,
+    is_torch,
+    world,
+)
 
 INFINITY = float("inf")
 
@@ -32,12 +43,13 @@ def is_float(*xs: Any) -> bool:
 
 
 def is_complex(x: Array) -> bool:
-    """Whether an array of floats or balls is complex; symbols are taken as real."""
+    """Whether an array of floats, balls or gaps is complex; symbols are taken as real."""
     if is_torch(x):
         return bool(x.is_complex())
     if x.dtype != object:
         return bool(x.dtype.kind == "c")
-    return world(x) is ARB and any(type(e).__name__ == "acb" for e in x.flat)
+    held = (getattr(e, "x", e) for e in x.flat)  # of a gap the number itself
+    return world(x) in (ARB, GAPS) and any(type(e).__name__ == "acb" for e in held)
 
 
 # ------------------------------------------------------------------ elementwise

@@ -150,13 +150,20 @@ class Nesting:
         """The same, printed."""
         return f"at (n, p) = {', '.join(f'({n}, {p})' for n, p in self.proved)}"
 
+    @property
+    def words(self) -> str:
+        """The parameter map as a claim tells it; "" if there is none."""
+        if self.params is None:
+            return ""
+        return str(getattr(self.params, "words", "parameters by " + self.params.__name__))
+
     def claim(self, scope: Scope = Scope.RECURRENCE) -> str:
         """The statement of the certificate."""
         text = self.describe()
         if scope is Scope.MECHANISM and self.params is not None:
             kind, end = ("a limit of ", f" as {self.limit}") if self.limit else ("", "")
-            how = getattr(self.params, "words", "parameters by " + self.params.__name__)
-            text = f"every instance of {self.special!r} is {kind}{self.general!r} with {how}{end}"
+            whose = f"{self.special!r} is {kind}{self.general!r}"
+            text = f"every instance of {whose} with {self.words}{end}"
         return f"{text}, {self.proved_at}" + (CLOSURE if self.limit else "")
 
     def equations(self) -> Iterator[Any]:

@@ -82,7 +82,7 @@ def one_channel(S: Array, tok: Tokens) -> Array:
 
 
 def _lru_params(tau: Any, discretisation: str) -> Any:
-    @in_words("the constants are the tokens: log_dt <- 0, log_re <- log(-Re a), ...")
+    @in_words("log_dt <- 0, log_re <- log(-Re a), the other constants those of the tokens")
     def lru_params(mech: Any) -> Any:
         tok = tau(mech.tokens(ops.zeros((1, mech.d), mech.skip)))
         rest = {k: getattr(tok, k) for k in ("a_im", "b_re", "b_im", "c_re", "c_im", "skip")}

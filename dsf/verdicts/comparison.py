@@ -163,7 +163,7 @@ class Comparison(Result):
 _SCOPES = {
     Scope.RECURRENCE: "all token sequences in their domains, gates free",
     Scope.MECHANISM: "all parameters and all inputs",
-    Scope.INSTANCE: "these parameters, all inputs",
+    Scope.INSTANCE: "these parameters; all inputs, unless some are named",
     Scope.OPERATOR: "these parameters, this input",
 }
 

@@ -15,6 +15,7 @@ class Verdict(Enum):
     """What was proved, in the order in which it is looked for; the value says what it means."""
 
     EQUAL = "same input-output map for all inputs and lengths"
+    ROUNDED = "equal up to a parameter map evaluated in floating point; outputs within a bound"
     NESTED = "one is the other under a token or parameter map"
     EQUAL_WHEN = "they meet exactly under the conditions given"
     NESTED_LIMIT = "one is a limit of the other; not uniform in length"

@@ -196,12 +196,61 @@ def _violating(certificates: Iterable[Certificate], x: Any) -> list[Certificate]
 
 
 # --------------------------------------------------------------------- instances, one input
+def image(s: Sides, certificates: Certificates) -> Finding:
+    """The parameters of one instance are exactly those to which an edge maps the other's."""
+    found, edge = certificates
+    _image_of(s, found, edge, "instance-image")
+    return Finding(Verdict.EQUAL, found.claim, certificates)
+
+
+def rounded(s: Sides, certificates: Certificates) -> Finding:
+    """The same up to rounding, with a bound; and, where it is known, that they are not equal."""
+    near, edge, *others = certificates
+    _image_of(s, near, edge, "instance-image/near")
+    says = f"equal up to a parameter map evaluated in floating point: {near.claim}"
+    notes = ["whether they are exactly equal is not known here"]
+    if others:
+        (c,) = others
+        _apart(s, c, near)
+        notes = [f"they are not equal: {c.claim}, by at least {at_least(read(c).lower, 3)}"]
+    return Finding(Verdict.ROUNDED, says, certificates, tuple(notes))
+
+
 def apart(s: Sides, certificates: Certificates) -> Finding:
-    """Two instances differ on an input."""
-    (c,) = _of_kind(certificates, "separation/instances")
+    """Two instances differ on an input; perhaps with a bound on how far."""
+    c, *bound = certificates
+    notes = []
+    if bound:
+        near, edge = bound
+        _image_of(s, near, edge, "instance-image/near")
+        notes = [f"how far apart they can be: {near.claim}"]
+    _apart(s, c, *bound[:1])
+    return Finding(Verdict.DIFFERENT, c.claim, certificates, tuple(notes))
+
+
+def _image_of(s: Sides, found: Certificate, edge: Certificate, kind: str) -> None:
+    """A certificate of that kind about both sides, and the one of its edge."""
+    _of_kind((found,), kind)
+    _of_kind((edge,), "nesting")
+    claim, proof = read(found), read(edge)
+    require((claim.special, claim.general) in (s.families(), s.families()[::-1]), "other sides")
+    same = (claim.edge, claim.module) == (proof.edge, proof.module)
+    require(same and edge.scope is Scope.MECHANISM, "the certificate is of another edge")
+
+
+def _apart(s: Sides, c: Certificate, *near: Certificate) -> None:
+    """A separation of both sides, and of the instances of another certificate."""
+    _of_kind((c,), "separation/instances")
     claim = read(c)
     require((claim.first, claim.second) == s.families(), "the certificate is about other sides")
-    return Finding.of(Verdict.DIFFERENT, c)
+    numbers = [(claim.first, claim.first_parameters), (claim.second, claim.second_parameters)]
+    for other in map(read, near):
+        known = {
+            other.special: other.special_parameters,
+            other.general: other.general_parameters,
+        }
+        same = all(np.array_equal(x, known[f][k]) for f, held in numbers for k, x in held.items())
+        require(same, "the two certificates are about other instances")
 
 
 def approximable(s: Sides, certificates: Certificates) -> Finding:
@@ -242,7 +291,7 @@ def _of_kind(certificates: Certificates, *kinds: str) -> Certificates:
 ALL_TOKENS = (equal, nested, condition, separated)
 RULES: dict[Scope, dict[str, Callable[[Sides, Certificates], Finding]]] = {
     Scope.RECURRENCE: {f.__name__: f for f in (same, *ALL_TOKENS)},
-    Scope.INSTANCE: {f.__name__: f for f in (same, apart)},
+    Scope.INSTANCE: {f.__name__: f for f in (same, image, rounded, apart)},
     Scope.OPERATOR: {f.__name__: f for f in (approximable,)},
 }
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+import dsf
 from dsf.claims import MALFORMED, kinds
-from dsf.claims.same import same_bits
+from dsf.claims.same import same_numbers
 from dsf.claims.stability import Stability
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import CertificateError
@@ -135,11 +136,21 @@ def test_a_true_verdict_is_not():
 
 
 # ------------------------------------------------------------------- instances
-def test_the_same_bits():
-    x = np.array([0.0, 1.0])
-    assert same_bits(x, x.copy()) and same_bits(np.array([np.nan]), np.array([np.nan]))
-    assert not same_bits(x, np.array([-0.0, 1.0])) and not same_bits(x, x.astype(np.float32))
-    assert not same_bits(x, x[None]) and not same_bits(np.array([1]), np.array([True]))
+def test_the_same_numbers():
+    x = np.array([0.0, 0.1])
+    assert same_numbers(x, x.copy()) and same_numbers(x, np.array([-0.0, 0.1]))
+    assert same_numbers(np.array([0.5]), np.array([0.5], np.float32))
+    assert not same_numbers(x, x.astype(np.float32)) and not same_numbers(x, x[None])
+    assert not same_numbers(x, np.nextafter(x, 1))
+    for bad in (np.nan, np.inf):
+        assert not same_numbers(np.array([bad]), np.array([bad]))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_parameters_that_are_no_numbers_make_no_instance(bad):
+    c = dsf.compare(dsf.gla.init(2), dsf.gla.init(2)).certificates[0]
+    worse = {**c.witnesses["left"], "b": np.full_like(c.witnesses["left"]["b"], bad)}
+    refused(replace(c, witnesses={**c.witnesses, "left": worse, "right": worse}))
 
 
 # ------------------------------------------------------------------- print

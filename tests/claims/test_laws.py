@@ -78,8 +78,15 @@ def stabilities() -> dict[str, Certificate]:
     return {name: stability(A).certificate for name, A in systems.items()}
 
 
+def flipped_image(mech: Any) -> Any:
+    params = edge("qlstm = qlstm(reversed=True)").params
+    assert params is not None
+    return params(mech)
+
+
 def lattice() -> dict[str, Certificate]:
     a, b = (dsf.gla.init(3, n=2, p=2, seed=0) for _ in range(2))
+    copied, rounded = dsf.qlstm.init(2, p=2, seed=0), dsf.retnet.init(2, n=1, p=2, seed=0)
     flipped = edge("qlstm = qlstm(reversed=True)")
     return {
         "nested": edge("mamba2 -> gla").certificate(),
@@ -90,6 +97,8 @@ def lattice() -> dict[str, Certificate]:
         "one-hot": equal_when(dsf.gla, dsf.gated_deltanet).certificate,
         "family": dsf.compare("gla", "gla").certificates[0],
         "instance": dsf.compare(a, b).certificates[0],
+        "image": dsf.compare(copied, flipped_image(copied)).certificates[0],
+        "near image": dsf.compare(rounded, edge("retnet -> gla").params(rounded)).certificates[0],
     }
 
 
@@ -311,9 +320,25 @@ def test_every_witness_is_read_as_what_it_is(name):
     for path, value in places(dict(c.witnesses)):
         for x in others(value):
             other = replace(c, witnesses=put(dict(c.witnesses), path, x))
+            if c.kind in OF_INSTANCES and same_stored_numbers(x, value):
+                assert other.check()
+                continue
             refused(other, c.to_json())
             if c.kind != "stability":  # which reads complex numbers too: a claim that is true
                 refused(restated(other), c.to_json())
+
+
+# which hold parameters and inputs as they are stored, in float64, float32 or float16
+OF_INSTANCES = (
+    "same-instance", "instance-image", "instance-image/near", "separation/instances",
+    "separation/inputs",
+)  # fmt: skip
+
+
+def same_stored_numbers(x: Any, value: Any) -> bool:
+    """The same numbers in float32: the same claim, which is about the numbers."""
+    arrays = isinstance(x, np.ndarray) and isinstance(value, np.ndarray)
+    return arrays and x.dtype == np.float32 and np.array_equal(x, value)
 
 
 @EVERY

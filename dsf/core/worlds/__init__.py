@@ -5,8 +5,9 @@
     symbols   object arrays of sympy expressions `symbolic`
     Arb balls object arrays of enclosures        `arb`
     residues  object arrays of a prime field     `residues`: identities in free tokens
+    gaps      two runs in balls at once          `gaps`
 
-A world is one object (`NUMPY`, `TORCH`, `SYMPY`, `ARB`, `RESIDUES`); `world(x)` finds it.  None of
+A world is one object (`NUMPY`, `ARB`, `RESIDUES`, ...); `world(x)` finds it.  None of
 torch, sympy and flint is imported before an argument comes from there.
 """
 
@@ -19,18 +20,21 @@ import numpy as np
 
 from dsf.core.worlds.arb import ALONE, Arb, balls, contains, midpoints, precision, radii
 from dsf.core.worlds.base import Array, FloatWorld, World
-from dsf.core.worlds.numpy_arrays import Numpy
+from dsf.core.worlds.gaps import Gap, Gaps, as_gap
+from dsf.core.worlds.modular import Number
+from dsf.core.worlds.numpy_arrays import Numpy, elementwise
 from dsf.core.worlds.residues import Modular
 from dsf.core.worlds.symbolic import Sympy, evaluate, symbolic_input, symbols
 from dsf.core.worlds.tensors import Torch, is_torch
 
 __all__ = [
-    "ALONE", "ARB", "NUMPY", "RESIDUES", "SYMPY", "TORCH", "Array", "FloatWorld", "World", "balls",
-    "contains", "evaluate", "holder", "is_torch", "midpoints", "precision", "radii",
-    "symbolic_input", "symbols", "world",
+    "ALONE", "ARB", "GAPS", "NUMPY", "RESIDUES", "SYMPY", "TORCH", "Array", "FloatWorld", "Gap",
+    "World", "as_gap", "balls", "contains", "elementwise", "evaluate", "holder", "is_torch",
+    "midpoints", "precision", "radii", "symbolic_input", "symbols", "world",
 ]  # fmt: skip
 
-NUMPY, TORCH, SYMPY, ARB, RESIDUES = Numpy(), Torch(), Sympy(), Arb(), Modular()
+NUMPY, TORCH, SYMPY, ARB = Numpy(), Torch(), Sympy(), Arb()
+RESIDUES, GAPS = Modular(), Gaps()
 
 
 def world(*xs: Any) -> World:
@@ -60,4 +64,7 @@ def holder(x: Any) -> FloatWorld:
 
 @cache
 def _world_of(kind: type) -> World | None:
-    return {"flint": ARB, "sympy": SYMPY, "dsf": RESIDUES}.get(kind.__module__.partition(".")[0])
+    own: dict[type, World] = {Gap: GAPS, Number: RESIDUES}
+    if kind in own:
+        return own[kind]
+    return {"flint": ARB, "sympy": SYMPY}.get(kind.__module__.partition(".")[0])

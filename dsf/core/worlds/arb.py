@@ -20,7 +20,7 @@ from dsf.core.worlds.numpy_arrays import Objects, elementwise
 ALONE = threading.RLock()  # Arb has one precision per process: threads that need another one wait
 
 
-def _ball(e: Any) -> Any:
+def one_ball(e: Any) -> Any:
     """A number as an Arb ball (integers and fractions become exact)."""
     import flint
 
@@ -39,11 +39,11 @@ class Arb(Objects):
     def unary(self, name: str, x: Array) -> Array:
         special = {"abs": abs, "real": _real, "conj": _conj}.get(name)
         if special:
-            return elementwise(lambda e: special(_ball(e)), x)
-        return elementwise(lambda e: getattr(_ball(e), name)(), x)
+            return elementwise(lambda e: special(one_ball(e)), x)
+        return elementwise(lambda e: getattr(one_ball(e), name)(), x)
 
     def maximum(self, x: Array, y: Array) -> Array:
-        return elementwise(lambda a, b: _ball(a).max(_ball(b)), x, y)
+        return elementwise(lambda a, b: one_ball(a).max(one_ball(b)), x, y)
 
     def where_positive(self, x: Array, a: Array, b: Array) -> Array:
         return elementwise(_where_positive, x, a, b)
@@ -51,20 +51,20 @@ class Arb(Objects):
     def arctan2(self, y: Array, x: Array) -> Array:
         import flint
 
-        return elementwise(lambda a, b: flint.arb.atan2(_ball(a), _ball(b)), y, x)
+        return elementwise(lambda a, b: flint.arb.atan2(one_ball(a), one_ball(b)), y, x)
 
     def as_complex(self, re: Array, im: Array) -> Array:
         import flint
 
-        return elementwise(lambda a, b: flint.acb(_ball(a), _ball(b)), re, im)
+        return elementwise(lambda a, b: flint.acb(one_ball(a), one_ball(b)), re, im)
 
     def norm(self, x: Array) -> Array:
         # a square is never negative; the plain product of a straddling ball with itself is
-        squares = elementwise(lambda e: abs(_ball(e)) ** 2, x)
+        squares = elementwise(lambda e: abs(one_ball(e)) ** 2, x)
         return elementwise(_root, self.asum(squares, -1, True))
 
     def exact(self, value: Fraction) -> Any:
-        return _ball(value)
+        return one_ball(value)
 
     def exact_pi(self) -> Any:
         import flint
@@ -86,8 +86,8 @@ def _conj(e: Any) -> Any:
 
 def _where_positive(x: Any, a: Any, b: Any) -> Any:
     if x > 0:
-        return _ball(a)
-    return _ball(b) if x <= 0 else _ball(a).union(_ball(b))
+        return one_ball(a)
+    return one_ball(b) if x <= 0 else one_ball(a).union(one_ball(b))
 
 
 def _root(e: Any) -> Any:
