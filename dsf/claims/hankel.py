@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -20,10 +21,9 @@ from dsf.claims.reading import (
     require,
     size,
     table,
-    whole,
     witness,
 )
-from dsf.claims.singular import SLACK, smallest
+from dsf.claims.singular import smallest
 from dsf.core.certificate import Scope, Strength
 from dsf.core.printing import at_least, exactly, n_states
 
@@ -49,7 +49,7 @@ class HankelLower(Claim, kind="hankel-lower"):
     def statement(self) -> str:
         return (
             f"error {exactly(self.error)} in the operator 2-norm{within(self.radius)} needs at "
-            f"least {n_states(self.lower)} (Hankel block at cut {self.cut})"
+            f"least {n_states(self.lower)} of the causal part (Hankel block at cut {self.cut})"
         )
 
     def check(self) -> None:
@@ -57,8 +57,9 @@ class HankelLower(Claim, kind="hankel-lower"):
         sigma, plain = smallest(self.H, self.U, self.V)
         found = self.U.shape[1]
         require(self.lower == found, f"the directions prove {found}, not {self.lower}")
-        floor = (self.error + self.radius) * (1 + SLACK)
-        require(sigma > floor, f"sigma_{found} >= {sigma:.6g} is all that follows")
+        floor = Fraction(self.error) + Fraction(self.radius)
+        follows = found == 0 or Fraction(sigma) > floor
+        require(follows, f"sigma_{found} >= {sigma:.6g} is all that follows")
         same_residuals(self.residuals, sigma=(plain, 0.0))
 
 
@@ -72,14 +73,15 @@ class HankelGap(Claim, kind="hankel-gap"):
     cut: int = witness(count)
     U: np.ndarray = witness(floats(None, None))
     V: np.ndarray = witness(floats(None, None))
-    states: int = witness(whole)
+    states: int = witness(count)
     radius: float = witness(size)
     residuals: Mapping[str, float] = witness(table(number))
 
     @property
     def statement(self) -> str:
         return (
-            f"{n_states(self.states)}, operator 2-norm{within(self.radius)}: the error is at least "
+            f"{n_states(self.states)} of the causal part, operator 2-norm{within(self.radius)}: "
+            f"the error is at least "
             f"{at_least(self.lower, 6)} (Hankel block at cut {self.cut})"
         )
 
@@ -88,8 +90,10 @@ class HankelGap(Claim, kind="hankel-gap"):
         sigma, plain = smallest(self.H, self.U, self.V)
         needed = self.states + 1
         require(self.U.shape[1] == needed, f"{self.states} states need {needed} directions")
-        proved = max(sigma - self.radius, 0.0) * (1 - SLACK)
-        require(self.lower <= proved, f"only {sigma - self.radius:.6g} follows")
+        follows = self.lower == 0.0 or Fraction(self.lower) <= Fraction(sigma) - Fraction(
+            self.radius
+        )
+        require(follows, f"only {sigma - self.radius:.6g} follows")
         same_residuals(self.residuals, sigma=(plain, 0.0))
 
 

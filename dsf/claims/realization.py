@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -46,6 +47,11 @@ class Direction(Record):
     B: np.ndarray | None = witness(floats(None, None, None), optional=True)
     C: np.ndarray | None = witness(floats(None, None, None), optional=True)
 
+    @property
+    def count(self) -> int:
+        """How many singular values of the block are bounded."""
+        return int(self.U.shape[1])
+
     def states(self, M: np.ndarray) -> int:
         """States of the given system; a cache keeps all earlier inputs."""
         return max(M.shape[0] - 1, 0) * M.shape[3] if self.A is None else self.A.shape[-1]
@@ -82,6 +88,21 @@ class Head(Record):
     norm_high: float | None = witness(size, optional=True)
     norm_v: np.ndarray | None = witness(floats(None), optional=True)
 
+    @property
+    def runs(self) -> tuple[tuple[Direction, np.ndarray], ...]:
+        """The directions of time, each with M as it is run in it."""
+        forward = ((self.forward, self.M),)
+        return (
+            forward
+            if self.backward is None
+            else (*forward, (self.backward, self.M[::-1, :, ::-1, :]))
+        )
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """States that are necessary, and those of the systems: both directions together."""
+        return sum(d.count for d, _ in self.runs), sum(d.states(M) for d, M in self.runs)
+
     def proved(self, relative: bool, radius: float) -> Proved:
         """What follows from the witnesses of this operator."""
         M = self.M
@@ -89,18 +110,14 @@ class Head(Record):
         low, high = self.norm_bounds(radius) if relative else (1.0, 1.0)
         unused = relative or (self.norm_low, self.norm_high, self.norm_v) == (None,) * 3
         require(unused, "bounds of |M| are given, but the error is absolute")
-        runs = [(self.forward, M)]
-        if self.backward is not None:
-            runs.append((self.backward, M[::-1, :, ::-1, :]))
-        found = [d.singular_value(X) for d, X in runs]
+        found = [d.singular_value(X) for d, X in self.runs]
         E, extra = self._difference()
         error = (self.error * (1 - SUBTRACTED) - radius - extra - 2 * U * norm(E)) * (1 - SLACK)
         follows = at_most(E, error)
         require(follows, f"|M - kernel of the system| <= {self.error:.6g} does not follow")
         return Proved(
-            tuple(sigma for sigma, _ in found),
-            tuple(d.U.shape[1] for d, _ in runs),
-            tuple(d.states(X) for d, X in runs),
+            min(sigma for sigma, _ in found),
+            *self.counts,
             sum(plain for _, plain in found),
             self.error,
             float(np.linalg.norm(E)),
@@ -148,12 +165,12 @@ class Head(Record):
 
 @dataclass(frozen=True)
 class Proved:
-    """What the witnesses of one operator prove; one entry per direction of time in each tuple."""
+    """What the witnesses of one operator prove, both directions of time together."""
 
-    sigmas: tuple[float, ...]  # proved lower bound of singular value number `count`
-    counts: tuple[int, ...]
-    states: tuple[int, ...]
-    plain: float  # the same singular values in plain floats, summed
+    sigma: float  # `count` singular values exceed this, proved; infinite for none
+    count: int
+    states: int  # of the systems
+    plain: float  # the last of these singular values in each direction, in plain floats, summed
     error: float  # proved bound on |M - kernel of the systems|
     frobenius: float
     extra: float  # how far the evaluated kernel may be from the exact one
@@ -163,7 +180,12 @@ class Proved:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Realization(Claim, kind="realization"):
-    """Bounds of the states that an error needs, or of the error that so many states reach."""
+    """Bounds of the states that an error needs, or of the error that so many states reach.
+
+    States are those of one head, forward and backward together.  If a singular values of the
+    forward block and b of the backward one exceed e, a recurrence with fewer than a + b states has
+    too few in one of the directions, so its error is at least e.
+    """
 
     scope, strength, reference = Scope.OPERATOR, Strength.ENCLOSED, REFERENCE
     lower: float | int = witness(amount)
@@ -182,13 +204,42 @@ class Realization(Claim, kind="realization"):
         if self.question == "states":
             return (
                 f"error {exactly(self.asked)}{unit} in the {where} needs at least {self.lower} "
-                f"and at most {n_states(self.upper)} (system given)"
+                f"and at most {n_states(self.upper)}{self.whose} (system given)"
             )
         low, high = at_least(self.lower, 6), rounded_up(self.upper, 6)
         return (
-            f"{n_states(self.asked)}, {where}: the error is at least {low}{unit}; "
-            f"{high}{unit} is reached (system given)"
+            f"{n_states(self.asked)}{self.whose}, {where}: the smallest error is at least "
+            f"{low}{unit} and at most {high}{unit} (system given)"
         )
+
+    @property
+    def whose(self) -> str:
+        """Whose states are counted: of both directions, and of how many heads."""
+        both = any(head.backward is not None for head in self.heads)
+        text = ", forward and backward together" if both else ""
+        if len(self.heads) < 2:
+            return text
+        if self.question == "error":
+            return f"{text} in each of {len(self.heads)} heads"
+        low, high = self.all_heads
+        total = f"{low} to {high} in all {len(self.heads)} heads together"
+        return f"{text} in the head that needs most, {total}"
+
+    @property
+    def enough_for_all(self) -> int:
+        """States that every operator of these sizes can do with, in the head that needs most.
+
+        A state may hold the inputs so far up to some step, and the outputs to come from there on.
+        """
+        return max(
+            sum(_enough(M.shape[0], M.shape[1], M.shape[3]) for _, M in h.runs) for h in self.heads
+        )
+
+    @property
+    def all_heads(self) -> tuple[int, int]:
+        """States that are necessary, and those of the systems: all heads together."""
+        low, high = zip(*(head.counts for head in self.heads), strict=True)
+        return sum(low), sum(high)
 
     def check(self) -> None:
         require(self.heads, "no operator is given")
@@ -212,35 +263,29 @@ class Realization(Claim, kind="realization"):
         asked = self.asked
         require(type(asked) is float and asked >= 0.0, "the error asked for must be >= 0")
         for h in heads:
-            target = asked * h.low * (1 - SLACK) if self.relative else asked
-            require(not 0.0 < target < TINY, "the error asked for is below what floats resolve")
-            floor = (asked * h.high + self.radius) * (1 + SLACK)
-            require(h.error <= target, f"the error is {h.error:.6g}, above {target:.6g}")
-            require(
-                min(h.sigmas) > floor,
-                f"a singular value is {min(h.sigmas):.6g}, not above {floor:.6g}",
-            )
-        low, high = max(sum(h.counts) for h in heads), max(sum(h.states) for h in heads)
+            target = Fraction(asked) * Fraction(h.low)
+            floor = Fraction(asked) * Fraction(h.high) + Fraction(self.radius)
+            require(h.error <= target, f"the error is {h.error:.6g}, above {float(target):.6g}")
+            above = h.count == 0 or h.sigma > floor
+            require(above, f"a singular value is {h.sigma:.6g}, not above {float(floor):.6g}")
+        low, high = max(h.count for h in heads), max(h.states for h in heads)
         whole = type(self.lower) is type(self.upper) is int
         same = whole and (self.lower, self.upper) == (low, high)
         require(same, f"the witnesses prove {low} to {high} states")
 
     def _check_error(self, heads: list[Proved]) -> None:
         asked = count(self.asked, "the number of states asked for")
-        lower, upper = number(self.lower, "the lower bound"), float(self.upper)
-        low = high = 0.0
+        lower = Fraction(size(self.lower, "the lower bound"))
+        upper = Fraction(size(self.upper, "the upper bound"))
+        reached = lower == 0
         for h in heads:
-            most = max(h.states)
-            require(most <= asked, f"the system has {most} states; {asked} were asked for")
-            proved = [
-                s - self.radius for s, k in zip(h.sigmas, h.counts, strict=True) if k == asked + 1
-            ]
-            low = max(low, _over(max(proved, default=0.0), h.high))
-            high = max(high, _over(h.error, h.low))
-        require(lower <= low * (1 - SLACK), f"only {low:.6g} <= error follows")
-        require(upper >= high * (1 + SLACK), f"only error <= {high:.6g} follows")
+            require(h.states <= asked, f"the system has {h.states} states; {asked} are asked about")
+            if h.count == asked + 1:
+                reached |= lower * Fraction(h.high) <= Fraction(h.sigma) - Fraction(self.radius)
+            fits = h.error <= upper * Fraction(h.low)
+            require(fits, f"only error <= {h.error:.6g} / {h.low:.6g} follows")
+        require(reached, f"that the error is at least {float(lower):.6g} does not follow")
 
 
-def _over(x: float, size: float) -> float:
-    """x / size; an error of 0 is 0 in any unit."""
-    return 0.0 if x == 0.0 else x / size if size > 0 else float("inf")
+def _enough(L: int, r: int, m: int) -> int:
+    return min((max(h * m, (L - h - 1) * r) for h in range(L)), default=0)

@@ -14,12 +14,13 @@ from dsf.claims.sides import FamilyClaim, side
 from dsf.claims.sides import family as named
 from dsf.core.catalogue import family
 from dsf.core.certificate import Scope, Strength
+from dsf.core.errors import CertificateError
 from dsf.core.family import Family
 from dsf.core.opponents import AnyRecurrence
 from dsf.core.state import State
 from dsf.core.tokens import Tokens
 from dsf.core.worlds import precision
-from dsf.relations.invariants import FINITE_STATE
+from dsf.relations.invariants import FINITE_STATE, double, window
 
 LARGEST = 100  # states
 NARROW = 1e-30  # of what encloses an entry in BITS bits; a wider ball decides nothing
@@ -50,9 +51,17 @@ class ByRank(FamilyClaim, kind="separation/rank"):
             )
         return (
             f"{start}2n+2 tokens give it a Hankel block of rank n+1 for every n (Vandermonde "
-            f"determinant prod m!, recomputed for n = {sizes[0]}..{sizes[-1]}), n states of "
-            f"{self.has} give rank n"
+            f"determinant prod m!, recomputed for n = {sizes[0]}..{sizes[-1]}), {self._bounded()}"
         )
+
+    def _bounded(self) -> str:
+        """What bounds the rank of the blocks of the other side."""
+        if isinstance(self.has, AnyRecurrence):
+            raise CertificateError(f"several sizes are about families, not about {self.has}")
+        if width := window(self.has):
+            return f"the {width - 1} earlier tokens that {self.has} keeps give rank {width - 1}"
+        rank = "2n (they are complex)" if double(self.has) == 2 else "n"
+        return f"n states of {self.has} give at most rank {rank}"
 
     def check(self) -> None:
         require(self.violates == family("softmax"), "this argument is about softmax attention")

@@ -47,6 +47,7 @@ class SignChanges(TailClaim, kind="separation/sign-changes"):
 
     def check(self) -> None:
         self.fit("abz")
+        _one_recurrence(self.violates)
         with precision(BITS):
             s = self.tail(LAGS)
             require(not any(e.contains(0) for e in s.flat), "a sign is undecided")
@@ -132,14 +133,22 @@ class Grows(TailClaim, kind="separation/grows"):
 
 
 # ------------------------------------------------------------------- the parts
+def _one_recurrence(f: Family) -> None:
+    """While one token is repeated, what is left of others obeys one linear recurrence."""
+    having.affine(f)
+    having.current_token_only(f)
+
+
 def _few_states(c: TailClaim, word: str) -> None:
     """A sequence that obeys a linear recurrence of order n and is constant for n + 1 steps is
-    constant for ever."""
-    state = c.violates.without_parameters().advance(tokens(c.letters, c.constants, word), State())[
-        1
-    ]
-    n = np.shape(state.S)[-2]
-    require(n + 2 <= STEPS, f"{STEPS} steps decide nothing for {n} states")
+    constant for ever; n complex states give real outputs of order 2 n."""
+    import flint
+
+    _one_recurrence(c.violates)
+    tok = tokens(c.letters, c.constants, word)
+    S = np.asarray(c.violates.without_parameters().advance(tok, State())[1].S, dtype=object)
+    n = S.shape[-2] * (2 if any(isinstance(e, flint.acb) for e in S.flat) else 1)
+    require(n + 2 <= STEPS, f"{STEPS} steps decide nothing for {n} real states")
 
 
 def _constant(s: np.ndarray) -> Any:

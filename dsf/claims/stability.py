@@ -7,6 +7,7 @@ are the eigenvalues of A_t* A_t.  Diagonal entries are compared one by one, matr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
@@ -27,6 +28,7 @@ TINY = 1e-300  # added where 0 would be multiplied
 # Entries are left out by floats if they are smaller than the bound by more than their rounding:
 PRODUCT = 1e-12  # relative, of a product of two factors, generously
 CLEARLY = 1e-9  # relative, of the modulus; absolute, of the exponent log_a
+MOST = 2**22  # transitions in one claim
 TIGHT = 1e-6  # the bounds may not be looser than this, relative to r, unless nothing was decided
 
 Factors = tuple[np.ndarray, ...]
@@ -127,6 +129,9 @@ def _items(factors: dict[str, Factors], varying: bool, least: float) -> list[Any
     """
     given = set(factors)
     require(all(factors.values()), "a coefficient has no factor")
+    shapes = [x.shape[: x.ndim - AXES[k]] for k, f in factors.items() for x in f]
+    count = math.prod(np.broadcast_shapes(*shapes))
+    require(count <= MOST, f"{count} transitions are more than a check looks at ({MOST})")
     if given in ({"a"}, {"log_a"}):
         (name,) = given
         rows = np.broadcast_arrays(*factors[name])

@@ -88,4 +88,7 @@ class NotContractive(UserWarning):
 
 
 # what Python raises where data are not what a computation expects
-STUMBLES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+STUMBLES = (
+    TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError,
+    MemoryError,
+)  # fmt: skip

@@ -19,10 +19,13 @@ from typing import Any, Self
 
 import numpy as np
 
+from dsf.claims import base
+from dsf.claims.reading import require
 from dsf.claims.stability import Stability as Claim
 from dsf.core import ops
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import (
+    CertificateError,
     DTypeError,
     EmptyProblemError,
     NonFiniteError,
@@ -118,6 +121,22 @@ class Stability(Result):
         """The certificate of the verdict."""
         return (self.certificate,)
 
+    def check(self) -> bool:
+        """Recompute the certificate; True, or CertificateError.
+
+        Also that `worst` and `how` are what the enclosures of these factors give.
+        """
+        super().check()
+        claim = base.read(self.certificate)
+        if not isinstance(claim, Claim):
+            raise CertificateError(f"no stability follows from a {self.certificate.kind!r}")
+        parts = {k: list(x) for k, x in claim.parts().items()}
+        n, lead = _sizes(parts)
+        again = _result(radius.radii(parts, n, lead, self.varying), parts, self.varying)
+        same = (self.worst, self.how) == (again.worst, again.how)
+        require(same, f"r is decided {again.how}, at index {again.worst}")
+        return True
+
     def __bool__(self) -> bool:
         raise TypeError("a Stability has three answers: ask .stable (True, False or None)")
 
@@ -150,7 +169,7 @@ class Stability(Result):
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
         certificate = Certificate.from_json(json.dumps(data["certificate"]))
-        return cls(certificate, tuple(data["worst"]), str(data["how"]))
+        return cls(certificate, tuple(data["worst"]), data["how"])
 
 
 def stability(system: Any, u: Array | None = None) -> Stability:
@@ -264,6 +283,11 @@ def _parts(A: Transition) -> tuple[dict[str, list[Array]], int, tuple[int, ...]]
     if isinstance(A, Dense):
         given = {"A": A.A}
     parts = {k: [_exact(f, k) for f in factors(x)] for k, x in given.items()}
+    return parts, *_sizes(parts)
+
+
+def _sizes(parts: dict[str, list[Array]]) -> tuple[int, tuple[int, ...]]:
+    """The state size n and the axes [... L] of factors that fit together."""
     last = {k: np.broadcast_shapes(*(f.shape[-AXES[k] :] for f in x)) for k, x in parts.items()}
     n = last.get("U", last.get("A", last.get("a", last.get("log_a", ()))))[0]
     for k, sizes in last.items():
@@ -278,7 +302,7 @@ def _parts(A: Transition) -> tuple[dict[str, list[Array]], int, tuple[int, ...]]
     lead = np.broadcast_shapes(*(f.shape[: f.ndim - AXES[k]] for k, x in parts.items() for f in x))
     if 0 in lead:
         raise EmptyProblemError(f"stability: no transition is given: the axes [... L] are {lead}")
-    return parts, n, lead
+    return n, lead
 
 
 def _exact(x: Any, name: str) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 from dsf.core.printing import at_most, n_states
 
 NOISE = 1e-13  # relative to the largest one: smaller singular values are rounding
+ALIKE = 1e-6  # relative: errors that are made of singular values computed on two machines
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,13 @@ class TheoremBound:
     error: float
     condition: str
     reference: str
+
+    def follows(self, other: TheoremBound) -> bool:
+        """Whether another one says the same, its error to the accuracy of singular values."""
+        words = ("name", "states", "condition", "reference")
+        same = all(getattr(self, k) == getattr(other, k) for k in words)
+        near = abs(self.error - other.error) <= ALIKE * (self.error + other.error)
+        return same and (near or max(self.error, other.error) <= NOISE)
 
     def __str__(self) -> str:
         condition = "" if self.condition == "none" else f" ({self.condition})"

@@ -131,11 +131,15 @@ def best_count(M: np.ndarray, error: float, cuts: Iterable[int]) -> Cut:
     return best
 
 
-def best_gap(M: np.ndarray, states: int, cuts: Iterable[int]) -> Cut:
-    """Of the given cuts, the one with the largest proved sigma_{states+1}, or `NO_CUT`."""
-    found = [cut(M, k, count=states + 1) for k in cuts]
-    found = [c for c in found if c.sigma.size == states + 1 and c.sigma[-1] > 0.0]
-    return max(found, key=strength, default=NO_CUT)
+def best_gaps(M: np.ndarray, most: int, cuts: Iterable[int]) -> list[Cut | None]:
+    """For c = 0 .. most the cut, of those given, with the largest proved sigma_c; None if 0."""
+    found = [cut(M, k, count=most) for k in cuts]
+
+    def best(c: int) -> Cut | None:
+        kept = [x.leading(c) for x in found if x.sigma.size >= c and x.sigma[c - 1] > 0.0]
+        return max(kept, key=strength, default=None)
+
+    return [NO_CUT, *(best(c) for c in range(1, most + 1))]
 
 
 def strength(c: Cut) -> tuple[int, float]:

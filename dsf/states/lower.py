@@ -10,7 +10,7 @@ from dsf.claims.hankel import HankelGap, HankelLower
 from dsf.core.certificate import Certificate
 from dsf.core.errors import DomainError
 from dsf.core.printing import n_states
-from dsf.states.hankel import best_count, best_gap, block, spread_cuts
+from dsf.states.hankel import best_count, best_gaps, block, spread_cuts
 from dsf.states.inputs import as_blocks, number
 from dsf.states.realization import last_in_floats
 from dsf.states.rounding import ROOM
@@ -53,8 +53,8 @@ def hankel_gap(M: Any, states: int, radius: float = 0.0) -> Certificate:
     1.0
     """
     blocks = as_blocks(M, "hankel_gap", heads=False)
-    found = best_gap(blocks, states, spread_cuts(blocks.shape[0]))
-    if not found.sigma.size:
+    found = best_gaps(blocks, states + 1, spread_cuts(blocks.shape[0]))[-1]
+    if found is None:
         raise DomainError(
             f"hankel_gap: no Hankel block of M [{' '.join(map(str, np.shape(M)))}] has rank above "
             f"{states}: a recurrence with {n_states(states)} can reproduce it"

@@ -35,15 +35,17 @@ def realize(
     and with states = n:  lower = max_k sigma_{n+1}(M[k:, :k])  <=  best error  <=  upper (proved)
 
     M is [L L], [H L L] (each head by itself), [L r L m] or [H L r L m], real, computed in float64.
-    Entries above the diagonal give a second, backward system and bounds of both directions
-    together: each direction must satisfy the lower bound by itself, so the counts add (`states`
-    are those of each direction).  The error is in the operator 2-norm: `rtol` times |M|_2 of each
-    head, or `atol`; rtol=1e-2 where neither these nor `states` are given.  With `states`, the
-    bounds are in units of |M|_2 unless relative=False.  `radius` (a number: 2-norm; an array of
-    M's shape: entrywise) widens every statement to all operators within it of M.  After
-    `time_limit` seconds the best bounds so far are returned; the last proof is not interrupted.  An
-    error below about 1e-7 |M| needs an SVD at each step instead of Gram matrices, which is slower;
-    about 1e-12 L |M| is the least that can be proved.
+    States are counted per head, both directions together: entries above the diagonal need a second,
+    backward system, and the states of the two add.  Where a singular values of forward blocks and b
+    of backward ones exceed an error, fewer than a + b states are too few in one direction.
+    `states` is shared by both directions.  The error is in the operator 2-norm: `rtol` times |M|_2
+    of each head, or `atol`; rtol=1e-2 where neither these nor `states` are given.  With `states`,
+    the bounds are in units of |M|_2 unless relative=False.  `radius` (a number: 2-norm; an array
+    of M's shape: entrywise) widens every statement to all operators within it of M.
+
+    After `time_limit` seconds the best bounds so far are returned, and a note says so; the last
+    proof is not interrupted.  An error below about 1e-7 |M| needs an SVD at each step instead of
+    Gram matrices, which is slower; about 1e-12 L |M| is the least that can be proved.
 
     Where more states than about L/8 are needed and the time is short, the system is an exact one:
     floor(L/2) states if its coefficients fit into memory, otherwise all L - 1 past inputs.

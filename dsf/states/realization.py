@@ -10,8 +10,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from dsf.claims import base
 from dsf.claims import realization as claim
+from dsf.claims.reading import require
 from dsf.core.certificate import Certificate, decode, encode
+from dsf.core.errors import CertificateError
 from dsf.core.printing import at_least, at_most, exactly, n_states
 from dsf.core.result import Result, Rows, Section
 from dsf.core.system import LTV
@@ -20,7 +23,7 @@ from dsf.states.apriori import TheoremBound
 from dsf.states.hankel import Cut, block
 from dsf.states.operator import System, diagonal
 from dsf.states.rounding import ROOM
-from dsf.states.search import Answer
+from dsf.states.search import NOTES, Answer, gap, theorems_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -30,8 +33,10 @@ class Realization(Result):
     system       LTV (read="before"); its kernel is within `error` of M.  Heads are a batch axis
     backward     None for a causal M; else the LTV of the strictly upper part, run from the end:
                  y = system.scan(X) + flip(backward.scan(flip(X))), flip along time
-    lower, upper states: `lower` are necessary, `upper` are those of the system (forward + backward,
-                 the largest over heads).  When `states` was asked: bounds of the best error instead
+    lower, upper states of one head, forward and backward together: `lower` are necessary, `upper`
+                 are those of the system, in the head that needs most.  When `states` was asked:
+                 bounds of the best error instead
+    all_heads    the same two numbers of states for all heads together
     error        proved bound of the absolute operator 2-norm |M - M^|
     certificate  its `check()` recomputes all of this from the witnesses
     theorems     bounds that a theorem gives without a system: reported beside, never as `upper`
@@ -67,6 +72,19 @@ class Realization(Result):
         return float("inf") if self.certificate.upper is None else self.certificate.upper
 
     @property
+    def all_heads(self) -> tuple[int, int]:
+        """States that are necessary, and those of the systems: all heads together."""
+        low, high = self._claim.all_heads
+        return low, high
+
+    @cached_property
+    def _claim(self) -> claim.Realization:
+        found = base.read(self.certificate)
+        if not isinstance(found, claim.Realization):
+            raise CertificateError(f"no realization follows from a {self.certificate.kind!r}")
+        return found
+
+    @property
     def error(self) -> float:
         """The proved bound of |M - M^|_2, the largest over heads."""
         return max(float(head["error"]) for head in self.certificate.witnesses["heads"])
@@ -82,6 +100,33 @@ class Realization(Result):
         heads = self.certificate.witnesses["heads"]
         return systems.ltv(heads, "backward", self.batch) if systems.has_backward(heads) else None
 
+    def check(self) -> bool:
+        """Recompute the certificates; True, or CertificateError.
+
+        Also that `heads` are those of the certificate, that the theorems give what is told of them
+        (singular values in float64), and that the notes are such as a search leaves.
+        """
+        super().check()
+        w, count = self.certificate.witnesses, len(self._claim.heads)
+        fits = type(self.batch) is bool and len(self.heads) == count * self.batch
+        require(fits and (self.batch or count == 1), f"the certificate is about {count} operators")
+        for head, own in zip(self.heads, w["heads"], strict=bool(self.heads)):
+            kept = ("question", "asked", "relative", "radius")
+            wanted = {**{k: w[k] for k in kept}, "heads": [own]}
+            same = encode(dict(head.certificate.witnesses)) == encode(wanted)
+            require(same and head.check(), "a head is not that of the certificate")
+        M = self._claim.heads[0].M
+        require(count == 1 or not self.theorems, "the theorems are about one operator")
+        for told in self.theorems:
+            typed = type(told.states) is int and type(told.error) is float and told.states >= 0
+            require(typed, "a theorem gives a number of states, and a float")
+            known = theorems_of(M, told.states)
+            require(any(told.follows(x) for x in known), f"no theorem says: {told}")
+        odd = [note for note in self.notes if not NOTES.fullmatch(note)]
+        require(not odd, f"no search leaves the note {odd[:1]}")
+        require(type(self.seconds) is float and self.seconds >= 0, "seconds must be >= 0")
+        return True
+
     def headline(self) -> tuple[str, str]:
         w = self.certificate.witnesses
         unit = " |M|" if w["relative"] else ""
@@ -94,16 +139,19 @@ class Realization(Result):
 
     def sections(self) -> Sequence[Section]:
         w = self.certificate.witnesses
+        whose: tuple[tuple[str, str], ...] = ()
         if _counts(w):
-            both = ", forward and backward together" if systems.has_backward(w["heads"]) else ""
-            necessary, sufficient = (n_states(n) + both for n in (self.lower, self.upper))
+            necessary, sufficient = (n_states(n) for n in (self.lower, self.upper))
+            whose = (("counted", self._claim.whose.strip(", ")),)
         else:
+            whose = (("states", n_states(w["asked"]) + self._claim.whose),)
             unit = f"error{' |M|' if w['relative'] else ''}"
             necessary = f"{at_least(self.lower, 6)} {unit}"
             sufficient = f"{at_most(self.upper, 6)} {unit}"
         rows = [
             ("necessary", necessary),
             ("sufficient", sufficient),
+            *(row for row in whose if self._claim.whose),
             ("proved", f"|M - M^| <= {at_most(self.error, 6)}"),
             ("system", "coefficients that may depend on the whole sequence"),
             *(("theorem", str(t)) for t in self.theorems),
@@ -172,8 +220,7 @@ def _certificate(answers: Sequence[Answer], asked: float | int) -> Certificate:
 def _floor(answer: Answer) -> float:
     """The proved lower bound of the best error of one head."""
     op = answer.operator
-    proved = max((float(c.sigma[-1]) for c in answer.cuts if c.sigma.size), default=0.0)
-    proved = max((proved - op.radius) * (1 - ROOM), 0.0)
+    proved = max((gap(answer.cuts) - op.radius) * (1 - ROOM), 0.0)
     return proved / op.norm[1] if op.norm[1] > 0 else 0.0
 
 

@@ -137,6 +137,8 @@ def ritz(
     n = E.shape[1]
     if E.size == 0 or not np.any(E):
         return 0.0, np.eye(n, 1)[:, 0]
+    power = int(np.frexp(np.abs(E).max())[1])  # the entries of T are squares
+    E, above = np.ldexp(E, -power), float(np.ldexp(above, -power))
     V = np.zeros((min(steps, n), n))
     T = np.zeros((len(V), len(V)))
     v = np.random.default_rng(seed).standard_normal(n)
@@ -156,7 +158,7 @@ def ritz(
             T[j, j + 1] = T[j + 1, j] = beta
             v = w
     x = vectors[:, -1] @ V[: j + 1]
-    return top, x / np.linalg.norm(x)
+    return float(np.ldexp(top, power)), x / np.linalg.norm(x)
 
 
 def norm_estimate(E: np.ndarray, above: float = np.inf) -> float:

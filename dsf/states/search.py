@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,16 @@ from dsf.core.errors import DomainError
 from dsf.states.apriori import TheoremBound, theorem_bounds
 from dsf.states.compress import Compressed, OutOfTime, compress
 from dsf.states.exact import exact_systems
-from dsf.states.hankel import Cut, best_count, best_gap, spread_cuts, strength
-from dsf.states.operator import Direction, Operator, System, feedthrough, residual, size
+from dsf.states.hankel import NO_CUT, Cut, best_count, best_gaps, spread_cuts, strength
+from dsf.states.operator import (
+    Direction,
+    Operator,
+    System,
+    feedthrough,
+    operator,
+    residual,
+    size,
+)
 from dsf.states.rounding import ROOM, fro, norm_estimate
 from dsf.states.verify import proved_error
 
@@ -25,6 +34,13 @@ PASS_SHARE = 0.7  # of the time left, for the compression pass
 ROUNDING, EXACT_ROUNDING = 1e-14, 1e-15
 GRAM_SEES = 1e-7  # eigenvalues of a Gram matrix carry squares: below this times |M|, rounding
 ERROR_SLACK = 1e-5  # of the proved error where it is the answer, in place of SLACK
+# what a search leaves as notes: nothing that is proved
+NOTES = re.compile(
+    "compression stopped: ([0-9]+ states at|the time limit ended it at) cut [0-9]+ of [0-9]+"
+    "(; the system is truncated on the way)?"
+    "|no slice was proved at tolerance error/(4|32)"
+    "|the time limit ended the search: the system could be smaller"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,28 +204,53 @@ def _first(
 
 # ------------------------------------------------------ error for some states
 def best_error(op: Operator, states: int, deadline: float) -> Answer:
-    """The smallest error found for `states` states in each direction of time, with both bounds."""
-    cuts = [best_gap(d.M, states, spread_cuts(len(d.M), 7)) for d in op.directions]
-    guess = max((float(c.sigma[-1]) for c in cuts if c.sigma.size), default=0.0)
-    tol = max(guess / RATIOS[0], ROUNDING * fro(op.M))
+    """The smallest error found for `states` states in both directions together, with its bounds."""
+    cuts = _gap(op, states, [spread_cuts(len(d.M), 7) for d in op.directions])
+    tol = max(gap(cuts) / RATIOS[0], ROUNDING * fro(op.M))
     passes: list[Compressed] = []
     notes: list[str] = []
-    for i, d in enumerate(op.directions):
+    for d in op.directions:
         try:
             c = _compressed(d, tol, deadline)
         except OutOfTime as reason:
             notes.append(f"compression stopped: {reason}; the system is truncated on the way")
             c = compress(d.M, tol, rank=states)
         passes.append(c)
-        if c.n > states:
-            finer = best_gap(d.M, states, [int(np.argmax(c.s[:, states]))])
-            cuts[i] = max(cuts[i], finer, key=strength)
-    systems = _slices(op, passes, tuple(min(states, c.n) for c in passes))
+    ladder = _ladder(passes)
+    if states + 1 < len(ladder):
+        peaks = [_peak(c.s, n) for c, n in zip(passes, ladder[states + 1], strict=True)]
+        cuts = max(cuts, _gap(op, states, peaks), key=gap)
+    systems = _slices(op, passes, ladder[min(states, len(ladder) - 1)])
     E, off = residual(op, systems, proved=True)
     error = proved_error(E, off, op.radius, slack=ERROR_SLACK)
     theorems = _theorems(op, passes, states=states)
     found = systems, error, float(np.linalg.norm(E))
-    return Answer(op, tuple(cuts), *found, theorems, tuple(notes))
+    return Answer(op, cuts, *found, theorems, tuple(notes))
+
+
+def _gap(op: Operator, states: int, where: Sequence[Sequence[int]]) -> tuple[Cut, ...]:
+    """Blocks of which states + 1 singular values in all are large: the best split of these.
+
+    Of a forward and b backward ones, a + b = states + 1: fewer states are too few in one direction.
+    """
+    tables = [best_gaps(d.M, states + 1, at) for d, at in zip(op.directions, where, strict=True)]
+    splits = [(a, states + 1 - a) for a in range(states + 2)] if len(tables) == 2 else [(-1,)]
+    found = [
+        tuple(c for table, a in zip(tables, split, strict=True) if (c := table[a]) is not None)
+        for split in splits
+    ]
+    whole = [cuts for cuts in found if len(cuts) == len(tables)]
+    return max(whole, key=gap, default=(NO_CUT,) * len(tables))
+
+
+def gap(cuts: tuple[Cut, ...]) -> float:
+    """The least of the last singular values of some blocks; 0 if none is bounded."""
+    return min((float(c.sigma[-1]) for c in cuts if c.sigma.size), default=0.0)
+
+
+def _peak(s: np.ndarray, number: int) -> list[int]:
+    """The cut at which the compressed singular value of that number, of s [L+1 n], is largest."""
+    return [int(np.argmax(s[:, number - 1]))] if number else []
 
 
 def _compressed(direction: Direction, tol: float, deadline: float) -> Compressed:
@@ -231,10 +272,18 @@ def _theorems(
     """The a-priori bounds; they need all singular values, so only where the pass is exact."""
     L, r, _, m = op.M.shape
     found: tuple[TheoremBound, ...] = ()
-    if L * max(r, m) <= EXACT_SIZE and len(passes) == 1:
+    if L * max(r, m) <= EXACT_SIZE and len(op.directions) == 1:
         found = theorem_bounds(passes[0].s, L, error, states)
     most = max((min(k * m, (L - k) * r) for k in range(L + 1)), default=0)
     exact = TheoremBound(
-        "exact minimal realization", most * len(passes), 0.0, "none", "dewilde1998, ch. 3"
+        "exact minimal realization", most * len(op.directions), 0.0, "none", "dewilde1998, ch. 3"
     )
-    return (*found, exact) if states is None or states >= most else found
+    return (*found, exact) if states is None or states >= exact.states else found
+
+
+def theorems_of(M: np.ndarray, states: int) -> tuple[TheoremBound, ...]:
+    """What the theorems say of an operator M [L r L m] and a number of states."""
+    op = operator(M, 0.0, False)
+    exact = M.shape[0] * max(M.shape[1], M.shape[3]) <= EXACT_SIZE
+    passes = [_compressed(d, 0.0, np.inf) for d in op.directions] if exact else []
+    return _theorems(op, passes, states=states)

@@ -263,18 +263,24 @@ def approximable(s: Sides, certificates: Certificates) -> Finding:
     require(len({c.relative for c in (first, second, *others)}) == 1, "the units differ")
     unit = " |M|" if first.relative else ""
     statement = (
-        f"on this input, error {exactly(first.asked)}{unit} of {s.left} needs at least "
-        f"{first.lower} and at most {n_states(first.upper)}"
+        f"for the kernel M that is given for {s.left}, error {exactly(first.asked)}{unit} needs at "
+        f"least {first.lower} and at most {n_states(first.upper)}{first.whose}"
     )
     notes = [
-        f"with {n_states(second.asked)} the smallest error of any recurrence lies between "
-        f"{at_least(second.lower, 3)}{unit} and {at_most(second.upper, 3)}{unit}",
-        "M is that kernel as it was computed: the operator in the certificates",
+        f"with {n_states(second.asked)}{second.whose} the smallest error of any recurrence lies "
+        f"between {at_least(second.lower, 3)}{unit} and {at_most(second.upper, 3)}{unit}",
+        "M is in the certificates; that it is this kernel on this input is not checked",
     ]
     for claim in others:
         require((claim.question, claim.asked) == ("states", first.asked), "another question")
-        bounds = f"at least {claim.lower} and at most {claim.upper}"
-        notes.append(f"{s.right}'s own kernel on this input needs {bounds}")
+        bounds = f"at least {claim.lower} and at most {n_states(claim.upper)}{claim.whose}"
+        notes.append(f"the kernel that is given for {s.right} needs {bounds}")
+    for claim in (first, *others):
+        if claim.upper >= claim.enough_for_all > claim.lower:
+            notes.append(
+                f"{n_states(claim.upper)} are enough for every kernel of this size: a longer time "
+                "limit may find fewer"
+            )
     b = s.both()[1]
     if not others and isinstance(b, Family):
         require(issubclass(b.cls, Step), f"the states of {b} are not counted")

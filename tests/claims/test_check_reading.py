@@ -168,6 +168,6 @@ def test_state_counts_are_printed_outward():
     assert Decimal(c.claim.split("at least ")[1].split(" ")[0]) <= Decimal(c.lower)
     r = realize(np.tril(np.ones((8, 8))), states=1, relative=True)
     text = r.certificate.claim
-    low, high = text.split("at least ")[1].split("; ")
+    low, high = text.split("at least ")[1].split(" and at most ")
     assert Decimal(low.split(" ")[0]) <= Decimal(r.lower)
     assert Decimal(high.split(" ")[0]) >= Decimal(r.upper)

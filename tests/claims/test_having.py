@@ -116,7 +116,7 @@ def against(c, has):
 
 def by_inputs(rule, has, violates, inputs):
     mech = violates.init(d=inputs[0].shape[-1], n=1, p=inputs[0].shape[-1])
-    mech = mech.map(lambda x: np.round(8 * x) / 8)
+    mech = mech.map(lambda x: np.round(32 * x) / 32)
     with precision(300):
         exact = mech.map(balls)
         gap = max(below(e) for e in np.ravel(rule.expression([exact(balls(u)) for u in inputs])))

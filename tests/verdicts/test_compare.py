@@ -133,7 +133,7 @@ def test_on_an_input_the_states_are_bounded_from_both_sides() -> None:
     assert comparison.verdict.name == "APPROXIMABLE"
     assert comparison.scope.value == "operator"
     need, best, own = comparison.certificates
-    assert "own kernel" in comparison.findings[0].notes[-1] and own.lower <= own.upper
+    assert "given for gla" in comparison.findings[0].notes[-1] and own.lower <= own.upper
     assert 0 < need.lower <= need.upper < 32
     assert 0 < best.lower <= best.upper
     assert comparison.check()
