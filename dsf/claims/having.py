@@ -16,7 +16,7 @@ import numpy as np
 
 from dsf.claims.free_tokens import sizes_of, state, tokens
 from dsf.claims.reading import require
-from dsf.core import ops
+from dsf.core import foreign, ops
 from dsf.core.family import Family
 from dsf.core.fields import GATE, UNIT, Domain
 from dsf.core.kinds import Attention, Recurrence, Step
@@ -30,6 +30,7 @@ SIZES = ((1, 1), (2, 2), (3, 2))
 KINDS = {*Recurrence.__mro__, *Attention.__mro__, *Step.__mro__}
 OF_THE_KIND = {"advance", "outputs", "system", "positioned", "after_nothing"}
 TIME = 5  # of a free state, where a mechanism sees positions
+PAST = "cdefghij"  # free tokens before a word, where the package does not define the class
 Maker = Callable[[Field, int, int], Iterator[Any]]
 
 
@@ -50,6 +51,36 @@ def identity(f: Family, make: Maker, otherwise: str) -> None:
     for n, p in sizes(f):
         found = vanishing(lambda F, n=n, p=p: make(F, n, p))  # type: ignore[misc]
         require(found, f"{otherwise} (free tokens, n = {n}, p = {p})")
+
+
+# --------------------------------------------------------------- what is taken for granted
+def outside(f: Family) -> bool:
+    """Whether a class that the package does not define makes the steps."""
+    return any(map(foreign.outside, f.cls.__mro__))
+
+
+def of_its_kind(f: Family) -> None:
+    """The class makes its steps as its kind does: what holds for a few tokens then holds for all.
+
+    Of a class outside the package it is tried that many free tokens at once give what they give one
+    by one.
+    """
+    changed = OF_THE_KIND & {k for c in f.cls.__mro__ if c not in KINDS for k in vars(c)}
+    require(not changed, f"{f} has its own {', '.join(sorted(changed))}, not those of its kind")
+    if outside(f):
+        identity(f, partial(_at_once, f), f"{f} sees more than its token and its state")
+
+
+def _at_once(f: Family, F: Field, n: int, p: int) -> Iterator[Any]:
+    """Outputs on a word of free letters, less those from one letter after the other."""
+    if n > 2:
+        return
+    mech, now = f.without_parameters(), State()
+    tok = letters(F, f, PAST, n, p)
+    whole = mech.advance(tok, State())[0]
+    for i in range(len(PAST)):
+        one, now = mech.advance(tok.part(i, i + 1, mech.token_fields, mech.substeps), now)
+        yield from (whole[..., i : i + 1, :, :] - one).flat
 
 
 # --------------------------------------------------------------- words of free letters
@@ -73,13 +104,14 @@ def outputs(F: Field, f: Family, word: str, n: int, p: int, start: State) -> np.
 def any_state(F: Field, f: Family, n: int, p: int) -> State:
     """A free state; of attention the cache of a free token, for what it keeps is tokens."""
     mech = f.without_parameters()
-    before = "p" * max(1, mech.lookback or 0)
+    before = PAST if outside(f) else "p" * max(1, mech.lookback or 0)
     made = mech.advance(letters(F, f, before, n, p), State(t=TIME))[1]
     return made if made.S is None else State(state(F, f, sizes_of(f, n, p)), made.tail, made.t)
 
 
 def words(rule: WordInvariant, f: Family, *stated: tuple[str, ...]) -> None:
     """An expression in the outputs on words of free letters vanishes, for every list of words."""
+    of_its_kind(f)
     for later in (False, True)[: 1 + rule.from_any_state]:
         for group in dict.fromkeys(stated):
             gaps = partial(_expression, rule, f, group, later)
@@ -120,9 +152,9 @@ def bounded_state(f: Family) -> None:
     A recurrence, attention that looks back a fixed number of tokens, or the GRU.
     """
     mech = f.without_parameters()
-    changed = OF_THE_KIND & {k for c in f.cls.__mro__ if c not in KINDS for k in vars(c)}
+    of_its_kind(f)
     finite = isinstance(mech, (Recurrence, GRU)) or mech.lookback is not None
-    require(finite and not changed, f"the state of {f} is not seen to be bounded")
+    require(finite, f"the state of {f} is not seen to be bounded")
     held = [_kept(f, L) for L in (5, 9)]
     require(held[0] == held[1], f"the state of {f} grows from 5 tokens to 9")
 

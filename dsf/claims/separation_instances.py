@@ -73,6 +73,7 @@ class ByInputs(FamilyClaim, kind="separation/inputs"):
 
     def _proved(self, rule: InputInvariant, L: int, d: int) -> None:
         """The other side has it for all parameters and inputs, of this length and a longer one."""
+        having.of_its_kind(self.has)
         for length in {L, FREE_LENGTH}:
 
             def gaps(F: Field, n: int, p: int, length: int = length) -> Iterator[Any]:

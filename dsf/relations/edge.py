@@ -163,7 +163,12 @@ class Nesting:
         if scope is Scope.MECHANISM and self.params is not None:
             kind, end = ("a limit of ", f" as {self.limit}") if self.limit else ("", "")
             whose = f"{self.special!r} is {kind}{self.general!r}"
-            text = f"every instance of {whose} with {self.words}{end}"
+            only = f" ({where(self.only)})" if self.only else ""
+            text = f"every instance of {whose}{only} with {self.words}{end}"
+            n, p = self.sizes[-1]
+            width = where({"d": 2, **self.only})
+            at = f"{self.proved_at}, its parameters at (n, p) = ({n}, {p}), {width} and one head"
+            return f"{text}, {at}" + (CLOSURE if self.limit else "")
         return f"{text}, {self.proved_at}" + (CLOSURE if self.limit else "")
 
     def equations(self) -> Iterator[Any]:

@@ -56,7 +56,7 @@ def rank_certificate(s: MarginSolution) -> Certificate | None:
         return None
     k, tail = rank_bound(s, problem.combine(lam))
     return NuclearRank(
-        upper=tail, norm="nuclear", W=s.W, lam=lam, k=k, reference=s.reference, **problem.arrays()
+        upper=tail, norm="nuclear", W=s.W, lam=lam, k=k, **problem.arrays()
     ).certificate()
 
 

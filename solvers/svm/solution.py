@@ -167,14 +167,14 @@ class MarginSolution(Result):
         if self.feasible is False and self.gordan is not None:
             rows, weights = self.gordan
             return MarginZero(
-                support=rows, gordan=tuple(hex(x) for x in weights), reference=self.reference,
+                support=rows, gordan=tuple(hex(x) for x in weights),
                 **self.problem.arrays(),
             ).certificate()  # fmt: skip
         problem, multipliers = self.stated
         witnesses: dict[str, Any] = problem.arrays() | {"W": self.W, "lam": multipliers}
         return Margin(
             lower=self.lower, upper=self.upper, norm=self.norm, p=self.p,
-            residuals=self.residuals, reference=self.reference, **witnesses,
+            residuals=self.residuals, **witnesses,
         ).certificate()  # fmt: skip
 
     @cached_property

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 import dsf
+from dsf.claims import having
 from dsf.core.certificate import Certificate
 from dsf.core.errors import CertificateError
 from dsf.core.mechanism import NAMED
 from dsf.relations import MADE
+from dsf.relations.invariants import INVARIANTS
 
 SOURCE = '''
 import dsf
@@ -72,7 +74,9 @@ def test_a_nesting_of_ones_own_checks_here_and_elsewhere(mixers, tmp_path):
     c = mixers.nesting.certificate()
     assert c.check() and Certificate.from_json(c.to_json()).check()
     code = c.witnesses["sources"]["my_mixers"]
-    assert c.claim.endswith(f"(as defined in my_mixers, source {code})")
+    assert c.claim.endswith(
+        f"(as defined in my_mixers, source {code}: this code is run and trusted)"
+    )
     assert "import my_mixers" in elsewhere(tmp_path, c.to_json())
     assert elsewhere(tmp_path, c.to_json(), "import my_mixers").strip() == "True"
 
@@ -158,6 +162,55 @@ def test_an_invariant_of_a_family_of_ones_own_is_proved_on_its_equations(mixers)
     found = dsf.separations.separate("mine", "deltanet")
     claims = [c for c in found if c.witnesses["has"] == "mine"]
     assert claims and all("mine: free tokens" in c.claim and c.check() for c in claims)
+
+
+FAR = '''
+import dsf
+from dsf.core.kinds import Attention
+from dsf.core.transition import Diag
+from dsf.core.system import LTV
+from dsf.core import ops
+from dsf.core.tokens import Tokens
+import numpy as np
+
+
+class Late(dsf.gla.cls, name="late"):
+    """Reads the value of four tokens ago beside."""
+
+    def recurrence(self, tok):
+        ltv, X = super().recurrence(tok)
+        earlier = ops.cat([0 * X[..., :4, :, :], X[..., :-4, :, :]], -3)
+        return ltv, X + earlier[..., : X.shape[-3], :, :]
+
+
+class Counting(dsf.linear_attn.cls, name="counting"):
+    """Other keys from the seventh token of a part on."""
+
+    def recurrence(self, tok):
+        ltv, X = super().recurrence(tok)
+        rows = np.array([1 + (i > 6) for i in range(X.shape[-3])], dtype=object)
+        return ltv, X * rows[:, None, None]
+
+
+late, counting = dsf.family("late"), dsf.family("counting")
+'''
+
+
+@pytest.mark.parametrize("name", ["late", "counting"])
+def test_a_class_that_looks_further_than_its_kind_has_no_invariant(name, tmp_path, monkeypatch):
+    (tmp_path / "far_mixers.py").write_text(FAR)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    far = importlib.import_module("far_mixers")
+    rule = INVARIANTS["commuting transitions"]
+    words = rule.words(dsf.gla, dsf.gla)
+    try:
+        having.words(rule, dsf.gla, words)
+        with pytest.raises(CertificateError, match="more than its token and its state"):
+            having.words(rule, getattr(far, name), words)
+    finally:
+        sys.modules.pop("far_mixers")
+        for made in ("late", "counting"):
+            NAMED.pop(made, None)
 
 
 def test_a_family_of_ones_own_does_not_pass_for_another(mixers, monkeypatch):

@@ -240,7 +240,7 @@ def problem(keys, queries, plus, minus, query, bound, equality):
 
 def claimed(kind: str, lower: float, upper: float, w: dict) -> Certificate:
     cls = KINDS[kind]
-    told = {"lower": lower, "upper": upper, "residuals": {}, "reference": ""}
+    told = {"lower": lower, "upper": upper, "residuals": {}}
     return cls(
         **w, **{k: x for k, x in told.items() if k in cls.__dataclass_fields__}
     ).certificate()

@@ -34,7 +34,6 @@ from dsf.claims.reading import (
     require,
     size,
     table,
-    text,
     whole,
     witness,
 )
@@ -94,7 +93,6 @@ class ProblemClaim(Claim):
 class Margin(ProblemClaim, kind="margin"):
     """Both bounds of the best margin follow from W and lam."""
 
-    reference: str = witness(text)
     lower: float = witness(number)
     upper: float = witness(number)
     norm: str = witness(one_of(*NORMS))
@@ -159,7 +157,6 @@ class MarginZero(ProblemClaim, kind="margin-zero"):
 
     strength = Strength.EXACT
     lower, upper = 0.0, 0.0
-    reference: str = witness(text)
     support: np.ndarray = witness(integers(None))
     gordan: tuple[str, ...] = witness(many(text))
 
@@ -197,7 +194,6 @@ class NuclearRank(ProblemClaim, kind="nuclear-rank"):
     by von Neumann's trace inequality, and |W|_* <= U.
     """
 
-    reference: str = witness(text)
     upper: float = witness(size)
     norm: str = witness(one_of("nuclear"))
     W: np.ndarray = witness(floats(None, None))
