@@ -34,6 +34,7 @@ from dsf.claims.reading import (
     require,
     size,
     table,
+    text,
     whole,
     witness,
 )
