@@ -35,8 +35,15 @@ Maker = Callable[[Field, int, int], Iterator[Any]]
 
 
 def sizes(f: Family) -> tuple[tuple[int, int], ...]:
-    """The sizes (n, p) of the proofs; n even where the state is made of pairs."""
-    return ((2, 1), (2, 2), (4, 2)) if paired(f) else SIZES
+    """The sizes (n, p) of the proofs; n even where the state is made of pairs.
+
+    Unit vectors of one number are signs, each of which doubles the cases: of several in a token n
+    starts at 2.
+    """
+    if paired(f):
+        return ((2, 1), (2, 2), (4, 2))
+    units = any(field.domain.unit for field in f.spec.values())
+    return ((2, 1), (2, 2), (3, 2)) if units and f.without_parameters().substeps > 1 else SIZES
 
 
 def where(f: Any) -> str:

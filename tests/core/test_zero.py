@@ -92,6 +92,12 @@ def _grow(children):
     )
 
 
+def test_the_constant_e_is_an_exponential_like_others():
+    assert is_zero(sympy.E * exp(x) - exp(x + 1))
+    assert is_zero(sympy.E**2 - exp(Rational(1, 2)) ** 4) and is_zero(sympy.E - exp(y + 1) / exp(y))
+    assert not is_zero(sympy.E - 3) and not is_zero(sympy.E * exp(x) - exp(x + 2))
+
+
 EXPRESSIONS = st.recursive(LEAVES, _grow, max_leaves=5)
 
 

@@ -100,8 +100,8 @@ class Reducer:
     def _collect(self, e: Expr) -> None:
         """Find the common denominator of the coefficients of every monomial in an exponent."""
         for node in sympy.preorder_traversal(e):
-            if isinstance(node, sympy.exp):
-                for c, m in _terms(node.args[0]):
+            if isinstance(node, sympy.exp) or node is sympy.E:
+                for c, m in _terms(_exponent(node)):
                     self.exponents[m] = lcm(self.exponents.get(m, 1), int(c.q))
 
     def _rational(self, e: Expr) -> Expr:
@@ -120,8 +120,8 @@ class Reducer:
             return self._rational(e.base) ** e.exp
         if e.is_Pow and e.exp.is_Rational:
             return self._root(e.base, int(e.exp.q)) ** int(e.exp.p)
-        if isinstance(e, sympy.exp):
-            return sympy.Mul(*[self._power(c, m) for c, m in _terms(e.args[0])])
+        if isinstance(e, sympy.exp) or e is sympy.E:
+            return sympy.Mul(*[self._power(c, m) for c, m in _terms(_exponent(e))])
         return self._name(e)
 
     def _power(self, c: Any, m: Expr) -> Expr:
@@ -278,6 +278,10 @@ def _cut(e: Expr) -> bool:
     """Whether the conjugate of a function is not the function of the conjugate everywhere."""
     smooth = (sympy.exp, sympy.cos, sympy.sin, sympy.tanh, sympy.re, sympy.conjugate)
     return not (isinstance(e, smooth) or (e.is_Pow and e.exp.is_Integer))
+
+
+def _exponent(e: Expr) -> Expr:
+    return sympy.Integer(1) if e is sympy.E else e.args[0]
 
 
 def _terms(exponent: Expr) -> list[tuple[Any, Expr]]:

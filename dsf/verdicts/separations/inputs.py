@@ -60,7 +60,7 @@ def _found(s: InputSeparation, b: Family) -> tuple[Mechanism, list[np.ndarray], 
     for u in s.inputs:
         for n in sizes:
             for seed in range(4):
-                mech = b.init(d=s._width, n=n, p=s._width, seed=seed).map(eighths)
+                mech = b.init(d=s._width, n=n, p=s._width, seed=seed).map(rounded)
                 y = outputs(mech, u)
                 if np.abs(s.invariant.expression(y)).max() < CLEAR:
                     continue
@@ -80,9 +80,9 @@ def outputs(mech: Mechanism, u: list[np.ndarray]) -> list[np.ndarray]:
         return [mech(x) for x in u]
 
 
-def eighths(x: np.ndarray) -> np.ndarray:
-    """Parameters rounded to multiples of 1/8, exactly."""
-    return np.round(8 * x) / 8
+def rounded(x: np.ndarray) -> np.ndarray:
+    """Parameters rounded to multiples of 1/64, exactly: a decay of 31/32 stays below 1."""
+    return np.round(64 * x) / 64
 
 
 SUPERPOSITION = InputSeparation(
