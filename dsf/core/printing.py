@@ -91,8 +91,10 @@ def exactly(x: float) -> str:
 
 
 def _outward(x: float, digits: int, rounding: str) -> str:
-    value = Decimal(x)  # without rounding
-    if not value.is_finite() or isinstance(x, int):
+    if isinstance(x, int):
+        return str(x)
+    value = Decimal(float(x))  # without rounding
+    if not value.is_finite():
         return str(x)
     value = Context(digits, rounding).plus(value).normalize()
     if value == 0:

@@ -41,7 +41,7 @@ def moved(x: Any, rng: np.random.Generator) -> Iterator[Any]:
             changed[tuple(used[rng.integers(len(used))])] += 1e-3
             yield changed
     elif isinstance(x, (bool, str)):
-        return  # tests/claims/test_laws.py
+        return  # tests/adversary/test_laws.py
     elif isinstance(x, (int, float)):
         yield x + (1 if isinstance(x, int) else 1e-3)
     elif isinstance(x, (dict, list)):
