@@ -77,7 +77,7 @@ class FiniteState(Separation):
         for L in (4, 8):
             tok = family.draw_tokens(rng, L, n=2, p=2, d=2)
             sizes.append(_numbers(family.without_parameters().advance(tok, State())[1]))
-        return (sizes[1] - sizes[0]) / sizes[1]
+        return (sizes[1] - sizes[0]) / max(sizes[1], 1)
 
     def search(self, a: Side, b: Family) -> list[RankWitness] | None:
         if not issubclass(b.cls, Softmax) or issubclass(b.cls, WindowSoftmax):

@@ -1,0 +1,69 @@
+"""The attack: every forgery is tried, and what passes is judged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from forgeries import Forgery, accepted, forgeries
+from honest import examples
+from judge import verdict
+
+from dsf.core.errors import CertificateError
+
+
+@dataclass
+class Count:
+    """What became of the forgeries of one kind."""
+
+    tried: int = 0
+    refused: int = 0
+    true: int = 0
+    false: list[Forgery] = field(default_factory=list)
+    open: list[Forgery] = field(default_factory=list)
+    slowest: float = 0.0
+
+    def add(self, f: Forgery) -> None:
+        """Try one forgery and judge what passes."""
+        start = time.perf_counter()
+        passed = accepted(f.certificate)
+        self.slowest = max(self.slowest, time.perf_counter() - start)
+        self.tried += 1
+        if not passed:
+            self.refused += 1
+            return
+        judged = verdict(f.certificate)
+        if judged is None:
+            self.open.append(f)
+        elif judged:
+            self.true += 1
+        else:
+            self.false.append(f)
+
+
+def attack(made: Iterable[Forgery]) -> dict[str, Count]:
+    """The counts per kind."""
+    counts: dict[str, Count] = {}
+    for f in made:
+        counts.setdefault(f.certificate.kind, Count()).add(f)
+    return counts
+
+
+def every() -> Iterator[Forgery]:
+    """Every forgery of every honest certificate."""
+    for name, c in examples().items():
+        yield from forgeries(name, c, examples())
+
+
+def honest_and_true() -> list[str]:
+    """The honest certificates that this judge would not call true: none, or it is no judge."""
+    wrong = []
+    for name, c in examples().items():
+        try:
+            right = c.check() and verdict(c)
+        except CertificateError:
+            right = False
+        if not right:
+            wrong.append(name)
+    return wrong
