@@ -17,7 +17,7 @@ from dsf.claims import base
 from dsf.claims.reading import require
 from dsf.claims.sides import side
 from dsf.core.certificate import Certificate, Scope, Strength
-from dsf.core.errors import CertificateError
+from dsf.core.errors import STUMBLES, CertificateError
 from dsf.core.family import Family
 from dsf.core.kinds import Step
 from dsf.core.opponents import AnyRecurrence
@@ -261,6 +261,7 @@ def approximable(s: Sides, certificates: Certificates) -> Finding:
     operators = [[head.M for head in claim.heads] for claim in (first, second)]
     require(all(map(np.array_equal, *operators)), "the two are about different operators")
     require(len({c.relative for c in (first, second, *others)}) == 1, "the units differ")
+    require(not any(c.radius for c in (first, second, *others)), "M is taken as it is stored")
     unit = " |M|" if first.relative else ""
     statement = (
         f"for the kernel M that is given for {s.left}, error {exactly(first.asked)}{unit} needs at "
@@ -306,4 +307,7 @@ def found(rule: str, s: Sides, certificates: Iterable[Certificate]) -> Finding:
     """The finding that certificates make of two sides by one of the rules."""
     known = RULES.get(s.scope, {})
     require(rule in known, f"no finding {rule!r} of scope {s.scope.value}: {', '.join(known)}")
-    return replace(known[rule](s, tuple(certificates)), rule=rule)
+    try:
+        return replace(known[rule](s, tuple(certificates)), rule=rule)
+    except STUMBLES as e:
+        raise CertificateError(f"these certificates make no finding {rule!r} ({e!r})") from e

@@ -6,11 +6,13 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from forgeries import Forgery, accepted, forgeries
+from forgeries import Forgery, accepted, against_all, forgeries
 from honest import examples
 from judge import verdict
 
+from dsf.core.catalogue import families
 from dsf.core.errors import CertificateError
+from dsf.verdicts.separations import separate
 
 
 @dataclass
@@ -51,9 +53,21 @@ def attack(made: Iterable[Forgery]) -> dict[str, Count]:
 
 
 def every() -> Iterator[Forgery]:
-    """Every forgery of every honest certificate."""
+    """Every forgery of every honest certificate, and every violation against every family."""
     for name, c in examples().items():
         yield from forgeries(name, c, examples())
+    yield from every_pair()
+
+
+def every_pair() -> Iterator[Forgery]:
+    """Each proof that the finder has against a family, held against all families."""
+    for b in families().values():
+        found = (c for a in families().values() for c in separate(a, b))
+        own = [c for c in found if c.witnesses["violates"] == repr(b)]
+        first = {(c.kind, c.witnesses.get("invariant")): c for c in reversed(own)}
+        for c in first.values():
+            for how, made in against_all(c):
+                yield Forgery(c.claim, how, made)
 
 
 def honest_and_true() -> list[str]:

@@ -61,9 +61,14 @@ def moved(x: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(x, bool):
         yield "turned", not x
     elif isinstance(x, int):
-        for how, y in (("+1", x + 1), ("-1", x - 1), ("0", 0), ("negated", -x), ("doubled", 2 * x),
-                       ("huge", 10**30)):  # fmt: skip
-            yield how, y
+        yield from (
+            ("+1", x + 1),
+            ("-1", x - 1),
+            ("0", 0),
+            ("negated", -x),
+            ("doubled", 2 * x),
+            ("huge", 10**30),
+        )
     elif isinstance(x, float):
         yield from _moved_float(x)
     elif isinstance(x, str):
@@ -138,10 +143,16 @@ def _families(c: Certificate) -> Iterator[tuple[str, Certificate]]:
         a, b = known
         yield "sides changed", restated(replace(c, witnesses={**w, a: w[b], b: w[a]}))
     for key in known:
-        for f in everything():
-            if repr(f) != w[key]:
-                changed = {**w, key: repr(f)} | _words_of(c, key, f)
-                yield f"{key} {f}", restated(replace(c, witnesses=changed))
+        yield from against_all(c, key)
+
+
+def against_all(c: Certificate, key: str = "has") -> Iterator[tuple[str, Certificate]]:
+    """The same about every other family in one place."""
+    w = dict(c.witnesses)
+    for f in everything():
+        if repr(f) != w[key]:
+            changed = {**w, key: repr(f)} | _words_of(c, key, f)
+            yield f"{key} {f}", restated(replace(c, witnesses=changed))
 
 
 def _words_of(c: Certificate, key: str, f: Any) -> dict[str, Any]:

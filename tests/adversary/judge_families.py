@@ -236,7 +236,7 @@ def image(c: Any) -> bool:
         u = radius * rng.choice([-1.0, -0.5, 1.0], (length, a.d))
         if not all(abs(e).lower() <= (c.upper if near else 1e-200) for e in _gap(a, b, u).flat):
             return False
-    return not near or np.isfinite(c.upper)
+    return not near or bool(np.isfinite(c.upper))
 
 
 # --------------------------------------------------------------------- nestings, conditions

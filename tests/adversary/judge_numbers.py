@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import flint
 import mpmath as mp
 import numpy as np
 
@@ -178,9 +179,32 @@ def _radius(A: Any, varying: bool) -> Any:
         return mp.mpf(0)
     if varying:
         return singular(A)[0]
-    if A.rows == 1:
-        return abs(A[0, 0])
-    return max(abs(x) for x in mp.eig(A, left=False, right=False))
+    if all(A[i, j] == 0 for i in range(A.rows) for j in range(A.rows) if i != j):
+        return max(abs(A[i, i]) for i in range(A.rows))
+    return max(map(abs, _roots(A)))
+
+
+def _roots(A: Any) -> list[Any]:
+    """The eigenvalues of a real matrix of floats: roots of its exact characteristic polynomial."""
+    exact = [[flint.fmpq(*_ratio(A[i, j])) for j in range(A.rows)] for i in range(A.rows)]
+    p = flint.fmpq_mat(exact).charpoly()
+    whole = flint.fmpz_poly([int(x * p.denom()) for x in p.coeffs()])
+    with flint.ctx.workprec(300):
+        found = whole.complex_roots()
+    return [mp.mpc(_middle(z.real), _middle(z.imag)) for z, _ in found]
+
+
+def _ratio(x: Any) -> tuple[int, int]:
+    if mp.im(x) != 0:
+        raise TypeError("the characteristic polynomial of real matrices only")
+    sign, man, exp, _ = mp.mpf(mp.re(x))._mpf_
+    top = (-1) ** sign * int(man)
+    return (top << exp, 1) if exp >= 0 else (top, 1 << -exp)
+
+
+def _middle(x: Any) -> Any:
+    man, exp = x.mid().man_exp()
+    return mp.ldexp(mp.mpf(int(man)), int(exp))
 
 
 def stability(c: Any) -> bool:

@@ -27,7 +27,7 @@ from dsf.core.worlds.series import ORDER, Series
 
 BITS = 127  # of the prime
 RISK = 2.0**-80  # the largest probability of error with which an identity is accepted
-TRIES = 1000  # points, until every square root that is needed exists at one
+TRIES = 200  # points, until every square root that is needed exists at one; 16 were enough so far
 BRANCHES = 10  # signs of roots, and pieces of max: all combinations are gone through
 PARTS = 48  # e^m is the power 48 of its generator, so that e^{m/2}, e^{m/16}, ... exist too
 TERMS = 32  # of an exponent that is kept as a polynomial
