@@ -8,7 +8,6 @@ other side has it is proved at free tokens, at the sizes that the sentence names
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -39,10 +38,10 @@ class LetterClaim(FamilyClaim):
 
 
 def below(ball: Any) -> float:
-    """A float certainly not above |ball|; 0 where nothing follows."""
+    """The nearest float to the lower end of |ball|; 0 where it contains 0."""
     if not ball.is_finite() or ball.contains(0):
         return 0.0
-    return math.nextafter(float(abs(ball).lower()), 0.0)
+    return float(abs(ball).lower())
 
 
 def reproduced(told: float, found: Any) -> None:

@@ -44,7 +44,11 @@ def counts() -> dict[str, Certificate]:
         "two directions": realize(M + M.T @ M, atol=0.05).certificate,
         "heads": realize(np.stack([M, M @ M]), atol=0.02).certificate,
         "a cache": realize(np.tril(np.random.default_rng(0).random((9, 9))), atol=1e-9).certificate,
+        "uncertain": realize(M, atol=0.05, radius=0.01).certificate,
+        "uncertain error": realize(M, states=1, relative=False, radius=0.01).certificate,
         "necessary": hankel_lower(M, 0.01),
+        "necessary, uncertain": hankel_lower(M, 0.05, radius=0.01),
+        "gap, uncertain": hankel_gap(M, 1, radius=0.01),
         "gap": hankel_gap(M, 2),
     }
 

@@ -170,7 +170,7 @@ def _dense(part: dict[str, np.ndarray]) -> Any:
     entries = list(entries) * (n if len(entries) == 1 else 1)
     A = mp.diag(entries)
     if "U" in part:
-        A = A + mp.matrix(part["U"].tolist()) * mp.matrix(part["W"].tolist()).H
+        A = A + mp.matrix(part["U"].tolist()) * mp.matrix(part["W"].tolist()).T
     return A
 
 

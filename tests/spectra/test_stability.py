@@ -394,3 +394,17 @@ def test_a_verdict_changed_in_the_json_is_refused():
     assert Stability.from_json(text).check()
     with pytest.raises(CertificateError, match="stability"):
         Stability.from_json(text.replace('"verdict": "stable"', '"verdict": "unstable"'))
+
+
+def test_the_margin_of_several_is_that_of_the_largest():
+    s = stability(np.stack([np.eye(2) / 2, np.eye(2) * 0.75]))
+    assert s.varying and s.margin == (0.25, 0.25) and s.check()
+
+
+def test_the_second_factor_of_a_low_rank_part_is_transposed_and_not_conjugated():
+    rng = np.random.default_rng(4)
+    a, U, W = (rng.standard_normal((1, *x)) + 1j * rng.standard_normal((1, *x))
+               for x in ((3,), (3, 2), (3, 2)))  # fmt: skip
+    s = stability(LowRank(Diag(a=a / 4), U / 4, W / 4))
+    found = np.abs(np.linalg.eigvals(np.diag(a[0] / 4) + U[0] @ W[0].T / 16)).max()
+    assert s.lower * (1 - 1e-9) <= found <= s.upper * (1 + 1e-9) and s.check()

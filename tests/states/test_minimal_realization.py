@@ -178,3 +178,11 @@ def test_compress_caps_and_stops():
         compress(M, 0.0, gram=False, limit=5)
     with pytest.raises(OutOfTime, match="time limit"):
         compress(M, 0.0, gram=False, deadline=0.0)
+
+
+@pytest.mark.parametrize("gram", [True, False])
+def test_no_cut_keeps_more_states_than_outputs_that_follow(gram):
+    """Also without a tolerance, where what rounding leaves is not dropped."""
+    M = np.tril(np.random.default_rng(2).standard_normal((9, 9)))[:, None, :, None]
+    s = compress(M, 0.0, gram=gram).s
+    assert [int(np.count_nonzero(s[k])) <= 9 - k for k in range(10)] == [True] * 10

@@ -319,3 +319,12 @@ def test_numbers_that_no_certificate_holds_are_diagnosed(f):
     a = dsf.gla.init(3, n=2, p=2)
     with pytest.raises(DTypeError, match="the parameter Wq holds"):
         dsf.compare(a.map(f), a)
+
+
+@pytest.mark.parametrize("e", [e for e in NESTINGS if e.limit is not None and e.params], ids=repr)
+def test_a_limit_makes_no_two_instances_equal(e):
+    n, p = e.sizes[-1]
+    d = e.only.get("d", 2)
+    a, b = (f.init(d=d, n=n, p=p) for f in (e.special, e.general))
+    found = dsf.compare(a, b)
+    assert found.verdict.name == "DIFFERENT" and found.check()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from fractions import Fraction
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import dsf
 from dsf.claims.base import read
 from dsf.claims.separation import reproduced
 from dsf.core.catalogue import families, family
-from dsf.core.certificate import Certificate, Strength
+from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import CertificateError, ShapeError, UnknownNameError
 from dsf.core.family import Family
 from dsf.core.worlds import precision
@@ -286,3 +287,23 @@ def test_a_bound_is_compared_exactly(value):
         reproduced(low, -ball)
         with pytest.raises(CertificateError, match="only a gap"):
             reproduced(math.nextafter(low, math.inf), ball)
+
+
+def test_softmax_has_more_states_than_its_window():
+    found = separate("window_softmax", "softmax")
+    mine = [c for c in found if c.witnesses["violates"] == "softmax"]
+    rank = [c for c in mine if c.kind == "separation/rank"]
+    assert len(rank) == 1 and "the 3 earlier tokens that window_softmax keeps" in rank[0].claim
+
+
+def test_what_excludes_limits_makes_the_rest_superfluous():
+    """Invariants that limits may lose are told only where no other one excludes limits too."""
+    opened = {"separation/stays", "separation/grows", "separation/window"}
+    alone = 0
+    for a, b in combinations(families().values(), 2):
+        for x, y in ((a, b), (b, a)):
+            kinds = {c.kind for c in separate(x, y) if c.witnesses["violates"] == repr(y)
+                     and c.scope is Scope.RECURRENCE}  # fmt: skip
+            assert not kinds & opened or kinds <= opened
+            alone += bool(kinds & opened)
+    assert alone > 10
