@@ -342,24 +342,3 @@ def test_every_error_is_typed_and_derives_from_a_builtin():
 def test_an_input_given_to_a_family_says_what_to_do():
     with pytest.raises(DTypeError, match=r"dsf\.gla\.init\(d=3\)\(u\)"):
         dsf.gla(np.ones((5, 3)))
-
-
-def test_eigenvectors_that_lose_more_than_half_of_the_digits_are_refused():
-    """Eigenvalues that are d apart have eigenvectors of condition about 2/d."""
-    for d, refused in ((1e-6, False), (1e-9, True), (1e-11, True)):
-        A = np.array([[[0.5, 1.0], [0.0, 0.5 + d]]])
-        system = LTV(Dense(A), np.ones((1, 2, 1)), np.ones((1, 1, 2)), steps=3)
-        if refused:
-            with pytest.raises(IllConditionedError, match="half of the digits"):
-                system.diagonalise()
-        else:
-            assert 1 / d < system.diagonalise()[1] < 4 / d
-
-
-def test_what_the_mask_hides_may_overflow():
-    q, k = np.array([[1e200], [1.0]]), np.array([[1.0], [1e200]])
-    causal = np.tril(np.ones((2, 2), dtype=bool))
-    with np.errstate(over="ignore"):
-        assert ops.logits(q, k, causal)[1, 1] == 1e200
-        with pytest.raises(OverflowingScanError, match="logit"):
-            ops.logits(q, k, np.ones((2, 2), dtype=bool))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -180,27 +179,3 @@ def test_a_formula_that_is_none_is_told_with_the_letters(define):
 def test_a_name_that_is_taken_is_refused(define):
     with pytest.raises(UnknownNameError, match="Choose another name"):
         define('name="mine"', 'name="gla"')
-
-
-def test_parts_of_tokens_with_substeps_are_cut_at_the_substeps():
-    tok = dsf.deltaproduct.draw_tokens(np.random.default_rng(0), 4, n=2, p=1)
-    spec, s = dsf.deltaproduct.spec, dsf.deltaproduct.without_parameters().substeps
-    part = tok.part(1, 3, spec, s)
-    assert s == 2 and part.k.shape[-2] == 4 and part.q.shape[-2] == 2
-    np.testing.assert_array_equal(part.k, tok.k[2:6])
-
-
-def test_a_normaliser_divides_the_direct_term_too():
-    """y = (C h + D x)/eta: the kernel that `ltv` gives holds both over eta."""
-
-    class Skipping(dsf.normalised_linear_attn.cls):
-        def recurrence(self, tok):
-            ltv, X = super().recurrence(tok)
-            return replace(ltv, D=0.5 + 0 * ltv.C[..., :1]), X
-
-    like = dsf.normalised_linear_attn.init(d=3, n=2, p=2)
-    mech = Skipping(**like.parameters(), **like.options())
-    u = np.random.default_rng(0).standard_normal((5, 3))
-    ltv, X = mech.system_on(u)
-    assert ltv.D is not None
-    np.testing.assert_allclose(ltv.scan(X)[0][0, :, 0], mech(u), rtol=1e-12)

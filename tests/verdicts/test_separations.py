@@ -289,13 +289,6 @@ def test_a_bound_is_compared_exactly(value):
             reproduced(math.nextafter(low, math.inf), ball)
 
 
-def test_softmax_has_more_states_than_its_window():
-    found = separate("window_softmax", "softmax")
-    mine = [c for c in found if c.witnesses["violates"] == "softmax"]
-    rank = [c for c in mine if c.kind == "separation/rank"]
-    assert len(rank) == 1 and "the 3 earlier tokens that window_softmax keeps" in rank[0].claim
-
-
 def test_what_excludes_limits_makes_the_rest_superfluous():
     """Invariants that limits may lose are told only where no other one excludes limits too."""
     opened = {"separation/stays", "separation/grows", "separation/window"}
