@@ -5,7 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dsf.core.authoring import *
+from dsf.core import ops
+from dsf.core.authoring import (
+    LTV,
+    Array,
+    Diag,
+    Recurrence,
+    Tokens,
+    col,
+    row,
+    split_heads,
+    uniform,
+    weight,
+)
 from dsf.core.state import State
 from dsf.testing.structure import (
     domain_tokens,
