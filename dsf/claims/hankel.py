@@ -90,10 +90,9 @@ class HankelGap(Claim, kind="hankel-gap"):
         sigma, plain = smallest(self.H, self.U, self.V)
         needed = self.states + 1
         require(self.U.shape[1] == needed, f"{self.states} states need {needed} directions")
-        follows = self.lower == 0.0 or Fraction(self.lower) <= Fraction(sigma) - Fraction(
-            self.radius
-        )
-        require(follows, f"only {sigma - self.radius:.6g} follows")
+        proved = Fraction(sigma) - Fraction(self.radius)
+        follows = self.lower == 0.0 or self.lower <= proved
+        require(follows, f"only {float(proved):.6g} follows")
         same_residuals(self.residuals, sigma=(plain, 0.0))
 
 

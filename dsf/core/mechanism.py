@@ -338,10 +338,10 @@ class Mechanism:
 
     def after_nothing(self, tok: Tokens) -> Tokens:
         """The tokens behind `lookback` rows of zeros: the start of a sequence."""
-        one = tok.part(0, 1, self.token_fields) if self.length(tok) else tok
+        rows = {"L": self.lookback or 0, "sL": (self.lookback or 0) * self.substeps}
         blank = {
-            k: ops.zeros((*v.shape[:-2], self.lookback or 0, v.shape[-1]), v)
-            for k, v in one.items()
+            k: ops.zeros((*v.shape[:-2], rows[self.token_fields[k].axes[-2]], v.shape[-1]), v)
+            for k, v in tok.items()
             if self.token_fields[k].per_token
         }
         return tok.after(Tokens(**blank), self.token_fields)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dsf.solvers.svm.solution import MarginSolution
 
 DEPENDENT = 1e-14  # singular values up to this times the largest: rounding of a dependent row
-FACTOR, OFFSET, RATIO = 1.0 + 1e-9, 1e-13, 1e-12  # room for the rounding of G in `rank_bound`
+OFFSET, RATIO = 1e-13, 1e-12  # room for rounding, here and in the check: of 1/L, of sigma_i(G)
 RANGE = 1e-3  # eigenvalues of M above this times the largest span its range
 EQUAL = 1e-5  # relative difference at which two singular values, or two margins, count as equal
 USED = 1e-7  # a multiplier above this times the largest is positive
@@ -67,8 +67,7 @@ def rank_bound(s: MarginSolution, G: Array) -> tuple[int, float]:
         return largest, 0.0
     G = G / np.abs(G).max()
     bounds = norms.singular_upper(G / np.linalg.norm(G))
-    # (U - L) with room for the rounding of G, which `upper` already bounds
-    slack = (1.0 / s.lower - 1.0 / s.upper) * FACTOR + OFFSET / s.lower
+    slack = 1.0 / s.lower - 1.0 / s.upper + OFFSET / s.lower
     for k in range(1, largest):
         ratio = float(bounds[k] / bounds[0]) + RATIO
         if ratio < 1.0 and slack / (1.0 - ratio) <= TAIL / s.lower:

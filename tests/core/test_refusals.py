@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,6 +107,19 @@ def test_an_overflowing_logit_is_an_error_not_a_zero_weight(as_array):
         mech(as_array(np.array([[-1e200], [1e200]])))  # q k = -1e400 for the first key
 
 
+@pytest.mark.parametrize("as_array", [np.asarray, torch.as_tensor])
+def test_a_logit_that_no_query_may_see_may_overflow(as_array):
+    """The query of token 0 and the key of token 1 are 1e200; causality keeps them apart."""
+    mech = dsf.softmax.init(d=2, n=1, p=2)
+    select = np.array([[1.0], [0.0]]), np.array([[0.0], [1.0]]), np.eye(2)
+    mech = replace(mech, **dict(zip(("Wq", "Wk", "Wv"), (x[None] for x in select), strict=True)))
+    u = np.diag([1e200, 1e200])
+    y = np.asarray(mech.map(as_array)(as_array(u)))
+    assert np.array_equal(y, [u[0], (u[0] + u[1]) / 2])  # all logits that are seen are 0
+    with pytest.raises(OverflowingScanError, match="a logit left the range"):
+        mech.map(as_array)(as_array(u[::-1].copy()))
+
+
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
 def test_half_precision_modules_compute_in_float32(kind):
     module = dsf.softmax.init(d=2).to_torch().to(kind)
@@ -184,6 +198,23 @@ def test_jordan_blocks_are_scanned_and_not_diagonalised():
     near = LTV(Dense((A + np.diag(1e-6 * np.arange(n)))[None]), ltv.B, ltv.C, steps=30)
     with pytest.raises(IllConditionedError, match="Jordan"):
         near.diagonalise()
+
+
+@pytest.mark.parametrize(("dtype", "half"), [(np.float64, 26), (np.float32, 11.5)])
+def test_half_of_the_digits_may_be_lost_and_no_more(dtype, half):
+    """[[1, 1], [0, 1 - d]] has the eigenvectors (1, 0) and (1, -d), of condition about 2/d."""
+
+    def jordan_but_for(d):
+        A = np.array([[[1, 1], [0, 1 - d]]], dtype=dtype)
+        return LTV(Dense(A), np.ones((1, 2, 1), dtype), np.ones((1, 1, 2), dtype), steps=8)
+
+    near = 2.0 ** -int(half - 2)
+    diagonal, condition = jordan_but_for(near).diagonalise()
+    assert condition == pytest.approx(2 / near, rel=1e-3)
+    lost = condition * np.finfo(dtype).eps
+    assert np.allclose(diagonal.kernel(), jordan_but_for(near).kernel(), rtol=10 * lost, atol=0)
+    with pytest.raises(IllConditionedError, match="more than half of the digits"):
+        jordan_but_for(2.0 ** -int(half + 2)).diagonalise()
 
 
 def test_complex_pairs_on_the_unit_circle():

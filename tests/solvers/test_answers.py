@@ -80,6 +80,21 @@ def test_dependent_active_rows_may_have_unique_multipliers():
     assert s.multipliers_unique is False and "not unique" in repr(s)
 
 
+def test_equalities_have_multipliers_too():
+    """x + y >= 1, x - y >= 1, y = 0: (1, 0) = a (1, 1) + (1 - a) (1, -1) + (1 - 2a) (0, 1)."""
+    rows = np.array([[1, 1], [1, -1], [0, 1]])
+    problem = MarginProblem.of(
+        rows, [[1.0]], [0, 1, 2], -1, [0, 0, 0], [1, 1, 0], [False, False, True]
+    )
+    for a in (0, 1):
+        assert np.array_equal([a, 1 - a, 1 - 2 * a] @ rows, [1, 0])
+    s = solve(problem, title="two multipliers", reference="")
+    assert np.allclose(s.W[:, 0], [1, 0]) and s.active.tolist() == [True, True, False]
+    assert s.multipliers_unique is False and "not unique" in repr(s)
+    s = solve(problem.rows([0, 2]), title="one multiplier", reference="")
+    assert np.allclose(s.W[:, 0], [1, 0]) and s.multipliers_unique is True
+
+
 @given(st.integers(0, 10**6))
 def test_unique_multipliers_against_a_linear_program(seed):
     """The largest and the smallest lam_j over {lam >= 0 on active rows: A'lam = W}, for every j."""

@@ -193,6 +193,36 @@ def test_components_are_found_across_samples():
     assert sorted(map(tuple, np.argwhere(graph.above[3]))) == [(1, 0), (1, 2)]
 
 
+def test_a_path_may_go_through_any_component():
+    """1 beats 0 and 0 beats 2: so 1 is above 2, although no context holds both."""
+    graph = priority_graph(4, [[0, 1, 3], [0, 2, 3]], [1, 0])
+    assert graph.components[3].tolist() == [0, 1, 2, 3]
+    assert sorted(map(tuple, np.argwhere(graph.above[3]))) == [
+        (0, 2),
+        (0, 3),
+        (1, 0),
+        (1, 2),
+        (1, 3),
+    ]
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=8))
+def test_above_is_reachability(pairs):
+    """Against powers of the matrix of edges y -> x; token 5 is the last one of every context."""
+    K = 6
+    graph = priority_graph(K, [[y, x, 5] for y, x in pairs], [y for y, _ in pairs])
+    edges = np.zeros((K, K), dtype=int)
+    for y, x in pairs:
+        edges[y, [y, x, 5]] = 1
+    paths = np.linalg.matrix_power(np.eye(K, dtype=int) + edges, K) > 0
+    component, above = graph.components[5], graph.above[5]
+    assert np.array_equal(component >= 0, edges.any(axis=0) | edges.any(axis=1))
+    for i, j in np.argwhere((component[:, None] >= 0) & (component[None] >= 0)):
+        a, b = component[i], component[j]
+        assert (a == b) == (paths[i, j] and paths[j, i])
+        assert above[a, b] == (paths[i, j] and not paths[j, i])
+
+
 @settings(max_examples=15)
 @given(st.integers(0, 10**6))
 def test_graph_svm_satisfies_the_definition(seed):

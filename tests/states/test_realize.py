@@ -150,6 +150,35 @@ def test_heads(question):
     assert realize(M[:1], **question).system.kernel().shape == (1, 30, 30)
 
 
+def peaks(M: np.ndarray) -> list[float]:
+    """max_k sigma_j(M[k:, :k]) for j = 1, 2, ..."""
+    values = [np.linalg.svd(M[k:, :k], compute_uv=False) for k in range(1, len(M))]
+    return [max(s[j] for s in values if len(s) > j) for j in range(len(M) // 2)]
+
+
+@given(seeds, st.integers(2, 12), st.integers(0, 9))
+def test_states_are_shared_by_two_directions(seed, L, states):
+    """The states + 1 largest of both directions cannot all be dropped."""
+    M = np.random.default_rng(seed).standard_normal((L, L))
+    found = realize(M, states=states, relative=False)
+    every = sorted([*peaks(M), *peaks(M[::-1, ::-1])], reverse=True)
+    floor = every[states] if states < len(every) else 0.0
+    assert floor * (1 - 1e-5) - 1e-9 <= found.lower <= floor * (1 + 1e-9) + 1e-300
+    assert found.system.n + found.backward.n <= states
+    assert norm(M - operator(found)) * (1 - 1e-9) <= found.upper
+    assert found.check()
+
+
+@pytest.mark.parametrize("power", [-90, -76, 76, 90])
+@pytest.mark.parametrize("question", [{"rtol": 1e-2}, {"rtol": 1e-9}, {"states": 3}])
+def test_sizes_of_entries_do_not_matter(power, question):
+    M = softmax_matrix(40, 3)
+    found, like = (realize(X, **question) for X in (M * 10.0**power, M))
+    assert found.check()
+    assert found.lower == pytest.approx(like.lower, rel=1e-4, abs=1e-12)
+    assert found.upper == pytest.approx(like.upper, rel=1e-4, abs=1e-12)
+
+
 def test_exact_rank():
     # 1/(1 + i + j) shifted: a sum of three exponentials needs three states, at any error.
     lag = np.subtract.outer(np.arange(60), np.arange(60))

@@ -23,6 +23,7 @@ from dsf.core.worlds import precision
 from dsf.relations import NESTINGS
 from dsf.verdicts.properties import properties
 from dsf.verdicts.separations import SEPARATIONS, separate, separate_instances
+from dsf.verdicts.separations.core import below
 
 
 def all_families() -> list[Family]:
@@ -143,6 +144,18 @@ def test_softmax_against_any_recurrence(n):
     (c,) = separate(dsf.softmax, dsf.recurrence(n))
     assert c.check() and c.lower == n + 1 and f"any recurrence with {n} state" in c.claim
     assert f"{2 * n + 2} tokens" in c.claim and c.strength is Strength.EXACT
+
+
+@pytest.mark.parametrize("width", [1, 2, 4])
+def test_softmax_against_a_window(width):
+    """A window is attention, but what it carries does not grow: Hankel rank below its width."""
+    window, L = dsf.window_softmax(width=width), 9
+    M = window.init(d=2).kernel(np.random.default_rng(0).standard_normal((L, 2)))[0]
+    for cut in range(1, L):
+        assert np.count_nonzero(M[cut:, :cut].any(axis=0)) == min(cut, width - 1)
+    found = [c for c in separate(window, dsf.softmax) if c.kind == "separation/rank"]
+    assert len(found) == 1 and found[0].check() and found[0].witnesses["has"] == str(window)
+    assert not find("finite state").has(dsf.softmax)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7])
@@ -273,6 +286,19 @@ def test_instances_outside_the_catalogue_are_refused():
     other = Other(**dsf.gla.init(2).parameters())
     with pytest.raises(UnknownNameError, match="no name in the catalogue"):
         separate_instances(other, dsf.gla.init(2))
+
+
+@given(st.fractions(-1000, 1000), st.fractions(0, 2), st.booleans())
+def test_no_number_of_a_ball_is_nearer_to_zero_than_its_bound(middle, radius, turned):
+    """`below` is what a violation is worth: the least modulus in the ball, and 0 round zero."""
+    import flint
+
+    with precision(300):
+        ball = flint.arb(*(flint.fmpq(x.numerator, x.denominator) for x in (middle, radius)))
+        bound = below(flint.acb(0, ball) if turned else ball)
+    least = max(abs(middle) - radius, Fraction(0))
+    assert 0 <= Fraction(bound) <= least
+    assert Fraction(bound) >= least * (1 - Fraction(1, 10**8)) - Fraction(1, 10**8)
 
 
 @given(st.fractions(Fraction(1, 1000), 1000))
