@@ -139,6 +139,14 @@ def test_on_an_input_the_states_are_bounded_from_both_sides() -> None:
     assert comparison.check()
 
 
+def test_a_count_that_the_time_ended_is_told_as_the_trivial_one() -> None:
+    u = np.random.default_rng(0).standard_normal((64, 8))
+    found = dsf.compare("softmax", "gla", u=u, n=4, rtol=1e-3, time_limit=1e-9)
+    note = "32 states are enough for every kernel of this size: a longer time limit may find fewer"
+    assert found.certificates[0].upper == 32 and note in found.findings[0].notes
+    assert found.check()
+
+
 def test_instances_that_differ_come_with_an_input() -> None:
     a = dsf.gla.init(d=3, n=2, p=3, seed=0)
     b = dsf.deltanet.init(d=3, n=2, p=3, seed=0)
