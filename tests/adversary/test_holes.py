@@ -73,6 +73,21 @@ def test_states_are_those_of_both_directions_and_of_each_head():
     assert "in the head that needs most, 7 to 7 in all 2 heads together" in layer.certificate.claim
 
 
+def test_singular_values_count_above_the_error_and_the_uncertainty():
+    """Three are 0.3: more than an error of 0.25, and less than that for some M within 0.1."""
+    claim = read(dsf.realize(0.3 * np.eye(9, k=-3), atol=0.25).certificate)
+    head = replace(claim.heads[0], error=0.2)
+    wide = replace(claim, radius=0.1, heads=(head,), residuals={**claim.residuals, "error": 0.2})
+    assert claim.lower == 3 and claim.certificate().check()
+    refused(wide.certificate(), "a singular value is 0.3")
+
+
+def test_a_system_reaches_its_own_error_and_no_smaller_one():
+    claim = read(dsf.realize(np.tril(1 / (1 + np.arange(8.0))), atol=0.05).certificate)
+    smaller = replace(claim, asked=claim.heads[0].error / 1.5)
+    refused(smaller.certificate(), "the error is")
+
+
 # ------------------------------------------------------------------- instances
 def retnet(gamma: float) -> dict[str, np.ndarray]:
     mech = dsf.retnet.init(d=2, n=1, p=2)
