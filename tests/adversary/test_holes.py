@@ -20,6 +20,7 @@ from dsf.claims.separation_tails import Grows, SignChanges, Stays
 from dsf.claims.stability import Stability
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import CertificateError
+from dsf.states.lower import hankel_lower
 from dsf.verdicts.separations import separate
 from dsf.verdicts.separations.words import alphabet
 
@@ -80,6 +81,9 @@ def test_singular_values_count_above_the_error_and_the_uncertainty():
     wide = replace(claim, radius=0.1, heads=(head,), residuals={**claim.residuals, "error": 0.2})
     assert claim.lower == 3 and claim.certificate().check()
     refused(wide.certificate(), "a singular value is 0.3")
+    lower = read(hankel_lower(0.3 * np.eye(9, k=-3), 0.25))
+    assert lower.certificate().check()
+    refused(replace(lower, radius=0.1).certificate(), "sigma_3 >= 0.3 is all that follows")
 
 
 def test_a_system_reaches_its_own_error_and_no_smaller_one():
