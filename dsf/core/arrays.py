@@ -47,6 +47,24 @@ def _at_least_float32(kind: np.dtype) -> np.dtype:
     return np.dtype(np.float64) if kind.kind in "biu" else np.result_type(kind, np.float32)
 
 
+def at_least_float32(x: Array) -> Array:
+    """x, in float32 where it is float16 or bfloat16: a decay of 0.999 is 1 in half precision.
+
+    >>> at_least_float32(np.ones(2, np.float16)).dtype, at_least_float32(np.ones(2, int)).dtype
+    (dtype('float32'), dtype('int64'))
+    """
+    if not is_half(x):
+        return x
+    return x.float() if is_torch(x) else x.astype(np.float32)
+
+
+def is_half(x: Array) -> bool:
+    """Whether an array is float16 or bfloat16."""
+    if is_torch(x):
+        return x.is_floating_point() and x.dtype.itemsize == 2
+    return bool(x.dtype == np.float16)
+
+
 def promoted(x: Array, like: Array) -> Array:
     """x as it is computed with in a system whose coefficients have the common dtype of `like`.
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dsf.core import border, ops
+from dsf.core.arrays import at_least_float32
 from dsf.core.checks import LIMIT, check_size
 from dsf.core.errors import ContractError, NotLinearError
 from dsf.core.mechanism import Mechanism
@@ -37,7 +38,7 @@ class Recurrence(Mechanism):
         >>> dsf.mamba3.without_parameters().system(tok)[0].length
         3
         """
-        tok = self.positioned(tok, 0)
+        tok = self.positioned(tok.map(at_least_float32), 0)
         return self._of(self.after_nothing(tok) if self.lookback else tok, self.length(tok))
 
     def _of(self, full: Tokens, L: int) -> tuple[LTV, Array]:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, dataclass_transform
 import numpy as np
 
 from dsf.core import border, hooks, ops, printing
+from dsf.core.arrays import at_least_float32
 from dsf.core.checks import all_finite
 from dsf.core.draws import Draw, Option, by_name, check_declared
 from dsf.core.errors import (
@@ -228,6 +229,7 @@ class Mechanism:
         """
         return self.run(u)[0]
 
+    @border.full_precision
     def run(self, u: Array, state: State | None = None) -> tuple[Array, State]:
         """(y, state): continue a sequence; run(whole) = run(part), state, run(rest) at any cut.
 
@@ -257,7 +259,7 @@ class Mechanism:
         >>> mech.advance(mech.tokens(np.ones((7, 4))), State())[0].shape
         (5, 7, 1, 3)
         """
-        tok = self.positioned(tok, state.t)
+        tok = self.positioned(tok.map(at_least_float32), state.t)
         full = tok if state.tail is None else tok.after(state.tail, self.token_fields)
         if state.tail is None and self.lookback:
             full = self.after_nothing(tok)
@@ -283,6 +285,7 @@ class Mechanism:
         """
         return self.system_on(u)[0]
 
+    @border.full_precision
     def system_on(self, u: Array) -> tuple[LTV, Array]:
         """`ltv(u)` and the values X [... L m p] that drive it.
 
@@ -296,6 +299,7 @@ class Mechanism:
         with border.named(mech):
             return mech.linear(mech.positioned(tok, 0), u.shape[-2])
 
+    @border.full_precision
     def kernel(self, u: Array) -> Array:
         """The token-mixing matrix [... H L L], or [... L r L m]: real part of ltv(u).kernel().
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dsf.core import analysis, ops, printing
-from dsf.core.arrays import common_zero, promoted
+from dsf.core.arrays import at_least_float32, common_zero, is_half, promoted
 from dsf.core.checks import (
     LIMIT,
     all_finite,
@@ -72,6 +72,7 @@ class LTV:
     RWKV).  Every axis left of the matrix axes, time included, broadcasts: size 1 means shared or
     constant.  The p columns of the state are p copies of one system, so vec(S) is the h of the
     dynamical-systems framework (Sieber et al. 2024, eq. (1)) with the factor I_p left out.
+    Coefficients in half precision become float32: a decay of 0.999 would be 1 in bfloat16.
 
     >>> ltv = LTV(Diag(a=np.full((1, 1), 0.5)), np.ones((1, 1, 1)), np.ones((1, 1, 1)), steps=3)
     >>> ltv.kernel()
@@ -96,6 +97,11 @@ class LTV:
             )
         if self.read not in ("after", "before"):
             raise DomainError(f"LTV: read must be 'after' or 'before'; got {self.read!r}")
+        if any(map(is_half, self.arrays())):
+            object.__setattr__(self, "A", self.A.map(at_least_float32))
+            for name in "BCD":
+                x = getattr(self, name)
+                object.__setattr__(self, name, None if x is None else each(x, at_least_float32))
 
     def __repr__(self) -> str:
         sizes = f"L={self.length}, n={self.n}, m={self.m}, r={self.r}"

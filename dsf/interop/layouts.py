@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dsf.core import ops
+from dsf.core.arrays import at_least_float32
 from dsf.core.errors import DomainError, ShapeError, UnknownNameError
 from dsf.core.ops import Array, col
 from dsf.core.printing import axes
@@ -226,8 +227,8 @@ def _per_channel(x: Array, name: str, u: Array) -> Array:
 
 
 def _floats(x: Any) -> Array:
-    """Torch tensors as they are, everything else as a numpy array; integers become float64."""
+    """Torch tensors and numpy arrays of at least float32; integers become float64."""
     if ops.is_torch(x):
-        return x
+        return at_least_float32(x)
     x = np.asarray(x)
-    return x.astype(np.float64) if x.dtype.kind in "iub" else x
+    return x.astype(np.float64) if x.dtype.kind in "iub" else at_least_float32(x)

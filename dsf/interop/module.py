@@ -52,11 +52,22 @@ class Module(torch.nn.Module):
 
     def forward(self, u: torch.Tensor) -> torch.Tensor:
         """y [... L H p] for u [... L d]."""
-        return self._current()(u)
+        return self.run(u)[0]
 
     def run(self, u: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
-        """(y, state), as `Mechanism.run`."""
-        return self._current().run(u, state)
+        """(y, state), as `Mechanism.run`; y in the dtype in which a layer of torch returns it.
+
+        That is the wider one of u and the parameters, or that of autocast.  Everything is computed
+        in at least float32, in which the state stays.
+        """
+        mech = self._current()
+        y, state = mech.run(u, state)
+        kind = u.dtype if u.is_floating_point() else y.dtype
+        for x in mech.parameters().values():
+            kind = torch.promote_types(kind, x.dtype)
+        if torch.is_autocast_enabled(u.device.type) and kind != torch.float64:
+            kind = torch.get_autocast_dtype(u.device.type)
+        return (y if kind.is_complex else y.to(kind)), state
 
     @property
     def mech(self) -> Any:

@@ -50,8 +50,12 @@ def test_honest_comparisons_pass(c):
     assert passes(c)
 
 
-def test_forged_records_are_refused():
-    records = [*forged_comparisons(), *forged_results()]
+def test_forged_results_are_refused():
+    assert [how for how, made in forged_results() if passes(made)] == []
+
+
+def test_some_forged_comparisons_are_refused():
+    records = [*forged_comparisons()]
     assert len(records) > 300
     some = np.random.default_rng(1).choice(len(records), 20, replace=False)
     assert [records[i][0] for i in some if passes(records[i][1])] == []

@@ -268,6 +268,12 @@ def test_two_certificates_of_one_claim_hide_nothing(honest: Comparison) -> None:
     assert len(replace(honest, findings=(finding,)).certificates) == 2
 
 
+def test_a_finding_is_told_once() -> None:
+    c = dsf.compare("linear_attn", "gla")
+    with pytest.raises(CertificateError, match="told twice"):
+        replace(c, findings=c.findings[:1] * 2).check()
+
+
 def test_nothing_proved_is_not_checked() -> None:
     c = dsf.compare("gru", "mlstm")
     assert not c.certificates or c.check()
