@@ -47,6 +47,20 @@ def _at_least_float32(kind: np.dtype) -> np.dtype:
     return np.dtype(np.float64) if kind.kind in "biu" else np.result_type(kind, np.float32)
 
 
+def layer_dtype(u: Array, *parameters: Array) -> Any:
+    """The dtype in which a layer of torch returns its output: the widest, or that of autocast."""
+    import torch
+
+    kind = reduce(torch.promote_types, [x.real.dtype for x in (u, *parameters)])
+    if torch.is_autocast_enabled(u.device.type) and kind in (
+        torch.float32,
+        torch.float16,
+        torch.bfloat16,
+    ):
+        return torch.get_autocast_dtype(u.device.type)
+    return kind
+
+
 def at_least_float32(x: Array) -> Array:
     """x, in float32 where it is float16 or bfloat16: a decay of 0.999 is 1 in half precision.
 

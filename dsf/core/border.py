@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dsf.core import ops, printing
-from dsf.core.arrays import common_dtype, intake, to_numpy
+from dsf.core.arrays import common_dtype, intake, real_dtype, to_numpy
 from dsf.core.errors import (
     ContractError,
     DomainError,
@@ -23,6 +23,7 @@ from dsf.core.fields import NEGATIVE
 from dsf.core.ops import Array
 from dsf.core.state import State
 from dsf.core.tokens import Tokens
+from dsf.core.worlds import NUMPY, TORCH, world
 
 
 def enter(mech: Any, u: Any) -> tuple[Any, Array]:
@@ -86,8 +87,11 @@ def _refuse_undeclared(mech: Any, tok: Any) -> None:
         )
 
 
-def check_state(mech: Any, state: Any) -> None:
-    """Raise DTypeError or ShapeError for a state that another mechanism has made."""
+def check_state(mech: Any, state: Any, u: Array) -> None:
+    """Raise DTypeError or ShapeError for a state that another mechanism or another input has made.
+
+    The rule: the same library, device and precision as what u is computed in, the same batch axes.
+    """
     if not isinstance(state, State):
         raise DTypeError(
             f"{mech.name}.run: `state` must be what `run` returned; got {type(state).__name__}. "
@@ -99,6 +103,47 @@ def check_state(mech: Any, state: Any) -> None:
         raise ShapeError(
             f"{mech.name}.run: the state does not belong to this mechanism: {state!r}. Likely "
             "cause: the state of another mechanism; start with state=None."
+        )
+    if world(*state.arrays(), u) in (NUMPY, TORCH) or ops.is_torch(u):
+        for x in state.arrays():
+            _same_kind(mech, x, u)
+    _same_batch(mech, state, u)
+
+
+def _same_kind(mech: Any, x: Array, u: Array) -> None:
+    torch = ops.is_torch(x)
+    if torch != ops.is_torch(u):
+        raise DTypeError(
+            f"{mech.name}.run: the state holds {_library(x)} and u is {_library(u)}. Likely cause: "
+            "a state from before `to_torch`, or of `module.mech`; convert it with state.map(...)."
+        )
+    if torch and x.device != u.device:
+        raise DTypeError(
+            f"{mech.name}.run: the state is on {x.device} and u on {u.device}; move it with "
+            "state.to(u.device)."
+        )
+    if real_dtype(x) != u.dtype:
+        raise DTypeError(
+            f"{mech.name}.run: the state is {x.dtype}, and this input is computed in {u.dtype}. "
+            "Likely cause: a state from before the precision was changed; convert it with "
+            "state.map(...) (torch: state.to(dtype))."
+        )
+
+
+def _library(x: Array) -> str:
+    return "a torch tensor" if ops.is_torch(x) else "a numpy array"
+
+
+def _same_batch(mech: Any, state: State, u: Array) -> None:
+    """The state [... H n p], or the rows [... H L n] that it keeps, have the batch axes of u."""
+    axes = 3 if mech.has_heads else 2
+    held = [tuple(x.shape[:-axes]) for x in state.arrays() if x.ndim >= axes]
+    batch, wanted = max(held, key=len, default=()), tuple(u.shape[:-2])
+    if held and batch != wanted:
+        raise ShapeError(
+            f"{mech.name}.run: the state has the batch axes {list(batch)}, and u has "
+            f"{list(wanted)}. Likely cause: a smaller last batch, or the state of another stream; "
+            "take the rows of state.map(lambda x: x[i]), or start with state=None."
         )
 
 

@@ -243,7 +243,7 @@ class Mechanism:
         if state is None:
             state = State()
         else:
-            border.check_state(mech, state)
+            border.check_state(mech, state, u)
         with border.named(mech):
             o, new = mech.advance(tok, state)
         y = mech.merge(o)

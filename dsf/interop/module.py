@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from dsf.core.arrays import layer_dtype
 from dsf.core.errors import UnknownNameError
 from dsf.core.mechanism import Mechanism
 from dsf.core.state import State
@@ -62,12 +63,7 @@ class Module(torch.nn.Module):
         """
         mech = self._current()
         y, state = mech.run(u, state)
-        kind = u.dtype if u.is_floating_point() else y.dtype
-        for x in mech.parameters().values():
-            kind = torch.promote_types(kind, x.dtype)
-        if torch.is_autocast_enabled(u.device.type) and kind != torch.float64:
-            kind = torch.get_autocast_dtype(u.device.type)
-        return (y if kind.is_complex else y.to(kind)), state
+        return y.to(layer_dtype(u, *mech.parameters().values())), state
 
     @property
     def mech(self) -> Any:
