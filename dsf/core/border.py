@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dsf.core import ops, printing
-from dsf.core.arrays import common_dtype, intake, real_dtype, to_numpy
+from dsf.core.arrays import common_dtype, intake, to_numpy
 from dsf.core.errors import (
     ContractError,
     DomainError,
@@ -122,7 +122,7 @@ def _same_kind(mech: Any, x: Array, u: Array) -> None:
             f"{mech.name}.run: the state is on {x.device} and u on {u.device}; move it with "
             "state.to(u.device)."
         )
-    if real_dtype(x) != u.dtype:
+    if x.real.dtype != u.dtype:
         raise DTypeError(
             f"{mech.name}.run: the state is {x.dtype}, and this input is computed in {u.dtype}. "
             "Likely cause: a state from before the precision was changed; convert it with "

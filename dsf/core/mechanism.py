@@ -337,8 +337,7 @@ class Mechanism:
         if "pos" not in self.token_fields or "pos" in tok.names:
             return tok
         like = next(v for k, v in tok.items() if self.token_fields[k].per_token)
-        rows = [ops.const(t + i, like).reshape(1, 1) for i in range(self.length(tok))]
-        return tok.replace(pos=ops.cat(rows, -2) if rows else ops.zeros((0, 1), like))
+        return tok.replace(pos=ops.positions(t, self.length(tok), like))
 
     def after_nothing(self, tok: Tokens) -> Tokens:
         """The tokens behind `lookback` rows of zeros: the start of a sequence."""

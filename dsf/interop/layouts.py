@@ -12,7 +12,7 @@ import numpy as np
 
 from dsf.core import ops
 from dsf.core.arrays import at_least_float32
-from dsf.core.errors import DomainError, ShapeError, UnknownNameError
+from dsf.core.errors import DomainError, DTypeError, ShapeError, UnknownNameError
 from dsf.core.ops import Array, col
 from dsf.core.printing import axes
 from dsf.core.tokens import Tokens
@@ -47,6 +47,14 @@ def from_fla(
     """
     q, k, v = (_floats(x) for x in (q, k, v))
     shapes = f"q {axes(q)}, k {axes(k)}, v {axes(v)}"
+    if q.ndim == v.ndim == 4 and q.shape == k.shape and q.shape[:2] == v.shape[:2]:
+        shared, uneven = divmod(v.shape[2], q.shape[2])
+        if shared > 1 and not uneven:
+            raise ShapeError(
+                f"from_fla: {q.shape[2]} heads of keys serve {v.shape[2]} heads of values; got "
+                f"{shapes}. Repeat the keys and queries: q.repeat_interleave({shared}, dim=2) in "
+                f"torch, np.repeat(q, {shared}, axis=2) in numpy."
+            )
     if q.ndim != 4 or q.shape != k.shape or v.ndim != 4 or v.shape[:3] != q.shape[:3]:
         raise ShapeError(
             f"from_fla: needs q, k [B T H K] and v [B T H V]; got {shapes}. Likely cause: heads "
@@ -128,7 +136,8 @@ def from_mamba(
     dt = delta + delta_bias, through softplus if `delta_softplus`.  The equations are those of the
     family mamba, or mamba(skip=True) with D; its outputs [B D L 1 1] are y [B D L].
 
-    Raises ShapeError on sizes that do not fit, DomainError where A >= 0 or dt <= 0.
+    dt = 0, as at padding, is the step that changes nothing.  Raises ShapeError on sizes that do not
+    fit, DomainError where A >= 0 or dt < 0, DTypeError for a complex A, B or C.
 
     >>> import dsf
     >>> u, A, B = np.ones((2, 3, 5)), -np.ones((3, 4)), np.ones((2, 4, 5))
@@ -137,6 +146,12 @@ def from_mamba(
     (2, 3, 5, 1, 1)
     """
     u, delta, A, B, C = (_floats(x) for x in (u, delta, A, B, C))
+    if any(ops.is_complex(x) for x in (u, delta, A, B, C)):
+        raise DTypeError(
+            "from_mamba: u, delta, A, B and C must be real; the selective scan of Mamba takes the "
+            "real part of a complex system twice. Write that as LTV(Diag(log_a=...), 2 * B, C), "
+            "and take the real part of its output."
+        )
     k, q = (_ungrouped(x, name) for x, name in ((B, "B"), (C, "C")))
     fits = u.ndim == 3 and u.shape == delta.shape and A.ndim == 2 and A.shape[0] == u.shape[1]
     for x in (k, q):
@@ -149,9 +164,9 @@ def from_mamba(
         )
     dt = delta if delta_bias is None else delta + _per_channel(delta_bias, "delta_bias", u)
     dt = ops.softplus(dt) if delta_softplus else dt
-    if bool((dt <= 0).any()):
+    if bool((dt < 0).any()):  # softplus is never negative
         raise DomainError(
-            f"from_mamba: step sizes must be positive; the smallest is {float(dt.min()):.6g}. "
+            f"from_mamba: a step size must not be negative; the smallest is {float(dt.min()):.6g}. "
             "Likely cause: delta before its softplus; pass delta_softplus=True."
         )
     if bool((A >= 0).any()):

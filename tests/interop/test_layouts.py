@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import dsf
 from dsf import interop
-from dsf.core.errors import DomainError, ShapeError, UnknownNameError
+from dsf.core.errors import DomainError, DTypeError, ShapeError, UnknownNameError
 from dsf.core.state import State
 
 TIGHT = {"rtol": 1e-12, "atol": 1e-13}
@@ -172,3 +172,51 @@ def test_layouts_of_torch_tensors():
     u, raw, A, B, C, D, bias = (torch.tensor(x) for x in scan_inputs(0))
     tokens = interop.from_mamba(u, raw, A, B, C, D, bias, delta_softplus=True)
     assert torch.equal(interop.to_mamba(tokens)["D"], D)
+
+
+# ------------------------------------------------------------------ what users bring
+def test_a_step_of_zero_changes_nothing():
+    """Padding: the state goes through, and the output there is read from it."""
+    rng = np.random.default_rng(0)
+    u, A = rng.standard_normal((1, 3, 6)), -np.ones((3, 2))
+    B, C = rng.standard_normal((2, 1, 2, 6))
+    dt = np.abs(rng.standard_normal((1, 3, 6)))
+    dt[..., 3] = 0.0
+    ltv, X = dsf.mamba.without_parameters().system(interop.from_mamba(u, dt, A, B, C))
+    y, S = ltv.scan(X)
+    keep = [0, 1, 2, 4, 5]
+    parts = (x[..., keep] for x in (u, dt))
+    short, X = dsf.mamba.without_parameters().system(
+        interop.from_mamba(*parts, A, *(x[..., keep] for x in (B, C)))
+    )
+    z, T = short.scan(X)
+    np.testing.assert_allclose(y[..., keep, :, :], z, rtol=1e-12)
+    np.testing.assert_allclose(S, T, rtol=1e-12)
+
+
+def test_negative_steps_are_refused_and_tiny_ones_are_not():
+    u, A, B = np.ones((1, 2, 3)), -np.ones((2, 2)), np.ones((1, 2, 3))
+    with pytest.raises(DomainError, match="pass delta_softplus=True"):
+        interop.from_mamba(u, -u, A, B, B)
+    delta = np.full((1, 2, 3), -110, np.float32)  # whose softplus is 0 in float32
+    tok = interop.from_mamba(u, delta, A, B, B, delta_softplus=True)
+    assert np.all(np.asarray(tok.dt) >= 0)
+
+
+def test_shared_heads_of_keys_are_told_how_to_repeat():
+    q, v = np.ones((1, 5, 2, 3)), np.ones((1, 5, 4, 3))
+    with pytest.raises(ShapeError, match=r"2 heads of keys serve 4 heads of values.*np.repeat"):
+        interop.from_fla(q, q, v)
+    repeated = np.repeat(q, 2, axis=2)
+    assert interop.from_fla(repeated, repeated, v).q.shape == (1, 4, 5, 3)
+        1,
+        4,
+        5,
+        3,
+    )
+
+
+def test_complex_systems_of_the_selective_scan_are_refused():
+    u, A, B = np.ones((1, 2, 3)), -np.ones((2, 2)) + 1j, np.ones((1, 2, 3))
+    with pytest.raises(DTypeError, match="twice the real part"):
+        interop.from_mamba(u, u, A, B, B)

@@ -38,7 +38,7 @@ class RetNet(Recurrence, name="retnet", look=("sky", 0)):
         if self.rotation is True:
             q, k, a = as_pairs(q), ops.conj(as_pairs(k)), a * ops.cis(tok.theta)
         elif self.rotation == "qk":
-            q, k = (rotate(x, tok.theta * tok.pos) for x in (q, k))
+            q, k = (rotate(x, ops.phase(tok.theta, tok.pos)) for x in (q, k))
         return LTV(Diag(a=a), B=col(k), C=row(q)), row(tok.v)
 
     def readout(self, o: Array, tok: Tokens) -> Array:
