@@ -220,12 +220,29 @@ def best_error(op: Operator, states: int, deadline: float) -> Answer:
     if states + 1 < len(ladder):
         peaks = [_peak(c.s, n) for c, n in zip(passes, ladder[states + 1], strict=True)]
         cuts = max(cuts, _gap(op, states, peaks), key=gap)
-    systems = _slices(op, passes, ladder[min(states, len(ladder) - 1)])
+    systems = _slices(op, passes, ladder[_least(op, passes, states, deadline)])
     E, off = residual(op, systems, proved=True)
     error = proved_error(E, off, op.radius, slack=ERROR_SLACK)
     theorems = _theorems(op, passes, states=states)
     found = systems, error, float(np.linalg.norm(E))
     return Answer(op, cuts, *found, theorems, tuple(notes))
+
+
+def _least(op: Operator, passes: list[Compressed], states: int, deadline: float) -> int:
+    """The rung, of at most so many states, whose system has the least error in plain floats.
+
+    A slice with more states may be worse than one with fewer.
+    """
+    ladder = _ladder(passes)
+    best, found = min(states, len(ladder) - 1), np.inf
+    for i in range(best, -1, -1):
+        E, _ = residual(op, _slices(op, passes, ladder[i]), proved=False)
+        error = norm_estimate(E)
+        if error < found:
+            best, found = i, error
+        if time.monotonic() > deadline:
+            break
+    return best
 
 
 def _gap(op: Operator, states: int, where: Sequence[Sequence[int]]) -> tuple[Cut, ...]:

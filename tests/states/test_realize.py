@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -167,6 +169,15 @@ def test_states_are_shared_by_two_directions(seed, L, states):
     assert found.system.n + found.backward.n <= states
     assert norm(M - operator(found)) * (1 - 1e-9) <= found.upper
     assert found.check()
+
+
+@given(seeds, st.integers(2, 30), st.booleans())
+def test_an_error_does_not_grow_with_the_states_allowed(seed, L, window):
+    h = np.random.default_rng(seed).standard_normal(L) * 0.9 ** np.arange(L)
+    lag = np.subtract.outer(np.arange(L), np.arange(L))
+    M = np.where((0 <= lag) & (lag < 6), 1.0, 0.0) if window else np.where(lag >= 0, h[lag], 0.0)
+    errors = [realize(M, states=n, relative=False).upper for n in range(L // 2 + 1)]
+    assert all(b <= a * (1 + 1e-4) + 1e-12 for a, b in pairwise(errors))
 
 
 @pytest.mark.parametrize("power", [-90, -76, 76, 90])
