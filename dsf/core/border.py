@@ -69,6 +69,7 @@ def tokens(mech: Any, u: Any) -> tuple[Any, Array, Tokens]:
         _refuse_undeclared(mech, tok)
         if ops.is_float(u, *mech.parameters().values()):
             _refuse_overflow(mech, u, tok)
+            _refuse_outside(mech, tok)
             mech.validate(tok)
     return mech, u, tok
 
@@ -235,6 +236,29 @@ def _finite(x: Array) -> np.ndarray:
 def _rows(holds: np.ndarray) -> np.ndarray:
     """Whether it holds in every entry of a row of the time axis (the last but one)."""
     return np.asarray(holds.all(tuple(a for a in range(holds.ndim) if a != holds.ndim - 2)))
+
+
+def _refuse_outside(mech: Any, tok: Tokens) -> None:
+    """A token beyond the ends of its domain, which no equation of the paper makes.
+
+    The ends themselves may be reached by rounding; the lengths of unit vectors are not looked at.
+    """
+    for name, x in tok.items():
+        field = mech.token_fields[name]
+        low, high = field.domain.low, field.domain.high
+        if low is None and high is None:
+            continue
+        if low is not None and bool((x < low).any()):
+            worst = x.min().item()
+        elif high is not None and bool((x > high).any()):
+            worst = x.max().item()
+        else:
+            continue
+        raise DomainError(
+            f"{mech.name}: the token {name} leaves its domain {field.domain}: {worst:.6g}. Likely "
+            "cause: a parameter of the wrong sign, or one that was meant to pass an exponential or "
+            "a sigmoid first."
+        )
 
 
 def _refuse_overflow(mech: Any, u: Array, tok: Tokens) -> None:

@@ -323,6 +323,19 @@ def rotate(x: Array, angle: Array) -> Array:
     return cat([a * c - b * s, a * s + b * c])
 
 
+def expm1_over(x: Array) -> Array:
+    """(e^x - 1)/x, which is 1 at 0.
+
+    >>> expm1_over(np.array([0.0, 1e-12])).tolist()
+    [1.0, 1.0000000000005]
+    """
+    if not is_float(x):
+        return expm1(x) / x
+    w = world(x)
+    safe = w.keep(x, x != 0, 1)
+    return w.keep(expm1(safe) / safe, x != 0, 1)
+
+
 def phase(theta: Array, position: Array) -> Array:
     """theta position, an angle; floats are multiplied and reduced by whole turns in float64 first.
 
@@ -332,8 +345,8 @@ def phase(theta: Array, position: Array) -> Array:
         return theta * position
     if is_torch(theta):
         return ((theta.double() * position.double()) % (2 * np.pi)).to(theta.dtype)
-    wide = np.result_type(theta.dtype, np.float64)
-    return np.asarray((theta.astype(wide) * position) % (2 * np.pi), theta.dtype)
+    turned = (theta * np.asarray(position, np.float64)) % (2 * np.pi)  # numpy widens theta
+    return turned.astype(theta.dtype)
 
 
 def positions(t: int, L: int, like: Array) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 from dsf.core.catalogue import family
-from dsf.core.errors import NotContractive
+from dsf.core.errors import ContractError, DomainError, NotContractive
 from dsf.core.family import Family
 from dsf.core.mechanism import Mechanism
 from dsf.testing.facts import FACTS
@@ -48,7 +48,10 @@ def run_check(name: str, target: Mechanism | Family | str) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotContractive)  # the contract draws such keys on purpose
         for mech in instances(target):
-            CHECKS[name](mech)
+            try:
+                CHECKS[name](mech)
+            except DomainError as e:  # of tokens that the mechanism itself makes
+                raise ContractError(str(e)) from e
     return True
 
 

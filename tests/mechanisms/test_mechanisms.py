@@ -8,15 +8,19 @@ names and carry the head axis first; `heads` joins the outputs of the heads.
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from math import factorial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
+import dsf
 from dsf.core import metrics
 from dsf.core.catalogue import everything, families, family
-from dsf.core.errors import NotContractive
+from dsf.core.errors import DomainError, NotContractive
+from dsf.core.state import State
 
 LONG = np.longdouble
 L = 9
@@ -346,3 +350,43 @@ def test_the_mechanism_is_its_formula(name, sizes):
         scale, gate = metrics.end_to_end(mech, u)
     assert y.shape == expected.shape
     assert metrics.ratio(y, expected, scale) <= gate
+
+
+# ------------------------------------------------------------------ ends of domains
+@pytest.mark.parametrize("f", [dsf.s4d, dsf.mamba(discretisation="zoh")], ids=repr)
+def test_a_decay_of_zero_integrates(f):
+    """a = 0 is the closed end: the limit of (e^{dt a} - 1)/a is dt."""
+    tok = f.draw_tokens(np.random.default_rng(0), 4, n=2, p=1, d=1)
+    mech, names = f.without_parameters(), [k for k in ("a", "a_re", "a_im") if k in tok.names]
+    at, near = (
+        tok.replace(**{k: x * np.ones_like(getattr(tok, k)) for k in names}) for x in (0.0, -1e-9)
+    )
+    y, z = (mech.advance(t, State())[0] for t in (at, near))
+    np.testing.assert_allclose(y, z, rtol=1e-7)
+    theirs = at.map(torch.as_tensor)
+    theirs = theirs.replace(dt=theirs.dt.clone().requires_grad_())
+    mech.advance(theirs, State())[0].sum().backward()
+    assert torch.isfinite(theirs.dt.grad).all()
+
+
+@pytest.mark.parametrize("log_w", [-1.0, -10.0, -20.0, -30.0])
+def test_reading_after_loses_digits_as_the_decay_shrinks(log_w):
+    """The relative error is a few eps/w, as the docstring says."""
+    tok = dsf.rwkv6.draw_tokens(np.random.default_rng(0), 6, n=3, p=2)
+    tok = tok.replace(log_w=np.full_like(tok.log_w, log_w))
+    y, z = (
+        dsf.rwkv6(read=r).without_parameters().advance(tok, State())[0] for r in ("before", "after")
+    )
+    assert np.abs(y - z).max() < 30 * np.finfo(float).eps * np.exp(-log_w) * np.abs(y).max()
+
+
+def test_parameters_that_leave_a_domain_are_refused():
+    mech = dsf.qlstm(reversed=True).init(d=3, p=2)
+    bad = replace(mech, alpha=np.array([-0.5]))
+    with pytest.raises(DomainError, match="qlstm: the token log_f leaves its domain < 0"):
+        bad(np.ones((4, 3)))
+    far = replace(dsf.retnet.init(d=2), gamma=np.full((1, 1, 1), 5.0))
+    with pytest.raises(DomainError, match=r"gamma leaves its domain in \(0, 1\): 5"):
+        far(np.ones((4, 2)))
+    edge = replace(dsf.retnet.init(d=2), gamma=np.ones((1, 1, 1)))
+    assert np.isfinite(edge(np.ones((4, 2)))).all()

@@ -8,7 +8,8 @@ class RWKV6(Recurrence, name="rwkv6", look=("vermillion", 1)):
 
     u [L d];  q, k, log_w [H L n] with log_w = -exp(.) < 0, v [H L p], bonus [H 1 n];  float64.
     `read="after"` is the same map in the other convention: C = q/w, D = q' diag(bonus - 1/w) k;
-    it breaks down where w underflows.  Source: Peng et al. 2024, arXiv 2404.05892.
+    its two terms cancel, so its relative error grows like eps/w.
+    Source: Peng et al. 2024, arXiv 2404.05892.
 
     >>> import dsf
     >>> dsf.rwkv6.init(d=4, n=2, p=3)(np.ones((5, 4))).shape

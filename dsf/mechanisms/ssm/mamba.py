@@ -38,6 +38,6 @@ class S6(Recurrence, name="mamba", look=("blue", 0)):
 
     def recurrence(self, tok: Tokens) -> tuple[LTV, Array]:
         zoh = self.discretisation == "zoh"
-        write = col(ops.expm1(tok.dt * tok.a) / tok.a if zoh else tok.dt)
+        write = col(tok.dt * ops.expm1_over(tok.dt * tok.a) if zoh else tok.dt)
         B, D = Prod((write, col(tok.k))), col(tok.skip) if self.skip else None
         return LTV(Diag(log_a=Prod((tok.dt, tok.a))), B, row(tok.q), D), row(tok.v)

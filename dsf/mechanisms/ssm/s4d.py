@@ -46,7 +46,7 @@ class S4D(Recurrence, name="s4d", look=("green", 0)):
     def recurrence(self, tok: Tokens) -> tuple[LTV, Array]:
         a, b = ops.as_complex(tok.a_re, tok.a_im), ops.as_complex(tok.b_re, tok.b_im)
         if self.discretisation == "zoh":
-            A, B = Diag(log_a=tok.dt * a), ops.expm1(tok.dt * a) / a * b
+            A, B = Diag(log_a=tok.dt * a), tok.dt * ops.expm1_over(tok.dt * a) * b
         else:
             half = tok.dt * a / 2
             A, B = Diag(a=(1 + half) / (1 - half)), tok.dt * b / (1 - half)
