@@ -140,7 +140,8 @@ class Head(Record):
         unit = v.shape == F.shape[1:] and abs(v @ v - 1.0) < ORTHONORMAL
         require(unit, "the test vector of |M| is not of length 1: was it changed?")
         Fv = F @ v
-        short = np.sqrt(Fv @ Fv) * (1 - SLACK) - g(F.shape[1]) * norm(F) * norm(v) - TINY
+        lost = g(F.shape[1]) * norm(F) * norm(v) + np.sqrt(TINY)  # squares that underflow: the root
+        short = np.sqrt(Fv @ Fv) * (1 - SLACK) - lost
         proved = (short / norm(v) - radius) * (1 - SLACK)
         fits = bool(np.isfinite(short)) and low <= proved
         require(low == 0.0 or fits, f"|M| >= {low:.6g} does not follow")

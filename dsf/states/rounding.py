@@ -184,7 +184,7 @@ def norm_upper(
 def norm_lower(E: np.ndarray, v: np.ndarray) -> float:
     """A proved lower bound of ||E||_2 from a test vector: ||E v|| / ||v|| less its rounding."""
     w = E @ v
-    lost = gamma(E.shape[1]) * fro(E) * fro(v) + TINY
+    lost = gamma(E.shape[1]) * fro(E) * fro(v) + math.sqrt(TINY)  # squares underflow: their root
     proved = float(np.linalg.norm(w)) * (1.0 - gamma(w.size + 8)) - lost * (1.0 + 8.0 * U)
     if not math.isfinite(proved):  # the squares overflow
         return 0.0
