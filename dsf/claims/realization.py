@@ -112,6 +112,7 @@ class Head(Record):
         require(unused, "bounds of |M| are given, but the error is absolute")
         found = [d.singular_value(X) for d, X in self.runs]
         E, extra = self._difference()
+        # 2 u |E|_F, for E = fl(M - K), exceeds SLACK of the error only from 2^24 rows on
         error = (self.error * (1 - SUBTRACTED) - radius - extra - 2 * U * norm(E)) * (1 - SLACK)
         follows = at_most(E, error)
         require(follows, f"|M - kernel of the system| <= {self.error:.6g} does not follow")

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from dsf.claims.realization import Direction, Head
 from dsf.claims.singular import kernel, size, smallest
 from dsf.core.errors import CertificateError
-from dsf.states.rounding import fro, norm_lower
+from dsf.states.rounding import fro, fro_each, norm_lower, transition_norms
 
 LEAST = 2.0**-1074
 ONE = np.ones((1, 1))
@@ -186,3 +186,20 @@ def test_squares_that_underflow_do_not_enlarge_a_norm():
     case = head([[x]], 0.0, norm_low=1.009 * x, norm_high=1.1 * x, norm_v=np.ones(1))
     with pytest.raises(CertificateError):
         case.norm_bounds(0.0)
+
+
+def test_a_norm_beside_a_large_one_does_not_underflow():
+    x = 1.4 * 2.0**-545
+    assert fro_each(np.array([[[1.0]], [[x]]]))[1] >= x
+
+
+@pytest.mark.parametrize("x", [1.2 * 2.0**-537, 2.0**-600])
+def test_the_norm_of_a_tiny_transition_does_not_underflow(x):
+    assert transition_norms(np.full((1, 1, 1), x))[0] >= x
+
+
+def test_the_norm_of_a_transition_is_rounded_up():
+    """Row and column sums are products of roundings: (1 + 2^-53) (1 + 2^-53) is 1 in floats."""
+    E = np.array([[[1.0, 2.0**-54, 2.0**-54], [2.0**-54, 0.0, 0.0], [2.0**-54, 0.0, 0.0]]])
+    # of such a symmetric matrix the norm is (1 + sqrt(1 + 8 2^-108)) / 2 > 1
+    assert transition_norms(E)[0] > 1.0
