@@ -112,6 +112,7 @@ class Head(Record):
         require(unused, "bounds of |M| are given, but the error is absolute")
         found = [d.singular_value(X) for d, X in self.runs]
         E, extra = self._difference()
+        # 2 u |E|_F, for E = fl(M - K), exceeds SLACK of the error only from 2^24 rows on
         error = (self.error * (1 - SUBTRACTED) - radius - extra - 2 * U * norm(E)) * (1 - SLACK)
         follows = at_most(E, error)
         require(follows, f"|M - kernel of the system| <= {self.error:.6g} does not follow")
@@ -140,7 +141,8 @@ class Head(Record):
         unit = v.shape == F.shape[1:] and abs(v @ v - 1.0) < ORTHONORMAL
         require(unit, "the test vector of |M| is not of length 1: was it changed?")
         Fv = F @ v
-        short = np.sqrt(Fv @ Fv) * (1 - SLACK) - g(F.shape[1]) * norm(F) * norm(v) - TINY
+        lost = g(F.shape[1]) * norm(F) * norm(v) + np.sqrt(TINY)  # squares that underflow: the root
+        short = np.sqrt(Fv @ Fv) * (1 - SLACK) - lost
         proved = (short / norm(v) - radius) * (1 - SLACK)
         fits = bool(np.isfinite(short)) and low <= proved
         require(low == 0.0 or fits, f"|M| >= {low:.6g} does not follow")

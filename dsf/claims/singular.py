@@ -4,6 +4,10 @@ Rounding model: u = 2^-53; a sum of k products, in any order, is off by at most 
 of the moduli of the products, g(k) = k u / (1 - k u); ||fl(XY) - XY||_F <= g(k) ||X||_F ||Y||_F.
 Each bound is made larger (a lower bound: smaller) by the factor 1 + SLACK, SLACK = 2^-40, which
 covers the rounding of the few operations that form it; 2^-1000 is added for underflow.
+
+No case is known in which SLACK, the rounding of the Gram matrices of U and V or that of Cholesky
+decides: `size` exceeds the norms by about as much, and sums in blocks, as libraries form them, are
+off by far less than g.  They stand for the proof, which allows sums in any order.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from dsf.core.printing import at_least, at_most
 ONE_A = ("stable", "marginal", "unstable", "undecided")
 SEVERAL = ("contractive", "nonexpansive", "undecided")
 AXES = {"a": 1, "log_a": 1, "U": 2, "W": 2, "A": 2}
-TINY = 1e-300  # added where 0 would be multiplied
+TINY = 1e-300  # added where 0 would be multiplied; bounds of entries left out are far above it
 # Entries are left out by floats if they are smaller than the bound by more than their rounding:
 PRODUCT = 1e-12  # relative, of a product of two factors, generously
 CLEARLY = 1e-9  # relative, of the modulus; absolute, of the exponent log_a

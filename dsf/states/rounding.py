@@ -182,9 +182,13 @@ def norm_upper(
 
 
 def norm_lower(E: np.ndarray, v: np.ndarray) -> float:
-    """A proved lower bound of ||E||_2 from a test vector: ||E v|| / ||v|| less its rounding."""
+    """A proved lower bound of ||E||_2 from a test vector: ||E v|| / ||v|| less its rounding.
+
+    Of sums in blocks, as libraries form them, fro(v) already exceeds what E v loses; the proof
+    holds for any order.
+    """
     w = E @ v
-    lost = gamma(E.shape[1]) * fro(E) * fro(v) + TINY
+    lost = gamma(E.shape[1]) * fro(E) * fro(v) + math.sqrt(TINY)  # squares underflow: their root
     proved = float(np.linalg.norm(w)) * (1.0 - gamma(w.size + 8)) - lost * (1.0 + 8.0 * U)
     if not math.isfinite(proved):  # the squares overflow
         return 0.0
@@ -213,7 +217,7 @@ def transition_norms(A: np.ndarray) -> np.ndarray:
     """
     n, size = A.shape[-1], fro_each(A)
     rows = np.abs(A).sum(-1).max(-1, initial=0.0) * np.abs(A).sum(-2).max(-1, initial=0.0)
-    plain = np.minimum(size, np.sqrt(rows) * (1.0 + gamma(2 * n + 8)))
+    plain = np.minimum(size, np.sqrt(rows + TINY) * (1.0 + gamma(2 * n + 8)))
     doubtful = np.flatnonzero(plain > ABOVE_ONE)
     d = shifted(ABOVE_ONE, float(size.max(initial=0.0)), n, n)
     try:  # all at once, with the largest Frobenius norm; if that fails, one by one
