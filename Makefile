@@ -10,7 +10,7 @@ ROOMS   := solvers kernels theory_tests figures
 export MPLBACKEND = Agg
 
 .DELETE_ON_ERROR:
-.PHONY: figures test check slow mutants lint types clean
+.PHONY: figures test check slow mutants portable lint types clean
 
 figures: $(READY)
 	@$(PY) -m dsf.figures --profile $(PROFILE)
@@ -28,6 +28,10 @@ slow: $(READY)
 # Whether the tests notice a wrong line: about half an hour, for after a change of the tests.
 mutants: $(READY)
 	$(PY) tests/mutations/run.py
+
+# The suite as on other machines: narrow vectors, other draws, a load beside; about 20 minutes.
+portable: $(READY)
+	$(PY) tests/portable.py --jobs $(WORKERS)
 
 lint: $(READY)
 	$(PY) -m ruff check .

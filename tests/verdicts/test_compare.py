@@ -85,13 +85,8 @@ def test_it_survives_json_checks_and_refuses_tampering(case: tuple[Comparison, s
         again.plot()
 
 
-def test_printout_fits_and_is_quick(case: tuple[Comparison, str, str]) -> None:
-    comparison = case[0]
-    assert max(map(len, str(comparison).splitlines())) <= WIDTH
-    assert comparison.seconds < 3 * SLACK
-
-
-SLACK = 4  # the target is 3 s on an idle machine; tests share it with others
+def test_printout_fits(case: tuple[Comparison, str, str]) -> None:
+    assert max(map(len, str(case[0]).splitlines())) <= WIDTH
 
 
 def test_exports() -> None:

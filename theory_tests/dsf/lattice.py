@@ -40,7 +40,3 @@ def test_limits_leave_the_domain_at_the_limit_only():
         if e.kind == "limit":
             assert proof.order is not None
             assert proof.order > 0.9  # in proportion to the distance, or exact from some point on
-
-
-def test_the_lattice_proves_within_a_minute():
-    assert sum(e.proof().seconds for e in NESTINGS) < 60
