@@ -67,17 +67,8 @@ def load(count: int) -> Iterator[None]:
 
 def run(name: str, changed: dict[str, str], jobs: int) -> bool:
     """One pass of the suite; what failed is printed."""
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "pytest",
-        "-q",
-        "-n",
-        str(jobs),
-        "-p",
-        "no:cacheprovider",
-    ]
+    command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command += ["-n", str(jobs)]
     if name == "seeds":
         command.append(f"--hypothesis-seed={os.getpid()}")
     environment = {**os.environ, "HYPOTHESIS_PROFILE": "dev", **changed}

@@ -307,7 +307,10 @@ def found(rule: str, s: Sides, certificates: Iterable[Certificate]) -> Finding:
     """The finding that certificates make of two sides by one of the rules."""
     known = RULES.get(s.scope, {})
     require(rule in known, f"no finding {rule!r} of scope {s.scope.value}: {', '.join(known)}")
+    certificates = tuple(certificates)
+    texts = [c.to_json() for c in certificates]
+    require(len(set(texts)) == len(texts), "a certificate is given twice")
     try:
-        return replace(known[rule](s, tuple(certificates)), rule=rule)
+        return replace(known[rule](s, certificates), rule=rule)
     except STUMBLES as e:
         raise CertificateError(f"these certificates make no finding {rule!r} ({e!r})") from e
