@@ -392,6 +392,17 @@ class Mechanism:
         return printing.mechanism(self)
 
 
+def unwrapped(x: Any) -> Any:
+    """The mechanism inside a module of `to_torch`, with its present numbers; else x itself.
+
+    >>> import dsf
+    >>> unwrapped(dsf.gla.init(d=2).to_torch()).Wq.dtype
+    dtype('float64')
+    """
+    wraps = isinstance(vars(type(x)).get("mech"), property)
+    return x.mech if wraps else x
+
+
 def _enter(cls: type[Mechanism], name: str, static: dict[str, Any]) -> None:
     """Add a class to the catalogue; a class of the same place takes its own earlier place."""
     held = NAMED.get(name, (cls, {}))[0]

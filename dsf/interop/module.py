@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from dsf.core.arrays import layer_dtype
+from dsf.core.arrays import at_least_float32, layer_dtype
 from dsf.core.errors import UnknownNameError
 from dsf.core.mechanism import Mechanism
 from dsf.core.state import State
@@ -67,8 +67,8 @@ class Module(torch.nn.Module):
 
     @property
     def mech(self) -> Any:
-        """The mechanism with the present numbers, as numpy arrays."""
-        return self._current().map(lambda x: x.detach().cpu().numpy().copy())
+        """The mechanism with the present numbers, as numpy arrays of at least float32."""
+        return self._current().map(lambda x: at_least_float32(x.detach()).cpu().numpy().copy())
 
     def extra_repr(self) -> str:
         return repr(self._mechanism)

@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from dsf.core import ops
+from dsf.core.arrays import at_least_float32, to_numpy
 from dsf.core.errors import DomainError, DTypeError, ShapeError
 from dsf.core.family import Family
+from dsf.core.mechanism import Mechanism, unwrapped
 from dsf.core.system import LTV
 from dsf.states.inputs import as_blocks, number, tolerance
 from dsf.states.operator import operator
@@ -119,7 +122,7 @@ def states_needed(
 
     `states_needed(mech, u)` is `realize(mech.kernel(u))`, with the same options; the claim is about
     the stored float64 kernel, and about the exact one if `radius` bounds their distance.  An LTV
-    needs no u.
+    needs no u; a module of `to_torch` stands for its mechanism.
     Raises what `realize` raises, ShapeError where u is missing, and DTypeError for a family.
 
     >>> import numpy as np
@@ -131,6 +134,9 @@ def states_needed(
             f"states_needed: {mech_or_M} is a family, which has no kernel. Draw one, and give that "
             f"the input: dsf.states_needed(dsf.family({str(mech_or_M)!r}).init(d=...), u)."
         )
+    mech_or_M = unwrapped(mech_or_M)
+    if isinstance(mech_or_M, Mechanism) and ops.is_torch(u):
+        u = to_numpy(at_least_float32(u))
     if hasattr(mech_or_M, "kernel"):
         if u is None and not isinstance(mech_or_M, LTV):
             raise ShapeError(

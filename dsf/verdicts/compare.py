@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from dsf.core import ops
+from dsf.core.arrays import at_least_float32, to_numpy
 from dsf.core.certificate import Scope
 from dsf.core.errors import ShapeError
 from dsf.core.mechanism import Mechanism
@@ -47,7 +49,7 @@ def compare(
         two instances            these parameters, all inputs                scope instance
         with u [L d]             the first one's kernel on this input        scope operator
 
-    a and b are families, their names, instances, or `dsf.recurrence(n)`, which stands for every
+    a and b are families, their names, instances (or modules), or `dsf.recurrence(n)`, which stands for every
     recurrence with n states.  `d` fixes the model width where an answer depends on it.  With `u`,
     families are drawn by init(d=u.shape[-1], n=n, p=p, seed=seed); the statement is then about the
     first one's kernel M against *any* recurrence: how many states an error needs, and how small the
@@ -63,6 +65,7 @@ def compare(
     ('NESTED', 'recurrence', True)
     """
     start = time.perf_counter()
+    u = to_numpy(at_least_float32(u)) if ops.is_torch(u) else u
     sides = ask.side(a), ask.side(b)
     names = ask.name(sides[0]), ask.name(sides[1])
     left, right = (ask.drawn(x, u, n, p, seed) for x in sides)

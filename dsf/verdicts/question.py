@@ -12,7 +12,7 @@ from dsf.core.catalogue import family, family_of
 from dsf.core.certificate import Certificate, Scope
 from dsf.core.errors import DomainError, ShapeError, UnknownNameError
 from dsf.core.family import Family
-from dsf.core.mechanism import Mechanism
+from dsf.core.mechanism import Mechanism, unwrapped
 from dsf.core.opponents import AnyRecurrence
 from dsf.states.inputs import Tolerance, number
 from dsf.verdicts.rules import Sides
@@ -80,7 +80,8 @@ class Question:
 
 
 def side(x: Any) -> Side:
-    """A side of a comparison from what was given; UnknownNameError otherwise."""
+    """A side of a comparison from what was given, also a module; UnknownNameError otherwise."""
+    x = unwrapped(x)
     if isinstance(x, (Mechanism, AnyRecurrence)):
         return x
     if isinstance(x, (Family, str)):

@@ -86,3 +86,17 @@ def test_streaming():
     module, u = dsf.mamba3.init(d=2, n=2).to_torch(), torch.ones(5, 2, dtype=torch.float64)
     head, state = module.run(u[:2])
     assert torch.allclose(torch.cat([head, module.run(u[2:], state)[0]]), module(u), rtol=1e-13)
+
+
+# ------------------------------------------------------------------ modules in questions
+def test_a_module_stands_for_its_mechanism_in_questions():
+    mech, u = dsf.gla.init(d=4, n=2, p=2), np.random.default_rng(0).standard_normal((20, 4))
+    module = mech.to_torch()
+    found = dsf.compare(module, mech)
+    assert found.verdict.name == "EQUAL" and found.check()
+    for asked in (u, torch.as_tensor(u)):
+        assert dsf.states_needed(module, asked, rtol=1e-3).upper == 2
+    shared = dsf.compare(module, "gla", u=torch.as_tensor(u), n=2, p=2)
+    assert shared.verdict.name == "APPROXIMABLE" and shared.check()
+    half = dsf.states_needed(module.bfloat16(), torch.as_tensor(u).bfloat16(), rtol=1e-2)
+    assert half.upper == 2 and module.mech.Wq.dtype == np.float32
