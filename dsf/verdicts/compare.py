@@ -49,13 +49,13 @@ def compare(
         two instances            these parameters, all inputs                scope instance
         with u [L d]             the first one's kernel on this input        scope operator
 
-    a and b are families, their names, instances (or modules), or `dsf.recurrence(n)`, which stands for every
-    recurrence with n states.  `d` fixes the model width where an answer depends on it.  With `u`,
-    families are drawn by init(d=u.shape[-1], n=n, p=p, seed=seed); the statement is then about the
-    first one's kernel M against *any* recurrence: how many states an error needs, and how small the
-    error with n states (those of `dsf.recurrence`) can be; the second one's own kernel is counted
-    beside it.  The error is in the operator 2-norm: rtol |M|, or atol; rtol=1e-2 if neither is
-    given.  `time_limit`: seconds for that count.
+    a and b are families, their names, instances (or modules), or `dsf.recurrence(n)`, which stands
+    for every recurrence with n states.  `d` fixes the model width where an answer depends on it.
+    With `u`, families are drawn by init(d=u.shape[-1], n=n, p=p, seed=seed); the statement is then
+    about the first one's kernel M against *any* recurrence: how many states an error needs, and how
+    small the error with n states (those of `dsf.recurrence`) can be; the second one's own kernel is
+    counted beside it.  The error is in the operator 2-norm: rtol |M|, or atol; rtol=1e-2 if neither
+    is given.  `time_limit`: seconds for that count.
 
     Raises UnknownNameError, ShapeError, DomainError, and the errors of the mechanisms themselves.
 
