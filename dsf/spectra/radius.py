@@ -15,7 +15,7 @@ from dsf.core.ops import Array
 from dsf.core.worlds import precision
 
 BITS = (53, 128, 512)
-LARGEST = 1 << 26  # (distinct matrices)(n^4 + 2^15): about ten seconds of work for the checker
+LARGEST = 1 << 25  # (distinct matrices)(n^4 + 2^15): about five seconds of work for the checker
 # a product of floats in floats: the relative error of a few factors, and what underflows
 PRODUCT, UNDERFLOW = 2.0**-45, 1e-300
 NARROW = 1e-12  # relative width of r and of 1 - r at which no more bits are asked for
@@ -110,7 +110,7 @@ def _distinct(
     if len(first) * (n**4 + 2**15) > LARGEST:
         raise TooLargeError(
             f"stability: {len(first)} matrices of size {n} take more exact arithmetic than the "
-            f"limit (matrices times n^4 + 2^15 <= {LARGEST:.1e}), as one of size 90. Ask for fewer "
+            f"limit (matrices times n^4 + 2^15 <= {LARGEST:.1e}), as one of size 75. Ask for fewer "
             "steps: ltv.part(start, stop)."
         )
     for i in first.values():
