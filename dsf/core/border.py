@@ -67,7 +67,7 @@ def tokens(mech: Any, u: Any) -> tuple[Any, Array, Tokens]:
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         tok = mech.tokens(u)
         _refuse_undeclared(mech, tok)
-        if ops.is_float(u, *mech.parameters().values()):
+        if ops.readable(u, *mech.parameters().values()):
             _refuse_overflow(mech, u, tok)
             _refuse_outside(mech, tok)
             mech.validate(tok)
@@ -150,7 +150,7 @@ def _same_batch(mech: Any, state: State, u: Array) -> None:
 
 def nonzero(mech: Any, eta: Array) -> Array:
     """A normaliser, or DomainError where it is exactly 0 (float worlds)."""
-    if ops.is_float(eta) and bool((eta == 0).any()):
+    if ops.readable(eta) and bool((eta == 0).any()):
         raise DomainError(
             f"{mech.name}: the normaliser is exactly 0 at some token, so the output is undefined. "
             "Likely cause: zero keys, or features without a positive lower bound. Use positive "

@@ -66,7 +66,7 @@ def check_finite(
     `part` holds the steps from `start` on, X, Y their input and output, `before` and `after` the
     states around them.  NaN or infinity in a coefficient, in X or in the state is not an overflow.
     """
-    if not ops.is_float(after) or (bool(all_finite(after)) and bool(all_finite(Y))):
+    if not ops.readable(after) or (bool(all_finite(after)) and bool(all_finite(Y))):
         return
     if not (bool(all_finite(X)) and bool(all_finite(before))):
         return

@@ -164,7 +164,7 @@ def causal_support(L: int, T: int, width: int | None = None) -> np.ndarray:
 
 def _mix(M: Array, X: Array, support: np.ndarray) -> Array:
     """M X using only the supported entries, so that a NaN cannot reach rows that do not see it."""
-    if not ops.is_float(X) or bool((X.isfinite() if ops.is_torch(X) else np.isfinite(X)).all()):
+    if not ops.readable(X) or bool((X.isfinite() if ops.is_torch(X) else np.isfinite(X)).all()):
         return M @ X
     out = [
         M[..., i : i + 1, np.flatnonzero(seen)] @ X[..., np.flatnonzero(seen), :]

@@ -247,7 +247,7 @@ class Mechanism:
         with border.named(mech):
             o, new = mech.advance(tok, state)
         y = mech.merge(o)
-        if ops.is_float(y) and not all(bool(all_finite(x)) for x in (y, *new.arrays())):
+        if ops.readable(y) and not all(bool(all_finite(x)) for x in (y, *new.arrays())):
             border.explain(mech, u, y, state.arrays())
         return y, new
 

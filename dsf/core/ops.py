@@ -42,6 +42,21 @@ def is_float(*xs: Any) -> bool:
     return isinstance(world(*xs), FloatWorld)
 
 
+def readable(*xs: Any) -> bool:
+    """Whether all are floats whose values may be looked at, so that checks can be made.
+
+    Inside of transforms of torch (vmap, grad, jacrev, jvp, compile, export) they may not.
+    """
+    return is_float(*xs) and not any(is_torch(x) and _hidden(x) for x in xs)
+
+
+def _hidden(x: Any) -> bool:
+    import torch
+
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor(x)
+    return bool(wrapped or torch.compiler.is_compiling() or type(x).__name__ == "FakeTensor")
+
+
 def is_complex(x: Array) -> bool:
     """Whether an array of floats, balls or gaps is complex; symbols are taken as real."""
     if is_torch(x):
@@ -179,7 +194,8 @@ def softmax(x: Array, mask: np.ndarray | None = None) -> Array:
     if mask is not None:
         x = w.keep(x, mask, -INFINITY)
     top = w.detach(w.largest(x))
-    _refuse_infinite(bool((top == INFINITY).any()))
+    if readable(top):
+        _refuse_infinite(bool((top == INFINITY).any()))
     e = exp(x - w.keep(top, top != -INFINITY, 0))
     total = asum(e)
     return e / w.keep(total, total != 0, 1)
@@ -201,7 +217,7 @@ def logits(q: Array, k: Array, mask: np.ndarray) -> Array:
     """
     x = q @ mT(k)
     w = world(x)
-    if not isinstance(w, FloatWorld) or bool(isfinite(x).all()):
+    if not readable(x) or bool(isfinite(x).all()):
         return x
     rows, columns = expand(isfinite(q).all(-1), -1), expand(isfinite(k).all(-1), -2)
     if bool(w.keep(~isfinite(x) & rows & columns, mask, False).any()):

@@ -263,7 +263,7 @@ class LTV:
             x = X[..., start : start + size, :, :]
             with np.errstate(over="ignore", invalid="ignore"):
                 y, new = part._one_chunk(x, S)
-            if ops.is_float(y) and not (bool(all_finite(y)) and bool(all_finite(new))):
+            if ops.readable(y) and not (bool(all_finite(y)) and bool(all_finite(new))):
                 # 0 * NaN is NaN: a kernel would spoil the rows before it, single steps do not
                 y, new = part._scan(x, S, start, ltv.length)
             out.append(y)

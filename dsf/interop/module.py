@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from dsf.core.arrays import at_least_float32, layer_dtype
-from dsf.core.errors import UnknownNameError
+from dsf.core.errors import DTypeError, UnknownNameError
 from dsf.core.mechanism import Mechanism
 from dsf.core.state import State
 
@@ -19,7 +19,9 @@ class Module(torch.nn.Module):
 
     Parameters carry the names of the mechanism's fields and its dtype (float64 unless converted:
     `module.float()`).  Those in `fixed` become buffers: they move with the module and are not
-    trained, e.g. `Module(mech, fixed=["gamma"])` for the published decays of RetNet.
+    trained, e.g. `Module(mech, fixed=["gamma"])` for the published decays of RetNet.  It may be
+    transformed by torch.func, compiled, exported, parametrised and pruned; inside of transforms
+    values cannot be looked at, so the checks of inputs and overflow are left out there.
     Raises UnknownNameError if `fixed` names no parameter.
 
     >>> import dsf
@@ -48,8 +50,8 @@ class Module(torch.nn.Module):
                 self.register_parameter(name, torch.nn.Parameter(value))
 
     def _current(self) -> Any:
-        held = {**dict(self.named_parameters()), **dict(self.named_buffers())}
-        return replace(self._mechanism, **held)
+        names = self._mechanism.parameters()  # as attributes, which parametrisations compute
+        return replace(self._mechanism, **{name: getattr(self, name) for name in names})
 
     def forward(self, u: torch.Tensor) -> torch.Tensor:
         """y [... L H p] for u [... L d]."""
@@ -62,6 +64,11 @@ class Module(torch.nn.Module):
         in at least float32, in which the state stays.
         """
         mech = self._current()
+        if torch.jit.is_tracing():
+            raise DTypeError(
+                f"{mech.name}: torch.jit.trace turns lengths into tensors, which the equations do "
+                "not take. Use torch.compile(module) or torch.export.export(module, (u,))."
+            )
         y, state = mech.run(u, state)
         return y.to(layer_dtype(u, *mech.parameters().values())), state
 
