@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from functools import cache
@@ -13,6 +14,12 @@ from pathlib import Path
 import pytest
 
 from dsf.figures import Table
+
+
+def heeded() -> None:
+    """Signals that the tests were started to ignore (nohup, a job in the background) count again."""
+    for name in ("SIGINT", "SIGHUP", "SIGTERM"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 def _figure(name: str):
@@ -112,6 +119,7 @@ class House:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=heeded,
         )
 
     def run(self, *arguments: str, setup: str = "") -> tuple[int, str, str]:
