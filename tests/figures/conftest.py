@@ -17,7 +17,7 @@ from dsf.figures import Table
 
 
 def heeded() -> None:
-    """Signals that the tests were started to ignore (nohup, a job in the background) count again."""
+    """Signals that the tests were started to ignore (nohup, a job beside) count again."""
     for name in ("SIGINT", "SIGHUP", "SIGTERM"):
         signal.signal(getattr(signal, name), signal.SIG_DFL)
 
