@@ -13,9 +13,10 @@ from dsf.theory_tests.run import run
 from dsf.verdicts.separations import INVERTIBLE, WINDOW
 
 statement = (
-    "Attention over the last w tokens has M_{w-1,0} != 0 and M_{w,0} = 0. With a scalar decay "
-    "above 0 this is impossible for w + 1 tokens; with n states and invertible transitions for w "
-    "+ n tokens, since n zeros in a row of c A^t d make it 0 everywhere."
+    "Attention over the last w tokens has M_{w-1,0} != 0 and M_{w,0} = 0. While one token is "
+    "repeated, a scalar decay above 0 makes this impossible for w + 1 tokens, and n states with "
+    "invertible transitions for w + n tokens, since n zeros in a row of c A^t d make it 0 "
+    "everywhere."
 )
 reference = "dsf2026"
 falsified_by = "Invertible A, with c A^t d = 0 for n consecutive t but not for all t."

@@ -12,10 +12,11 @@ from dsf.theory_tests import judge
 
 statement = (
     "Let the first gradient separate: the scores of -grad L(0)/|grad L(0)| put every optimal token "
-    "ahead by iota > 0.  With L_inf the loss of attention on optimal tokens only, a W with n (L(W) "
-    "- L_inf) < min_i [l(second best) - l(best)] stays global while L falls, because no sample can "
-    "give up its token.  A first step so long that every margin is R reaches such a W, and all "
-    "runs from there end at the optimal tokens; with short steps from W = 0 about 3 of 1000 runs "
+    "ahead by iota > 0.  With L_inf the loss of attention on optimal tokens only, a run from a W "
+    "with n (L(W) - L_inf) < min_i [l(second best) - l(best)] cannot end at another selection "
+    "while L falls, because no sample can give up its token.  A first step so long that every "
+    "margin is R reaches such a W, and all runs from there end at the optimal tokens; with short "
+    "steps from W = 0 about 3 of 1000 runs "
     "end at another, locally optimal selection."
 )
 reference = (

@@ -18,7 +18,8 @@ from dsf.solvers.heads.interventions import (
 
 statement = (
     "clip((zeta - gamma) p + gamma, 0, 1) is zero exactly where p <= -gamma/(zeta - gamma), with "
-    "zero derivative there; a one needs p >= (1 - gamma)/(zeta - gamma), out of reach of zeta = 1. "
+    "zero derivative there; a one needs p >= (1 - gamma)/(zeta - gamma), which is 1 for zeta = 1: "
+    "out of reach of a row with two keys or more. "
     "With gamma = -alpha/T a uniform row vanishes iff alpha >= T/(T-1)."
 )
 reference = "bondarenko2023 (arXiv 2306.12929), section 4; the dead uniform rows are derived here"
@@ -51,6 +52,12 @@ def test_zeros_ones_and_row_sums(s: np.ndarray, gamma: float, zeta: float) -> No
     free = (a > 0) & (a < 1)
     total = (zeta - gamma) * p[free].sum() + gamma * free.sum()
     assert a[free].sum() == pytest.approx(total, abs=1e-12)
+
+
+@pytest.mark.parametrize("gamma", [-0.5, -0.025, 0.0])
+def test_without_stretch_a_single_key_alone_has_the_weight_one(gamma: float) -> None:
+    np.testing.assert_allclose(clipped_softmax(np.zeros(1), gamma), 1, rtol=1e-15)
+    assert np.all(clipped_softmax(np.array([30.0, 0.0]), gamma) < 1)
 
 
 @given(rows, st.floats(-0.5, 0))

@@ -13,8 +13,8 @@ from dsf.solvers.heads.interventions import softmax
 statement = (
     "With orthonormal f_n of K uniform classes and M outputs, Y (e_n - alpha_n) = gamma (iota f_n "
     "- beta sum_{n' != n} f_n') with iota = M/(M-1), beta = M/(M-1)^2, gamma = ((M-1)^2/M) u / "
-    "(M-1+e^u) and e^u + (M-1) u = 1 + M eta_Y t/K: eta_Y t/K at first, K log(M eta_Y t/K)/(eta_Y "
-    "t) at the end."
+    "(M-1+e^u) and e^u + (M-1) u = 1 + M eta_Y t/K: ((M-1)/M)^2 eta_Y t/K at first, "
+    "((M-1)/M)^2 K log(M eta_Y t/K)/(eta_Y t) at the end."
 )
 reference = "tian2023, theorem 1; the closed form and the factors iota and beta are derived here"
 falsified_by = "a gradient flow of the decoder that leaves the closed form, or another limit"
@@ -105,6 +105,18 @@ def test_two_regimes(M: int, eta_Y: float) -> None:
     ratio = decoder_gain(late, eta_Y, K, M) / (K * np.log(M * eta_Y * late / K) / (eta_Y * late))
     # at twice the turn the ratio tends to 2 as M grows, and then falls to 1
     assert np.all((ratio > 0.99) & (ratio < 2.2)) and abs(ratio[-1] - 1) < 0.01
+
+
+@pytest.mark.parametrize("M", [2, 3, 10, 200])
+def test_the_two_ends_in_the_limit(M: int) -> None:
+    """At M = 2 both have the factor 1/4."""
+    K, factor = 10, ((M - 1) / M) ** 2
+    t = np.array([1e-6, 1e-5])
+    np.testing.assert_allclose(decoder_gain(t, 1.0, K, M), factor * t / K, rtol=1e-5)
+    t = np.array([1e30, 1e60])
+    late = factor * K * np.log(M * t / K) / t
+    ratio = decoder_gain(t, 1.0, K, M) / late
+    assert np.all(np.abs(ratio - 1) < 0.05 * M) and abs(ratio[1] - 1) < abs(ratio[0] - 1) + 1e-12
 
 
 def test_the_logarithm_needs_the_factor_m() -> None:

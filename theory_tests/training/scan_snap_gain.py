@@ -10,7 +10,8 @@ from dsf.solvers.heads.attention_metrics import entropy
 
 statement = (
     "For distinct tokens l, l' of one class, f_l^2/f_l'^2 - 1 grows by the factor e^{2 z_l}, which "
-    "depends on l only; for the dominating l0, e^{2 f_l0(0)^2 B} <= e^{2 z_l0} <= e^{2 B}."
+    "depends on l only; for the dominating l0, if it is the largest token of its class, common "
+    "ones included, e^{2 f_l0(0)^2 B} <= e^{2 z_l0} <= e^{2 B}."
 )
 reference = "tian2023, theorem 3"
 falsified_by = "two tokens l' with different factors, or a crossed bound"
@@ -52,6 +53,19 @@ def test_two_sided_bound(eta_Y: float) -> None:
     slack = 1e-9
     assert np.all(np.exp(2 * start * flow.B[:, 0]) <= chi * (1 + slack))
     assert np.all(chi <= np.exp(2 * flow.B[:, 0]) * (1 + slack))
+
+
+def test_a_larger_common_token_breaks_the_lower_bound() -> None:
+    """Token 2 dominates the distinct ones of class 0; token 0 is common and larger."""
+    classes = Classes(np.array([[0.6, 0.2, 0.15, 0.05, 0, 0], [0.01, 0.5, 0, 0, 0.39, 0.1]]))
+    flow = reduced_flow(classes, 1.0, 10.0, np.array([0.0, 1e4]))
+    start = classes.P[0, 2] ** 2 / np.sum(classes.P[0] ** 2)
+    found = 2 * flow.z[-1, 0, 2], 2 * start * flow.B[-1, 0]
+    np.testing.assert_allclose(found, [0.078, 0.257], rtol=5e-3)
+    shared = Classes(np.array([[0.3, 0.5, 0.2, 0, 0], [0.3, 0, 0, 0.6, 0.1]]))
+    flow = reduced_flow(shared, 1.0, 10.0, np.array([0.0, 1e4]))
+    start = shared.P[0, 1] ** 2 / np.sum(shared.P[0] ** 2)
+    assert 0 < 2 * start * flow.B[-1, 0] <= 2 * flow.z[-1, 0, 1]
 
 
 def test_bound_of_the_slow_decoder() -> None:
