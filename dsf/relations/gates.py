@@ -39,8 +39,27 @@ def rglru_mamba(tok: Tokens) -> Tokens:
     return Tokens(q=ones, k=ones, v=v, dt=-tok.log_a, a=-ops.ones_like(tok.v[:, :1]))
 
 
-def rglru_qlstm(tok: Tokens, x: Array) -> Tokens:
-    return Tokens(v=tok.v, log_f=tok.log_a, g=tied_write(tok), o=x + ops.zeros_like(tok.i))
+def rglru_qlstm(tok: Tokens) -> Tokens:
+    """The output gate is open at 1, so half of twice the state is read."""
+    half = ops.ones_like(tok.i) / 2
+    return Tokens(v=2 * tok.v, log_f=tok.log_a, g=tied_write(tok), o=half)
+
+
+def doubled(S: Array, tok: Tokens) -> Array:
+    return 2 * S
+
+
+def qlstm_mamba2(tok: Tokens) -> Tokens:
+    return _decay_as_step(tok.o, tok.g, tok.v, tok.log_f)
+
+
+def rglru_mamba2(tok: Tokens) -> Tokens:
+    return _decay_as_step(ops.ones_like(tok.v), tied_write(tok), tok.v, tok.log_a)
+
+
+def _decay_as_step(read: Array, write: Array, v: Array, log_f: Array) -> Tokens:
+    """dt = -log f with a = -1, and k = write/dt, as SSD writes dt k v'."""
+    return Tokens(q=read, k=write / -log_f, v=v, dt=-log_f, a=-ops.ones_like(v[:, :1]))
 
 
 def small_normaliser(tok: Tokens, x: Array) -> Tokens:
@@ -68,8 +87,16 @@ EDGES = (
         "q, k <- 1, v <- sqrt(1 - a^2) i v/dt, dt <- -log_a, a <- -1", reference="de2024",
     ),
     Nesting(
-        m.rglru, m.qlstm, rglru_qlstm, "g <- sqrt(1 - a^2) i", limit=Limit("o", 1, "-"),
-        reference="sieber2024", note="the output gate 1 is the open end of its domain",
+        m.rglru, m.qlstm, rglru_qlstm, "v <- 2v, g <- sqrt(1 - a^2) i, o <- 1/2, S <- 2S", doubled,
+        reference="sieber2024",
+    ),
+    Nesting(
+        m.qlstm, m.mamba2, qlstm_mamba2,
+        "q <- o, k <- g/dt, dt <- -log f, a <- -1, one head per channel",
+    ),
+    Nesting(
+        m.rglru, m.mamba2, rglru_mamba2,
+        "q <- 1, k <- sqrt(1 - a^2) i/dt, dt <- -log a, a <- -1, one head per channel",
     ),
     Nesting(
         m.mamba2, m.mlstm, small_normaliser, "k <- eps k, v <- 2v/eps, gate <- 1/2",

@@ -67,6 +67,17 @@ def published_retnet(mech: Any) -> Any:
     return m.RetNet(mech.Wq, mech.Wk, mech.Wv, mech.gamma, mech.theta, rotation=True)
 
 
+def no_rotation(tok: Tokens) -> Tokens:
+    """Each row as a pair whose second half is 0."""
+    double = (ops.cat([x, ops.zeros_like(x)]) for x in (tok.q, tok.k))
+    q, k = double
+    return Tokens(q=q, k=k, v=tok.v, gamma=tok.gamma, theta=ops.zeros_like(tok.k[..., :1, :]))
+
+
+def as_it_is_complex(S: Array, tok: Tokens) -> Array:
+    return ops.as_complex(S, ops.zeros_like(S))
+
+
 def rotation_mamba3(tok: Tokens, x: Array) -> Tokens:
     theta = tok.theta + ops.zeros_like(tok.k[..., : tok.k.shape[-1] // 2])
     lam, a = x + ops.zeros_like(one(tok)), ops.log(tok.gamma) + ops.zeros_like(one(tok))
@@ -133,6 +144,10 @@ EDGES = (
         m.retnet(rotation="qk"), m.retnet(rotation=True), without_position,
         "the same tokens, S <- e^{i theta t} conj(S1 + i S2)", rotating_frame, inverse=identity,
         params=published_retnet, reference="sun2023", **EVEN,
+    ),
+    Nesting(
+        m.retnet, m.retnet(rotation=True), no_rotation, "q, k <- (q, 0), (k, 0), theta <- 0",
+        as_it_is_complex,
     ),
     Nesting(
         m.retnet(rotation=True), m.mamba3, rotation_mamba3, "dt <- 1, a <- log gamma",
