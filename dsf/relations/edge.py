@@ -25,7 +25,7 @@ def identity(tok: Tokens) -> Tokens:
     return tok
 
 
-CLOSURE = "; coefficients converge, so outputs do for each length, not uniformly in length"
+CLOSURE = "; coefficients converge, so outputs do for each length"
 
 
 def in_words(text: str) -> Callable[[Callable[..., Any]], Any]:
@@ -75,7 +75,7 @@ class Nesting:
 
     for all s, tok_{i-1}, tok_i.  T need be neither invertible nor square nor linear.  With `limit`
     the token map is tau(tok, x) and 1-3 hold as x goes to the end of its domain: an edge of the
-    closure, for each fixed length and compact set of tokens, not uniform in length.
+    closure, for each fixed length and compact set of tokens; nothing is said beyond that.
 
     text      the token map in words, one line
     inverse   a map back with tau(inverse(tok)) = tok: then the families are equal

@@ -111,7 +111,7 @@ def nested(s: Sides, certificates: Certificates) -> Finding:
     return Finding(verdict, at + says, certificates, tuple(notes), conditional)
 
 
-LIMIT = "for each length, not uniformly in length"
+LIMIT = "for each length"
 
 
 def _holds(path: Path, d: int | None) -> bool:

@@ -24,9 +24,10 @@ PAPER = (
 )
 DIFFERS = (
     "Every edge is a statement about all token sequences in their domains, gates free, proved per "
-    "step by computer algebra at small sizes. Dashed: the general mechanism reaches the special "
-    "one only as a gate goes to the open end of its domain, and not uniformly in the length. Edges "
-    "that follow from others are left out, and so are families that only add a skip connection or "
+    "step by computer algebra at small sizes. Dashed: the general mechanism tends to the special "
+    "one, for each length, as a gate goes to the open end of its domain; whether it also reaches "
+    "it exactly is not drawn. Edges that follow from others are left out, and so are families that "
+    "only add a skip connection or "
     "drop the unit length of keys. Where the inclusion holds both ways at some sizes only, the "
     "edge says so."
 )
@@ -205,7 +206,7 @@ def draw(table: Table) -> Any:
             box(left + 1 + 1.25 * i, -0.85, r["name"], r["name"])
     handles = [
         Line2D([], [], color=LINE, linewidth=1, label="lower is a special case of upper"),
-        Line2D([], [], color=LINE, linewidth=1, linestyle="--", label="in the limit only"),
+        Line2D([], [], color=LINE, linewidth=1, linestyle="--", label="as a limit"),
     ]
     if "limit" in table.column("note"):
         handles.append(Line2D([], [], color=LINE, linewidth=1, linestyle="--", marker="v"))
