@@ -27,8 +27,8 @@ DIFFERS = (
     "step by computer algebra at small sizes. Dashed: the general mechanism tends to the special "
     "one, for each length, as a gate goes to the open end of its domain; whether it also reaches "
     "it exactly is not drawn. Edges that follow from others are left out, and so are families that "
-    "only add a skip connection or drop the unit length of keys. Where the inclusion holds both ways "
-    "at some sizes only, the edge says so."
+    "only add a skip connection or drop the unit length of keys. Where the inclusion holds both "
+    "ways at some sizes only, the edge says so."
 )
 ORDER = 1
 SEED = 0
