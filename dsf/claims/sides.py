@@ -16,6 +16,7 @@ from dsf.core import ops
 from dsf.core.catalogue import family as by_name
 from dsf.core.errors import CertificateError, DSFError
 from dsf.core.family import Family
+from dsf.core.fields import size
 from dsf.core.mechanism import Mechanism
 from dsf.core.opponents import AnyRecurrence
 from dsf.core.worlds import balls, precision
@@ -55,16 +56,15 @@ def side(x: Any, name: str) -> Family | AnyRecurrence:
 def instance(f: Family, parameters: Mapping[str, Any]) -> Mechanism:
     """The mechanism with the stored arrays: all that its class needs, and no others.
 
-    Their shapes are those declared, with one size for each letter, and the constants that they make
-    lie in their domains.
+    Their shapes are those declared, with one size for each letter, and the constants and tokens
+    that they make at the input 0 lie in their domains.
     """
     needed = f.cls.drawn_with(f.defaults())
     require(parameters.keys() == needed.keys(), f"{f} has the parameters {', '.join(needed)}")
     _one_size_each({k: (d.axes, np.shape(parameters[k])) for k, d in needed.items()}, f)
     mech = replace(f.without_parameters(), **parameters)
-    if not all(field.per_token for field in mech.token_fields.values()):
-        with precision(BITS):
-            inside(mech.map(balls))
+    with precision(BITS):
+        _inside(mech.map(balls))
     return mech
 
 
@@ -79,19 +79,19 @@ def _one_size_each(found: dict[str, tuple[tuple[str, ...], tuple[int, ...]]], f:
                     n == sizes.setdefault(axis, n) > 0, f"the axis {axis} of {name} has size {n}"
                 )
     for name, (axes, shape) in found.items():
-        for axis, n in zip(axes, shape, strict=True):
-            if not axis.isidentifier():
-                letter, _, divisor = axis.partition("/")
-                known = letter.isdigit() or letter in sizes
-                whole = int(letter) if letter.isdigit() else sizes.get(letter, 0)
-                fits = known and n == whole // int(divisor or 1)
-                require(fits, f"the axis {axis} of {name} has size {n}")
+        wanted = tuple(size(axis, sizes) for axis in axes)  # UnknownNameError if a letter has none
+        require(shape == wanted, f"{name} [{' '.join(axes)}] must be {wanted}; got {shape}")
 
 
-def inside(mech: Mechanism) -> None:
-    """The constants that parameters make lie in their domains; tokens do so by their equations."""
+def _inside(mech: Mechanism) -> None:
+    """At the input 0 the constants lie in their domains, and no token certainly leaves its own."""
     tok = mech.tokens(ops.zeros((1, mech.d), next(iter(mech.parameters().values()))))
     for name, field in mech.token_fields.items():
-        if not field.per_token and name in tok.names:
-            flat = np.asarray(getattr(tok, name)).flat
-            require(field.domain.holds(flat), f"the token {name} leaves its domain {field.domain}")
+        if name not in tok.names:
+            continue
+        flat, wrong = np.asarray(getattr(tok, name)).flat, f"the token {name} leaves its domain"
+        if field.per_token:
+            gone = any(field.domain.leaves(x) for x in flat)
+            require(not gone, f"{wrong} {field.domain} at the input 0")
+        else:
+            require(field.domain.holds(flat), f"{wrong} {field.domain}")

@@ -11,7 +11,10 @@ bool, text, complex, None       refused (DTypeError); a complex sequence needs `
 
 from __future__ import annotations
 
-from functools import cache, reduce
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cache, reduce, wraps
 from numbers import Real
 from typing import Any
 
@@ -45,6 +48,21 @@ def common_dtype(*xs: Array) -> Any:
 @cache
 def _at_least_float32(kind: np.dtype) -> np.dtype:
     return np.dtype(np.float64) if kind.kind in "biu" else np.result_type(kind, np.float32)
+
+
+def full_precision(method: Callable[..., Any]) -> Any:
+    """A function that computes in the dtype of its arrays also inside of torch.autocast."""
+
+    @wraps(method)
+    def computed(*inputs: Any, **named: Any) -> Any:
+        torch: Any = sys.modules.get("torch")
+        cast = [k for k in ("cpu", "cuda") if torch and torch.is_autocast_enabled(k)]
+        with ExitStack() as stack:
+            for kind in cast:
+                stack.enter_context(torch.autocast(kind, enabled=False))
+            return method(*inputs, **named)
+
+    return computed
 
 
 def layer_dtype(u: Array, *parameters: Array) -> Any:

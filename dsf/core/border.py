@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -38,23 +37,6 @@ def enter(mech: Any, u: Any) -> tuple[Any, Array]:
             f"got {tuple(u.shape)}. Likely cause: swapped axes [d L], or a missing length axis."
         )
     return _enter_torch(mech, u) if ops.is_torch(u) else _enter_numpy(mech, u)
-
-
-def full_precision(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A method of (mech, u, ...) that computes in at least float32 also inside of autocast."""
-
-    @wraps(method)
-    def computed(mech: Any, u: Any, *more: Any, **named: Any) -> Any:
-        if not ops.is_torch(u):
-            return method(mech, u, *more, **named)
-        import torch
-
-        if not torch.is_autocast_enabled(u.device.type):
-            return method(mech, u, *more, **named)
-        with torch.autocast(u.device.type, enabled=False):
-            return method(mech, u, *more, **named)
-
-    return computed
 
 
 def tokens(mech: Any, u: Any) -> tuple[Any, Array, Tokens]:

@@ -78,6 +78,17 @@ def family(name: str | Family) -> Family:
     return known[match[1]](**options) if options else known[match[1]]
 
 
+def unwrapped(x: Any) -> Any:
+    """The mechanism inside a module of `to_torch`, with its present numbers; else x itself.
+
+    >>> import dsf
+    >>> unwrapped(dsf.gla.init(d=2).to_torch()).Wq.dtype
+    dtype('float64')
+    """
+    wraps = isinstance(vars(type(x)).get("mech"), property)
+    return x.mech if wraps else x
+
+
 def family_of(mech: Mechanism) -> Family:
     """The family of an instance: its class with its options, under the name of the class.
 

@@ -111,6 +111,11 @@ class Domain:
             return bool(sum(e * e for e in row) == 1)
         return all(self._between(e) for e in row)
 
+    def leaves(self, x: Any) -> bool:
+        """Whether one number or ball certainly lies beyond an end; units are not looked at."""
+        below = self.low is not None and x < self.low
+        return bool(below or (self.high is not None and x > self.high))
+
     def _between(self, x: Any) -> Any:
         above = True if self.low is None else x > self.low
         return above & (True if self.high is None else x < self.high)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, dataclass_transform
 import numpy as np
 
 from dsf.core import border, hooks, ops, printing
-from dsf.core.arrays import at_least_float32
+from dsf.core.arrays import at_least_float32, full_precision
 from dsf.core.checks import all_finite
 from dsf.core.draws import Draw, Option, by_name, check_declared
 from dsf.core.errors import (
@@ -229,7 +229,7 @@ class Mechanism:
         """
         return self.run(u)[0]
 
-    @border.full_precision
+    @full_precision
     def run(self, u: Array, state: State | None = None) -> tuple[Array, State]:
         """(y, state): continue a sequence; run(whole) = run(part), state, run(rest) at any cut.
 
@@ -251,6 +251,7 @@ class Mechanism:
             border.explain(mech, u, y, state.arrays())
         return y, new
 
+    @full_precision
     def advance(self, tok: Tokens, state: State) -> tuple[Array, State]:
         """Outputs o [... L r p] (heads apart) and the new state, from tokens instead of inputs.
 
@@ -285,7 +286,7 @@ class Mechanism:
         """
         return self.system_on(u)[0]
 
-    @border.full_precision
+    @full_precision
     def system_on(self, u: Array) -> tuple[LTV, Array]:
         """`ltv(u)` and the values X [... L m p] that drive it.
 
@@ -299,7 +300,7 @@ class Mechanism:
         with border.named(mech):
             return mech.linear(mech.positioned(tok, 0), u.shape[-2])
 
-    @border.full_precision
+    @full_precision
     def kernel(self, u: Array) -> Array:
         """The token-mixing matrix [... H L L], or [... L r L m]: real part of ltv(u).kernel().
 
@@ -390,17 +391,6 @@ class Mechanism:
 
     def __str__(self) -> str:
         return printing.mechanism(self)
-
-
-def unwrapped(x: Any) -> Any:
-    """The mechanism inside a module of `to_torch`, with its present numbers; else x itself.
-
-    >>> import dsf
-    >>> unwrapped(dsf.gla.init(d=2).to_torch()).Wq.dtype
-    dtype('float64')
-    """
-    wraps = isinstance(vars(type(x)).get("mech"), property)
-    return x.mech if wraps else x
 
 
 def _enter(cls: type[Mechanism], name: str, static: dict[str, Any]) -> None:

@@ -357,24 +357,12 @@ def phase(theta: Array, position: Array) -> Array:
 
     In float32 the product alone would be off by 0.1 at position 2^24.
     """
-    if not is_float(theta, position):
-        return theta * position
-    if is_torch(theta):
-        return ((theta.double() * position.double()) % (2 * np.pi)).to(theta.dtype)
-    turned = (theta * np.asarray(position, np.float64)) % (2 * np.pi)  # numpy widens theta
-    return turned.astype(theta.dtype)
+    return world(theta, position).phase(theta, position)
 
 
 def positions(t: int, L: int, like: Array) -> Array:
     """The numbers t .. t+L-1 [L 1] in the world of `like`; floats in float64, which is exact."""
-    if is_torch(like):
-        import torch
-
-        return torch.arange(t, t + L, dtype=torch.float64, device=like.device)[:, None]
-    if is_float(like):
-        return np.arange(t, t + L, dtype=np.float64)[:, None]
-    rows = [const(t + i, like).reshape(1, 1) for i in range(L)]
-    return cat(rows, -2) if rows else zeros((0, 1), like)
+    return world(like).positions(t, L, like)
 
 
 # ---------------------------------------------------------------------- numbers

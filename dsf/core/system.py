@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dsf.core import analysis, ops, printing
-from dsf.core.arrays import at_least_float32, common_zero, is_half, promoted
+from dsf.core.arrays import at_least_float32, common_zero, full_precision, is_half, promoted
 from dsf.core.checks import (
     LIMIT,
     all_finite,
@@ -196,6 +196,7 @@ class LTV:
         return found
 
     # ------------------------------------------------------------ evaluation
+    @full_precision
     def step(self, t: int, S: Array, x: Array) -> tuple[Array, Array]:
         """One step: (y_t [... r p], S_t [... n p]) from S_{t-1} and x_t [... m p].
 
@@ -211,6 +212,7 @@ class LTV:
             y = y + at(self.D, t, -3) @ x
         return y, new
 
+    @full_precision
     def scan(self, X: Array, S: Array | None = None) -> tuple[Array, Array]:
         """The recurrence, step by step: Y [... L r p] and the last state [... n p].
 
@@ -242,6 +244,7 @@ class LTV:
             check_finite(part, x, S0, out[-1], S, first + start, total)
         return ops.cat(out, -3) if out else self._no_output(X), S
 
+    @full_precision
     def chunk(self, X: Array, size: int, S: Array | None = None) -> tuple[Array, Array]:
         """The same map in chunks: inside a chunk by its kernel, between chunks by the state.
 
@@ -278,6 +281,7 @@ class LTV:
         y = y.reshape(*y.shape[:-2], self.length, self.r, X.shape[-1])
         return y, element.A.apply(S) + element.b
 
+    @full_precision
     def kernel(self) -> Array:
         """The token-mixing operator from products of transitions: [... L L], or [... L r L m].
 
@@ -376,6 +380,7 @@ class LTV:
         D = None if self.D is None else dense(self.D)
         return LTV(Dense(A), dense(self.B), dense(self.C), D, self.read, self.steps)
 
+    @full_precision
     def hankel(self, k: int) -> Array:
         """H_k = M[k:, :k] as a matrix [... (L-k) r, k m]: how the past acts on the future.
 

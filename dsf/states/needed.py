@@ -10,9 +10,10 @@ import numpy as np
 
 from dsf.core import ops
 from dsf.core.arrays import at_least_float32, to_numpy
+from dsf.core.catalogue import unwrapped
 from dsf.core.errors import DomainError, DTypeError, ShapeError
 from dsf.core.family import Family
-from dsf.core.mechanism import Mechanism, unwrapped
+from dsf.core.mechanism import Mechanism
 from dsf.core.system import LTV
 from dsf.states.inputs import as_blocks, number, tolerance
 from dsf.states.operator import operator

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from dsf.core.catalogue import family, family_of
+from dsf.core.catalogue import family, family_of, unwrapped
 from dsf.core.certificate import Certificate, Scope
 from dsf.core.errors import DomainError, ShapeError, UnknownNameError
 from dsf.core.family import Family
-from dsf.core.mechanism import Mechanism, unwrapped
+from dsf.core.mechanism import Mechanism
 from dsf.core.opponents import AnyRecurrence
 from dsf.states.inputs import Tolerance, number
 from dsf.verdicts.rules import Sides

@@ -108,6 +108,15 @@ def test_parameters_outside_of_their_domain_make_no_instance():
     refused(apart.certificate(), "gamma leaves its domain")
 
 
+def test_parameters_of_the_wrong_sign_make_no_instance_either():
+    """alpha < 0 makes a gate above 1 of every token."""
+    f = dsf.qlstm(reversed=True)
+    wrong = {**f.init(d=3, p=2).parameters(), "alpha": np.array([-0.5])}
+    refused(
+        SameInstance(family=f, left=wrong, right=wrong).certificate(), "log_f leaves its domain"
+    )
+
+
 def test_shapes_that_only_broadcast_make_no_instance():
     good = dsf.gla.init(d=2, n=3, p=2, heads=2).parameters()
     assert SameInstance(family=dsf.gla, left=good, right=good).certificate().check()

@@ -11,6 +11,7 @@ import torch
 
 import dsf
 from dsf.core.catalogue import everything
+from dsf.core.kinds import Step
 from dsf.core.state import State
 from dsf.core.system import LTV
 from dsf.core.transition import Diag
@@ -62,6 +63,27 @@ def test_autocast_changes_the_dtype_of_the_output_alone(f):
     assert y.dtype == linear == torch.bfloat16 and torch.equal(y, plain.bfloat16())
     for a, b in zip(state.arrays(), same.arrays(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("f", FAMILIES, ids=repr)
+def test_tokens_and_systems_are_doors_too_inside_of_autocast(f):
+    mech = f.init(d=4, n=4, p=2).map(lambda x: torch.as_tensor(x).float())
+    u = torch.as_tensor(np.random.default_rng(0).standard_normal((12, 4))).float()
+    tok = mech.tokens(u)
+
+    def everything() -> list[torch.Tensor]:
+        found = [mech.advance(tok, State())[0], mech(u)]
+        if not issubclass(f.cls, Step):  # whose step is no system
+            ltv, X = mech.system_on(u)
+            end = ltv.scan(X)[1]
+            found += [ltv.scan(X)[0], ltv.chunk(X, 4)[0], ltv.kernel(), ltv.hankel(5)]
+            found += [ltv.step(3, end, X[..., 3, :, :])[0], mech.kernel(u)]
+        return found
+
+    plain = everything()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = everything()
+    assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(plain, cast, strict=True))
 
 
 @pytest.mark.parametrize("kind", HALF, ids=str)

@@ -56,6 +56,15 @@ class World(ABC):
     @abstractmethod
     def zeros(self, shape: Sequence[int], like: Array) -> Array: ...
 
+    def positions(self, t: int, L: int, like: Array) -> Array:
+        """t .. t+L-1 as a column [L 1]."""
+        rows = [self.const(t + i, like, None).reshape(1, 1) for i in range(L)]
+        return self.cat(rows, -2) if rows else self.zeros((0, 1), like)
+
+    def phase(self, theta: Array, position: Array) -> Array:
+        """theta position, an angle."""
+        return theta * position
+
     # ------------------------------------------------------------------- axes
     @abstractmethod
     def asum(self, x: Array, axis: int, keepdims: bool) -> Array: ...

@@ -54,6 +54,13 @@ class Numpy(NumpyArrays, FloatWorld):
     def arctan2(self, y: Array, x: Array) -> Array:
         return np.arctan2(y, x)
 
+    def positions(self, t: int, L: int, like: Array) -> Array:
+        return np.arange(t, t + L, dtype=np.float64)[:, None]
+
+    def phase(self, theta: Array, position: Array) -> Array:
+        turned = (theta * np.asarray(position, np.float64)) % (2 * np.pi)  # numpy widens theta
+        return turned.astype(theta.dtype)
+
     def as_complex(self, re: Array, im: Array) -> Array:
         return np.asarray(re) + 1j * np.asarray(im)
 

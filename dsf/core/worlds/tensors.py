@@ -44,6 +44,13 @@ class Torch(FloatWorld):
     def arctan2(self, y: Array, x: Array) -> Array:
         return _torch().arctan2(y, x)
 
+    def positions(self, t: int, L: int, like: Array) -> Array:
+        torch = _torch()
+        return torch.arange(t, t + L, dtype=torch.float64, device=like.device)[:, None]
+
+    def phase(self, theta: Array, position: Array) -> Array:
+        return ((theta.double() * position.double()) % (2 * np.pi)).to(theta.dtype)
+
     def as_complex(self, re: Array, im: Array) -> Array:
         re, im = _torch().broadcast_tensors(re, im)
         return _torch().complex(re, im)

@@ -55,7 +55,7 @@ class Path(tuple[Nesting, ...]):
 
     @property
     def is_limit(self) -> bool:
-        """Whether one of the edges holds in the closure only."""
+        """Whether one of the edges is a limit."""
         return any(e.kind == "limit" for e in self)
 
     @property

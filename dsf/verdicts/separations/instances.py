@@ -10,7 +10,7 @@ import numpy as np
 
 from dsf.claims.reading import STORED
 from dsf.claims.separation_instances import Instances
-from dsf.core.arrays import to_numpy
+from dsf.core.arrays import at_least_float32, to_numpy
 from dsf.core.catalogue import family_of
 from dsf.core.certificate import Certificate
 from dsf.core.errors import DTypeError, NonFiniteError, ShapeError
@@ -72,9 +72,7 @@ def as_stored(mech: Mechanism) -> Mechanism:
     """
     found = {}
     for name, x in mech.parameters().items():
-        if is_torch(x) and str(x.dtype) == "torch.bfloat16":
-            x = x.float()
-        array = to_numpy(x)
+        array = to_numpy(at_least_float32(x) if is_torch(x) else x)  # numpy has no bfloat16
         array = array.astype(array.dtype.newbyteorder("="), copy=False)
         if array.dtype not in STORED:
             raise DTypeError(
