@@ -7,13 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from dsf.figures import Table, sweep
+from dsf.figures import Finding, Table, derived, statement, sweep
 from dsf.solvers.heads.attention_metrics import entropy
 from dsf.solvers.heads.interventions import position_temperature, softmax
-from dsf.tools.style import BLUE, GREEN, PURPLE, TEXT, VERMILLION
+from dsf.tools.style import BLACK, BLUE, GREEN, GREY, PURPLE, TEXT, VERMILLION
 
 TITLE = (
-    "A constant temperature dilutes attention; one that grows like c log n keeps a share set by c"
+    "A constant temperature dilutes attention; one that grows like c log n keeps a share for long "
+    "only if c is above 1/Δ"
+)
+SEE = (
+    "On the left the weight of the relevant key falls to zero at a constant temperature, falls "
+    "slowly at c = 1/Δ and tends to a share for the larger c. On the right the marks approach the "
+    "lines of the law slowly, and only the temperature with the square root keeps a level entropy."
 )
 PAPER = (
     "Selective self-attention scales the queries by 1 + c log n over n keys so that attention does "
@@ -25,7 +31,8 @@ DIFFERS = (
     "uniform noise of ±2, so that it does not always win; c is fitted on n ≤ 256 by the "
     "cross-entropy of the relevant key and used for all n. The right panel has no relevant key: "
     "independent Gaussian logits, for which log n is the wrong order and √(2 log n) the right one. "
-    "The thin lines are laws of ours: on the left the mean of 1/(1 + (n−1) e^{−τ(Δ+u)} "
+    "The limit of the weight is the share of noise for which the lead outgrows log n, so it is zero "
+    "at c = 1/Δ and below. The thin lines are laws of ours: on the left the mean of 1/(1 + (n−1) e^{−τ(Δ+u)} "
     "sinh(2τ)/2τ) over the noise u of the relevant key, on the right 1 − τ²/(2 log n) down to 0 "
     "(random energy model, large n)."
 )
@@ -37,7 +44,13 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "paper": {"largest": 16, "draws": 1000},
 }
 GAP, NOISE, FITTED = 3.0, 2.0, (16, 64, 256)
+LOST, KEPT = 0.1, 0.5  # of the weight at the fewest keys: less is left, or more than half
+LAW, LAWFUL = 0.01, 256  # how far weights are from the law, from how many keys on
 BOUNDED = ("constant", "logarithmic, c = 1/Δ", "learned c")
+LAWS = {
+    "bounded": "law: $1/(1 + (n-1)\\,e^{-\\tau(\\Delta+u)}\\,\\sinh(2\\tau)/2\\tau)$, mean over u",
+    "gaussian": "law for large n: $1 - \\tau^2/(2\\log n)$ down to 0",
+}
 GAUSSIAN = {
     "constant": lambda n: 1.0,
     "0.5 log n": lambda n: 0.5 * math.log(n),
@@ -112,36 +125,52 @@ def limit(c: float) -> float:
     return min(1.0, max(0.0, (GAP - 1 / c) / (2 * NOISE))) if c > 0 else 0.0
 
 
-def measured(table: Table) -> tuple[str, str]:
+def findings(table: Table) -> list[Finding]:
     first, last = min(table.column("n")), max(table.column("n"))
     bounded, gaussian = table.where(logits="bounded"), table.where(logits="gaussian")
-    parts, ends = [], {}
+    ends, words = {}, {}
     for name in BOUNDED:
         rows = bounded.where(temperature=name)
-        ends[name] = (rows[0]["weight"], rows[-1]["weight"])
+        ends[name] = rows[-1]["weight"] / rows[0]["weight"]
         c = rows[0]["c"]
-        parts.append(
-            f"{ends[name][0]:.3f} → {ends[name][1]:.3f} ({name}: c = {c:.3f}, limit {limit(c):.2f})"
+        words[name] = (
+            f"{rows[0]['weight']:.3f} at n = {first}, {rows[-1]['weight']:.3f} at {last} "
+            f"(c = {c:.3f}, limit {limit(c):.2f})"
         )
     spread = []
     for name in GAUSSIAN:
         rows = gaussian.where(temperature=name)
-        spread.append(f"{rows[0]['entropy']:.2f} → {rows[-1]['entropy']:.2f} ({name})")
-    off = max(abs(r["weight"] - r["law"]) for r in bounded if r["n"] >= 256)
-    text = (
-        f"Weight of the relevant key from n = {first} to {last}: {', '.join(parts)}; at most "
-        f"{off:.3f} from the law for n ≥ 256. Entropy over log n for Gaussian logits: "
-        f"{', '.join(spread)}; there log n sharpens too much."
-    )
-    lost, slow, kept = (ends[name][1] / ends[name][0] for name in BOUNDED)
-    holds = lost < 0.1 < slow < kept and kept > 0.5 and off < 0.01
-    return text, "no number in the paper" if holds else "does not hold"
+        spread.append(f"{rows[0]['entropy']:.2f} to {rows[-1]['entropy']:.2f} ({name})")
+    off = max(abs(r["weight"] - r["law"]) for r in bounded if r["n"] >= LAWFUL)
+    constant, edge, learned = BOUNDED
+    return [
+        statement(
+            "Attention flattens in long contexts",
+            f"weight of the relevant key at a constant temperature {words[constant]}",
+            ends[constant] < LOST,
+        ),
+        statement(
+            "Queries scaled by 1 + c log n do not flatten",
+            f"weight with the fitted c {words[learned]}; with c = 1/Δ {words[edge]}",
+            ends[learned] > KEPT and limit(bounded.where(temperature=learned)[0]["c"]) > 0,
+        ),
+        derived(
+            "The law of the weight, and with it the limits, is ours",
+            f"the weights are within {off:.3f} of it for n ≥ {LAWFUL}",
+            off < LAW and ends[constant] < ends[edge] < ends[learned],
+        ),
+        derived(
+            "Nothing on Gaussian logits",
+            f"entropy over log n for n from {first} to {last}: {', '.join(spread)}",
+            True,
+        ),
+    ]
 
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(TEXT, 2.6))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(TEXT, 2.9))
     blue, red = (BLUE, "o"), (VERMILLION, "s")
     panels = (
         (left, "bounded", BOUNDED, "weight", (blue, red, (GREEN, "^"))),
@@ -156,11 +185,19 @@ def draw(table: Table) -> Any:
             label = "τ = 1" if name == "constant" else label.replace("logarithmic, ", "")
             axes.plot(n, rows.column(column), color=hue, marker=marker, linestyle="", label=label)
             axes.plot(n, rows.column("law"), color=hue, linewidth=0.8)
+        axes.plot([], [], color=BLACK, linewidth=0.8, label=LAWS[kind])
         axes.set_xscale("log", base=2)
         axes.set(xlabel="number of keys $n$", ylim=(0, 1))
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25))
+    for name in BOUNDED:
+        rows = table.where(logits="bounded", temperature=name)
+        left.annotate(
+            f"limit {limit(rows[0]['c']):.2f}", (1, max(rows[-1]["weight"], 0.03)), xytext=(-2, 5),
+            xycoords=left.get_yaxis_transform(), textcoords="offset points", ha="right",
+            fontsize="small", color=GREY,
+        )  # fmt: skip
     left.set(ylabel="weight of the relevant key")
-    left.set_title("Bounded logits: one key leads by 3 on average")
+    left.set_title("Bounded logits: one key leads by Δ = 3 on average")
     right.set(ylabel="entropy / log $n$")
     right.set_title("Gaussian logits: no key leads")
     return figure

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import hypothesis.strategies as st
 import numpy as np
+import pytest
 from hypothesis import given
 
 from dsf.core.system import LTV
@@ -54,6 +57,28 @@ def claim(kind: str = "softmax", L: int = 32, n: int = 4, seed: int = 0) -> tupl
 @given(st.sampled_from(KINDS), st.integers(2, 28), st.integers(0, 8), st.integers(0, 10**6))
 def test_error_is_below_the_bound(kind, L, n, seed):
     assert judge(claim(kind, L, n, seed)).holds
+
+
+def stated(beta: list[float]) -> float:
+    """b_j by the words of the statement: up the first slope, then a factor per valley and peak."""
+    bound, peak, falls = beta[0], beta[0], False
+    for before, now in pairwise(beta):
+        if now < before and not falls:
+            bound, falls = bound * before / peak, True
+        elif now > before and falls:  # `before` is a local minimum, the next peak starts there
+            bound, peak, falls = bound / before * now, now, False
+    return bound if falls else bound * beta[-1] / peak
+
+
+values = st.one_of(st.sampled_from((0.5, 1.0, 2.0)), st.floats(1e-3, 1e3))
+
+
+@given(st.lists(values, min_size=1, max_size=12))
+def test_the_bound_is_the_stated_one(beta):
+    """The errors above do not decide between the product and the maximum, which is smaller: where
+    one state is removed altogether, twice the maximum suffices (Hardy's inequality with weights).
+    """
+    assert layer_bound(np.array(beta))[0] == pytest.approx(stated(beta), rel=1e-9)
 
 
 def test_the_factor_two_is_not_idle():
