@@ -10,10 +10,21 @@ import numpy as np
 from dsf.core import catalogue
 from dsf.core.errors import CertificateError
 from dsf.core.family import Family
-from dsf.figures import Table, sweep
+from dsf.figures import Finding, Table, derived, statement, sweep
 from dsf.figures.dsf._layout import faults, place
 from dsf.relations.edge import where
-from dsf.tools.style import TEXT, color
+from dsf.tools.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    TEXT,
+    VERMILLION,
+    color,
+)
 from dsf.verdicts.lattice.paths import NESTINGS, Nesting, edge, hasse
 
 TITLE = "Which mechanism is a special case of which"
@@ -28,7 +39,13 @@ DIFFERS = (
     "one, for each length, as a gate goes to the open end of its domain; whether it also reaches "
     "it exactly is not drawn. Edges that follow from others are left out, and so are families that "
     "only add a skip connection or drop the unit length of keys. Where the inclusion holds both "
-    "ways at some sizes only, the edge says so."
+    "ways at some sizes only, the edge says so, and where it is paid for with more rows of the "
+    "state or with other heads."
+)
+SEE = (
+    "Follow the lines upward: RG-LRU, qLSTM and RetNet are special cases of Mamba-2, which is one of "
+    "Mamba, GLA and RWKV-6. The delta rules on the right contain linear attention only as a limit, "
+    "which is what dashed lines say."
 )
 ORDER = 1
 SEED = 0
@@ -42,6 +59,26 @@ HIDDEN = {"skip": True, "unit_keys": False}  # options of families that are not 
 LINE = "#404040"
 ARROW = {"arrowstyle": "-|>", "linestyle": "--", "color": LINE, "shrinkA": 0, "shrinkB": 0}
 KINDS = ("equal", "nested", "limit")
+COLOURS = {
+    BLACK: "softmax attention", ORANGE: "linear attention", SKY: "retention, gated RNNs",
+    GREEN: "time-invariant SSMs", BLUE: "selective SSMs", VERMILLION: "gated linear attention",
+    PURPLE: "delta rules", GREY: "nonlinear RNNs",
+}  # fmt: skip
+MARKS = {  # what an edge asks for, by the words of its token map
+    "2n rows": "2n", "d n states": "d·n", "one head": "h ↔ c",
+}  # fmt: skip
+MEANING = {
+    "2n": "2n: with twice the rows of the state",
+    "d·n": "d·n: with the states of all channels in one",
+    "h ↔ c": "h ↔ c: heads of the one are channels of the other",
+}
+# what the paper says, and the edges of the table that say the same
+STATED = (
+    ("SSD is S6 with a shared scalar step", ("mamba2 -> mamba",)),
+    ("The gate of S6 is a power of the reversed sigmoid of the qLSTM",
+     ("qlstm = qlstm(reversed=True)", "qlstm -> mamba2")),
+    ("S6 and linear attention coincide under conditions", ("linear_attn -> mamba",)),
+)  # fmt: skip
 Pair = tuple[int, int]
 
 
@@ -83,9 +120,18 @@ def label(members: tuple[Family, ...]) -> str:
         same = [f for f in members if f.name == name]
         lines.append(name if not lines else f"= {name}")
         for key in dict.fromkeys(k for f in same for k in f.static):
-            values = dict.fromkeys(str(f.defaults().get(key)) for f in same)
-            lines += textwrap.wrap(f"{key}: {' = '.join(values)}", 22)
+            values = list(dict.fromkeys(f.defaults().get(key) for f in same))
+            if set(values) == {False, True}:
+                text = f"{key} or not"
+            else:
+                text = f"{key}: " + " = ".join("yes" if v is True else str(v) for v in values)
+            lines += textwrap.wrap(text, 22)
     return "\n".join(lines)
+
+
+def mark(e: Nesting) -> str | None:
+    """What an edge asks for beside other coefficients."""
+    return next((sign for words, sign in MARKS.items() if words in e.text), None)
 
 
 def between(nodes: list[tuple[Family, ...]]) -> tuple[dict[Pair, Nesting], dict[Pair, str]]:
@@ -126,7 +172,7 @@ def diagram(only: list[str]) -> list[dict[str, Any]]:
     ]  # fmt: skip
     rows += [
         {"part": "edge", "name": e.name, "kind": e.kind, "low": f"node {a}", "high": f"node {b}",
-         "note": notes.get((a, b))}
+         "note": notes.get((a, b)), "mark": mark(e)}
         for (a, b), e in drawn.items()
     ]  # fmt: skip
     rows.append({"part": "faults of the layout", "x": faults(places, pairs)})
@@ -144,53 +190,60 @@ def compute(profile: str) -> Table:
     return Table([*rows, *diagram(only)])
 
 
-def measured(table: Table) -> tuple[str, str]:
+def findings(table: Table) -> list[Finding]:
     proofs = table.where(part="proof")
     good = [r for r in proofs if r["strength"] == "exact" and r["checked"]]
     bad = [r["name"] for r in proofs if r not in good]
     counts = {kind: sum(r["kind"] == kind for r in good) for kind in KINDS}
     alone = table.where(part="alone").column("name") if table.where(part="alone") else []
-    text = (
+    found = []
+    for words, names in STATED:
+        texts = [r["text"] for r in good if r["name"] in names]
+        if all(name in proofs.column("name") for name in names):
+            found.append(
+                statement(words, "; ".join(texts) or "not proved", len(texts) == len(names))
+            )
+    ours = (
         f"{len(good)} of {len(proofs)} edges are proved exactly and their certificates check: "
-        f"{counts['equal']} equalities, {counts['nested']} inclusions, {counts['limit']} limits. "
-        f"{len(table.where(part='node'))} classes and {len(table.where(part='edge'))} edges are "
-        "drawn."
+        f"{counts['equal']} equalities, {counts['nested']} inclusions, {counts['limit']} limits"
     )
     if alone:
-        text += f" No inclusion is proved for {', '.join(alone)}."
+        ours += f"; no inclusion in another class is proved for {', '.join(alone)}"
     if bad:
-        text += f" Not proved and not drawn: {', '.join(bad)}."
-    return text, "agrees" if len(good) == len(proofs) else "does not hold"
+        ours += f"; not proved and not drawn: {', '.join(bad)}"
+    return [*found, derived("No lattice is drawn", ours, not bad)]
 
 
-def _draw_edge(axes: Any, a: np.ndarray, b: np.ndarray, kind: str, note: str) -> None:
-    """The line from the special case a up to b, with its note."""
-    style = "--" if kind == "limit" else "-"
+def _draw_edge(axes: Any, a: np.ndarray, b: np.ndarray, row: dict[str, Any]) -> None:
+    """The line from the special case a up to b, with its note and its mark."""
+    style = "--" if row["kind"] == "limit" else "-"
     axes.plot(*np.transpose([a, b]), style, color=LINE, linewidth=1, zorder=1)
-    if note == "limit":
-        start, end = a + 0.74 * (b - a) + [0.13, 0], a + 0.25 * (b - a) + [0.13, 0]
+    words = [row["mark"]] if row["mark"] else []
+    if row["note"] == "limit":
+        start, end = a + 0.74 * (b - a) + [0.2, 0], a + 0.25 * (b - a) + [0.2, 0]
         axes.annotate("", end, start, arrowprops=ARROW)
-    elif note:
-        pad = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-        axes.text(*(a + b) / 2, f"= if {note}", size=6, ha="center", va="center", bbox=pad)
+    elif row["note"]:
+        words.append(f"= if {row['note']}")
+    pad = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+    if words:
+        axes.text(*(a + b) / 2, "\n".join(words), size=6, ha="center", va="center", bbox=pad)
 
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
-    from matplotlib.lines import Line2D
 
     nodes = {r["name"]: r for r in table.where(part="node")}
     left = min(r["x"] for r in nodes.values())
     right, top = (max(r[axis] for r in nodes.values()) for axis in "xy")
     alone = table.where(part="alone")
-    figure, axes = plt.subplots(figsize=(TEXT, 1.3 + 0.7 * top + 0.3 * bool(alone)))
+    figure, axes = plt.subplots(figsize=(TEXT, 2.1 + 0.7 * top + 0.3 * bool(alone)))
     axes.set_axis_off()
     axes.set(xlim=(left - 0.55, right + 0.55), ylim=(-1.0 if alone else -0.4, top + 0.35))
     proved = table.where(part="proof", checked=True).column("name")
-    for r in table.where(part="edge"):
-        if r["name"] in proved:
-            a, b = (np.array([nodes[r[end]]["x"], nodes[r[end]]["y"]]) for end in ("low", "high"))
-            _draw_edge(axes, a, b, r["kind"], r["note"])
+    edges = Table(r for r in table.where(part="edge") if r["name"] in proved)
+    for r in edges:
+        a, b = (np.array([nodes[r[end]]["x"], nodes[r[end]]["y"]]) for end in ("low", "high"))
+        _draw_edge(axes, a, b, r)
 
     def box(x: float, y: float, text: str, family: str) -> None:
         frame = {"boxstyle": "round,pad=0.35", "facecolor": "white", "linewidth": 1.4}
@@ -200,15 +253,38 @@ def draw(table: Table) -> Any:
     for r in nodes.values():
         box(r["x"], r["y"], r["text"], r["family"])
     if alone:
-        axes.text(left - 0.5, -0.85, "no inclusion proved:", size=6, va="center")
+        words = "no inclusion in\nanother class proved:"
+        axes.text(left - 0.5, -0.85, words, size=6, va="center")
         for i, r in enumerate(alone):
             box(left + 1 + 1.25 * i, -0.85, r["name"], r["name"])
-    handles = [
-        Line2D([], [], color=LINE, linewidth=1, label="lower is a special case of upper"),
-        Line2D([], [], color=LINE, linewidth=1, linestyle="--", label="as a limit"),
-    ]
-    if "limit" in table.column("note"):
-        handles.append(Line2D([], [], color=LINE, linewidth=1, linestyle="--", marker="v"))
-        handles[-1].set_label("upper is a limit of lower, too")
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    families = [r["family"] for r in nodes.values()] + [r["name"] for r in alone]
+    figure.legend(handles=_handles(edges, {color(f) for f in families}),
+                  loc="outside lower center", ncols=3, fontsize="small")  # fmt: skip
     return figure
+
+
+def _handles(edges: Table, colours: set[str]) -> list[Any]:
+    """The entries of the legend: what lines, signs on lines and colours of boxes mean."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    def line(label: str, **look: Any) -> Line2D:
+        return Line2D([], [], **{"color": LINE, "linewidth": 1, "label": label, **look})
+
+    lines = [
+        line("lower is a special case of upper"),
+        line("lower is a limit of upper", linestyle="--"),
+    ]
+    if "limit" in edges.column("note"):
+        lines.append(line("upper is a limit of lower, too", linestyle="--", marker="v"))
+    seen = edges.column("mark")
+    lines += [line(text, linewidth=0) for sign, text in MEANING.items() if sign in seen]
+    boxes = [
+        Patch(facecolor="white", edgecolor=hue, linewidth=1.4, label=text)
+        for hue, text in COLOURS.items()
+        if hue in colours
+    ]
+    half = -(-len(boxes) // 2)
+    columns = (lines, boxes[:half], boxes[half:])
+    height = max(map(len, columns))  # a legend is filled column by column
+    return [h for c in columns for h in (*c, *[line(" ", linewidth=0)] * (height - len(c)))]

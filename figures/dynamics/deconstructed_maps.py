@@ -18,7 +18,7 @@ from dsf.solvers.heads.attention_metrics import (
 from dsf.solvers.heads.deconstructed import mixing_map, qk_source
 from dsf.tools.style import BLUE, GREY, TEXT
 
-TITLE = "Maps that compare queries with keys copy a repeated text; so does a fixed map of its period"
+TITLE = "Of eight attention maps three copy a repeated text, one of them without looking at it"
 SEE = (
     "Only standard, taylor and FixedSeqQK have full bars on the far right: these maps copy the "
     "second half of the repeated text, and approximate copies half of it. Grey and blue bars are "
@@ -162,7 +162,7 @@ def draw(table: Table) -> Any:
                     _broken(axes, y, x)
         axes.set_xlabel(label)
         axes.grid(axis="y", visible=False)
-    panels[3].axvline(UNIFORM, color="black", linewidth=0.7, linestyle=":", label="uniform rows")
+    panels[3].axvline(UNIFORM, color="black", linewidth=0.7, linestyle=":", label="uniform rows", zorder=0.9)
     panels[0].set_yticks(place, NAMES)
     panels[0].invert_yaxis()
     figure.legend(*panels[3].get_legend_handles_labels(), loc="outside lower center", ncols=3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 LONG = 700.0  # the longest time in the figure of the paper
 AXIS = 600.0  # the highest value on its axis
 INTEGRATED = 1e-7  # accuracy of the integration
+FROZEN = 0.9  # of B at the end of the figure of the paper
 NEAR = 0.1  # of B: the two limits are leading terms, and log t changes by a tenth within one e-fold
 
 
@@ -70,8 +72,12 @@ def compute(profile: str) -> Table:
 def findings(table: Table) -> list[Finding]:
     rates = table.values("eta_Y")
     curves = [table.where(eta_Y=e) for e in rates]
-    early, late = ([c[i]["B"] for c in curves] for i in (0, -1))
+    late = [c[-1]["B"] for c in curves]
     at = [next(r["B"] for r in c if r["t"] == LONG) for c in curves]
+    frozen = [
+        float(np.interp(FROZEN * b, c.column("B"), c.column("t")))
+        for c, b in zip(curves, at, strict=True)
+    ]
     before = [abs(r["scanning"] / r["B"] - 1) for r in table if r["t"] <= turn(r["eta_Y"])]
     after = [abs(r["snapping"] / r["B"] - 1) for r in table if r["t"] >= 2 * turn(r["eta_Y"])]
     error = max(abs(r["B"] - r["numerical"]) for r in table)
@@ -86,14 +92,14 @@ def findings(table: Table) -> list[Finding]:
         ),
         statement(
             "With a larger η_Y attention freezes earlier",
-            f"B at t = {table[0]['t']:g} is "
-            f"{', '.join(f'{b:.1e}' for b in early)} for η_Y = {', '.join(f'{e:g}' for e in rates)}",
-            early == sorted(early) and early[0] < early[-1],
+            f"{100 * FROZEN:.0f} % of B(700) are reached at t = {', '.join(f'{t:.0f}' for t in frozen)}"
+            f" for η_Y = {', '.join(f'{e:g}' for e in rates)}",
+            all(a > b for a, b in pairwise(frozen)),
         ),
         statement(
             "With a larger η_Y attention freezes denser",
             f"B at t = 700: {values}; the order at the last time is the same",
-            late == sorted(late, reverse=True) and late[-1] < late[0],
+            all(a > b for a, b in pairwise(at)) and all(a > b for a, b in pairwise(late)),
         ),
         unknown(
             "The gain is drawn on an axis from 0 to 600, without C₀ and the first attention row",
