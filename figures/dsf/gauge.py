@@ -131,7 +131,9 @@ def draw(table: Table) -> Any:
         left.hist(values[gauge], bins, weights=weights, color=look["color"], alpha=0.25)
         left.hist(values[gauge], bins, weights=weights, color=look["color"], histtype="step")
         rows = table.where(gauge=gauge, quantity="hankel singular value")
-        right.plot(rows.column("index"), rows.column("value"), linestyle="none", label=gauge, **look)
+        right.plot(
+            rows.column("index"), rows.column("value"), linestyle="none", label=gauge, **look
+        )
     left.set(xscale="log", xlabel="eigenvalue of $\\Lambda_i$", ylabel="share of the tokens")
     left.set_title(f"Three sets of eigenvalues ({length} tokens) …")
     plain_log(left.xaxis)

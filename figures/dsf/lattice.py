@@ -43,9 +43,9 @@ DIFFERS = (
     "state or with other heads."
 )
 SEE = (
-    "Follow the lines upward: RG-LRU, qLSTM and RetNet are special cases of Mamba-2, which is one of "
-    "Mamba, GLA and RWKV-6. The delta rules on the right contain linear attention only as a limit, "
-    "which is what dashed lines say."
+    "Follow the lines upward: RG-LRU, qLSTM and RetNet are special cases of Mamba-2, which is one "
+    "of Mamba, GLA and RWKV-6. To the delta rules on the right linear attention is joined by a "
+    "dashed line, so it is proved to be a limit of them, and whether it is more is left open."
 )
 ORDER = 1
 SEED = 0

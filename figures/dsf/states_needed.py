@@ -11,7 +11,9 @@ import dsf
 from dsf.figures import Finding, Table, derived, sweep
 from dsf.tools.style import BLUE, GREEN, GREY, TEXT, VERMILLION
 
-TITLE = "For a given error softmax attention needs fewer states than Taylor features, far fewer soon"
+TITLE = (
+    "For a given error softmax attention needs fewer states than Taylor features, far fewer soon"
+)
 SEE = (
     "Above, the number of states grows with the key dimension, with the accuracy and with the "
     "logits, and stops near 48, half the number of tokens, which is enough for any causal matrix. "
@@ -154,7 +156,8 @@ def findings(table: Table) -> list[Finding]:
         ),
         derived(
             "No count of Taylor features",
-            f"they are at least {ratio:.1f} times the states, at most {max(r['taylor'] for r in table):.1e}",
+            f"they are at least {ratio:.1f} times the states, and up to "
+            f"{max(r['taylor'] for r in table):.1e}",
             ratio > 1,
         ),
         derived(
@@ -227,7 +230,8 @@ def _handles() -> list[Any]:
     return [
         *errors,
         Patch(color=GREY, alpha=0.35, label="lower to upper bound"),
-        Line2D([], [], color="black", marker="_", linestyle="none", label="upper bound computed earlier"),
+        Line2D([], [], color="black", marker="_", linestyle="none",
+               label="upper bound computed earlier"),
         Line2D(
             [], [], color=GREY, marker="o", linestyle=":", markerfacecolor="w",
             label="Taylor features",

@@ -83,7 +83,9 @@ def compute(profile: str) -> Table:
     p = PARAMETERS[profile]
     first = sweep(ranges, [{"alpha": a} for a in ALPHAS])
     grid = [
-        {"spread": s, "alpha": a, "draws": p["draws"]} for s in SPREADS for a in [*p["alphas"], RECOMMENDED]
+        {"spread": s, "alpha": a, "draws": p["draws"]}
+        for s in SPREADS
+        for a in [*p["alphas"], RECOMMENDED]
     ]
     return Table([*first, *sweep(shares, grid)])
 

@@ -141,7 +141,8 @@ def draw(table: Table) -> Any:
             panel.plot(y, [place] * len(y), "o", color=BLACK, markerfacecolor="none")
             panel.annotate(
                 f"{np.mean(y):.3f}", (max(y), place), xytext=(7, 0), textcoords="offset points",
-                va="center", fontsize="small", bbox={"facecolor": "white", "pad": 0.6, "edgecolor": "none"},
+                va="center", fontsize="small",
+                bbox={"facecolor": "white", "pad": 0.6, "edgecolor": "none"},
             )  # fmt: skip
         panel.set_xlim(0, 1.2 * max(table.column(column)))
         panel.set_title(title)

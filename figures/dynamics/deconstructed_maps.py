@@ -162,7 +162,9 @@ def draw(table: Table) -> Any:
                     _broken(axes, y, x)
         axes.set_xlabel(label)
         axes.grid(axis="y", visible=False)
-    panels[3].axvline(UNIFORM, color="black", linewidth=0.7, linestyle=":", label="uniform rows", zorder=0.9)
+    panels[3].axvline(
+        UNIFORM, color="black", linewidth=0.7, linestyle=":", label="uniform rows", zorder=0.9
+    )
     panels[0].set_yticks(place, NAMES)
     panels[0].invert_yaxis()
     figure.legend(*panels[3].get_legend_handles_labels(), loc="outside lower center", ncols=3)

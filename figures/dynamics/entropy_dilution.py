@@ -31,10 +31,10 @@ DIFFERS = (
     "uniform noise of ±2, so that it does not always win; c is fitted on n ≤ 256 by the "
     "cross-entropy of the relevant key and used for all n. The right panel has no relevant key: "
     "independent Gaussian logits, for which log n is the wrong order and √(2 log n) the right one. "
-    "The limit of the weight is the share of noise for which the lead outgrows log n, so it is zero "
-    "at c = 1/Δ and below. The thin lines are laws of ours: on the left the mean of 1/(1 + (n−1) e^{−τ(Δ+u)} "
-    "sinh(2τ)/2τ) over the noise u of the relevant key, on the right 1 − τ²/(2 log n) down to 0 "
-    "(random energy model, large n)."
+    "The limit of the weight is the share of noise for which the lead outgrows log n, so it is "
+    "zero at c = 1/Δ and below. The thin lines are laws of ours: on the left the mean of 1/(1 + "
+    "(n−1) e^{−τ(Δ+u)} sinh(2τ)/2τ) over the noise u of the relevant key, on the right 1 − τ²/(2 "
+    "log n) down to 0 (random energy model, large n)."
 )
 ORDER = 5
 SEED = 0

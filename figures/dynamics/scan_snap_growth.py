@@ -70,7 +70,7 @@ def compute(profile: str) -> Table:
 
 
 def findings(table: Table) -> list[Finding]:
-    rates = table.values("eta_Y")
+    rates = sorted(table.values("eta_Y"))
     curves = [table.where(eta_Y=e) for e in rates]
     late = [c[-1]["B"] for c in curves]
     at = [next(r["B"] for r in c if r["t"] == LONG) for c in curves]
@@ -92,8 +92,9 @@ def findings(table: Table) -> list[Finding]:
         ),
         statement(
             "With a larger η_Y attention freezes earlier",
-            f"{100 * FROZEN:.0f} % of B(700) are reached at t = {', '.join(f'{t:.0f}' for t in frozen)}"
-            f" for η_Y = {', '.join(f'{e:g}' for e in rates)}",
+            f"{100 * FROZEN:.0f} % of B(700) is reached at t = "
+            f"{', '.join(f'{t:.0f}' for t in frozen)} for η_Y = "
+            f"{', '.join(f'{e:g}' for e in rates)}",
             all(a > b for a, b in pairwise(frozen)),
         ),
         statement(

@@ -71,7 +71,9 @@ KINDS: dict[str, dict[str, Any]] = {
     "gate on values": {"attention": "value gate"},
 }
 EPSILON = 0.3  # Gu et al. call a head with a larger share a sink
-LEARNED = 0.2  # backcopy loss of softmax, of about 2.4 without copying: below it the task is learned
+LEARNED = (
+    0.2  # backcopy loss of softmax, of about 2.4 without copying: below it the task is learned
+)
 OUTLIERS = 6.0  # kurtosis, twice that of a Gaussian: below it there are none to reduce
 DRAINED = 0.5  # value norm of the first token, of that of the others: below it the value is drained
 UNIFORM = float(np.mean(1 / np.arange(1, LENGTH + 1)))  # alpha_1 of uniform causal rows
@@ -131,7 +133,7 @@ def shares(table: Table) -> dict[str, float]:
 
 
 def about_sinks(last: dict[str, Table], share: dict[str, float]) -> list[Finding]:
-    """What Gu et al. say of softmax, sigmoid and a key bias; kinds that were not run are left out."""
+    """What Gu et al. say of softmax, sigmoid and a key bias; only of kinds that were run."""
     found = []
     for kind, has, words in (
         ("softmax", True, "Softmax attention has a sink (α₁ > 0.3 in 18 % of the heads)"),
@@ -153,7 +155,7 @@ def about_sinks(last: dict[str, Table], share: dict[str, float]) -> list[Finding
 
 
 def about_outliers(last: dict[str, Table], share: dict[str, float]) -> list[Finding]:
-    """What is said of clipping and of gates; kinds that were not run are left out."""
+    """What is said of clipping and of gates; only of kinds that were run."""
     found = []
     kurtosis = {k: float(np.mean(rows.column("kurtosis"))) for k, rows in last.items()}
     tamed = [k for k in last if k.startswith(("clipped", "gate")) and k != "gate on values"]
@@ -209,7 +211,8 @@ def draw(table: Table) -> Any:
     axes.axhline(EPSILON, color=BLACK, linewidth=0.7, linestyle="--", label="a sink lies above")
     axes.axhline(UNIFORM, color=BLACK, linewidth=0.7, linestyle=":", label="uniform rows")
     axes.set(xlabel="step", ylabel="share of the first token $\\alpha_1$", ylim=(0, None))
-    axes.set_title(f"Mean over {len(table.values('seed'))} seeds; each seed is shown below")
+    count = len(table.values("seed"))
+    axes.set_title(f"Mean over {count} seeds; each is shown below" if count > 1 else "One seed")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     columns = below.subplots(1, len(COLUMNS), sharey=True)
     places = np.arange(len(kinds))[::-1]

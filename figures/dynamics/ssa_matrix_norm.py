@@ -15,8 +15,8 @@ TITLE = "With one temperature sharp and flat rows leave an error that larger wei
 SEE = (
     "On the left the blue curve of one temperature flattens out above the red one, so larger "
     "weights hardly help it. On the right one temperature makes the rows with one neighbour too "
-    "flat, and one temperature per token comes closer to the dotted line of the graph for all rows "
-    "but the flattest."
+    "flat, and one temperature per token brings the sharp ones closer to the dotted line of the "
+    "graph."
 )
 PAPER = (
     "On a small graph whose nodes have few or many neighbours, selective self-attention learns the "

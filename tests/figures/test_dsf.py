@@ -15,6 +15,7 @@ from dsf.core.kinds import Attention
 from dsf.figures import Table
 from dsf.figures.dsf import (
     _layout,
+    gauge,
     lattice,
     linear_vs_softmax,
     memory,
@@ -23,23 +24,8 @@ from dsf.figures.dsf import (
     text_states,
 )
 from dsf.theory_tests.dsf.softmax_states_table import ERRORS, TABLE, softmax_matrix
+from dsf.tools.style import color
 from dsf.verdicts.lattice.paths import NESTINGS, hasse
-
-
-def test_a_figure_says_when_its_numbers_are_wrong(table):
-    wrong = [dict(r) for r in table("dsf/states_needed")]
-    wrong[0]["lower"] += 1
-    assert states_needed.measured(Table(wrong))[1] == "agrees in part"
-    wrong = [dict(r) for r in table("dsf/lattice")]
-    wrong[0]["checked"] = False
-    text, verdict = lattice.measured(Table(wrong))
-    assert verdict == "does not hold" and wrong[0]["name"] in text
-    wrong = [dict(r) for r in table("dsf/reversed_sigmoid")]
-    wrong[3]["value"] *= 1 + 1e-9
-    assert reversed_sigmoid.measured(Table(wrong))[1] == "does not hold"
-    wrong = [dict(r) for r in table("dsf/linear_vs_softmax")]
-    next(r for r in wrong if r["target"] == "recall")["lower"] = 0.9
-    assert linear_vs_softmax.measured(Table(wrong))[1] == "does not hold"
 
 
 # ------------------------------------------------------------------------ gauge
@@ -316,8 +302,49 @@ def test_classes_are_the_exact_equivalences():
 
 def test_labels_name_the_options_that_differ():
     assert lattice.label((dsf.gla,)) == "gla"
-    assert lattice.label((dsf.qlstm, dsf.qlstm(reversed=True))) == "qlstm\nreversed: False = True"
+    assert lattice.label((dsf.qlstm, dsf.qlstm(reversed=True))) == "qlstm\nreversed or not"
+    both = (dsf.retnet(rotation="qk"), dsf.retnet(rotation=True))
+    assert lattice.label(both) == "retnet\nrotation: qk = yes"
     assert lattice.label((dsf.deltanet(reach=2), dsf.mamba)) == "deltanet\nreach: 2\n= mamba"
+
+
+def test_marks_are_what_the_state_maps_do():
+    marks = {e.name: lattice.mark(e) for e in NESTINGS}
+    maps = {e.name: e.T.__name__ for e in NESTINGS}
+    double, merged = {"twice", "state_and_write"}, {"all_channels"}
+    assert {n for n, m in marks.items() if m == "2n"} == {n for n in maps if maps[n] in double}
+    assert {n for n, m in marks.items() if m == "d·n"} == {n for n in maps if maps[n] in merged}
+    heads = {n for n, m in marks.items() if m == "h ↔ c"}
+    assert heads >= {n for n in maps if maps[n] == "columns_as_heads"}
+    assert heads >= {"qlstm -> mamba2", "rglru -> gla", "mamba -> gla"}
+    assert "rglru -> qlstm" not in heads and "retnet -> mamba2" not in heads
+
+
+def test_the_legend_of_the_lattice_explains_all_that_is_drawn(table):
+    import matplotlib.pyplot as plt
+
+    drawn = lattice.draw(table("dsf/lattice"))
+    plt.close(drawn)
+    legend = [t.get_text() for t in drawn.legends[0].texts]
+    t = table("dsf/lattice")
+    signs = {m for m in t.column("mark") if m}
+    assert signs == {"2n", "h ↔ c"} and all(lattice.MEANING[s] in legend for s in signs)
+    for hue in {color(r["family"]) for r in t.where(part="node")}:
+        assert lattice.COLOURS[hue] in legend
+    assert not any("False" in x.get_text() or "True" in x.get_text() for x in drawn.axes[0].texts)
+    on_edges = [x.get_text() for x in drawn.axes[0].texts if x.get_text() in lattice.MEANING]
+    assert sorted(on_edges) == sorted(m for m in t.column("mark") if m)
+
+
+def test_eigenvalues_are_drawn_as_shares_of_the_tokens(table):
+    import matplotlib.pyplot as plt
+
+    drawn = gauge.draw(table("dsf/gauge"))
+    plt.close(drawn)
+    left = drawn.axes[0]
+    assert left.get_ylabel() == "share of the tokens" and left.get_xscale() == "log"
+    bars = [p.get_height() for p in left.patches if hasattr(p, "get_height")]
+    assert sum(bars) == pytest.approx(3)  # three sets of all tokens
 
 
 def test_an_edge_without_a_proof_is_not_drawn(monkeypatch):

@@ -43,7 +43,7 @@ def test_reference_values() -> None:
 
 
 def test_adam_grows_at_no_steady_rate() -> None:
-    """Its slope rises from 0.0032 to 0.008, then falls below a twentieth of that: eps takes over."""
+    """Its slope rises from 0.0032 to 0.008 and falls below a twentieth of that: eps takes over."""
     marks = np.array([2500, 5000, 7500, 10_000, 14_000, 16_000, 90_000, 100_000])
     slopes = (np.diff(forced("adam", 100_000)[marks]) / np.diff(marks))[::2]
     np.testing.assert_allclose(slopes, [0.003210, 0.005096, 0.007955, 0.000344], rtol=2e-3)
