@@ -286,5 +286,5 @@ def _handles(edges: Table, colours: set[str]) -> list[Any]:
     ]
     half = -(-len(boxes) // 2)
     columns = (lines, boxes[:half], boxes[half:])
-    height = max(map(len, columns))  # a legend is filled column by column
+    height = max(len(c) for c in columns)  # a legend is filled column by column
     return [h for c in columns for h in (*c, *[line(" ", linewidth=0)] * (height - len(c)))]

@@ -104,7 +104,7 @@ def test_verdicts_on_deconstructed_attention():
     assert list(said(deconstructed, mixers(Standard=0.66)).values()) == [OPEN]
 
 
-def trained(relu=0.1, **changes):
+def trained(relu=0.1, step=2250, **changes):
     """A table as a successful training would give it, with changes in its softmax rows."""
     good = {
         "bigram": 0.02, "backcopy": 0.02, "no_attention_bigram": 0.05, "no_attention_backcopy": 4.0,
@@ -115,7 +115,7 @@ def trained(relu=0.1, **changes):
     rows = []
     for attention in bigram_backcopy.NAMES:
         row = good | (changes if attention == "softmax" else {"share_other": relu})
-        rows.append({"attention": attention, "seed": 0, "step": 1000, **row})
+        rows.append({"attention": attention, "seed": 0, "step": step, **row})
     return Table(rows)
 
 
@@ -145,6 +145,8 @@ def test_rules_on_trained_sinks(words, inside, outside):
 def test_verdicts_on_trained_sinks():
     assert list(said(bigram_backcopy, trained(backcopy=0.199)).values())[:5] == [GOOD] * 5
     assert list(said(bigram_backcopy, trained(backcopy=0.201)).values()) == [OPEN]
+    for step, expected in ((2249, OPEN), (2250, BAD)):  # ReLU is judged once its share has settled
+        assert verdict(bigram_backcopy, trained(0.5, step=step), "ReLU attention") == expected
 
 
 def test_loss_without_copying():
