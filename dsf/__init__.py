@@ -59,7 +59,7 @@ _CLAIMS = (
         for name in (
             "same", "stability", "hankel", "realization", "nesting", "conditions",
             "separation_words", "separation_rank", "separation_tails", "separation_response",
-            "separation_instances", "separation_recall", "image",
+            "separation_instances", "separation_recall", "image", "distance",
         )
     ),
     "dsf.solvers.svm.check.margin",

@@ -13,6 +13,7 @@ from dsf.core.transition import Diag, LowRank, Prod
 from dsf.solvers import attention_svm, gen_svm, local_optimality, prompt_svm
 from dsf.solvers.svm.instances import named
 from dsf.spectra.stability import stability
+from dsf.states.distance import distance
 from dsf.states.lower import hankel_gap, hankel_lower
 from dsf.states.needed import realize
 from dsf.verdicts.lattice.equal_when import equal_when
@@ -50,6 +51,8 @@ def counts() -> dict[str, Certificate]:
         "necessary, uncertain": hankel_lower(M, 0.05, radius=0.01),
         "gap, uncertain": hankel_gap(M, 1, radius=0.01),
         "gap": hankel_gap(M, 2),
+        "distance": distance(np.stack([M, M @ M]), np.stack([M + np.eye(16), M])),
+        "no distance": distance(M[None], M[None]),
     }
 
 

@@ -127,18 +127,33 @@ def test_on_an_input_the_states_are_bounded_from_both_sides() -> None:
     comparison = dsf.compare("softmax", "gla", u=u, n=4, rtol=0.1)
     assert comparison.verdict.name == "APPROXIMABLE"
     assert comparison.scope.value == "operator"
-    need, best, own = comparison.certificates
+    apart, need, best, own = comparison.certificates
     assert "given for gla" in comparison.findings[0].notes[-1] and own.lower <= own.upper
+    M, N = (dsf.family(f).init(d=8, n=4).kernel(u) for f in ("softmax", "gla"))
+    assert apart.lower <= np.linalg.norm(M[0] - N[0], 2) <= apart.upper <= 1.01 * apart.lower
+    assert "softmax and gla are" in comparison.statement and " apart" in comparison.statement
     assert 0 < need.lower <= need.upper < 32
     assert 0 < best.lower <= best.upper
     assert comparison.check()
+
+
+def test_one_head_is_compared_with_each_of_several_and_other_sizes_with_none() -> None:
+    u = np.random.default_rng(0).standard_normal((12, 4))
+    found = dsf.compare("gla", "mamba", u=u, n=2, rtol=0.1)
+    M, N = (dsf.family(f).init(d=4, n=2).kernel(u) for f in ("gla", "mamba"))
+    exact = max(np.linalg.norm(M[0] - X, 2) for X in N)
+    assert found.certificates[0].lower <= exact <= found.certificates[0].upper
+    assert "the one head of gla beside each" in found.statement and found.check()
+    found = dsf.compare("gla", "deltaproduct", u=u, n=2, rtol=0.1)
+    assert "different sizes" in found.statement and found.check()
+    assert not any(c.kind == "distance" for c in found.certificates)
 
 
 def test_a_count_that_the_time_ended_is_told_as_the_trivial_one() -> None:
     u = np.random.default_rng(0).standard_normal((64, 8))
     found = dsf.compare("softmax", "gla", u=u, n=4, rtol=1e-3, time_limit=1e-9)
     note = "32 states are enough for every kernel of this size: a longer time limit may find fewer"
-    assert found.certificates[0].upper == 32 and note in found.findings[0].notes
+    assert found.certificates[1].upper == 32 and note in found.findings[0].notes
     assert found.check()
 
 
