@@ -57,11 +57,12 @@ class Sides:
 
 # --------------------------------------------------------------------- one family
 def same(s: Sides, certificates: Certificates) -> Finding:
-    """Both sides are one family, or two instances with the same parameters."""
-    (c,) = _of_kind(certificates, "same-family", "same-instance")
+    """Both sides are one family, or two instances with the same parameters, or the same map in
+    other coordinates of its state."""
+    (c,) = _of_kind(certificates, "same-family", "same-instance", "instance-coordinates")
     claim = read(c)
     a, b = s.families()
-    named = (claim.family,) * 2 if c.kind == "same-instance" else (claim.left, claim.right)
+    named = (claim.left, claim.right) if c.kind == "same-family" else (claim.family,) * 2
     require(named == (a, b) and c.scope is s.scope, "the certificate is about other sides")
     return Finding.of(Verdict.EQUAL, c)
 
@@ -226,7 +227,30 @@ def apart(s: Sides, certificates: Certificates) -> Finding:
         _image_of(s, near, edge, "instance-image/near")
         notes = [f"how far apart they can be: {near.claim}"]
     _apart(s, c, *bound[:1])
+    notes += _parameters_apart(read(c))
     return Finding(Verdict.DIFFERENT, c.claim, certificates, tuple(notes))
+
+
+def _parameters_apart(claim: Any) -> list[str]:
+    """In which parameters two instances of one family differ, and by how much."""
+    if claim.first != claim.second:
+        return []
+    pairs = {k: (x, claim.second_parameters[k]) for k, x in claim.first_parameters.items()}
+    sizes = [f"{k} {list(x.shape)} and {list(y.shape)}" for k, (x, y) in pairs.items()
+             if x.shape != y.shape]  # fmt: skip
+    if sizes:
+        return [f"their parameters have other sizes: {', '.join(sizes)}"]
+    gaps = {k: _largest_gap(x, y) for k, (x, y) in pairs.items()}
+    moved = [f"{k} by at most {at_most(gap, 3)}" for k, gap in gaps.items() if gap > 0]
+    same = [k for k, gap in gaps.items() if gap == 0]
+    rest = f"; the same in {', '.join(same)}" if same else ""
+    return [f"their parameters differ, entry by entry: {', '.join(moved)}{rest}"]
+
+
+def _largest_gap(x: np.ndarray, y: np.ndarray) -> float:
+    """max |x - y| of stored floats, rounded up."""
+    gap = float(np.abs(x.astype(np.float64) - y.astype(np.float64)).max(initial=0.0))
+    return math.nextafter(gap, math.inf) if gap else 0.0
 
 
 def _image_of(s: Sides, found: Certificate, edge: Certificate, kind: str) -> None:

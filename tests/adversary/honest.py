@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -77,6 +78,12 @@ def flipped_image(mech: Any) -> Any:
     return params(mech)
 
 
+def halved(mech: Any) -> Any:
+    """The same map: states twice as large, in the other order."""
+    turned = {k: getattr(mech, k)[..., ::-1].copy() for k in ("Wq", "Wk", "W2", "b")}
+    return replace(mech, **{**turned, "Wq": turned["Wq"] / 2, "Wk": turned["Wk"] * 2})
+
+
 def lattice() -> dict[str, Certificate]:
     a, b = (dsf.gla.init(3, n=2, p=2, seed=0) for _ in range(2))
     copied, rounded = dsf.qlstm.init(2, p=2, seed=0), dsf.retnet.init(2, n=1, p=2, seed=0)
@@ -90,6 +97,7 @@ def lattice() -> dict[str, Certificate]:
         "one-hot": equal_when(dsf.gla, dsf.gated_deltanet).certificate,
         "family": dsf.compare("gla", "gla").certificates[0],
         "instance": dsf.compare(a, b).certificates[0],
+        "coordinates": dsf.compare(a, halved(a)).certificates[0],
         "image": dsf.compare(copied, flipped_image(copied)).certificates[0],
         "near image": dsf.compare(rounded, edge("retnet -> gla").params(rounded)).certificates[0],
     }

@@ -207,6 +207,16 @@ def same_instance(c: Any) -> bool:
     )
 
 
+def coordinates(c: Any) -> bool:
+    """At random inputs the outputs agree to 300 digits."""
+    if not all(_an_instance(c.family, x) for x in (c.left, c.right)):
+        return False
+    a, b = (_instance(c.family, x) for x in (c.left, c.right))
+    rng = np.random.default_rng(3)
+    draws = [rng.choice([-1.0, -0.5, 1.0], (6, a.d)) for _ in range(4)]
+    return all(abs(e).lower() <= 1e-200 for u in draws for e in _gap(a, b, u).flat)
+
+
 def same_family(c: Any) -> bool:
     return c.left.cls is c.right.cls and c.left.defaults() == c.right.defaults()
 
@@ -288,6 +298,7 @@ JUDGES = {
     "same-instance": same_instance,
     "instance-image": image,
     "instance-image/near": image,
+    "instance-coordinates": coordinates,
     "nesting": nesting,
     "equal-when": conditions,
 }
