@@ -67,6 +67,15 @@ def same(s: Sides, certificates: Certificates) -> Finding:
     return Finding.of(Verdict.EQUAL, c)
 
 
+def fits(s: Sides, certificates: Certificates) -> Finding:
+    """One side has few enough states to be one of all recurrences with so many."""
+    (c,) = _of_kind(certificates, "few-states")
+    claim = read(c)
+    sides = (claim.family, claim.recurrence)
+    require(s.both() in (sides, sides[::-1]), "the certificate is about other sides")
+    return Finding.of(Verdict.NESTED, c)
+
+
 # --------------------------------------------------------------------- chains of nestings
 def equal(s: Sides, certificates: Certificates) -> Finding:
     """Chains of edges in both directions; an edge that is an equality proves both at once."""
@@ -372,7 +381,7 @@ def _of_kind(certificates: Certificates, *kinds: str) -> Certificates:
     return certificates
 
 
-ALL_TOKENS = (equal, nested, condition, separated)
+ALL_TOKENS = (equal, nested, fits, condition, separated)
 RULES: dict[Scope, dict[str, Callable[[Sides, Certificates], Finding]]] = {
     Scope.RECURRENCE: {f.__name__: f for f in (same, *ALL_TOKENS)},
     Scope.INSTANCE: {f.__name__: f for f in (same, image, rounded, apart)},

@@ -27,7 +27,8 @@ def separations() -> dict[str, Certificate]:
         ("linear_attn", "retnet"), ("gla", "deltanet"), ("gla", "retnet(rotation=True)"),
         ("gla", "softmax"), ("gla", "linear_attn"), ("gla", "window_softmax"), ("s4d", "lru"),
         ("gla", "gru"), ("softmax", dsf.recurrence(2)),
-        ("gru", dsf.recurrence(2, current_token_only=True)),
+        ("gru", dsf.recurrence(2, current_token_only=True)), ("gla", dsf.recurrence(2)),
+        ("mamba3", dsf.recurrence(1)),
     ]  # fmt: skip
     found = [c for a, b in pairs for c in separate(a, b)]
     a, b = dsf.gla.init(2, n=1, p=2, seed=0), dsf.retnet.init(2, n=1, p=2, seed=0)
@@ -95,6 +96,7 @@ def lattice() -> dict[str, Certificate]:
         "with parameters": flipped.certificate(Scope.MECHANISM),
         "coupled": equal_when(dsf.mamba, dsf.normalised_attn).certificate,
         "one-hot": equal_when(dsf.gla, dsf.gated_deltanet).certificate,
+        "few states": dsf.compare("qlstm", dsf.recurrence(2)).certificates[0],
         "family": dsf.compare("gla", "gla").certificates[0],
         "instance": dsf.compare(a, b).certificates[0],
         "coordinates": dsf.compare(a, halved(a)).certificates[0],

@@ -16,6 +16,7 @@ import numpy as np
 import dsf
 from dsf.claims.exact_tokens import outputs, tokens
 from dsf.claims.separation_response import hankel_determinant
+from dsf.claims.separation_states import gains
 from dsf.core.catalogue import family
 from dsf.core.certificate import Scope
 from dsf.core.family import Family
@@ -132,6 +133,32 @@ def rank(c: Any) -> bool:
             factorial(m) for m in range(1, n + 1)
         )
     return has("finite state", c.has)
+
+
+def states(c: Any) -> bool:
+    """The block in 1000 bits, by another elimination than that of the check."""
+    if not isinstance(c.has, AnyRecurrence) or not c.has.n < c.lower:
+        return False
+    with precision(BITS):
+        M = gains(c.violates, c.letters, c.constants, c.lower)
+        rows = [[mp.mpf(e.mid().str(300, radius=False)) for e in row] for row in M]
+        wide = max((float(e.rad()) for e in M.flat), default=0.0)
+    with mp.workdps(290):
+        smallest = min(mp.svd_r(mp.matrix(rows), compute_uv=False))
+        return bool(smallest > 1e6 * wide * c.lower)
+
+
+def few_states(c: Any) -> bool:
+    """Draws of other widths have that state, and one step is affine in it, in floats."""
+    f, other = c.family, c.recurrence
+    if not isinstance(other, AnyRecurrence) or not has("affine step", f):
+        return False
+    mech, rng = f.without_parameters(), np.random.default_rng(2)
+    rows = {
+        mech.advance(f.draw_tokens(rng, 3, n=n, p=p, d=p), State())[1].S.shape[-2:]
+        for n, p in ((1, 4), (5, 3), (2, 7))
+    }
+    return rows == {(c.upper, 1)} and c.upper <= other.n
 
 
 def recall(c: Any) -> bool:
@@ -290,6 +317,8 @@ JUDGES = {
     "separation/stays": tail("forgetting"),
     "separation/grows": tail("settling"),
     "separation/rank": rank,
+    "separation/states": states,
+    "few-states": few_states,
     "separation/recall": recall,
     "separation/one-state": one_state,
     "separation/response": response,
