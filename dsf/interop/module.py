@@ -54,15 +54,23 @@ class Module(torch.nn.Module):
         return replace(self._mechanism, **{name: getattr(self, name) for name in names})
 
     def forward(self, u: torch.Tensor) -> torch.Tensor:
-        """y [... L H p] for u [... L d]."""
+        """y [... L H p] for u [... L d]; in torch.compile one part of the graph."""
+        if torch.compiler.is_dynamo_compiling():
+            from dsf.interop.compiled import output
+
+            return output(self, u)
         return self.run(u)[0]
 
     def run(self, u: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
         """(y, state), as `Mechanism.run`; y in the dtype in which a layer of torch returns it.
 
         That is the wider one of u and the parameters, or that of autocast.  Everything is computed
-        in at least float32, in which the state stays.
+        in at least float32, in which the state stays.  torch.compile leaves it uncompiled.
         """
+        if torch.compiler.is_dynamo_compiling():
+            from dsf.interop import compiled
+
+            return compiled.run(self, u, state)
         mech = self._current()
         if torch.jit.is_tracing():
             raise DTypeError(
