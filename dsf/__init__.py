@@ -69,6 +69,7 @@ _CLAIMS = (
 # What lower rooms ask of higher ones: here, because the front door stands above all of them.
 hooks.load_mechanisms = lambda: import_module("dsf.mechanisms")
 hooks.torch_module = lambda mech: import_module("dsf.interop.module").Module(mech)
+hooks.torch_layer = lambda *drawn: import_module("dsf.interop.module").layer(*drawn)
 hooks.check = lambda certificate: import_module("dsf.claims").check(certificate)
 hooks.from_json = lambda text: import_module("dsf.claims").from_json(text)
 hooks.load_claims = lambda: [import_module(name) for name in _CLAIMS]

@@ -314,7 +314,10 @@ class Mechanism:
             return mech.mixing(mech.positioned(tok, 0), u.shape[-2])
 
     def to_torch(self) -> Any:
-        """The mechanism as a `torch.nn.Module` with its parameters registered.
+        """The mechanism as a `torch.nn.Module`: its numbers as parameters, in their dtype.
+
+        No digit is lost, so float64 stays float64 although torch's default is narrower; convert it
+        as any module, `.float()`, or draw a new layer with `Family.to_torch`.
 
         >>> import dsf
         >>> sum(1 for _ in dsf.softmax.init(d=2).to_torch().parameters())
