@@ -97,7 +97,10 @@ def __dir__() -> list[str]:
 
 def _near(name: str) -> str:
     """What may have been meant: mechanisms are families here, in lower case."""
-    near = [] if name.startswith("_") else get_close_matches(name.lower(), __dir__(), 2, 0.8)
+    if name.startswith("_"):
+        return ""
+    near = get_close_matches(name.lower(), _LAZY, 2, 0.8)
+    near += import_module("dsf.core.catalogue").near_names(name, 0.8)
     return f". Did you mean dsf.{' or dsf.'.join(near)}?" if near else ""
 
 
