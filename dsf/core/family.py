@@ -69,7 +69,7 @@ class Family:
         >>> dsf.gla.init(d=4, n=2, p=3, heads=5).Wq.shape
         (5, 4, 2)
         """
-        given = {"d": d, "n": n, "p": p, "heads": heads}
+        given: dict[str, Any] = {"d": d, "n": n, "p": p, "heads": heads}
         for what, size in given.items():
             if size is None and what in "np":
                 continue
@@ -222,4 +222,7 @@ class Family:
           cost     5*H*n*p flops per token
           source   sun2023
         """
-        return printing.family(self)
+        return printing.block(*printing.family(self))
+
+    def _repr_html_(self) -> str:
+        return printing.shown(*printing.family(self))

@@ -393,7 +393,10 @@ class Mechanism:
         return f"{self.name}({', '.join(shown)})"
 
     def __str__(self) -> str:
-        return printing.mechanism(self)
+        return printing.block(*printing.mechanism(self))
+
+    def _repr_html_(self) -> str:
+        return printing.shown(*printing.mechanism(self))
 
 
 def _enter(cls: type[Mechanism], name: str, static: dict[str, Any]) -> None:

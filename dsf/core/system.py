@@ -108,7 +108,10 @@ class LTV:
         return f"LTV({sizes}, A={self.A.structure}, batch={self.batch}, read={self.read!r})"
 
     def __str__(self) -> str:
-        return printing.ltv(self)
+        return printing.block(*printing.ltv(self))
+
+    def _repr_html_(self) -> str:
+        return printing.shown(*printing.ltv(self))
 
     def _repr_latex_(self) -> str:
         return printing.ltv_latex(self)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.mathtext import MathTextParser
 
 import dsf
 from dsf.core.certificate import Scope
@@ -89,12 +91,32 @@ def test_printout_fits(case: tuple[Comparison, str, str]) -> None:
     assert max(map(len, str(case[0]).splitlines())) <= WIDTH
 
 
+MATHS = ("new state", "$y_t$", "state size", "flops/token")
+
+
 def test_exports() -> None:
     comparison = dsf.compare("mamba2", "gla")
     assert json.loads(comparison.to_json())["verdict"] == "NESTED"
     assert list(comparison.to_pandas().columns) == ["mamba2", "gla"]
-    assert r"\begin{tabular}" in comparison.to_latex()
     assert "<table>" in comparison._repr_html_()
+
+
+@pytest.mark.parametrize("a, b", [("gla", "mamba3"), ("softmax", "mlstm"), ("rglru", "gru")])
+def test_latex_sets_equations_as_mathematics(a: str, b: str) -> None:
+    caption, begin, head, *rows, end = dsf.compare(a, b).to_latex().splitlines()
+    assert caption.startswith("% ") and (begin, end) == (
+        r"\begin{tabular}{lll}",
+        r"\end{tabular}",
+    )
+    assert head == rf" & {a} & {b} \\ \hline"
+    cells = {row.split(" & ")[0]: row.removesuffix(r" \\").split(" & ")[1:] for row in rows}
+    assert all(len(x) == 2 for x in cells.values())
+    for label in MATHS:
+        for cell in cells[label]:
+            assert cell[0] == cell[-1] == "$" and cell.count("$") == 2
+            MathTextParser("agg").parse(cell)
+    words = [cell for label in cells if label not in MATHS for cell in cells[label]]
+    assert not any(re.search(r"(?<!\\)[$_^%#&<>|]", cell) for cell in words)
 
 
 def test_plot_has_two_rows_of_four() -> None:
