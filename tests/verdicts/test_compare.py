@@ -127,6 +127,34 @@ def test_plot_has_two_rows_of_four() -> None:
     plt.close(figure)
 
 
+@pytest.mark.parametrize("a, b", [("softmax", "gla"), ("mamba", "gla"), ("gru", "retnet")])
+def test_plots_end_at_rounding_and_rows_have_one_scale(a: str, b: str) -> None:
+    import matplotlib.pyplot as plt
+
+    figure = dsf.compare(a, b).plot()
+    eps = np.finfo(float).eps
+    for column, floor in ((1, eps), (3, 32 * eps)):
+        pair = [ax for ax in (figure.axes[column], figure.axes[4 + column]) if ax.axison]
+        assert len({ax.get_ylim() for ax in pair}) == 1
+        for ax in pair:
+            values = ax.lines[0].get_ydata()
+            assert floor <= values.min() and values.max() <= 1
+            assert ax.get_ylim()[0] <= floor or values.min() > floor
+            labels = [text.get_text() for text in ax.texts]
+            assert labels == (["rounding"] if values.min() == floor else [])
+    rank_4 = figure.axes[7].lines[0].get_ydata()
+    assert (rank_4[4:] == 32 * eps).all() and (rank_4[:4] > 1e-6).all()
+    plt.close(figure)
+
+
+def test_a_plot_of_one_token() -> None:
+    import matplotlib.pyplot as plt
+
+    figure = dsf.compare("gla", "retnet", u=np.ones((1, 4))).plot()
+    figure.canvas.draw()
+    plt.close(figure)
+
+
 def test_same_family_is_equal() -> None:
     comparison = dsf.compare("gla", dsf.gla)
     assert comparison.verdict.name == "EQUAL"
