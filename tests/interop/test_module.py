@@ -145,3 +145,7 @@ def test_a_module_stands_for_its_mechanism_in_questions():
     assert shared.verdict.name == "APPROXIMABLE" and shared.check()
     half = dsf.states_needed(module.bfloat16(), torch.as_tensor(u).bfloat16(), rtol=1e-2)
     assert half.upper == 2 and module.mech.Wq.dtype == np.float32
+    for asked in (u, torch.as_tensor(u)):
+        steady = dsf.stability(module, asked)
+        assert steady.verdict == "contractive" and steady.check()
+    assert dsf.stability(dsf.lru.init(d=4).to_torch()).verdict == "stable"
