@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.mathtext import MathTextParser
 
 import dsf
 from dsf.core.certificate import Scope
@@ -89,12 +91,32 @@ def test_printout_fits(case: tuple[Comparison, str, str]) -> None:
     assert max(map(len, str(case[0]).splitlines())) <= WIDTH
 
 
+MATHS = ("new state", "$y_t$", "state size", "flops/token")
+
+
 def test_exports() -> None:
     comparison = dsf.compare("mamba2", "gla")
     assert json.loads(comparison.to_json())["verdict"] == "NESTED"
     assert list(comparison.to_pandas().columns) == ["mamba2", "gla"]
-    assert r"\begin{tabular}" in comparison.to_latex()
     assert "<table>" in comparison._repr_html_()
+
+
+@pytest.mark.parametrize("a, b", [("gla", "mamba3"), ("softmax", "mlstm"), ("rglru", "gru")])
+def test_latex_sets_equations_as_mathematics(a: str, b: str) -> None:
+    caption, begin, head, *rows, end = dsf.compare(a, b).to_latex().splitlines()
+    assert caption.startswith("% ") and (begin, end) == (
+        r"\begin{tabular}{lll}",
+        r"\end{tabular}",
+    )
+    assert head == rf" & {a} & {b} \\ \hline"
+    cells = {row.split(" & ")[0]: row.removesuffix(r" \\").split(" & ")[1:] for row in rows}
+    assert all(len(x) == 2 for x in cells.values())
+    for label in MATHS:
+        for cell in cells[label]:
+            assert cell[0] == cell[-1] == "$" and cell.count("$") == 2
+            MathTextParser("agg").parse(cell)
+    words = [cell for label in cells if label not in MATHS for cell in cells[label]]
+    assert not any(re.search(r"(?<!\\)[$_^%#&<>|]", cell) for cell in words)
 
 
 def test_plot_has_two_rows_of_four() -> None:
@@ -102,6 +124,34 @@ def test_plot_has_two_rows_of_four() -> None:
 
     figure = dsf.compare("retnet(rotation=True)", "gla").plot()
     assert len(figure.axes) == 8
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("a, b", [("softmax", "gla"), ("mamba", "gla"), ("gru", "retnet")])
+def test_plots_end_at_rounding_and_rows_have_one_scale(a: str, b: str) -> None:
+    import matplotlib.pyplot as plt
+
+    figure = dsf.compare(a, b).plot()
+    eps = np.finfo(float).eps
+    for column, floor in ((1, eps), (3, 32 * eps)):
+        pair = [ax for ax in (figure.axes[column], figure.axes[4 + column]) if ax.axison]
+        assert len({ax.get_ylim() for ax in pair}) == 1
+        for ax in pair:
+            values = ax.lines[0].get_ydata()
+            assert floor <= values.min() and values.max() <= 1
+            assert ax.get_ylim()[0] <= floor or values.min() > floor
+            labels = [text.get_text() for text in ax.texts]
+            assert labels == (["rounding"] if values.min() == floor else [])
+    rank_4 = figure.axes[7].lines[0].get_ydata()
+    assert (rank_4[4:] == 32 * eps).all() and (rank_4[:4] > 1e-6).all()
+    plt.close(figure)
+
+
+def test_a_plot_of_one_token() -> None:
+    import matplotlib.pyplot as plt
+
+    figure = dsf.compare("gla", "retnet", u=np.ones((1, 4))).plot()
+    figure.canvas.draw()
     plt.close(figure)
 
 
