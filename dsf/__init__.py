@@ -59,7 +59,8 @@ _CLAIMS = (
         for name in (
             "same", "stability", "hankel", "realization", "nesting", "conditions",
             "separation_words", "separation_rank", "separation_tails", "separation_response",
-            "separation_instances", "separation_recall", "image",
+            "separation_instances", "separation_recall", "image", "distance",
+            "coordinates", "separation_states",
         )
     ),
     "dsf.solvers.svm.check.margin",
@@ -69,6 +70,7 @@ _CLAIMS = (
 # What lower rooms ask of higher ones: here, because the front door stands above all of them.
 hooks.load_mechanisms = lambda: import_module("dsf.mechanisms")
 hooks.torch_module = lambda mech: import_module("dsf.interop.module").Module(mech)
+hooks.torch_layer = lambda *drawn: import_module("dsf.interop.module").layer(*drawn)
 hooks.check = lambda certificate: import_module("dsf.claims").check(certificate)
 hooks.from_json = lambda text: import_module("dsf.claims").from_json(text)
 hooks.load_claims = lambda: [import_module(name) for name in _CLAIMS]
@@ -96,7 +98,10 @@ def __dir__() -> list[str]:
 
 def _near(name: str) -> str:
     """What may have been meant: mechanisms are families here, in lower case."""
-    near = [] if name.startswith("_") else get_close_matches(name.lower(), __dir__(), 2, 0.8)
+    if name.startswith("_"):
+        return ""
+    near = get_close_matches(name.lower(), _LAZY, 2, 0.8)
+    near += import_module("dsf.core.catalogue").near_names(name, 0.8)
     return f". Did you mean dsf.{' or dsf.'.join(near)}?" if near else ""
 
 

@@ -10,10 +10,12 @@ A figure is a module `figures/<paper>/<name>.py` (no leading underscore) that de
     PARAMETERS  {"smoke": {...}, "default": {...}, "paper": {...}}: what each profile computes
     compute(profile) -> Table       the numbers; rows as dicts, or Table(rows), or sweep(...)
     draw(table) -> Figure           the picture, from the table alone
-    measured(table) -> (text, verdict)   one sentence with the numbers, and one of `VERDICTS`
+    SEE         two sentences: what to see in the picture                          (literal string)
+    findings(table) -> [Finding, ...]   for each thing that the paper says what was measured, and a
+                verdict: made by `number`, `statement` or `unknown`
 
 and it imports matplotlib only inside `draw`.  The runner calls `compute`, writes the table as CSV,
-reads it back, and hands what it read to `draw` and `measured`: the CSV holds everything that is
+reads it back, and hands what it read to `draw` and `findings`: the CSV holds everything that is
 shown.  `draw` runs inside `dsf.style()`; it makes its figure with `plt.subplots` or `Figure` and
 returns it.  Cells are int, float, bool, str or None.
 
@@ -31,8 +33,11 @@ returns it.  Cells are int, float, bool, str or None.
 `sweep` keeps each finished point on disk, so that a run that was killed resumes where it stopped.
 Everything that varies has to be in the grid: it is the key under which a point is kept.
 
+A paper's number is matched or not, a statement without one holds or not, and where nothing is known
+nothing is claimed.  The thresholds of these rules are named constants with a reason.
+
 For each figure the runner writes figures/build/<profile>/<paper>/<name>.csv, .png, .svg and, last,
-.json: the verdict, the provenance, and the checksums of the other three.  A figure is up to date
+.json: the findings, the provenance, and the checksums of the other three.  A figure is up to date
 when this record is intact and was made by the same sources (the figure, `figures/runner`, and all
 of `dsf`, `dsf.solvers`, `dsf.kernels`), the same profile and the same library versions.  Each
 figure is computed in a process of its own, with one thread.
@@ -41,9 +46,26 @@ Profile `paper` may take hours.  It is run once with `--keep`: its table and rec
 figures/<paper>/results/ and are drawn, and judged again, with every other profile.
 """
 
+from dsf.figures.runner.findings import (
+    VERDICTS,
+    Finding,
+    number,
+    overall,
+    statement,
+    tally,
+    unknown,
+)
 from dsf.figures.runner.sweep import sweep
 from dsf.figures.runner.table import Table
 
-VERDICTS = ("agrees", "agrees in part", "does not hold", "no number in the paper")
-
-__all__ = ["VERDICTS", "Table", "sweep"]
+__all__ = [
+    "VERDICTS",
+    "Finding",
+    "Table",
+    "number",
+    "overall",
+    "statement",
+    "sweep",
+    "tally",
+    "unknown",
+]

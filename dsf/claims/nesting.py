@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from dsf.claims.base import Claim
-from dsf.claims.free_tokens import PROBABILITY, flat, sizes_of, state, tokens
+from dsf.claims.free_tokens import PROBABILITY, array, flat, sizes_of, state, tokens
 from dsf.claims.reading import one_of, require, text, witness
 from dsf.core.certificate import Scope, Strength
 from dsf.core.state import State
@@ -114,13 +114,14 @@ def edges_named(name: str, module: str | None) -> list[Edge]:
 
 def agree(edge: Edge) -> None:
     """CertificateError unless the two sides are one map at the sizes of the edge, as it says."""
+    from dsf.claims.nesting_symbols import domains, stays  # imports sympy
+
+    stays(edge)  # what the steps are told of the states
     for n, p in edge.proved:
         where = f"at (n, p) = ({n}, {p})"
         _zero(edge, _one_step, n, p, f"one step {where} does not agree identically in the tokens")
         if edge.inverse is not None:
             _zero(edge, _there_and_back, n, p, f"the inverse {where} does not invert the token map")
-    from dsf.claims.nesting_symbols import domains  # imports sympy
-
     domains(edge)
 
 
@@ -138,12 +139,28 @@ def _one_step(edge: Edge, F: Field, n: int, p: int) -> Iterator[Any]:
     now = tokens(F, edge.special.spec, sizes, "t", position)
     special, general = edge.special.without_parameters(), edge.general.without_parameters()
     image = [_mapped(edge, F, t) for t in (before, now)]
-    S = state(F, edge.special, sizes)
-    one = special.advance(now, State(S, before if special.lookback else None, 1))
-    T = edge.T(S, before)
-    other = general.advance(image[1], State(T, image[0] if general.lookback else None, 1))
-    yield from _apart(edge, now, one, other)
-    yield from _apart(edge, now, special.advance(now, State()), general.advance(image[1], State()))
+    S, z = state(F, edge.special, sizes), _beyond(edge, F, image[1])
+    T = edge.image(S, before, z)
+    states = (
+        State(S, before if special.lookback else None, 1),
+        State(T, image[0] if general.lookback else None, 1),
+    )
+    for start in (states, (State(), State())):
+        one = special.advance(now, start[0])
+        # the output may need what is known of the new z, so that is computed first
+        new = None if edge.rest is None else edge.rest(general.advance(image[1], start[1])[1].S)
+        for x in edge.positive(one[1].S, now, new):
+            for entry in np.ravel(x):
+                F.tell(entry)
+        yield from _apart(edge, now, one, general.advance(image[1], start[1]))
+
+
+def _beyond(edge: Edge, F: Field, tok: Tokens) -> Any:
+    """A free z, what a state of general holds beyond that of special; None if nothing."""
+    if edge.rest is None:
+        return None
+    start = edge.rest(edge.general.without_parameters().advance(tok, State())[1].S)
+    return array(F, "z", start.shape)
 
 
 def _mapped(edge: Edge, F: Field, tok: Tokens) -> Tokens:
@@ -156,7 +173,7 @@ def _mapped(edge: Edge, F: Field, tok: Tokens) -> Tokens:
 def _apart(edge: Edge, tok: Tokens, small: Any, large: Any) -> Iterator[Any]:
     """The differences of outputs, and of the states under the state map."""
     y, Y = flat(small[0]), flat(large[0])
-    target = np.asarray(edge.T(small[1].S, tok))
+    target = np.asarray(edge.image(small[1].S, tok, edge.beyond(large[1].S)))
     fits = y.shape == Y.shape and large[1].S.shape == target.shape
     require(fits, f"{edge.name}: shapes differ")
     yield from (large[1].S - target).flat

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import sympy
 
 from dsf.claims.exact_tokens import BITS, PARTS, SMALL, ball, drawn, size_of
 from dsf.claims.reading import require
@@ -22,19 +23,20 @@ from dsf.core.algebra.zero import first_nonzero
 from dsf.core.family import Family
 from dsf.core.fields import REAL
 from dsf.core.mechanism import Mechanism
+from dsf.core.state import State
 from dsf.core.tokens import Tokens
 from dsf.core.worlds import precision
 from dsf.relations import Nesting as Edge
+from dsf.relations.edge import no_facts
 
 
 def domains(edge: Edge) -> None:
     """Obligation 4: the image of every token lies in its domain, by signs of its expressions."""
     for n, p in edge.sizes:
         symbols = Symbols(edge.special, n, p)
-        limit, tok = edge.limit, symbols.tokens("t")
-        x = () if limit is None else (symbols.near(limit.symbol, limit.value, limit.side),)
+        tok = symbols.tokens("t")
         given = () if edge.given is None else edge.given(tok).flat
-        _inside(edge.general, symbols, edge.tau(tok, *x), given)
+        _inside(edge.general, symbols, edge.tau(tok, *parameter(edge, symbols)), given)
         if edge.inverse is not None:
             symbols = Symbols(edge.general, n, p)
             _inside(edge.special, symbols, edge.inverse(symbols.tokens("t")))
@@ -48,14 +50,62 @@ def _inside(family: Family, symbols: Symbols, tok: Tokens, given: Iterable[Any] 
             require(good, f"the token {name} of {family} is not shown to be {f.domain}")
 
 
+def stays(edge: Edge) -> None:
+    """Obligation 5: what the edge says of the states holds after every token."""
+    if edge.stays is None:
+        require(edge.positive is no_facts, f"{edge.name}: positive numbers need `stays`")
+        return
+    for n, p in edge.sizes:
+        symbols = Symbols(edge.special, n, p)
+        now, x = symbols.tokens("t"), parameter(edge, symbols)
+        image = edge.tau(now, *x)
+        S, z = states(edge, symbols, image)
+        special, general = (f.without_parameters() for f in (edge.special, edge.general))
+        later = State(S, None, 1), State(edge.image(S, now, z), None, 1)
+        alone = not special.lookback and not general.lookback
+        require(alone, f"{edge.name}: `stays` is not shown for families that look back")
+        signs = Domains(symbols.bounded)
+        for start in ((State(), State()), later):
+            s, R = special.advance(now, start[0])[1].S, general.advance(image, start[1])[1].S
+            for entries, domain in edge.stays(s, edge.beyond(R)):
+                shown = signs.inside(domain, entries)
+                require(shown, f"{edge.name}: states are not shown to stay {domain}")
+        for number in edge.positive(S, now, z):
+            shown = all(signs.sign(sympy.sympify(e)) > 0 for e in np.ravel(number))
+            require(shown, f"{edge.name}: a number is not shown to be positive")
+
+
+def states(edge: Edge, symbols: Symbols, image: Tokens) -> tuple[np.ndarray, Any]:
+    """A free state of special, and z; numbers that stay in a domain are symbols of that domain."""
+    S = symbols.state()
+    z = None
+    if edge.rest is not None:
+        start = edge.rest(edge.general.without_parameters().advance(image, State())[1].S)
+        z = symbolic("z", start.shape, real=True)
+    known: dict[Any, Any] = {}
+    for entries, domain in () if edge.stays is None else edge.stays(S, z):
+        for e in np.ravel(entries):
+            require(e.is_Symbol, f"{edge.name}: `stays` takes entries of the states")
+            known[e] = sympy.Symbol(f"{e.name}_in", **domain.assumptions)
+            if domain.bounded:
+                symbols.bounded[known[e]] = int(domain.high or 0)
+    put = np.frompyfunc(lambda e: e.xreplace(known), 1, 1)
+    return put(S), None if z is None else put(z)
+
+
+def parameter(edge: Edge, symbols: Symbols) -> tuple[Any, ...]:
+    """The symbol that goes to the end of its domain, for a limit edge."""
+    limit = edge.limit
+    return () if limit is None else (symbols.near(limit.symbol, limit.value, limit.side),)
+
+
 def parameters(edge: Edge) -> None:
     """tokens'(u; theta') = tau(tokens(u; theta)), symbolically, and at fresh random numbers."""
     assert edge.params is not None  # `check` has seen it
     n, p = edge.sizes[-1]
     mech = edge.special.init(d=edge.only.get("d", 2), n=n, p=p)
     symbols = Symbols(edge.special, n, p)
-    limit = edge.limit
-    x = () if limit is None else (symbols.near(limit.symbol, limit.value, limit.side),)
+    limit, x = edge.limit, parameter(edge, symbols)
     free = {k: array_of_symbols(edge.special, k, v) for k, v in mech.parameters().items()}
     u = symbolic("u", (1, mech.d), real=True)
     _same_tokens(edge, replace(mech, **free), u, x, _shown)

@@ -66,7 +66,7 @@ def family(name: str | Family) -> Family:
     known = families()
     match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", name)
     if not match or match[1] not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        near = near_names(name.partition("(")[0])
         hint = f" Did you mean {', '.join(near)}?" if near else ""
         raise UnknownNameError(
             f"no mechanism named {name!r}.{hint} Known: {', '.join(sorted(known))}"
@@ -76,6 +76,23 @@ def family(name: str | Family) -> Family:
         key, _, value = item.partition("=")
         options[key.strip()] = _literal(value.strip())
     return known[match[1]](**options) if options else known[match[1]]
+
+
+def near_names(text: str, cutoff: float = 0.4) -> list[str]:
+    """Names of families that may be meant by a text: those of their classes count too.
+
+    A class or a name that differs in upper and lower case only stands alone.
+
+    >>> near_names("S6"), near_names("GLA"), near_names("retnt", 0.8)
+    (['mamba'], ['gla'], ['retnet'])
+    """
+    meant: dict[str, list[str]] = {}
+    for name, f in families().items():
+        for called in {name.lower(), f.cls.__name__.lower()}:
+            meant.setdefault(called, []).append(name)
+    asked = text.strip().lower()
+    near = [asked] if asked in meant else difflib.get_close_matches(asked, meant, 3, cutoff)
+    return list(dict.fromkeys(name for x in near for name in meant[x]))
 
 
 def unwrapped(x: Any) -> Any:

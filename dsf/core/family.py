@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dsf.core import printing
+from dsf.core import hooks, printing
 from dsf.core.errors import DomainError, DTypeError, ShapeError, UnknownNameError
 from dsf.core.facts import Facts
 from dsf.core.fields import Field
@@ -21,7 +21,8 @@ class Family:
     """All mechanisms of one class with the same static options.
 
     `family.init(d=, n=, p=, heads=1, seed=0)` draws an instance with the initialisation of its
-    paper; `family(option=value)` is the family with other options.
+    paper, `family.to_torch(...)` a layer of torch; `family(option=value)` is the family with other
+    options.
 
     >>> import dsf
     >>> dsf.gla.init(d=4, n=2, p=3)(np.ones((5, 4))).shape
@@ -54,17 +55,24 @@ class Family:
     def init(
         self, d: int, n: int | None = None, p: int | None = None, heads: int = 1, seed: int = 0
     ) -> Mechanism:
-        """An instance with model width d, state size n, p values per head (float64).
+        """An instance with model width d, state size n and p values per head (float64).
 
-        n and p default to d.  Raises ShapeError unless all sizes are integers of at least 1, and n
-        is even where the state is made of pairs; DomainError for a seed that numpy refuses.
+        n and p default to d / heads, so that the outputs of the heads side by side have width d
+        again; families without heads (lru, mamba, s4d, the RNNs) do not read `heads`, and n and p
+        default to d there.  Raises ShapeError unless all sizes are integers of at least 1, heads
+        divides d where a default needs it, and n is even where the state is made of pairs;
+        DomainError for a seed that numpy refuses.
 
         >>> import dsf
+        >>> dsf.gla.init(d=64, heads=4)(np.ones((5, 64))).shape
+        (5, 64)
         >>> dsf.gla.init(d=4, n=2, p=3, heads=5).Wq.shape
         (5, 4, 2)
         """
-        n, p = d if n is None else n, d if p is None else p
-        for what, size in (("d", d), ("n", n), ("p", p), ("heads", heads)):
+        given: dict[str, Any] = {"d": d, "n": n, "p": p, "heads": heads}
+        for what, size in given.items():
+            if size is None and what in "np":
+                continue
             if np.ndim(size):
                 raise ShapeError(
                     f"{self.name}.init: {what} is a size; got an array of shape {np.shape(size)}. "
@@ -75,9 +83,11 @@ class Family:
                 raise ShapeError(
                     f"{self.name}.init: sizes must be integers of at least 1; got {what} = {size!r}"
                 )
+        n, p = (self._width(d, heads) if size is None else size for size in (n, p))
         if n % 2 and any("n/2" in f.axes for f in self.spec.values()):
             raise ShapeError(
                 f"{self.name}.init: the state is made of pairs, so n must be even; got n = {n}"
+                + ("" if given["n"] else f", which is the default for d = {d}, heads = {heads}")
             )
         try:
             rng = np.random.default_rng(seed)
@@ -86,6 +96,40 @@ class Family:
                 f"{self.name}.init: seed must be an integer of at least 0; got {seed!r}"
             ) from e
         return self.cls.init(rng, d=d, n=n, p=p, heads=heads, **self.static)
+
+    def to_torch(
+        self,
+        d: int,
+        n: int | None = None,
+        p: int | None = None,
+        heads: int = 1,
+        seed: int | None = None,
+    ) -> Any:
+        """A new layer for training, as those of torch: in torch's default dtype, on its default
+        device, drawn as `init` draws; the seed comes from torch's generator unless it is given.
+
+        The numbers of an instance are kept, in their dtype, by `Mechanism.to_torch`.  Raises what
+        `init` raises.
+
+        >>> import dsf, torch
+        >>> layer = dsf.gla.to_torch(d=64, heads=4)
+        >>> layer(torch.zeros(2, 10, 64)).shape, layer.Wq.dtype
+        (torch.Size([2, 10, 64]), torch.float32)
+        """
+        return hooks.torch_layer(self, d, n, p, heads, seed)
+
+    def _width(self, d: int, heads: int) -> int:
+        """What n and p are where none is given: the share of one head in the width d."""
+        if not any("H" in draw.axes for draw in self.cls.draws().values()):
+            return d
+        if d % heads:
+            fit = ", ".join(str(h) for h in range(1, min(d, 64) + 1) if d % h == 0)
+            raise ShapeError(
+                f"{self.name}.init: heads = {heads} does not divide d = {d}, so n and p have no "
+                f"default. Choose a divisor of d ({fit}{', ...' if d > 64 else ''}), or give n and "
+                "p: sizes per head; the output has width heads * p."
+            )
+        return d // heads
 
     @property
     def facts(self) -> Facts:
@@ -178,4 +222,7 @@ class Family:
           cost     5*H*n*p flops per token
           source   sun2023
         """
-        return printing.family(self)
+        return printing.block(*printing.family(self))
+
+    def _repr_html_(self) -> str:
+        return printing.shown(*printing.family(self))

@@ -90,7 +90,7 @@ class Domain:
         """Floats of the domain moved a little, still inside."""
         by = rng.uniform(0.1, 0.3, x.shape)
         if self.unit:
-            x = x + by
+            x = -x if x.shape[-1] == 1 else x + by  # units of one number are signs
             return x / np.linalg.norm(x, axis=-1, keepdims=True)
         if self.bounded:
             return x * (1 - by)

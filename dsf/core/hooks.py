@@ -11,6 +11,7 @@ from typing import Any
 
 load_mechanisms: Callable[[], Any]  # import every file of the catalogue
 torch_module: Callable[[Any], Any]  # a mechanism: the `torch.nn.Module` around it
+torch_layer: Callable[..., Any]  # a family, d, n, p, heads, seed or None: a new layer
 check: Callable[[Any], bool]  # a certificate: True, or CertificateError
 from_json: Callable[[str], Any]  # text: the certificate, or CertificateError
 load_claims: Callable[[], Any]  # import every module that defines a kind of claim

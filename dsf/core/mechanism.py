@@ -314,7 +314,10 @@ class Mechanism:
             return mech.mixing(mech.positioned(tok, 0), u.shape[-2])
 
     def to_torch(self) -> Any:
-        """The mechanism as a `torch.nn.Module` with its parameters registered.
+        """The mechanism as a `torch.nn.Module`: its numbers as parameters, in their dtype.
+
+        No digit is lost, so float64 stays float64 although torch's default is narrower; convert it
+        as any module, `.float()`, or draw a new layer with `Family.to_torch`.
 
         >>> import dsf
         >>> sum(1 for _ in dsf.softmax.init(d=2).to_torch().parameters())
@@ -390,7 +393,10 @@ class Mechanism:
         return f"{self.name}({', '.join(shown)})"
 
     def __str__(self) -> str:
-        return printing.mechanism(self)
+        return printing.block(*printing.mechanism(self))
+
+    def _repr_html_(self) -> str:
+        return printing.shown(*printing.mechanism(self))
 
 
 def _enter(cls: type[Mechanism], name: str, static: dict[str, Any]) -> None:

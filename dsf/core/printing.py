@@ -7,12 +7,13 @@ from collections.abc import Callable
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
 
-from dsf.core import ops
+from dsf.core import html, ops
 from dsf.core.arrays import common_zero
 from dsf.core.facts import count
 from dsf.core.ops import Array
 
 WIDTH = 79
+FORMULAS = ("update", "output")  # rows of `block` that are formulas
 HARD = "\N{NO-BREAK SPACE}"  # keeps "log_a [L n] < 0" on one line
 TAB = f"{HARD}{HARD} "
 
@@ -125,8 +126,13 @@ def transition(A: Any) -> str:
     return ", ".join(f"{n} {coefficient(getattr(A, n))}" for n in names)
 
 
-def ltv(s: Any) -> str:
-    """The block of an LTV."""
+def shown(title: str, rows: list[tuple[str, str]]) -> str:
+    """A title and labelled rows as HTML for a notebook; `block` is the same as text."""
+    return html.card(title, "", html.table(rows, formulas=FORMULAS))
+
+
+def ltv(s: Any) -> tuple[str, list[tuple[str, str]]]:
+    """Title and rows of an LTV, for `block` and `shown`."""
     batch = f"   batch [{' '.join(map(str, s.batch))}]" if s.batch else ""
     kind = dtype(common_zero(*s.arrays()))
     title = f"LTV   L = {s.length}   n = {s.n}   m = {s.m}   r = {s.r}{batch}   {kind}"
@@ -138,7 +144,7 @@ def ltv(s: Any) -> str:
         ("A", f"{s.A.structure}: {transition(s.A)}"),
         *((name, coefficient(getattr(s, name))) for name in "BCD"),
     ]
-    return block(title, rows)
+    return title, rows
 
 
 LATEX = {
@@ -169,25 +175,25 @@ def ltv_latex(s: Any) -> str:
     )
 
 
-def mechanism(mech: Any) -> str:
-    """The block of a mechanism: equations, tokens, facts with their values."""
+def mechanism(mech: Any) -> tuple[str, list[tuple[str, str]]]:
+    """Title and rows of a mechanism: equations, tokens, facts with their values."""
     arrays = mech.parameters()
     total = sum(int(x.size if not ops.is_torch(x) else x.numel()) for x in arrays.values())
     sizes = {**mech.sizes, **{k: v for k, v in mech.options().items() if type(v) is int}}
-    shown = ", ".join(f"{k} = {mech.sizes[k]}" for k in "dnpH" if k in mech.sizes)
+    known = ", ".join(f"{k} = {mech.sizes[k]}" for k in "dnpH" if k in mech.sizes)
     kind = dtype(next(iter(arrays.values())))
 
     def value(formula: str) -> str:
         return "" if "L" in formula else f" = {count(formula, sizes)}"
 
-    title = f"{mech.name}   {shown}   {kind}, {total} parameters"
-    return block(title, _described(mech, value))
+    title = f"{mech.name}   {known}   {kind}, {total} parameters"
+    return title, _described(mech, value)
 
 
-def family(f: Any) -> str:
-    """The block of a family: equations, tokens, facts as formulas."""
+def family(f: Any) -> tuple[str, list[tuple[str, str]]]:
+    """Title and rows of a family: equations, tokens, facts as formulas."""
     rows = _described(f.without_parameters(), lambda formula: "")
-    return block(f"{f!r}   {f.cls.__name__}", rows)
+    return f"{f!r}   {f.cls.__name__}", rows
 
 
 REGION_TEXT = {

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import textwrap
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any, Protocol, Self
 
-from dsf.core import printing
+from dsf.core import html, printing
 from dsf.core.errors import STUMBLES, CertificateError
 
 WIDTH = printing.WIDTH
@@ -87,8 +86,7 @@ class Result(ABC):
 
     def _repr_html_(self) -> str:
         left, right = self.headline()
-        parts = "".join(section.html() for section in self.sections())
-        return f"<h4>{escape(left)}: {escape(right)}</h4>{parts}"
+        return html.card(left, right, *(section.html() for section in self.sections()))
 
 
 def _lines(section: Section) -> list[str]:
@@ -105,7 +103,7 @@ class Rows:
         return printing.block("", list(self.rows)).splitlines()[1:] if self.rows else []
 
     def html(self) -> str:
-        return _table([[escape(label), escape(text)] for label, text in self.rows])
+        return html.table(self.rows)
 
 
 @dataclass(frozen=True)
@@ -135,10 +133,8 @@ class Text:
         return [*heading, *(line for item in self.items for line in item.lines())]
 
     def html(self) -> str:
-        heading = f"<h5>{escape(self.heading)}</h5>" if self.heading and self.items else ""
-        return heading + "".join(
-            f"<p style='margin-left:{item.indent}ch'>{escape(item.text)}</p>" for item in self.items
-        )
+        heading = [html.heading(self.heading)] if self.heading and self.items else []
+        return "".join([*heading, *(html.paragraph(i.text, i.indent) for i in self.items)])
 
 
 LABEL = 17  # columns of the first column of a `SideBySide`
@@ -146,11 +142,15 @@ LABEL = 17  # columns of the first column of a `SideBySide`
 
 @dataclass(frozen=True)
 class SideBySide:
-    """A table of two things: (label, left, right) per row; in print equal rows share one line."""
+    """A table of two things: (label, left, right) per row; in print equal rows share one line.
+
+    `formulas` are the labels of rows that hold formulas.
+    """
 
     left: str
     right: str
     rows: Sequence[tuple[str, str, str]]
+    formulas: Collection[str] = ()
 
     def lines(self) -> list[str]:
         if not self.rows:
@@ -167,13 +167,4 @@ class SideBySide:
         return lines + (Item(f"{'same':{LABEL - 2}}{same}", 2, LABEL).lines() if same else [])
 
     def html(self) -> str:
-        body = [[escape(cell) for cell in row] for row in self.rows]
-        return _table(body, ["", escape(self.left), escape(self.right)])
-
-
-def _table(rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
-    cell = "<{0} style='text-align:left'>{1}</{0}>"
-    lines = [[("th", x) for x in head]] if head else []
-    lines += [[("th" if i == 0 else "td", x) for i, x in enumerate(row)] for row in rows]
-    body = "".join(f"<tr>{''.join(cell.format(*c) for c in line)}</tr>" for line in lines)
-    return f"<table>{body}</table>" if lines else ""
+        return html.table(self.rows, ["", self.left, self.right], self.formulas)

@@ -108,7 +108,10 @@ class LTV:
         return f"LTV({sizes}, A={self.A.structure}, batch={self.batch}, read={self.read!r})"
 
     def __str__(self) -> str:
-        return printing.ltv(self)
+        return printing.block(*printing.ltv(self))
+
+    def _repr_html_(self) -> str:
+        return printing.shown(*printing.ltv(self))
 
     def _repr_latex_(self) -> str:
         return printing.ltv_latex(self)
@@ -205,6 +208,10 @@ class LTV:
         >>> ltv.step(0, np.array([[4.0]]), np.array([[1.0]]))
         (array([[3.]]), array([[3.]]))
         """
+        return self.part(t, t + 1).multiplied_out()._step(0, self._promote(S), self._promote(x))
+
+    def _step(self, t: int, S: Array, x: Array) -> tuple[Array, Array]:
+        """`step` where coefficients, state and input have one dtype: torch wants that."""
         A, B, C = self.A.at(t), at(self.B, t, -3), at(self.C, t, -3)
         new = A.apply(S) + B @ x
         y = C @ (new if self.read == "after" else S)
@@ -238,7 +245,7 @@ class LTV:
             rows = []
             with np.errstate(over="ignore", invalid="ignore"):
                 for t in range(part.length):
-                    y, S = ready.step(t, S, x[..., t, :, :])
+                    y, S = ready._step(t, S, x[..., t, :, :])
                     rows.append(ops.expand(y, -3))
                 out.append(ops.cat(rows, -3))
             check_finite(part, x, S0, out[-1], S, first + start, total)

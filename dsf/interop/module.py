@@ -10,6 +10,7 @@ import torch
 
 from dsf.core.arrays import at_least_float32, layer_dtype
 from dsf.core.errors import DTypeError, UnknownNameError
+from dsf.core.family import Family
 from dsf.core.mechanism import Mechanism
 from dsf.core.state import State
 
@@ -17,8 +18,9 @@ from dsf.core.state import State
 class Module(torch.nn.Module):
     """Any mechanism as a `torch.nn.Module`, one class for all of them.
 
-    Parameters carry the names of the mechanism's fields and its dtype (float64 unless converted:
-    `module.float()`).  Those in `fixed` become buffers: they move with the module and are not
+    Parameters carry the names of the mechanism's fields, and its numbers in its dtype: float64 from
+    `init`, until converted (`module.float()`); a new layer in torch's default dtype comes from
+    `Family.to_torch`.  Those in `fixed` become buffers: they move with the module and are not
     trained, e.g. `Module(mech, fixed=["gamma"])` for the published decays of RetNet.  It may be
     transformed by torch.func, compiled, exported, parametrised and pruned; inside of transforms
     values cannot be looked at, so the checks of inputs and overflow are left out there.
@@ -54,15 +56,23 @@ class Module(torch.nn.Module):
         return replace(self._mechanism, **{name: getattr(self, name) for name in names})
 
     def forward(self, u: torch.Tensor) -> torch.Tensor:
-        """y [... L H p] for u [... L d]."""
+        """y [... L H p] for u [... L d]; in torch.compile one part of the graph."""
+        if torch.compiler.is_dynamo_compiling():
+            from dsf.interop.compiled import output
+
+            return output(self, u)
         return self.run(u)[0]
 
     def run(self, u: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
         """(y, state), as `Mechanism.run`; y in the dtype in which a layer of torch returns it.
 
         That is the wider one of u and the parameters, or that of autocast.  Everything is computed
-        in at least float32, in which the state stays.
+        in at least float32, in which the state stays.  torch.compile leaves it uncompiled.
         """
+        if torch.compiler.is_dynamo_compiling():
+            from dsf.interop import compiled
+
+            return compiled.run(self, u, state)
         mech = self._current()
         if torch.jit.is_tracing():
             raise DTypeError(
@@ -79,3 +89,13 @@ class Module(torch.nn.Module):
 
     def extra_repr(self) -> str:
         return repr(self._mechanism)
+
+
+def layer(
+    family: Family, d: int, n: int | None, p: int | None, heads: int, seed: int | None
+) -> Module:
+    """A new layer of a family, in torch's default dtype; see `Family.to_torch`."""
+    if seed is None:
+        seed = int(torch.randint(2**63 - 1, (), device="cpu"))
+    module = Module(family.init(d, n, p, heads, seed))
+    return module.to(torch.get_default_dtype())

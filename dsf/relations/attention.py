@@ -6,8 +6,11 @@ from typing import Any
 
 import dsf.mechanisms as m
 from dsf.core import ops
+from dsf.core.fields import POSITIVE as POSITIVE_NUMBERS
+from dsf.core.fields import Domain
+from dsf.core.ops import Array
 from dsf.core.tokens import Tokens
-from dsf.relations.edge import Nesting, identity, in_words
+from dsf.relations.edge import Limit, Nesting, identity, in_words
 from dsf.relations.maps import one, unit_step
 
 
@@ -43,6 +46,25 @@ def _divided(eta: str) -> tuple[Nesting, Nesting]:
     return down, Nesting(m.linear_attn, family, back, text, params=_constant_eta(eta))
 
 
+def large_normaliser(tok: Tokens, x: Array) -> Tokens:
+    """The division by max(|q'n|/x, 1) is one by q'n/x as soon as x < q'n."""
+    half = ops.ones_like(tok.v) / 2
+    return Tokens(q=tok.q / x, k=tok.k, v=2 * tok.v, i=one(tok), log_f=-x * one(tok), gate=half)
+
+
+def values_doubled(S: Array, tok: Tokens) -> Array:
+    """(2 S, n): the last column is the sum of the keys."""
+    return ops.cat([2 * S[..., :-1], S[..., -1:]])
+
+
+def summed_keys(S: Array, z: Any) -> tuple[tuple[Array, Domain], ...]:
+    return ((S[..., -1:], POSITIVE_NUMBERS),)
+
+
+def weight(S: Array, tok: Tokens, z: Any) -> tuple[Array, ...]:
+    return (tok.q @ S[..., -1:],)
+
+
 # What is left of a feature map when features are free tokens: their signs.  Both of these maps
 # reach all positive numbers.
 POSITIVE = "the same positive tokens"
@@ -59,5 +81,11 @@ EDGES = (
     Nesting(
         m.normalised_linear_attn, m.linear_attn(phi="exp", normalise=True), identity, POSITIVE,
         inverse=identity,
+    ),
+    Nesting(
+        m.normalised_linear_attn, m.mlstm, large_normaliser,
+        "q <- q/x, v <- 2v, i <- 1, log_f <- -x, gate <- 1/2", values_doubled,
+        limit=Limit("x", 0, "+"), stays=summed_keys, positive=weight,
+        note="the sum of the weights is positive",
     ),
 )  # fmt: skip

@@ -81,7 +81,7 @@ WIDER = "the same tokens: beta in (0, 1) lies in (0, 2)"
 
 EDGES = (
     Nesting(
-        m.deltanet, m.deltaproduct, equal_steps,
+        m.deltanet, m.deltaproduct(reach=1), equal_steps,
         "each key and value twice, beta_1 = beta_2 = 1 - sqrt(1 - beta)", reference="siems2025",
     ),
     Nesting(

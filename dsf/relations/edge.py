@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,6 +11,7 @@ from dsf.core import foreign, hooks
 from dsf.core.certificate import Certificate, Scope
 from dsf.core.errors import DomainError, DTypeError
 from dsf.core.family import Family
+from dsf.core.fields import Domain
 from dsf.core.ops import Array
 from dsf.core.tokens import Tokens
 
@@ -18,6 +19,11 @@ from dsf.core.tokens import Tokens
 def same(S: Array, tok: Tokens) -> Array:
     """The state map of most edges."""
     return S
+
+
+def no_facts(S: Array, tok: Tokens, z: Any) -> tuple[()]:
+    """Nothing is known of the states beyond the equations."""
+    return ()
 
 
 def identity(tok: Tokens) -> Tokens:
@@ -73,7 +79,11 @@ class Nesting:
         3  G(...) = g(...) on the same step                           readouts agree
         4  tau maps the token domain of special into that of general
 
-    for all s, tok_{i-1}, tok_i.  T need be neither invertible nor square nor linear.  With `limit`
+    for all s, tok_{i-1}, tok_i.  T need be neither invertible nor square nor linear.  A state of
+    general may hold more than s: what `rest` reads from it, z, is then an argument of T(s, tok, z),
+    and 2 says F(...) = T(f(s, tok_i), tok_i, rest(F(...))) for all z.  `stays` names numbers of s
+    and z that lie in a domain after every token, which 5 shows from the first token and from one
+    token to the next; 2-3 then need to hold for such s and z alone.  With `limit`
     the token map is tau(tok, x) and 1-3 hold as x goes to the end of its domain: an edge of the
     closure, for each fixed length and compact set of tokens; nothing is said beyond that.
 
@@ -83,6 +93,9 @@ class Nesting:
               claim at scope mechanism says what `in_words` says of it
     sizes     the (n, p) of special at which the proof runs; sample: where it is tested on numbers
     given     numbers of a token that are assumed to be positive, as `text` says
+    rest      state of general -> z, what of it is no function of the state of special
+    stays     (s, z) -> pairs of an array of entries of s or z, and the domain in which it stays
+    positive  (s, tok, z) -> numbers that are positive wherever `stays` holds, for the readout
     only      a restriction of sizes, e.g. {"d": 1}; note: what a reader should know
 
     A nesting made outside the package goes by the module that defines its maps or families:
@@ -99,13 +112,16 @@ class Nesting:
     general: Family
     tau: Callable[..., Tokens]
     text: str
-    T: Callable[[Array, Tokens], Array] = same
+    T: Callable[..., Array] = same
     limit: Limit | None = None
     inverse: Callable[[Tokens], Tokens] | None = None
     params: Callable[..., Any] | None = None
     sizes: tuple[tuple[int, int], ...] = ((1, 1), (2, 2), (3, 2))
     sample: tuple[int, int] = (5, 3)
     given: Callable[[Tokens], Array] | None = None
+    rest: Callable[[Array], Array] | None = None
+    stays: Callable[[Array, Any], tuple[tuple[Array, Domain], ...]] | None = None
+    positive: Callable[[Array, Tokens, Any], Iterable[Array]] = no_facts
     only: Mapping[str, int] = field(default_factory=dict)
     note: str = ""
     reference: str = "derived"
@@ -175,14 +191,25 @@ class Nesting:
         """The classes and functions that define the two families and the maps."""
         yield from self.special.cls.__mro__
         yield from self.general.cls.__mro__
-        yield from filter(None, (self.tau, self.T, self.inverse, self.params))
+        yield from self._maps()
 
     @property
     def module(self) -> str:
         """The module outside the package that defines a map or a family; "" if there is none."""
-        maps = [x for x in (self.tau, self.T, self.inverse, self.params) if x is not None]
-        found = [x for x in (*maps, *self.equations()) if foreign.outside(x)]
+        found = [x for x in (*self._maps(), *self.equations()) if foreign.outside(x)]
         return str(found[0].__module__) if found else ""
+
+    def _maps(self) -> Iterator[Any]:
+        yield from filter(None, (self.tau, self.T, self.inverse, self.params))
+        yield from filter(None, (self.rest, self.stays, self.positive))
+
+    def image(self, S: Array, tok: Tokens, z: Any) -> Array:
+        """T(S, tok), or T(S, tok, z) where states of general hold more."""
+        return self.T(S, tok) if self.rest is None else self.T(S, tok, z)
+
+    def beyond(self, R: Array) -> Any:
+        """z, what a state of general holds beyond that of special; None if nothing."""
+        return None if self.rest is None else self.rest(R)
 
     @cached_property
     def _proof(self) -> Any:

@@ -9,6 +9,7 @@ from dsf.core import ops
 from dsf.core.ops import Array
 from dsf.core.tokens import Tokens
 from dsf.relations.edge import Limit, Nesting, identity, in_words
+from dsf.relations.ssm import mamba2_gla
 
 
 @in_words("the same parameters")
@@ -52,6 +53,30 @@ def state_and_write(S: Array, tok: Tokens) -> Array:
     return ops.cat([S, ops.col(tok.k[..., -1, :]) * ops.row(tok.v[..., -1, :])], -2)
 
 
+def mamba2_skip_rwkv6(tok: Tokens) -> Tokens:
+    """Two more rows with the key 1: what they remember cancels, what one bonus adds is skip v."""
+    image = gla_rwkv6(mamba2_gla(tok))
+    read = tok.skip + ops.zeros_like(tok.dt)
+    ones = ops.ones_like(read)
+    none = ops.zeros_like(image.bonus[..., :1])
+    return Tokens(
+        q=ops.cat([image.q, read, -read]),
+        k=ops.cat([image.k, ones, ones]),
+        v=image.v,
+        log_w=ops.cat([image.log_w, -ones, -ones]),
+        bonus=ops.cat([image.bonus, none + 1, none]),
+    )
+
+
+def twice_and_rows(S: Array, tok: Tokens, z: Array) -> Array:
+    """(S, S, z, z)."""
+    return ops.cat([S, S, z, z], -2)
+
+
+def last_row(R: Array) -> Array:
+    return R[..., -1:, :]
+
+
 EDGES = (
     Nesting(
         m.rwkv6, m.rwkv6(read="after"), identity, "the same tokens, C = q/w", inverse=identity,
@@ -60,6 +85,13 @@ EDGES = (
     Nesting(
         m.gla, m.rwkv6, gla_rwkv6,
         "2n rows, q <- (q + q e^log_a, -q), k <- (k, k), bonus <- (0, -1)", twice,
+    ),
+    Nesting(
+        m.mamba2(skip=True), m.rwkv6, mamba2_skip_rwkv6,
+        "2n + 2 rows, q <- (q + q e^{dt a}, -q, skip, -skip), k <- dt (k, k), 1, 1, "
+        "bonus <- (0, -1, 1, 0)",
+        twice_and_rows, rest=last_row,
+        note="the last two rows hold a sum of the values, which is no function of the state",
     ),
     Nesting(
         m.rwkv6, m.gla, rwkv6_gla,

@@ -23,6 +23,8 @@ from dsf.claims import base
 from dsf.claims.reading import require
 from dsf.claims.stability import Stability as Claim
 from dsf.core import ops
+from dsf.core.arrays import at_least_float32, to_numpy
+from dsf.core.catalogue import unwrapped
 from dsf.core.certificate import Certificate, Scope, Strength
 from dsf.core.errors import (
     CertificateError,
@@ -177,7 +179,7 @@ def stability(system: Any, u: Array | None = None) -> Stability:
 
         one A:  r = max |eigenvalue of A|,       several A_t:  r = max_t |A_t|_2
 
-    system  a transition, an `LTV`, an array [n n] or [... L n n], or a mechanism
+    system  a transition, an `LTV`, an array [n n] or [... L n n], a mechanism or its torch module
     u       [... L d], the input of a mechanism whose transitions depend on it
 
     Axes left of time are systems side by side; r is the largest.  A single step is taken as a
@@ -243,6 +245,9 @@ def _steps(r: float, rest: float) -> float:
 
 # ------------------------------------------------------------------- what is given
 def _transition(system: Any, u: Array | None) -> Transition:
+    given, system = system, unwrapped(system)
+    if system is not given and ops.is_torch(u):
+        u = to_numpy(at_least_float32(u))
     if isinstance(system, Mechanism):
         if isinstance(system, Attention) and system.lookback is None:
             raise NotLinearError(

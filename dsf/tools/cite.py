@@ -11,7 +11,7 @@ from inspect import ismethod
 from pathlib import Path
 from typing import Any
 
-from dsf.core.catalogue import families, family
+from dsf.core.catalogue import families, family, near_names
 from dsf.core.errors import UnknownNameError
 
 OWN = "dsf2026"  # the key of this package, for what is proved here first
@@ -76,7 +76,8 @@ def keys(text: str) -> list[str]:
     used += [w for w in words if w in entries() or re.fullmatch(r"[a-z]+(19|20)\d\d[a-z]*", w)]
     missing = [w for w in used if w not in entries()]
     if missing or not used:
-        near = difflib.get_close_matches((missing or [text])[0], entries(), n=3)
+        asked = (missing or [text])[0]
+        near = difflib.get_close_matches(asked, entries(), n=3) or near_names(asked, 0.8)
         hint = f" Did you mean {', '.join(near)}?" if near else ""
         what = f"no entry {missing[0]!r}" if missing else f"no bibliography key in {text!r}"
         raise UnknownNameError(

@@ -7,8 +7,8 @@ Exit codes: 0 done; 1 the claim does not hold, or a figure failed; 2 usage or an
 from __future__ import annotations
 
 import argparse
-import ast
 import difflib
+import errno
 import os
 import sys
 import traceback
@@ -19,15 +19,31 @@ from typing import Any
 import numpy as np
 
 import dsf
-from dsf.core.errors import CertificateError, DSFError, MissingExtraError, UnknownNameError
+from dsf.core.checks import check_size
+from dsf.core.errors import (
+    CertificateError,
+    DomainError,
+    DSFError,
+    MissingExtraError,
+    UnknownNameError,
+)
+from dsf.tools import values
 from dsf.tools.doctor import report
 from dsf.tools.terminal import show
 
 OK, FAILS, USAGE, MISSING, DEFECT, INTERRUPTED = 0, 1, 2, 3, 4, 130
+SHOWN = 12  # names in an error
+LIMIT = 2**32  # bytes of a kernel that is compared on an input
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # where standard output goes
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code; an error is one sentence on stderr."""
+    if sys.stdout is None:  # closed by the caller
+        sys.stdout = open(os.devnull, "w")
+    for stream in (sys.stdout, sys.stderr):  # a terminal that knows no Greek is no reason to stop
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args(argv)
     try:
         code: int = arguments.run(arguments)
@@ -42,13 +58,23 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:  # the reader, e.g. `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
         return OK
+    except MemoryError as e:
+        return _complain(f"this needs more memory than there is ({e}); choose smaller sizes", USAGE)
     except Exception as e:
+        if isinstance(e, OSError) and e.errno in NO_ROOM:
+            _silence()
+            return _complain(f"the output cannot be written: {e.strerror}", USAGE)
         if isinstance(e, ModuleNotFoundError) and not str(e.name).startswith("dsf"):
             return _complain(f"{e.name} is not installed; `dsf doctor` says what is", MISSING)
         traceback.print_exc()
         return _complain("this is a defect of dsf; the lines above say where", DEFECT)
+
+
+def _silence() -> None:
+    """Send what is still to be printed nowhere, or Python would fail once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(problem: object, code: int) -> int:
@@ -67,10 +93,12 @@ def _parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help="what two mechanisms have in common, proved")
     compare.add_argument("a", metavar="A", help="a name, e.g. linear_attn")
     compare.add_argument("b", metavar="B", help="a name, e.g. mamba")
-    compare.add_argument("--length", type=_size, help="compare on a random input of this length")
-    compare.add_argument("--dim", type=_size, default=16, help="width of that input (16)")
-    compare.add_argument("--seed", type=_seed, default=0, help="seed of that input (0)")
-    compare.add_argument("--rtol", type=float, help="relative error on that input (0.01)")
+    compare.add_argument(
+        "--length", type=values.size, help="compare on a random input of this length"
+    )
+    compare.add_argument("--dim", type=values.size, help="width of that input (16)")
+    compare.add_argument("--seed", type=values.seed, help="seed of that input (0)")
+    compare.add_argument("--rtol", type=values.number, help="relative error on that input (0.01)")
     compare.add_argument("--json", action="store_true", help="print JSON")
     compare.set_defaults(run=_compare)
 
@@ -79,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
 
     theorem = commands.add_parser("theorem", help="list the theorems, or run one")
     theorem.add_argument("name", nargs="?", help="name of a theorem; without it they are listed")
-    theorem.add_argument("values", nargs="*", metavar="parameter=value", type=_assignment)
+    theorem.add_argument("values", nargs="*", metavar="parameter=value", type=values.assignment)
     theorem.set_defaults(run=_theorem)
 
     figure = commands.add_parser("figure", help="list the figures, or build some")
@@ -93,33 +121,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _size(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
-
-
-def _seed(text: str) -> int:
-    if (value := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"must not be negative, got {value}")
-    return value
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not (name.isidentifier() and equals):
-        raise argparse.ArgumentTypeError(f"expected parameter=value, got {text!r}")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value  # a word is a string
-
-
 def _compare(arguments: argparse.Namespace) -> int:
     options: dict[str, Any] = {}
-    if arguments.length is not None:
-        rng = np.random.default_rng(arguments.seed)
-        options["u"] = rng.standard_normal((arguments.length, arguments.dim))
+    L, seed = arguments.length, arguments.seed or 0
+    d = 16 if arguments.dim is None else arguments.dim
+    for name in ("dim", "seed", "rtol"):
+        if L is None and getattr(arguments, name) is not None:
+            raise DomainError(
+                f"compare: --{name} belongs to a comparison on an input; give its --length too"
+            )
+    if L is not None:
+        check_size("compare: input or kernel", (L, max(L, d)), 8, LIMIT, "Choose a smaller one.")
+        options["u"] = np.random.default_rng(seed).standard_normal((L, d))
     if arguments.rtol is not None:
         options["rtol"] = arguments.rtol
     result = dsf.compare(arguments.a, arguments.b, **options)
@@ -134,11 +147,12 @@ def _theorem(arguments: argparse.Namespace) -> int:
     if arguments.name is None:
         _table(("theorem", "statement"), [(t.name, t.statement) for t in every.values()])
         return OK
-    theorem = every[_known("theorem", arguments.name, list(every))]
-    values, parameters = dict(arguments.values), theorem.parameters()
-    for name in values:
+    theorem = every[_known("theorem", _in_full(arguments.name, list(every)), list(every))]
+    parameters = theorem.parameters()
+    for name, _ in arguments.values:
         _known(f"parameter of {theorem.name}", name, list(parameters))
-    shown = ", ".join(f"{k}={v!r}" for k, v in {**parameters, **values}.items())
+    given = values.fitting(theorem.name, arguments.values, parameters)
+    shown = ", ".join(f"{k}={v!r}" for k, v in {**parameters, **given}.items())
     for title, text in (
         ("theorem", theorem.name),
         ("statement", theorem.statement),
@@ -147,9 +161,10 @@ def _theorem(arguments: argparse.Namespace) -> int:
         ("parameters", shown or "none"),
     ):
         print(f"{title:<14}{text}")
-    judgement = judge(theorem.claim()(**values))
+    judgement = judge(values.called(theorem.name, theorem.claim(), given, parameters))
     print("\n".join(f"  {line}" for line in judgement.lines))
-    print("HOLDS" if judgement.holds else "DOES NOT HOLD")
+    chosen = f" for {', '.join(f'{k}={v!r}' for k, v in given.items())}" if given else ""
+    print("HOLDS" if judgement.holds else f"DOES NOT HOLD{chosen}")
     return OK if judgement.holds else FAILS
 
 
@@ -172,11 +187,21 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return report()
 
 
+def _in_full(name: str, names: list[str]) -> str:
+    """The one name <folder>/<name> that ends like this; otherwise the name as it is."""
+    full = [x for x in names if x.partition("/")[2] == name]
+    return full[0] if len(full) == 1 else name
+
+
 def _known(kind: str, name: str, names: list[str]) -> str:
     """The name itself if it is one of `names`; UnknownNameError with near matches otherwise."""
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=3) or names
-        raise UnknownNameError(f"no {kind} {name!r}; there is {', '.join(near) or 'none'}")
+        parts = {part: x for x in names for part in (x, x.rpartition("/")[2])}
+        near = dict.fromkeys(parts[x] for x in difflib.get_close_matches(name, parts, n=3))
+        listed = ", ".join(near or names)
+        if not near and kind == "theorem" and len(names) > SHOWN:
+            listed = f"none like it; `dsf {kind}` lists all {len(names)}"
+        raise UnknownNameError(f"no {kind} {name!r}; there is {listed or 'none'}")
     return name
 
 

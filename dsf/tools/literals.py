@@ -14,7 +14,7 @@ def literals(file: Path, names: tuple[str, ...]) -> dict[str, Any]:
     nothing: whoever imports it gets the error.
     """
     try:
-        body = ast.parse(file.read_text()).body
+        body = ast.parse(file.read_bytes()).body
     except SyntaxError:
         return {}
     found: dict[str, Any] = {}

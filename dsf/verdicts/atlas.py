@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, ClassVar
 
+from dsf.core import notation
 from dsf.core.catalogue import families, family, variants
 from dsf.core.errors import ShapeError, UnknownNameError
 from dsf.core.result import WIDTH
@@ -260,10 +261,8 @@ def _text(value: Any) -> str:
 def _latex(column: str, value: Any) -> str:
     text = _text(value)
     if column.endswith("_formula"):
-        return f"${text.replace('p*p', 'p^2').replace('*', ' ').replace('width', 'w')}$"
-    for symbol in "_&%#":
-        text = text.replace(symbol, f"\\{symbol}")
-    return text.replace("|z|", "$|z|$")
+        return f"${notation.latex(text.replace('p*p', 'p^2').replace('width', 'w'))}$"
+    return notation.text(text)
 
 
 def _wrapped(title: str, text: str) -> str:

@@ -16,7 +16,7 @@ from dsf.states.inputs import tolerance
 from dsf.verdicts import question as ask
 from dsf.verdicts.comparison import Comparison
 from dsf.verdicts.differences import compared
-from dsf.verdicts.families import conditions, nestings, separations
+from dsf.verdicts.families import conditions, counts, nestings, separations
 from dsf.verdicts.finding import Outcome
 from dsf.verdicts.inputs import states_on_this_input
 from dsf.verdicts.instances import different_outputs, equal_parameters
@@ -24,7 +24,7 @@ from dsf.verdicts.question import Question
 
 # what is tried in each scope: a question in, findings and what was looked for out
 STRATEGIES: dict[Scope, tuple[Callable[[Question], Outcome], ...]] = {
-    Scope.RECURRENCE: (nestings, conditions, separations),
+    Scope.RECURRENCE: (nestings, counts, conditions, separations),
     Scope.INSTANCE: (equal_parameters, different_outputs),
     Scope.OPERATOR: (states_on_this_input,),
 }

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from dsf.claims.reading import require
+from dsf.core import notation
 from dsf.core.certificate import Certificate, Scope
 from dsf.core.result import Item, Result, Section, SideBySide, Text
 from dsf.interop.tables import pandas
-from dsf.verdicts.differences import compared
+from dsf.verdicts.differences import FORMULAS, compared
 from dsf.verdicts.finding import Finding, Verdict
 from dsf.verdicts.plot import plot
 from dsf.verdicts.rules import Sides
@@ -97,7 +98,7 @@ class Comparison(Result):
         scope = Item(f"scope: {self.scope.value} ({_SCOPES[self.scope]})", 2)
         return [
             Text([Item(self.statement), *notes, scope]),
-            SideBySide(self.left, self.right, self.differences),
+            SideBySide(self.left, self.right, self.differences, FORMULAS),
             Text([item for f in rest for item in _items(f)], "also"),
             Text(self._shown(), "certificates (recompute them with .check())"),
             Text([Item(f"- {t}", 2, 4) for t in self.tried], "tried without success"),
@@ -121,15 +122,14 @@ class Comparison(Result):
         )
 
     def to_latex(self) -> str:
-        """The verdict and the table of differences as a LaTeX tabular."""
+        """The verdict and the table of differences as a LaTeX tabular; formulas in math mode."""
         rows = [
-            r"\texttt{" + _tex(label) + "} & " + _tex(l) + " & " + _tex(r) + r" \\"
-            for label, l, r in self.differences
+            " & ".join([_label(label), *(_cell(label, x) for x in cells)]) + r" \\"
+            for label, *cells in self.differences
         ]
-        head = f" & {_tex(self.left)} & {_tex(self.right)} \\\\ \\hline"
-        caption = f"% {self.verdict.name}: {self.statement}"
-        body = "\n".join([r"\begin{tabular}{lll}", head, *rows, r"\end{tabular}"])
-        return caption + "\n" + body
+        head = f" & {notation.text(self.left)} & {notation.text(self.right)} \\\\ \\hline"
+        caption = f"% {self.verdict.name}: {' '.join(self.statement.split())}"
+        return "\n".join([caption, r"\begin{tabular}{lll}", head, *rows, r"\end{tabular}"])
 
     def to_data(self) -> dict[str, Any]:
         return {
@@ -175,6 +175,13 @@ def _items(f: Finding) -> list[Item]:
     return [Item(f"{f.verdict.name}: {f.statement}", 2), *(Item(note, 4) for note in f.notes)]
 
 
-def _tex(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}"}
-    return "".join(special.get(c, "\\" + c if c in "_&%{}#$" else c) for c in text)
+def _label(label: str) -> str:
+    """The label of a row of the table of differences, for LaTeX."""
+    return {"state <-": "new state", "y_t": "$y_t$", "A_t": "$A_t$"}.get(
+        label, notation.text(label)
+    )
+
+
+def _cell(label: str, cell: str) -> str:
+    formula = label in FORMULAS and cell != "-"
+    return f"${notation.latex(cell)}$" if formula else notation.text(cell)

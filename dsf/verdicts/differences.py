@@ -12,6 +12,8 @@ from dsf.verdicts.properties import Properties, properties
 
 Row = tuple[str, str, str]
 
+FORMULAS = ("state <-", "y_t", "state size", "flops/token")  # rows that hold formulas
+
 REGIONS_IN_WORDS = {
     "any": "no common region",
     "0": "all 0",

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from dsf.claims.same import SameFamily
 from dsf.core.certificate import Certificate, Scope
 from dsf.core.family import Family
+from dsf.core.opponents import AnyRecurrence
 from dsf.verdicts.finding import Finding, Outcome
 from dsf.verdicts.lattice.equal_when import equal_when
 from dsf.verdicts.lattice.paths import Path, find_path
 from dsf.verdicts.question import Question
 from dsf.verdicts.rules import found, proper
 from dsf.verdicts.separations import SEPARATIONS
+from dsf.verdicts.separations.many_states import few_states
 
 
 # --------------------------------------------------------------------- nestings
@@ -74,6 +76,20 @@ def _violating(q: Question, family: Family) -> list[Certificate]:
 
 
 # ---------------------------------------------------------- conditions, separations
+def counts(q: Question) -> Outcome:
+    """Whether a family has few enough states for "every recurrence with n states"."""
+    sides = (q.left, q.right)
+    families = [x for x in sides if isinstance(x, Family)]
+    others = [x for x in sides if isinstance(x, AnyRecurrence)]
+    if not (families and others):
+        return Outcome()
+    claim = few_states(families[0], others[0])
+    looked_for = f"a fixed number of states of {families[0]}, small enough: none is shown"
+    if claim is None:
+        return Outcome((), looked_for)
+    return Outcome((found("fits", q.sides, [claim.certificate()]),), looked_for)
+
+
 def conditions(q: Question) -> Outcome:
     """Conditions on the tokens under which the two agree, and only then."""
     if q.families is None:

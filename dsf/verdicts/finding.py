@@ -18,10 +18,12 @@ class Verdict(Enum):
     ROUNDED = "equal up to a parameter map evaluated in floating point; outputs within a bound"
     NESTED = "one is the other under a token or parameter map"
     EQUAL_WHEN = "they meet exactly under the conditions given"
-    NESTED_LIMIT = "one is a limit of the other; not uniform in length"
+    NESTED_LIMIT = "one is a limit of the other, for each length"
     DIFFERENT = "neither is nested in the other, proved both ways; or these two instances differ"
     NOT_NESTED = "one is not nested in the other; the reverse is open"
-    APPROXIMABLE = "on this input, two-sided bounds on the states needed"
+    APPROXIMABLE = (
+        "on this input: how far apart they are, and two-sided bounds on the states needed"
+    )
     UNKNOWN = "none of the others was reached"
 
 

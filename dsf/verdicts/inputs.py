@@ -1,4 +1,4 @@
-"""The strategy on one input: how many states the first side's kernel needs there."""
+"""The strategy on one input: how far two kernels are apart there, and how many states they need."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dsf.core.errors import ShapeError
 from dsf.core.kinds import Step
 from dsf.core.mechanism import Mechanism
 from dsf.states import Realization, realize, states_needed
+from dsf.states.distance import distance
 from dsf.verdicts.finding import Outcome
 from dsf.verdicts.question import Question
-from dsf.verdicts.rules import found
+from dsf.verdicts.rules import found, heads
 
 
 def states_on_this_input(q: Question) -> Outcome:
@@ -28,7 +29,10 @@ def states_on_this_input(q: Question) -> Outcome:
     )
     counts = [need.certificate, best.certificate]
     if isinstance(q.right, Mechanism) and not isinstance(q.right, Step):
-        counts.append(_needed(q, q.right).certificate)
+        other = _needed(q, q.right).certificate
+        M, N = heads(need.certificate, other)
+        apart = [distance(M, N)] if M.shape == N.shape else []
+        counts = [*apart, *counts, other]
     finding = found("approximable", q.sides, counts)
     return Outcome((finding,), "two-sided bounds of the states needed")
 

@@ -14,6 +14,7 @@ from dsf.core.certificate import Scope
 from dsf.core.errors import CertificateError
 from dsf.core.mechanism import Mechanism
 from dsf.relations.edge import Nesting
+from dsf.verdicts.coordinates import coordinates
 from dsf.verdicts.finding import Finding, Outcome
 from dsf.verdicts.lattice.paths import edges
 from dsf.verdicts.question import Question
@@ -28,7 +29,8 @@ SHORTEST = 4  # but enough for a state to be read
 
 
 def equal_parameters(q: Question) -> Outcome:
-    """Equality of two instances: the same numbers, or exactly those that a proved edge maps to.
+    """Equality of two instances: the same numbers, exactly those that a proved edge maps to, or
+    the same map in other coordinates of the state.
 
     Two time-invariant instances are not decided by an exact minimal realization: their transitions
     are exponentials of the parameters, not rational numbers, and enclosures can only refute.
@@ -36,7 +38,8 @@ def equal_parameters(q: Question) -> Outcome:
     finding = _equal(q)
     return Outcome(
         () if finding is None else (finding,),
-        "equal parameters, directly or through the parameter map of a proved equality",
+        "equal parameters, directly, through the parameter map of a proved equality or in other "
+        "coordinates of the state",
     )
 
 
@@ -78,7 +81,8 @@ def _equal(q: Question) -> Finding | None:
         if exact:
             proofs = [image.certificate(), e.certificate(Scope.MECHANISM)]
             return found("image", q.sides, proofs)
-    return None
+    other = coordinates(a, b)
+    return None if other is None else found("same", q.sides, [other.certificate()])
 
 
 def _near(a: Mechanism, b: Mechanism) -> tuple[Nesting, NearImage] | None:

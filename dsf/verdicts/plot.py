@@ -10,22 +10,30 @@ from dsf.core.errors import DomainError
 from dsf.core.family import Family
 from dsf.core.kinds import Step
 from dsf.core.mechanism import Mechanism
-from dsf.tools.style import TEXT, look, style
+from dsf.tools.style import GREY, TEXT, look, style
 
 DRAW = {"d": 8, "n": 4, "p": 4}
 LENGTH = 64
-TITLES = ("kernel, row i, column j", "memory against lag", "eigenvalues of A_t", "Hankel values")
-RESOLVED, HIDDEN = 1e-16, 1e-17  # relative: what is added on a log scale, and where that ends
+TITLES = (
+    "kernel, row i, column j",
+    "memory, relative",
+    "eigenvalues of A_t",
+    "Hankel values, relative",
+)
+ROUNDING = "rounding"
+EPS = float(np.finfo(np.float64).eps)
 TINY = 1e-300  # where all is 0
 
 
 def plot(comparison: Any) -> Any:
     """A matplotlib Figure with one row per mechanism.
 
-    columns: the kernel (each scaled by its largest entry), |M_ij| against the lag i - j (median,
-    10-90 %), eigenvalues of A_t (they depend on the state coordinates), Hankel singular values at
-    the middle cut (they do not).  Families are drawn by init(d=8, n=4, p=4, seed=0), on a
-    random input.  Raises DomainError for a comparison read from JSON.
+    columns: the kernel, |M_ij| against the lag i - j (median, 10-90 %), eigenvalues of A_t (they
+    depend on the state coordinates), Hankel singular values at the middle cut (they do not).  All
+    but the eigenvalues are relative to the largest of their mechanism, and both rows of a column
+    have one scale.  What is below rounding, eps for an entry and eps times the number of rows for
+    a singular value, is drawn on that level.  Families are drawn by init(d=8, n=4, p=4, seed=0),
+    on a random input.  Raises DomainError for a comparison read from JSON.
     """
     import matplotlib.pyplot as plt
 
@@ -44,6 +52,8 @@ def plot(comparison: Any) -> Any:
             _row(axs, name, _draw(side, u), u)
         for ax, title in zip(axes[0], TITLES, strict=True):
             ax.set_title(title)
+        for column in (axes[:, 1], axes[:, 3]):
+            _one_scale([ax for ax in column if ax.axison])
         axes[1][1].set_xlabel("lag i - j")
         axes[1][3].set_xlabel("index")
     return fig
@@ -84,10 +94,10 @@ def _memory(ax: Any, M: np.ndarray, color: str) -> None:
     L = len(M)
     lags = np.arange(0, max(L - 3, 1))
     bands = np.array([np.quantile(np.abs(np.diagonal(M, -k)), [0.1, 0.5, 0.9]) for k in lags])
-    floor = RESOLVED * max(float(np.abs(M).max()), TINY)
-    ax.fill_between(lags, bands[:, 0] + floor, bands[:, 2] + floor, color=color, alpha=0.25, lw=0)
-    ax.plot(lags, bands[:, 1] + floor, color=color)
-    ax.set_yscale("log")
+    bands = np.maximum(bands / max(float(np.abs(M).max()), TINY), EPS)
+    ax.fill_between(lags, bands[:, 0], bands[:, 2], color=color, alpha=0.25, lw=0)
+    ax.plot(lags, bands[:, 1], color=color)
+    _log(ax, bands, EPS)
 
 
 def _eigenvalues(ax: Any, mech: Mechanism, u: np.ndarray, color: str) -> None:
@@ -103,4 +113,26 @@ def _eigenvalues(ax: Any, mech: Mechanism, u: np.ndarray, color: str) -> None:
 def _hankel(ax: Any, M: np.ndarray, color: str) -> None:
     half = len(M) // 2
     s = np.linalg.svd(M[half:, :half], compute_uv=False)
-    ax.semilogy(np.arange(1, len(s) + 1), np.maximum(s, HIDDEN * s[0]), ".-", color=color, ms=3)
+    floor = EPS * (len(M) - half)
+    s = np.maximum(s / max(s.max(initial=0), TINY), floor)
+    ax.plot(np.arange(1, len(s) + 1), s, ".-", color=color, ms=3)
+    _log(ax, s, floor)
+
+
+def _log(ax: Any, values: np.ndarray, floor: float) -> None:
+    """A logarithmic axis; with the level of rounding, where something lies on it."""
+    ax.set_yscale("log")
+    if values.size and values.min() <= floor:
+        ax.axhline(floor, color=GREY, lw=0.8, ls="--", zorder=0)
+        ax.annotate(
+            ROUNDING, (0.98, floor), (0, -2), ax.get_yaxis_transform(),
+            textcoords="offset points", ha="right", va="top", color=GREY, fontsize="small",
+        )  # fmt: skip
+
+
+def _one_scale(axes: list[Any]) -> None:
+    """One range for all rows of a column, with room for a label below the level of rounding."""
+    ends = [ax.get_ylim() for ax in axes]
+    room = 10 if any(ax.texts for ax in axes) else 1
+    for ax in axes:
+        ax.set_ylim(min(low for low, _ in ends) / room, max(high for _, high in ends))

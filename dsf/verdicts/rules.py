@@ -7,6 +7,7 @@ two sides, and nothing else.  CertificateError where they do not fit together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -56,13 +57,23 @@ class Sides:
 
 # --------------------------------------------------------------------- one family
 def same(s: Sides, certificates: Certificates) -> Finding:
-    """Both sides are one family, or two instances with the same parameters."""
-    (c,) = _of_kind(certificates, "same-family", "same-instance")
+    """Both sides are one family, or two instances with the same parameters, or the same map in
+    other coordinates of its state."""
+    (c,) = _of_kind(certificates, "same-family", "same-instance", "instance-coordinates")
     claim = read(c)
     a, b = s.families()
-    named = (claim.family,) * 2 if c.kind == "same-instance" else (claim.left, claim.right)
+    named = (claim.left, claim.right) if c.kind == "same-family" else (claim.family,) * 2
     require(named == (a, b) and c.scope is s.scope, "the certificate is about other sides")
     return Finding.of(Verdict.EQUAL, c)
+
+
+def fits(s: Sides, certificates: Certificates) -> Finding:
+    """One side has few enough states to be one of all recurrences with so many."""
+    (c,) = _of_kind(certificates, "few-states")
+    claim = read(c)
+    sides = (claim.family, claim.recurrence)
+    require(s.both() in (sides, sides[::-1]), "the certificate is about other sides")
+    return Finding.of(Verdict.NESTED, c)
 
 
 # --------------------------------------------------------------------- chains of nestings
@@ -225,7 +236,30 @@ def apart(s: Sides, certificates: Certificates) -> Finding:
         _image_of(s, near, edge, "instance-image/near")
         notes = [f"how far apart they can be: {near.claim}"]
     _apart(s, c, *bound[:1])
+    notes += _parameters_apart(read(c))
     return Finding(Verdict.DIFFERENT, c.claim, certificates, tuple(notes))
+
+
+def _parameters_apart(claim: Any) -> list[str]:
+    """In which parameters two instances of one family differ, and by how much."""
+    if claim.first != claim.second:
+        return []
+    pairs = {k: (x, claim.second_parameters[k]) for k, x in claim.first_parameters.items()}
+    sizes = [f"{k} {list(x.shape)} and {list(y.shape)}" for k, (x, y) in pairs.items()
+             if x.shape != y.shape]  # fmt: skip
+    if sizes:
+        return [f"their parameters have other sizes: {', '.join(sizes)}"]
+    gaps = {k: _largest_gap(x, y) for k, (x, y) in pairs.items()}
+    moved = [f"{k} by at most {at_most(gap, 3)}" for k, gap in gaps.items() if gap > 0]
+    same = [k for k, gap in gaps.items() if gap == 0]
+    rest = f"; the same in {', '.join(same)}" if same else ""
+    return [f"their parameters differ, entry by entry: {', '.join(moved)}{rest}"]
+
+
+def _largest_gap(x: np.ndarray, y: np.ndarray) -> float:
+    """max |x - y| of stored floats, rounded up."""
+    gap = float(np.abs(x.astype(np.float64) - y.astype(np.float64)).max(initial=0.0))
+    return math.nextafter(gap, math.inf) if gap else 0.0
 
 
 def _image_of(s: Sides, found: Certificate, edge: Certificate, kind: str) -> None:
@@ -254,8 +288,11 @@ def _apart(s: Sides, c: Certificate, *near: Certificate) -> None:
 
 
 def approximable(s: Sides, certificates: Certificates) -> Finding:
-    """Bounds of the states of the first side's kernel, of its error, and of the other's states."""
-    first, second, *others = map(read, _of_kind(certificates, "realization"))
+    """How far two kernels are apart; bounds of the states of the first, of its error, and of the
+    states of the other."""
+    apart = certificates[:1] if certificates and certificates[0].kind == "distance" else ()
+    counts = _of_kind(certificates[len(apart) :], "realization")
+    first, second, *others = map(read, counts)
     require(len(others) < 2, "two or three counts are expected")
     require((first.question, second.question) == ("states", "error"), "another question is asked")
     operators = [[head.M for head in claim.heads] for claim in (first, second)]
@@ -263,7 +300,7 @@ def approximable(s: Sides, certificates: Certificates) -> Finding:
     require(len({c.relative for c in (first, second, *others)}) == 1, "the units differ")
     require(not any(c.radius for c in (first, second, *others)), "M is taken as it is stored")
     unit = " |M|" if first.relative else ""
-    statement = (
+    needs = (
         f"for the kernel M that is given for {s.left}, error {exactly(first.asked)}{unit} needs at "
         f"least {first.lower} and at most {n_states(first.upper)}{first.whose}"
     )
@@ -286,7 +323,56 @@ def approximable(s: Sides, certificates: Certificates) -> Finding:
     if not others and isinstance(b, Family):
         require(issubclass(b.cls, Step), f"the states of {b} are not counted")
         notes.append(f"{s.right} has no kernel to count: its step is not affine in the state")
-    return Finding(Verdict.APPROXIMABLE, statement, certificates, tuple(notes))
+    says = needs
+    if others:
+        says, notes = _apart_here(s, apart, (counts[0], counts[2])), [needs, *notes]
+    require(bool(apart) <= bool(others), "a distance needs two kernels")
+    return Finding(Verdict.APPROXIMABLE, says, certificates, tuple(notes))
+
+
+def heads(first: Certificate, second: Certificate) -> tuple[np.ndarray, np.ndarray]:
+    """The operators of two counts [H rows columns]; one head stands beside each of several."""
+    M, N = (
+        np.stack([h.M.reshape(h.M.shape[0] * h.M.shape[1], -1) for h in read(c).heads])
+        for c in (first, second)
+    )
+    H = max(len(M), len(N))
+    return tuple(np.repeat(x, H, axis=0) if len(x) == 1 else x for x in (M, N))  # type: ignore[return-value]
+
+
+def _apart_here(s: Sides, apart: Certificates, counts: Certificates) -> str:
+    """The sentence about two kernels on one input: how far apart they are, or why that is open."""
+    M, N = heads(*counts)
+    if not apart:
+        require(M.shape != N.shape, "the distance of the two kernels is missing")
+        return (
+            f"the kernels given for {s.left} {_shape(M)} and {s.right} {_shape(N)} have different "
+            "sizes, so there is no distance between them"
+        )
+    claim = read(apart[0])
+    same = np.array_equal(claim.M, M) and np.array_equal(claim.N, N)
+    require(same, "the distance is that of other operators")
+    near, far = at_least(claim.lower, 4), at_most(claim.upper, 4)
+    each = [len(read(c).heads) for c in counts]
+    how = f", in the head that differs most of {max(each)}" if max(each) > 1 else ""
+    if len(set(each)) > 1:
+        how += f" (the one head of {(s.left, s.right)[each.index(1)]} beside each)"
+    of = [(h.norm_low, h.norm_high) for h in read(counts[0]).heads]
+    low, high = (max(x or 0.0 for x in side) for side in zip(*of, strict=True))
+    if low > 0:  # bounds of the first |M|
+        low, high = (
+            math.nextafter(claim.lower / high, 0),
+            math.nextafter(claim.upper / low, math.inf),
+        )
+        how += f"; {at_least(max(low, 0.0), 3)} to {at_most(high, 3)} in units of the first |M|"
+    return (
+        f"in the operator 2-norm the kernels given for {s.left} and {s.right} are {near} to {far} "
+        f"apart{how}"
+    )
+
+
+def _shape(M: np.ndarray) -> str:
+    return f"[{' '.join(map(str, M.shape))}]"
 
 
 def _of_kind(certificates: Certificates, *kinds: str) -> Certificates:
@@ -295,7 +381,7 @@ def _of_kind(certificates: Certificates, *kinds: str) -> Certificates:
     return certificates
 
 
-ALL_TOKENS = (equal, nested, condition, separated)
+ALL_TOKENS = (equal, nested, fits, condition, separated)
 RULES: dict[Scope, dict[str, Callable[[Sides, Certificates], Finding]]] = {
     Scope.RECURRENCE: {f.__name__: f for f in (same, *ALL_TOKENS)},
     Scope.INSTANCE: {f.__name__: f for f in (same, image, rounded, apart)},

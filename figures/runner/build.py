@@ -14,15 +14,17 @@ from types import ModuleType
 from typing import Any
 
 from dsf.core.errors import OutputError
-from dsf.figures import VERDICTS, Table
+from dsf.figures import Table
 from dsf.figures.runner.catalogue import catalogue, select
 from dsf.figures.runner.files import FULL, UNWRITABLE, sha256, write, write_record
-from dsf.figures.runner.kept import PROFILE, judged, kept
+from dsf.figures.runner.kept import PROFILE, judged, kept, kept_record
 from dsf.figures.runner.provenance import fingerprint, provenance
 from dsf.figures.runner.sweep import keep_points
 from dsf.tools.style import style
 
-REQUIRED = ("TITLE", "PAPER", "DIFFERS", "ORDER", "PARAMETERS", "compute", "draw", "measured")
+REQUIRED = (
+    "TITLE", "SEE", "PAPER", "DIFFERS", "ORDER", "PARAMETERS", "compute", "draw", "findings",
+)  # fmt: skip
 
 
 def build(package: str, name: str, profile: str, folder: Path) -> None:
@@ -37,9 +39,7 @@ def build(package: str, name: str, profile: str, folder: Path) -> None:
     points = figure.file(folder, ".points")
     csv = _computed(module, profile, points, sources)
     table = Table.from_csv(csv)
-    text, verdict = module.measured(table)
-    if verdict not in VERDICTS:
-        raise ValueError(f"{name}: verdict {verdict!r} is none of {', '.join(map(repr, VERDICTS))}")
+    found = judged(module, table)
     inches, drawn = pictures(module, table)
     files = {".csv": csv.encode(), **drawn}
     long = kept(figure) if profile != PROFILE else None
@@ -53,15 +53,15 @@ def build(package: str, name: str, profile: str, folder: Path) -> None:
         "title": module.TITLE,
         "paper": module.PAPER,
         "differs": module.DIFFERS,
-        "measured": text,
-        "verdict": verdict,
+        "see": module.SEE,
+        "findings": found,
         "profile": profile,
         "seed": getattr(module, "SEED", None),
         "parameters": module.PARAMETERS[profile],
         "inches": inches,
         "files": {suffix: sha256(data) for suffix, data in files.items()},
         "fingerprint": sources if fingerprint(figure.source, profile) == sources else "edited",
-        "kept": None if long is None else judged(long, module),
+        "kept": None if long is None else kept_record(long, module),
         "run": {"seconds": round(time.perf_counter() - start, 2), **provenance(figure.source)},
     }
     write_record(figure.file(folder, ".json"), record)

@@ -7,12 +7,14 @@ again, beside its own.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from dsf.figures.runner.catalogue import Figure
 from dsf.figures.runner.files import read_record, sha256, write, write_record
+from dsf.figures.runner.findings import Finding
 from dsf.figures.runner.table import Table
 
 PROFILE = "paper"
@@ -30,7 +32,7 @@ def keep(figure: Figure, folder: Path) -> None:
         raise ValueError(f"{figure.name}: no intact run of profile {PROFILE!r} in {folder}")
     csv = figure.file(folder, ".csv").read_bytes()
     write(place(figure, ".csv"), csv)
-    left_out = ("files", "inches", "kept", "title", "paper", "differs")
+    left_out = ("files", "inches", "kept", "title", "see", "paper", "differs")
     content = {key: value for key, value in record.items() if key not in left_out}
     write_record(place(figure, ".json"), {**content, "csv": sha256(csv)})
 
@@ -50,13 +52,22 @@ def kept(figure: Figure) -> tuple[Table, dict[str, Any]] | None:
     return Table.from_csv(csv.decode()), record
 
 
-def judged(found: tuple[Table, dict[str, Any]], module: ModuleType) -> dict[str, Any]:
-    """What other profiles say of a kept run; text and verdict are those of today's code."""
+def judged(module: ModuleType, table: Table) -> list[dict[str, str]]:
+    """The findings of a figure on a table; ValueError if it gives something else."""
+    found = module.findings(table)
+    if not found or not all(isinstance(f, Finding) for f in found):
+        raise ValueError(
+            f"{module.__name__}.findings must return a list of dsf.figures.Finding, made by "
+            f"number, statement or unknown; got {found!r}"
+        )
+    return [asdict(f) for f in found]
+
+
+def kept_record(found: tuple[Table, dict[str, Any]], module: ModuleType) -> dict[str, Any]:
+    """What other profiles say of a kept run; its findings are those of today's code."""
     table, record = found
-    text, verdict = module.measured(table)
     return {
-        "measured": text,
-        "verdict": verdict,
+        "findings": judged(module, table),
         "parameters": record["parameters"],
         "run": record["run"],
     }

@@ -136,7 +136,7 @@ def _report(figures: list[Figure], folder: Path, failures: dict[str, str]) -> No
     from rich.table import Table
 
     table = Table(show_lines=True)
-    widest = {"figure": 24, "the paper says": 60, "measured": 60, "verdict": 13}
+    widest = {"figure": 24, "the paper says": 50, "measured": 50, "verdict": 14}
     for column, width in widest.items():
         table.add_column(column, max_width=width)
     table.add_column("s", justify="right")
@@ -147,8 +147,9 @@ def _report(figures: list[Figure], folder: Path, failures: dict[str, str]) -> No
             table.add_row(figure.name, figure.literals()["PAPER"], reason, "FAILED", "")
         else:
             seconds = f"{record['run']['seconds']:.1f}"
-            row = (figure.name, record["paper"], record["measured"], record["verdict"], seconds)
-            table.add_row(*row)
+            for i, f in enumerate(record["findings"]):
+                first = (figure.name, seconds) if i == 0 else ("", "")
+                table.add_row(first[0], f["paper"], f["ours"], f["verdict"], first[1])
     show(table, width=140)
     for name, reason in failures.items():
         log = folder / f"{name}.log"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -13,6 +14,7 @@ from dsf.core.transition import Diag, LowRank, Prod
 from dsf.solvers import attention_svm, gen_svm, local_optimality, prompt_svm
 from dsf.solvers.svm.instances import named
 from dsf.spectra.stability import stability
+from dsf.states.distance import distance
 from dsf.states.lower import hankel_gap, hankel_lower
 from dsf.states.needed import realize
 from dsf.verdicts.lattice.equal_when import equal_when
@@ -25,7 +27,8 @@ def separations() -> dict[str, Certificate]:
         ("linear_attn", "retnet"), ("gla", "deltanet"), ("gla", "retnet(rotation=True)"),
         ("gla", "softmax"), ("gla", "linear_attn"), ("gla", "window_softmax"), ("s4d", "lru"),
         ("gla", "gru"), ("softmax", dsf.recurrence(2)),
-        ("gru", dsf.recurrence(2, current_token_only=True)),
+        ("gru", dsf.recurrence(2, current_token_only=True)), ("gla", dsf.recurrence(2)),
+        ("mamba3", dsf.recurrence(1)),
     ]  # fmt: skip
     found = [c for a, b in pairs for c in separate(a, b)]
     a, b = dsf.gla.init(2, n=1, p=2, seed=0), dsf.retnet.init(2, n=1, p=2, seed=0)
@@ -50,6 +53,8 @@ def counts() -> dict[str, Certificate]:
         "necessary, uncertain": hankel_lower(M, 0.05, radius=0.01),
         "gap, uncertain": hankel_gap(M, 1, radius=0.01),
         "gap": hankel_gap(M, 2),
+        "distance": distance(np.stack([M, M @ M]), np.stack([M + np.eye(16), M])),
+        "no distance": distance(M[None], M[None]),
     }
 
 
@@ -74,6 +79,12 @@ def flipped_image(mech: Any) -> Any:
     return params(mech)
 
 
+def halved(mech: Any) -> Any:
+    """The same map: states twice as large, in the other order."""
+    turned = {k: getattr(mech, k)[..., ::-1].copy() for k in ("Wq", "Wk", "W2", "b")}
+    return replace(mech, **{**turned, "Wq": turned["Wq"] / 2, "Wk": turned["Wk"] * 2})
+
+
 def lattice() -> dict[str, Certificate]:
     a, b = (dsf.gla.init(3, n=2, p=2, seed=0) for _ in range(2))
     copied, rounded = dsf.qlstm.init(2, p=2, seed=0), dsf.retnet.init(2, n=1, p=2, seed=0)
@@ -85,8 +96,10 @@ def lattice() -> dict[str, Certificate]:
         "with parameters": flipped.certificate(Scope.MECHANISM),
         "coupled": equal_when(dsf.mamba, dsf.normalised_attn).certificate,
         "one-hot": equal_when(dsf.gla, dsf.gated_deltanet).certificate,
+        "few states": dsf.compare("qlstm", dsf.recurrence(2)).certificates[0],
         "family": dsf.compare("gla", "gla").certificates[0],
         "instance": dsf.compare(a, b).certificates[0],
+        "coordinates": dsf.compare(a, halved(a)).certificates[0],
         "image": dsf.compare(copied, flipped_image(copied)).certificates[0],
         "near image": dsf.compare(rounded, edge("retnet -> gla").params(rounded)).certificates[0],
     }

@@ -16,6 +16,7 @@ import numpy as np
 import dsf
 from dsf.claims.exact_tokens import outputs, tokens
 from dsf.claims.separation_response import hankel_determinant
+from dsf.claims.separation_states import gains
 from dsf.core.catalogue import family
 from dsf.core.certificate import Scope
 from dsf.core.family import Family
@@ -134,6 +135,32 @@ def rank(c: Any) -> bool:
     return has("finite state", c.has)
 
 
+def states(c: Any) -> bool:
+    """The block in 1000 bits, by another elimination than that of the check."""
+    if not isinstance(c.has, AnyRecurrence) or not c.has.n < c.lower:
+        return False
+    with precision(BITS):
+        M = gains(c.violates, c.letters, c.constants, c.lower)
+        rows = [[mp.mpf(e.mid().str(300, radius=False)) for e in row] for row in M]
+        wide = max((float(e.rad()) for e in M.flat), default=0.0)
+    with mp.workdps(290):
+        smallest = min(mp.svd_r(mp.matrix(rows), compute_uv=False))
+        return bool(smallest > 1e6 * wide * c.lower)
+
+
+def few_states(c: Any) -> bool:
+    """Draws of other widths have that state, and one step is affine in it, in floats."""
+    f, other = c.family, c.recurrence
+    if not isinstance(other, AnyRecurrence) or not has("affine step", f):
+        return False
+    mech, rng = f.without_parameters(), np.random.default_rng(2)
+    rows = {
+        mech.advance(f.draw_tokens(rng, 3, n=n, p=p, d=p), State())[1].S.shape[-2:]
+        for n, p in ((1, 4), (5, 3), (2, 7))
+    }
+    return rows == {(c.upper, 1)} and c.upper <= other.n
+
+
 def recall(c: Any) -> bool:
     return 0 < len(c.order) == len(set(c.order)) and max(c.order) == len(c.order) - 1
 
@@ -205,6 +232,16 @@ def same_instance(c: Any) -> bool:
         c.left[k].shape == c.right[k].shape and bool(np.all(c.left[k] == c.right[k]))
         for k in c.left
     )
+
+
+def coordinates(c: Any) -> bool:
+    """At random inputs the outputs agree to 300 digits."""
+    if not all(_an_instance(c.family, x) for x in (c.left, c.right)):
+        return False
+    a, b = (_instance(c.family, x) for x in (c.left, c.right))
+    rng = np.random.default_rng(3)
+    draws = [rng.choice([-1.0, -0.5, 1.0], (6, a.d)) for _ in range(4)]
+    return all(abs(e).lower() <= 1e-200 for u in draws for e in _gap(a, b, u).flat)
 
 
 def same_family(c: Any) -> bool:
@@ -280,6 +317,8 @@ JUDGES = {
     "separation/stays": tail("forgetting"),
     "separation/grows": tail("settling"),
     "separation/rank": rank,
+    "separation/states": states,
+    "few-states": few_states,
     "separation/recall": recall,
     "separation/one-state": one_state,
     "separation/response": response,
@@ -288,6 +327,7 @@ JUDGES = {
     "same-instance": same_instance,
     "instance-image": image,
     "instance-image/near": image,
+    "instance-coordinates": coordinates,
     "nesting": nesting,
     "equal-when": conditions,
 }

@@ -140,6 +140,14 @@ def hankel_gap(c: Any) -> bool:
     return at_most(c.lower, max(value, 0))
 
 
+def distance(c: Any) -> bool:
+    found = []
+    for M, N in zip(c.M, c.N, strict=True):
+        found += singular(matrix(M) - matrix(N))[:1]
+    value = max(found)
+    return at_most(c.lower, value) and at_most(value, c.upper)
+
+
 # --------------------------------------------------------------------- stability
 def _number(x: Any) -> Any:
     z = complex(x)
@@ -231,5 +239,6 @@ JUDGES = {
     "realization": realization,
     "hankel-lower": hankel_lower,
     "hankel-gap": hankel_gap,
+    "distance": distance,
     "stability": stability,
 }

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import dsf
-from dsf.core.errors import UnknownNameError
+from dsf.core.catalogue import everything
+from dsf.core.errors import ShapeError, UnknownNameError
 from dsf.interop.module import Module
 
 
@@ -82,6 +83,50 @@ def test_dtype_state_dict_copy_and_pickle():
         assert torch.equal(copied(u.double()), module(u.double()))
 
 
+# ------------------------------------------------------------------ the dtype of a new module
+def test_a_mechanism_keeps_every_digit_in_torch():
+    """Whatever torch's default dtype is: what was certified of the numbers holds for the module."""
+    mech, u = dsf.gla.init(d=4, heads=2), np.random.default_rng(0).standard_normal((9, 4))
+    for one, name in ((mech, "float64"), (mech.map(np.float32), "float32")):
+        module = one.to_torch()
+        assert {str(x.dtype) for x in module.parameters()} == {f"torch.{name}"}
+        kept, held = module.mech.parameters(), one.parameters()
+        assert all(np.array_equal(kept[k], x) and kept[k].dtype == name for k, x in held.items())
+    assert np.allclose(mech.to_torch()(torch.as_tensor(u)).detach(), mech(u), rtol=0, atol=1e-14)
+
+
+@pytest.mark.filterwarnings("ignore::dsf.core.errors.NotContractive")
+@pytest.mark.parametrize("f", everything(), ids=repr)
+def test_a_new_layer_is_a_layer_of_torch(f):
+    """Default dtype and device of torch, seeds of torch; it goes between two linear layers."""
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        kept = torch.get_default_dtype()
+        torch.set_default_dtype(dtype)
+        try:
+            linear = torch.nn.Linear(4, 4)
+            model = torch.nn.Sequential(linear, f.to_torch(d=4, heads=2), torch.nn.Linear(4, 4))
+            assert model(torch.ones(2, 3, 4)).dtype == dtype
+        finally:
+            torch.set_default_dtype(kept)
+        assert {x.dtype for x in model.parameters()} == {dtype}
+
+
+def test_new_layers_differ_and_are_drawn_again_from_the_same_seed():
+    torch.manual_seed(0)
+    first, second = (dsf.gla.to_torch(d=4) for _ in range(2))
+    assert not torch.equal(first.Wq, second.Wq)
+    torch.manual_seed(0)
+    assert torch.equal(first.Wq, dsf.gla.to_torch(d=4).Wq)
+    chosen = dsf.gla.to_torch(d=4, n=2, p=3, heads=5, seed=7)
+    drawn = dsf.gla.init(d=4, n=2, p=3, heads=5, seed=7).parameters()
+    for k, x in chosen.named_parameters():
+        assert np.array_equal(x.detach(), drawn[k].astype(np.float32))
+    with torch.device("meta"):
+        assert dsf.gla.to_torch(d=4).Wq.is_meta
+    with pytest.raises(ShapeError, match="heads = 3 does not divide d = 4"):
+        dsf.gla.to_torch(d=4, heads=3)
+
+
 def test_streaming():
     module, u = dsf.mamba3.init(d=2, n=2).to_torch(), torch.ones(5, 2, dtype=torch.float64)
     head, state = module.run(u[:2])
@@ -100,3 +145,7 @@ def test_a_module_stands_for_its_mechanism_in_questions():
     assert shared.verdict.name == "APPROXIMABLE" and shared.check()
     half = dsf.states_needed(module.bfloat16(), torch.as_tensor(u).bfloat16(), rtol=1e-2)
     assert half.upper == 2 and module.mech.Wq.dtype == np.float32
+    for asked in (u, torch.as_tensor(u)):
+        steady = dsf.stability(module, asked)
+        assert steady.verdict == "contractive" and steady.check()
+    assert dsf.stability(dsf.lru.init(d=4).to_torch()).verdict == "stable"

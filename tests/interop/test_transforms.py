@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shutil import which
+
 import pytest
 import torch
 from torch.nn.utils import parametrizations, prune
@@ -58,12 +60,63 @@ def test_derivatives_by_parameters_of_a_functional_call(f):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("f", [dsf.gla, dsf.softmax, dsf.mamba, dsf.gru], ids=repr)
-def test_a_module_is_exported_and_compiled(f):
+def test_a_module_is_exported(f):
     u, m = inputs(2), module(f)
     exported = torch.export.export(m, (u,)).module()
     torch.testing.assert_close(exported(u), m(u))
-    compiled = torch.compile(m, backend="eager")
-    torch.testing.assert_close(compiled(u), m(u))
+
+
+def assert_compiles(m, u, backend):
+    """Outputs and gradients in one graph, also with other numbers in the parameters."""
+    torch.compiler.reset()
+    compiled = torch.compile(m, backend=backend, fullgraph=True)
+    for _ in range(2):
+        m.zero_grad()
+        y = m(u)
+        y.square().sum().backward()
+        wanted = {k: x.grad for k, x in m.named_parameters()}
+        m.zero_grad()
+        found = compiled(u)
+        found.square().sum().backward()
+        torch.testing.assert_close(found, y)
+        for k, x in m.named_parameters():
+            assert (x.grad is None) == (wanted[k] is None)
+            if x.grad is not None:
+                torch.testing.assert_close(x.grad, wanted[k])
+        with torch.no_grad():
+            for x in m.parameters():
+                x.mul_(0.9)
+
+
+@EVERY
+def test_a_module_is_compiled_into_one_graph(f):
+    assert_compiles(module(f), inputs(2), "eager")
+
+
+@pytest.mark.slow
+@EVERY
+def test_the_compiled_graph_is_that_of_tensors(f):
+    assert_compiles(module(f), inputs(2), "aot_eager")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (which("c++") or which("g++")), reason="inductor needs a C++ compiler")
+def test_a_layer_of_a_model_is_compiled_to_machine_code():
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4, dtype=torch.float64), module(dsf.gla))
+    assert_compiles(model, inputs(2), "inductor")
+
+
+def test_a_compiled_function_may_stream():
+    m, u = module(dsf.gla), inputs(2)
+
+    def two_parts(u):
+        y, state = m.run(u[:, :2])
+        return torch.cat([y, m.run(u[:, 2:], state)[0]], dim=1)
+
+    torch.testing.assert_close(torch.compile(two_parts, backend="eager")(u), m(u))
+    torch.compiler.reset()  # otherwise the graphs of the call above are found
+    with pytest.raises(RuntimeError, match="returns a State, which is no tensor of a graph"):
+        torch.compile(two_parts, backend="eager", fullgraph=True)(u)
 
 
 def test_tracing_says_what_to_use_instead():

@@ -127,6 +127,8 @@ def test_comparisons_and_nestings():
 def test_unknown_sources_are_refused():
     with pytest.raises(UnknownNameError, match=r"'sieber2023'.*sieber2024"):
         dsf.cite("sieber2023")
+    with pytest.raises(UnknownNameError, match="Did you mean mamba"):
+        dsf.cite("S6")
     with pytest.raises(UnknownNameError, match="'nobody1999'"):
         dsf.cite(claim("sieber2024 and nobody1999"))
     with pytest.raises(UnknownNameError, match="no bibliography key in 'folklore'"):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.mathtext import MathTextParser
 
 import dsf
 from dsf.core.certificate import Scope
@@ -89,12 +91,32 @@ def test_printout_fits(case: tuple[Comparison, str, str]) -> None:
     assert max(map(len, str(case[0]).splitlines())) <= WIDTH
 
 
+MATHS = ("new state", "$y_t$", "state size", "flops/token")
+
+
 def test_exports() -> None:
     comparison = dsf.compare("mamba2", "gla")
     assert json.loads(comparison.to_json())["verdict"] == "NESTED"
     assert list(comparison.to_pandas().columns) == ["mamba2", "gla"]
-    assert r"\begin{tabular}" in comparison.to_latex()
     assert "<table>" in comparison._repr_html_()
+
+
+@pytest.mark.parametrize("a, b", [("gla", "mamba3"), ("softmax", "mlstm"), ("rglru", "gru")])
+def test_latex_sets_equations_as_mathematics(a: str, b: str) -> None:
+    caption, begin, head, *rows, end = dsf.compare(a, b).to_latex().splitlines()
+    assert caption.startswith("% ") and (begin, end) == (
+        r"\begin{tabular}{lll}",
+        r"\end{tabular}",
+    )
+    assert head == rf" & {a} & {b} \\ \hline"
+    cells = {row.split(" & ")[0]: row.removesuffix(r" \\").split(" & ")[1:] for row in rows}
+    assert all(len(x) == 2 for x in cells.values())
+    for label in MATHS:
+        for cell in cells[label]:
+            assert cell[0] == cell[-1] == "$" and cell.count("$") == 2
+            MathTextParser("agg").parse(cell)
+    words = [cell for label in cells if label not in MATHS for cell in cells[label]]
+    assert not any(re.search(r"(?<!\\)[$_^%#&<>|]", cell) for cell in words)
 
 
 def test_plot_has_two_rows_of_four() -> None:
@@ -102,6 +124,34 @@ def test_plot_has_two_rows_of_four() -> None:
 
     figure = dsf.compare("retnet(rotation=True)", "gla").plot()
     assert len(figure.axes) == 8
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("a, b", [("softmax", "gla"), ("mamba", "gla"), ("gru", "retnet")])
+def test_plots_end_at_rounding_and_rows_have_one_scale(a: str, b: str) -> None:
+    import matplotlib.pyplot as plt
+
+    figure = dsf.compare(a, b).plot()
+    eps = np.finfo(float).eps
+    for column, floor in ((1, eps), (3, 32 * eps)):
+        pair = [ax for ax in (figure.axes[column], figure.axes[4 + column]) if ax.axison]
+        assert len({ax.get_ylim() for ax in pair}) == 1
+        for ax in pair:
+            values = ax.lines[0].get_ydata()
+            assert floor <= values.min() and values.max() <= 1
+            assert ax.get_ylim()[0] <= floor or values.min() > floor
+            labels = [text.get_text() for text in ax.texts]
+            assert labels == (["rounding"] if values.min() == floor else [])
+    rank_4 = figure.axes[7].lines[0].get_ydata()
+    assert (rank_4[4:] == 32 * eps).all() and (rank_4[:4] > 1e-6).all()
+    plt.close(figure)
+
+
+def test_a_plot_of_one_token() -> None:
+    import matplotlib.pyplot as plt
+
+    figure = dsf.compare("gla", "retnet", u=np.ones((1, 4))).plot()
+    figure.canvas.draw()
     plt.close(figure)
 
 
@@ -127,18 +177,33 @@ def test_on_an_input_the_states_are_bounded_from_both_sides() -> None:
     comparison = dsf.compare("softmax", "gla", u=u, n=4, rtol=0.1)
     assert comparison.verdict.name == "APPROXIMABLE"
     assert comparison.scope.value == "operator"
-    need, best, own = comparison.certificates
+    apart, need, best, own = comparison.certificates
     assert "given for gla" in comparison.findings[0].notes[-1] and own.lower <= own.upper
+    M, N = (dsf.family(f).init(d=8, n=4).kernel(u) for f in ("softmax", "gla"))
+    assert apart.lower <= np.linalg.norm(M[0] - N[0], 2) <= apart.upper <= 1.01 * apart.lower
+    assert "softmax and gla are" in comparison.statement and " apart" in comparison.statement
     assert 0 < need.lower <= need.upper < 32
     assert 0 < best.lower <= best.upper
     assert comparison.check()
+
+
+def test_one_head_is_compared_with_each_of_several_and_other_sizes_with_none() -> None:
+    u = np.random.default_rng(0).standard_normal((12, 4))
+    found = dsf.compare("gla", "mamba", u=u, n=2, rtol=0.1)
+    M, N = (dsf.family(f).init(d=4, n=2).kernel(u) for f in ("gla", "mamba"))
+    exact = max(np.linalg.norm(M[0] - X, 2) for X in N)
+    assert found.certificates[0].lower <= exact <= found.certificates[0].upper
+    assert "the one head of gla beside each" in found.statement and found.check()
+    found = dsf.compare("gla", "deltaproduct", u=u, n=2, rtol=0.1)
+    assert "different sizes" in found.statement and found.check()
+    assert not any(c.kind == "distance" for c in found.certificates)
 
 
 def test_a_count_that_the_time_ended_is_told_as_the_trivial_one() -> None:
     u = np.random.default_rng(0).standard_normal((64, 8))
     found = dsf.compare("softmax", "gla", u=u, n=4, rtol=1e-3, time_limit=1e-9)
     note = "32 states are enough for every kernel of this size: a longer time limit may find fewer"
-    assert found.certificates[0].upper == 32 and note in found.findings[0].notes
+    assert found.certificates[1].upper == 32 and note in found.findings[0].notes
     assert found.check()
 
 

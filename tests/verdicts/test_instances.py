@@ -329,3 +329,92 @@ def test_a_limit_makes_no_two_instances_equal(e):
     a, b = (f.init(d=d, n=n, p=p) for f in (e.special, e.general))
     found = dsf.compare(a, b)
     assert found.verdict.name == "DIFFERENT" and found.check()
+
+
+# ------------------------------------------------------------------- other coordinates
+ORDER = [2, 0, 1]
+
+
+def in_order(mech: Any, **axes: int) -> Any:
+    """The states permuted: along these axes of these parameters."""
+    return replace(mech, **{k: np.take(getattr(mech, k), ORDER, ax) for k, ax in axes.items()})
+
+
+def other_coordinates() -> dict[str, tuple[Any, Any]]:
+    gla = dsf.gla.init(d=4, n=3, p=2, heads=2, seed=0)
+    s4d = dsf.s4d.init(d=3, n=3, seed=0)
+    lru = dsf.lru.init(d=3, n=3, seed=0)
+    found = {
+        "gla, permuted": (gla, in_order(gla, Wq=-1, Wk=-1, W2=-1, b=-1)),
+        "gla, float32": (gla.map(np.float32), gla.map(np.float32)),
+        "s4d, permuted": (
+            s4d,
+            in_order(s4d, **dict.fromkeys(("log_re", "a_im", "b_re", "b_im", "c_re", "c_im"), -1)),
+        ),
+        "lru, permuted": (
+            lru,
+            in_order(
+                lru, nu=1, theta=1, log_gamma=0, b_re=0, b_im=0, c_re=1, c_im=1,
+            ),
+        ),
+    }  # fmt: skip
+    found["gla, float32"] = (
+        found["gla, float32"][0],
+        in_order(found["gla, float32"][1], Wq=-1, Wk=-1, W2=-1, b=-1),
+    )
+    for name in ("gla", "retnet", "retnet(rotation=True)", "linear_attn", "mamba2", "rwkv6"):
+        m = dsf.family(name).init(d=4, n=2, p=2, seed=0)
+        found[f"{name}, scaled"] = m, replace(m, Wq=m.Wq / 2, Wk=m.Wk * 2)
+    m = dsf.linear_attn.init(d=2, n=2, p=2, seed=0).map(lambda x: np.round(8 * x) / 8)
+    G = np.array([[2.0, 1.0], [1.0, 1.0]])
+    found["linear attention, any matrix"] = (
+        m,
+        replace(m, Wq=m.Wq @ np.array([[1.0, -1.0], [-1.0, 2.0]]), Wk=m.Wk @ G.T),
+    )
+    return found
+
+
+OTHER = other_coordinates()
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_the_same_map_in_other_coordinates_is_equal(name):
+    a, b = OTHER[name]
+    found = dsf.compare(a, b)
+    assert (found.verdict.name, found.certificates[0].kind) == ("EQUAL", "instance-coordinates")
+    assert found.check()
+    u = np.random.default_rng(1).standard_normal((9, a.d)).astype(next(iter(
+        a.parameters().values())).dtype)  # fmt: skip
+    np.testing.assert_allclose(a(u), b(u), rtol=1e-4 if "float32" in name else 1e-9, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_a_parameter_moved_by_its_last_bit_is_another_map(name):
+    a, b = OTHER[name]
+    found = dsf.compare(a, b).certificates[0]
+    moved = {k: x.copy() for k, x in b.parameters().items()}
+    first = next(k for k in moved if k in ("Wv", "c_re"))
+    moved[first].flat[0] = np.nextafter(moved[first].flat[0], moved[first].dtype.type(9))
+    refused(changed(found, right=moved), "does not agree identically|square roots")
+    refused(changed(found, G=np.full_like(found.witnesses["G"], "1/3")), "does not agree|square")
+    refused(changed(found, G=found.witnesses["G"][..., :0]), "is no matrix")
+
+
+def test_states_that_are_only_close_to_multiples_are_not_taken_for_them():
+    """Three tenths of a float is no third of it: the outputs differ in the last digits."""
+    a = dsf.gla.init(d=3, n=2, p=2, seed=0)
+    found = dsf.compare(a, replace(a, Wq=a.Wq * 3, Wk=a.Wk / 3))
+    assert found.verdict.name == "DIFFERENT" and found.check()
+
+
+def test_instances_that_differ_say_where():
+    a = dsf.gla.init(d=3, n=2, p=2, seed=0)
+    found = dsf.compare(a, replace(a, Wq=a.Wq + 0.25, b=a.b - 1))
+    (note,) = found.findings[0].notes
+    assert note == (
+        "their parameters differ, entry by entry: Wq by at most 0.251, b by at most 1.01; the same "
+        "in Wk, Wv, W1, W2"
+    )
+    assert found.check()
+    wide = dsf.compare(a, dsf.gla.init(d=3, n=3, p=2, seed=0))
+    assert "other sizes: Wq [1, 3, 2] and [1, 3, 3]" in wide.findings[0].notes[0] and wide.check()

@@ -20,7 +20,7 @@ from dsf.core.errors import CertificateError, DomainError, UnknownNameError
 from dsf.core.fields import Domain
 from dsf.core.state import State
 from dsf.core.tokens import Tokens
-from dsf.core.worlds.modular import Number
+from dsf.core.worlds.modular import NotDecided, Number
 from dsf.relations import identity, lti
 from dsf.verdicts.lattice.paths import NESTINGS, Limit, Nesting, edge, find_path, hasse
 from dsf.verdicts.lattice.prover import mapped, prove, step
@@ -55,6 +55,15 @@ def test_names_are_unique():
         (dsf.rglru, dsf.qlstm, "nested"),
         (dsf.qlstm, dsf.mamba2, "nested"),
         (dsf.rglru, dsf.mamba2, "nested"),
+        (dsf.qlstm, dsf.deltanet, "nested"),
+        (dsf.rglru, dsf.deltanet, "nested"),
+        (dsf.qlstm, dsf.gated_deltanet, "nested"),
+        (dsf.rglru, dsf.gated_deltanet, "nested"),
+        (dsf.qlstm, dsf.mlstm, "nested"),
+        (dsf.rglru, dsf.mlstm, "nested"),
+        (dsf.mamba2(skip=True), dsf.rwkv6, "nested"),
+        (dsf.deltanet, dsf.deltaproduct(reach=1), "nested"),
+        (dsf.normalised_linear_attn, dsf.mlstm, "limit"),
         (dsf.retnet, dsf.retnet(rotation=True), "nested"),
         (dsf.linear_attn, dsf.retnet(rotation=True), "limit"),
         (dsf.gla, dsf.rwkv6, "nested"),
@@ -157,11 +166,13 @@ def test_a_token_outside_its_domain_is_found():
     )
 
     def short_keys(tok):
-        return edge("deltanet -> deltaproduct").tau(tok.replace(k=tok.k / 2))
+        return edge("deltanet -> deltaproduct(reach=1)").tau(tok.replace(k=tok.k / 2))
 
-    assert any("4: k is not shown" in f for f in changed("deltanet -> deltaproduct", short_keys))
+    assert any(
+        "4: k is not shown" in f for f in changed("deltanet -> deltaproduct(reach=1)", short_keys)
+    )
     # for beta in (1, 2) the square root is not real: reach = 2 needs the rational steps
-    wider = replace(edge("deltanet -> deltaproduct"), special=dsf.deltanet(reach=2))
+    wider = replace(edge("deltanet -> deltaproduct(reach=1)"), special=dsf.deltanet(reach=2))
     with np.errstate(invalid="ignore"):
         assert any("4: beta is not shown" in f for f in prove(wider).failures)
 
@@ -345,7 +356,7 @@ def test_the_checker_refutes_wrong_maps_by_itself():
         replace(gla, T=lambda S, tok: -S),
         replace(gla, tau=lambda tok: gla.tau(tok.replace(a=-tok.a))),
         replace(edge("linear_attn -> retnet"), limit=Limit("gamma", 0, "+")),
-        replace(edge("deltanet -> deltaproduct"), general=dsf.deltaproduct(steps=1)),
+        replace(edge("deltanet -> deltaproduct(reach=1)"), general=dsf.deltaproduct(steps=1)),
         replace(edge("rwkv6 = rwkv6(read='after')"), inverse=lambda tok: tok.replace(k=2 * tok.k)),
         replace(edge("deltanet -> deltanet(reach=2)"), inverse=identity),
     ):
@@ -401,3 +412,58 @@ def test_lines_fit_a_terminal():
         assert len(e.describe()) < 150
         assert "  " not in e.describe()
     assert {e.kind for e in itertools.chain(EXACT, LIMITS)} == {"equal", "nested", "limit"}
+
+
+# ------------------------------------------------------------------ states that hold more
+NORMALISED = edge("qlstm -> mlstm")
+DIVIDED = edge("normalised_linear_attn(phi='elu+1', normalise=True) -> mlstm")
+
+
+@pytest.mark.parametrize("e", [NORMALISED, DIVIDED], ids=repr)
+def test_what_is_known_of_states_is_needed(e):
+    """Without it |q'n| may lie on either side of 1."""
+    bare = replace(e, stays=None, positive=edge("retnet -> gla").positive)
+    assert any("3: the readouts differ" in f for f in prove(bare).failures)
+    with pytest.raises((CertificateError, NotDecided)):
+        nesting.agree(bare)
+
+
+def refused(e: Nesting, words: str) -> None:
+    """Neither the prover nor the check of the claim accepts a change of an edge."""
+    assert any(words in f for f in prove(e).failures)
+    with pytest.raises(CertificateError, match=words):
+        nesting.agree(e)
+
+
+def test_a_state_that_leaves_its_domain_is_found():
+    """With input gates of 1 the normaliser grows beyond 1."""
+
+    def tau(tok):
+        image = NORMALISED.tau(tok)
+        return image.replace(i=ops.ones_like(image.i), v=tok.g * tok.v)
+
+    refused(replace(NORMALISED, tau=tau), "not shown to stay")
+
+
+def test_a_number_that_is_not_positive_is_found():
+    refused(replace(NORMALISED, positive=lambda S, tok, z: (z, z - 1)), "not shown to be positive")
+    refused(replace(NORMALISED, stays=None), "need `stays`")
+
+
+def test_what_no_state_map_can_know_has_to_be_an_argument():
+    """(S, S, 0, 0) is no image: the last rows hold the sum of the values."""
+    e = edge("mamba2(skip=True) -> rwkv6")
+
+    def T(S, tok):
+        return e.T(S, tok, ops.zeros_like(S[..., :1, :]))
+
+    assert any("2: the step" in f for f in prove(replace(e, T=T, rest=None)).failures)
+    with pytest.raises(CertificateError, match="does not agree"):
+        nesting.agree(replace(e, T=T, rest=None))
+
+
+def test_units_of_one_number_are_disturbed_by_their_sign():
+    k = np.array([[1.0], [-1.0]])
+    moved = Domain(unit=True).moved(np.random.default_rng(0), k)
+    assert (moved == -k).all()
+    assert prove(edge("qlstm -> deltanet")).gap > 0.01

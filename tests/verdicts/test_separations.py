@@ -326,3 +326,41 @@ def test_what_excludes_limits_makes_the_rest_superfluous():
             assert not kinds & opened or kinds <= opened
             alone += bool(kinds & opened)
     assert alone > 10
+
+
+# ------------------------------------------------------------------- every recurrence with n states
+@pytest.mark.parametrize("name", ["gla", "mamba2", "lru", "s4d", "deltanet", "mamba3", "mlstm"])
+@pytest.mark.parametrize("n", [1, 4])
+def test_a_family_with_free_states_needs_more_than_n(name, n):
+    found = dsf.compare(name, dsf.recurrence(n))
+    assert found.verdict.name == "NOT_NESTED" and found.check()
+    (c,) = found.certificates
+    assert c.lower == n + 1 and f"rank {n + 1}" in c.claim
+
+
+@pytest.mark.parametrize("name", ["qlstm", "qlstm(reversed=True)", "rglru"])
+def test_a_family_with_one_state_is_one_of_all_recurrences(name):
+    found = dsf.compare(dsf.recurrence(3), name)
+    assert found.verdict.name == "NESTED" and found.check()
+    assert dsf.compare(name, dsf.recurrence(1, current_token_only=True)).verdict.name == "NESTED"
+
+
+def test_the_rank_of_a_window_is_its_width():
+    """Three earlier tokens are kept: with n = 3 states nothing is claimed."""
+    keeps = dsf.window_softmax(width=4)
+    assert dsf.compare(keeps, dsf.recurrence(3)).verdict.name == "UNKNOWN"
+    assert dsf.compare(keeps, dsf.recurrence(2)).verdict.name == "NOT_NESTED"
+
+
+def test_tokens_that_repeat_have_a_singular_block():
+    c = dsf.compare("gla", dsf.recurrence(2)).certificates[0]
+    letters = dict(c.witnesses["letters"])
+    letters["b"] = letters["a"]
+    letters["c"] = letters["a"]
+    for x in "abc":  # keys of one direction, no decay to tell them apart
+        letters[x] = {**letters[x], "k": letters["a"]["k"], "log_a": letters["a"]["log_a"]}
+    same = replace(c, witnesses={**c.witnesses, "letters": letters})
+    one = {**c.witnesses, "letters": {k: {**x, "q": x["q"] * 0} for k, x in letters.items()}}
+    for forged in (replace(c, witnesses=one), replace(same, lower=2)):
+        with pytest.raises(CertificateError):
+            forged.check()

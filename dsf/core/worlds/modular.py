@@ -60,6 +60,7 @@ class Field:
         self.names: list[Any] = []  # what the atoms stand for
         self.atoms: list[Number] = []
         self.arguments: dict[int, Number] = {}  # of the atoms that are logarithms and angles
+        self.positive: set[Any] = set()  # the values of which a caller knows that they are positive
         self.choices: dict[Any, int] = {}  # what is chosen -> its place among the signs
         self.signs: tuple[int, ...] = ()
         self.spent = 0
@@ -99,6 +100,18 @@ class Field:
         if x.value.end is not None:
             raise NotDecided("residues: a function of a series that is not known to the end")
         return tuple(sorted(x.value.terms.items()))
+
+    def tell(self, x: Any) -> None:
+        """Let max and |x| know that a number is positive, which its caller has proved."""
+        self.positive.add(self.key(number(x, self)))
+
+    def sign(self, x: Number) -> int:
+        """1 or -1 if the first coefficient of x was told, so for small h; else 0."""
+        value = x.value
+        if value.low is None or value.low not in value.terms:
+            return 0
+        first = Number(self, series.constant(*value.terms[value.low]), x.degree)
+        return (self.key(first) in self.positive) - (self.key(-first) in self.positive)
 
     def choice(self, what: Any, count: int = 2) -> bool:
         """One of two possibilities, the same one for the same question in the same run."""

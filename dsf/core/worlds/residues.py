@@ -3,7 +3,7 @@
     e^{sum c m}   the product of (a generator for e^m)^c over the monomials m
     log           of products: sums; of anything else a generator, with e^{log v} = v
     sqrt          a root r with r^2 = v, of either sign
-    max, |x|      either of the two
+    max, |x|      either of the two, or the one that is larger by what the field was told
 
 A function of the same value is the same number.  Where the field is not `related`, roots, max and
 |x| are generators too: fewer identities, and no need to look at all signs.
@@ -200,12 +200,16 @@ def _abs(x: Number) -> Number:
     low = x.value.low
     if low is not None and low > 0:  # all that is known of it is how fast it vanishes
         return Number(x.field, Series({}, low), x.degree)
+    if sign := x.field.sign(x):
+        return x * sign
     if not x.field.related:
         return x.field.atom(("abs", min(x.field.key(x), x.field.key(-x))), x.field.residue)
     return x if _positive(x) else -x
 
 
 def _maximum(x: Number, y: Number) -> Number:
+    if sign := x.field.sign(x - y):
+        return x if sign > 0 else y
     for small, large in ((x, y), (y, x)):
         low, constant = small.value.low, large.poly
         if low is not None and low > 0 and constant is not None and constant.keys() == {()}:

@@ -10,6 +10,7 @@ import numpy as np
 import sympy
 
 from dsf.claims.nesting import Nesting as Claim
+from dsf.claims.nesting_symbols import states, stays
 from dsf.core.algebra.signs import Domains
 from dsf.core.algebra.symbols import Symbols, array
 from dsf.core.algebra.zero import affine_parts, first_nonzero, is_zero, unfold
@@ -101,7 +102,6 @@ def _obligations(edge: Nesting, n: int, p: int) -> list[str]:
     symbols = Symbols(edge.special, n, p)
     now, before = symbols.tokens("t"), symbols.tokens("s")
     x = _parameter(symbols, edge)
-    S = symbols.state()
     tau = (lambda tok: edge.tau(tok)) if x is None else (lambda tok: edge.tau(tok, x))
     special, general = edge.special.without_parameters(), edge.general.without_parameters()
     missing = set(edge.general.spec) - set(tau(now).names) - {"pos"}
@@ -109,18 +109,22 @@ def _obligations(edge: Nesting, n: int, p: int) -> list[str]:
         return [f"4: no token {name}" for name in sorted(missing)]
 
     failures = []
-    start = edge.T(symbols.state(zero=True), now)
+    S, z = states(edge, symbols, tau(now))
     y, s = step(special, now, State(S, _tail(special, before), 1))
-    Y, R = step(general, tau(now), State(edge.T(S, before), _tail(general, tau(before)), 1))
+    T = edge.image(S, before, z)
+    Y, R = step(general, tau(now), State(T, _tail(general, tau(before)), 1))
     runs = [("", y, s, Y, R)]
-    matched = first_nonzero(np.asarray(start).flat, symbols.unit) is None
-    if not matched or special.lookback or general.lookback:
+    if not _starts(edge, symbols, now) or special.lookback or general.lookback:
         # the first token, from the true initial states, is a case of its own
         runs.append(
             (" (first token)", *step(special, now, State()), *step(general, tau(now), State()))
         )
     for which, *steps in runs:
         failures += [what + which for what in _unequal(edge, symbols, S, now, x, *steps)]
+    try:
+        stays(edge)
+    except CertificateError as e:
+        failures.append(f"5: {e}")
     given = () if edge.given is None else edge.given(now).flat
     failures += _domains(edge, Domains(symbols.bounded, given), symbols, tau(now))
     if any(e.has(sympy.Float) for e in _entries(tau(now))):
@@ -130,12 +134,20 @@ def _obligations(edge: Nesting, n: int, p: int) -> list[str]:
     return failures
 
 
+def _starts(edge: Nesting, symbols: Symbols, now: Tokens) -> bool:
+    """Whether the state before the first token is the image of that of special."""
+    if edge.rest is not None or edge.stays is not None:
+        return False  # what is known of the states holds after the first token
+    start = edge.T(symbols.state(zero=True), now)
+    return first_nonzero(np.asarray(start).flat, symbols.unit) is None
+
+
 def _unequal(
     edge: Nesting, symbols: Symbols, S: Array, now: Tokens, x: Any,
     y: Array, s: Array, Y: Array, R: Array,
 ) -> list[str]:  # fmt: skip
     """Which of the obligations 2 and 3 are not shown: (y, s) special, (Y, R) general."""
-    target = edge.T(s, now)
+    target = edge.image(s, now, edge.beyond(R))
     if R.shape != target.shape or Y.shape != y.shape:
         return [f"shapes: states {R.shape}, {target.shape}, outputs {Y.shape}, {y.shape}"]
     groups = [_symbols_of(S), *[_symbols_of(v) for _, v in now.items()]]
@@ -144,13 +156,33 @@ def _unequal(
         ("2: the step does not commute", R - target),
         ("3: the readouts differ", Y - y),
     ):
-        entries = [e for d in defect.flat for e in affine_parts(unfold(sympy.sympify(d)), groups)]
+        pieces = [_told(sympy.sympify(d), symbols, x) for d in defect.flat]
+        entries = [e for d in pieces for e in affine_parts(unfold(d), groups)]
         if edge.limit is not None:
             linear = [*_symbols_of(S), *_symbols_of(now.v if "v" in now.names else now.u)]
             entries = [c for e in entries for c in limits(e, x, edge.limit, linear)]
         if first_nonzero(entries, symbols.unit) is not None:
             failures.append(what)
     return failures
+
+
+def _told(e: Any, symbols: Symbols, x: Any) -> Any:
+    """The expression with |a| and max(a, b) told, where signs tell them (for small x)."""
+    signs = Domains(symbols.bounded)
+
+    def largest(*args: Any) -> Any:
+        a, b = args
+        sign = signs.sign(a - b)
+        if not sign and x is not None:  # of the pole at x = 0
+            sign = signs.sign(sympy.expand((a - b) * x).subs(x, 0))
+        return sympy.Max(a, b) if not sign else a if sign > 0 else b
+
+    def size(a: Any) -> Any:
+        return signs.sign(a) * a or sympy.Abs(a)
+
+    if not e.has(sympy.Max):
+        return e
+    return e.replace(sympy.Abs, size).replace(sympy.Max, largest)
 
 
 def _parameter(symbols: Symbols, edge: Nesting) -> Any:
@@ -243,7 +275,10 @@ def limits(e: Any, x: Any, limit: Limit, linear: list[Any]) -> list[Any]:
 
 def _limit(c: Any, x: Any, limit: Limit) -> Any:
     """The limit of one coefficient: by substitution, or by l'Hopital's rule for 0/0."""
-    value = c.subs(x, limit.value)
+    try:
+        value = c.subs(x, limit.value)
+    except ValueError:  # max with a pole whose sign is not known
+        return sympy.nan
     if not value.has(*_SINGULAR):
         return value
     num, den = sympy.fraction(sympy.together(c))

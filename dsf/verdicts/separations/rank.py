@@ -1,14 +1,17 @@
-"""Softmax attention needs more states than any recurrence has: its Hankel rank grows."""
+"""What needs more states than a recurrence has: a Hankel block of a larger rank."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
 from math import factorial, prod
+from typing import Any
 
 import numpy as np
 
+from dsf.claims.base import Claim
 from dsf.claims.separation_rank import ByRank
+from dsf.claims.separation_states import ByStates
 from dsf.core.errors import ShapeError
 from dsf.core.family import Family
 from dsf.core.opponents import AnyRecurrence
@@ -18,6 +21,7 @@ from dsf.mechanisms.attention.window_softmax import WindowSoftmax
 from dsf.relations import invariants as known
 from dsf.relations.invariants import grows
 from dsf.verdicts.separations.core import Separation, Side
+from dsf.verdicts.separations.many_states import many_states
 
 SIZES = (1, 2, 3, 4, 5)  # for a family, whose number of states is free
 
@@ -66,7 +70,7 @@ def softmax_rank_witness(n: int) -> RankWitness:
 
 @dataclass(frozen=True, eq=False)
 class FiniteState(Separation):
-    """Hankel rank at most n, against the growing cache of softmax attention."""
+    """Hankel rank at most n, against the growing cache of softmax attention and larger states."""
 
     def has(self, side: Side) -> bool:
         return isinstance(side, AnyRecurrence) or not grows(side)
@@ -79,13 +83,16 @@ class FiniteState(Separation):
             sizes.append(_numbers(family.without_parameters().advance(tok, State())[1]))
         return (sizes[1] - sizes[0]) / max(sizes[1], 1)
 
-    def search(self, a: Side, b: Family) -> list[RankWitness] | None:
+    def search(self, a: Side, b: Family) -> Any:
         if not issubclass(b.cls, Softmax) or issubclass(b.cls, WindowSoftmax):
-            return None
+            return many_states(a, b) if isinstance(a, AnyRecurrence) else None
         sizes = (a.n,) if isinstance(a, AnyRecurrence) else SIZES
         return [softmax_rank_witness(n) for n in sizes]
 
-    def claim(self, a: Side, b: Family, witness: list[RankWitness]) -> ByRank:
+    def claim(self, a: Side, b: Family, witness: Any) -> Claim:
+        if isinstance(witness, tuple) and isinstance(a, AnyRecurrence):
+            letters, constants = witness
+            return ByStates(lower=a.n + 1, has=a, violates=b, letters=letters, constants=constants)
         return ByRank(
             lower=witness[-1].n + 1,
             has=a,
