@@ -12,7 +12,7 @@ A figure is a module `figures/<paper>/<name>.py` (no leading underscore) that de
     draw(table) -> Figure           the picture, from the table alone
     SEE         two sentences: what to see in the picture                          (literal string)
     findings(table) -> [Finding, ...]   for each thing that the paper says what was measured, and a
-                verdict: made by `number`, `statement` or `unknown`
+                verdict: made by `number`, `statement`, `unknown` or `derived`
 
 and it imports matplotlib only inside `draw`.  The runner calls `compute`, writes the table as CSV,
 reads it back, and hands what it read to `draw` and `findings`: the CSV holds everything that is
@@ -49,6 +49,7 @@ figures/<paper>/results/ and are drawn, and judged again, with every other profi
 from dsf.figures.runner.findings import (
     VERDICTS,
     Finding,
+    derived,
     number,
     overall,
     statement,
@@ -62,6 +63,7 @@ __all__ = [
     "VERDICTS",
     "Finding",
     "Table",
+    "derived",
     "number",
     "overall",
     "statement",

@@ -14,8 +14,8 @@ from dsf.tools.style import BLACK, GREY, TEXT, VERMILLION
 TITLE = "A trained softmax head attends to the start token where it has nothing to copy"
 SEE = (
     "With softmax the share of attention on the start token rises and stays while the value of "
-    "that token shrinks; with ReLU it falls again in the long runs. Leaving out attention costs the backcopy "
-    "loss two orders of magnitude and more, leaving out the MLP costs both losses."
+    "that token shrinks; with ReLU it falls again in the long runs. Leaving out attention costs "
+    "the backcopy loss two orders of magnitude and more, leaving out the MLP costs both losses."
 )
 PAPER = (
     "On the Bigram-Backcopy task non-trigger tokens attend to the start token and its value "

@@ -66,6 +66,15 @@ def unknown(paper: str, ours: str) -> Finding:
     return Finding(paper, ours, UNKNOWN)
 
 
+def derived(paper: str, ours: str, holds: bool) -> Finding:
+    """Something of ours, of which the paper says nothing: no value is known, unless it fails.
+
+    >>> derived("no closed form is given", "ours is off by 1e-9", True).verdict
+    'no value known'
+    """
+    return unknown(paper, ours) if holds else Finding(paper, ours, NOT)
+
+
 def overall(verdicts: Iterable[str]) -> str:
     """One verdict for a figure: what does not hold first, then what matches.
 
