@@ -35,9 +35,7 @@ PARAMETERS = {
     "paper": {"alphas": [0.25, 0.7, 2.0], "steps": 1_000_000, "length": 256},
 }
 EXPECTED = {(0.7, 100_000): 0.69997}  # eta_i / i after i steps
-TENDS = (
-    0.01  # relative, of eta_i / i from alpha after the last step: its error falls like log i / i
-)
+TENDS = 0.01  # relative, of eta_i / i from alpha at the end: the error falls like log i / i
 BROKEN = 1e-5  # relative difference of kernels that is none of rounding
 ROUNDING = 1e-13  # relative; of two formulas for one number
 HALF_A_UNIT = 5e-6  # of the last digit that EXPECTED gives

@@ -45,9 +45,7 @@ SETTLED = 2250  # steps: in the long runs the share of ReLU rises, then falls un
 LEARNED = 0.2  # backcopy loss, of about 2.4 without copying: below it the task is learned
 AWAKE = 0.01  # of its attention: a trigger that leaves less on the start token does not use it
 COPIES = 0.5  # of its attention: more than that on the previous token is most of it
-DRAINED = (
-    0.7  # of the value norm of the others: the seeds lie between 0.17 and 0.55 (no finer line)
-)
+DRAINED = 0.7  # of the value norm of the others; the seeds here lie between 0.17 and 0.55
 HARMED, KEPT = 10, 0.1  # times the loss with all parts; and a loss that is small without one
 TOGETHER = 0.1  # of their mean lead: the standard deviation over tokens that is still "together"
 UNIFORM = float(np.mean([1 / (i + 1) for i in range(2, LENGTH)]))

@@ -71,9 +71,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "gate on values": {"attention": "value gate"},
 }
 EPSILON = 0.3  # Gu et al. call a head with a larger share a sink
-LEARNED = (
-    0.2  # backcopy loss of softmax, of about 2.4 without copying: below it the task is learned
-)
+LEARNED = 0.2  # backcopy loss of softmax, about 2.4 without copying: below it the task is learned
 OUTLIERS = 6.0  # kurtosis, twice that of a Gaussian: below it there are none to reduce
 DRAINED = 0.5  # value norm of the first token, of that of the others: below it the value is drained
 UNIFORM = float(np.mean(1 / np.arange(1, LENGTH + 1)))  # alpha_1 of uniform causal rows

@@ -40,9 +40,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 RATES = (0.5, 1.0, 2.0, 3.0)  # eta_Z
 RATIOS = (1, 2, 5, 10)  # eta_Y / eta_Z
 READ, READ_MORE = (1.4, 2.0), (1.7, 2.0)  # ranges read off: one query, several
-READING = (
-    0.05  # one unit in the first decimal, half of it to each side: what was read off has no more
-)
+READING = 0.05  # half a unit of the first decimal, to which the ranges were read off
 MOST = 0.9  # of the steps: a mean over noisy runs may go the wrong way once in ten
 
 
