@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dsf.figures import Table, sweep
+from dsf.figures import Finding, Table, sweep
 from dsf.figures.svm._paths import legend, plane, summary, trajectories
 from dsf.tools.style import TEXT
 
@@ -21,9 +21,14 @@ DIFFERS = (
     "The random data are ours (the same recipe, another generator). The rays belong to the tokens "
     "that each run selects."
 )
+SEE = (
+    "The trajectories leave the origin and turn into the grey rays, solid lines into the solid ray "
+    "and dashed lines into the dotted one. The panel on the right shows how far each of them still "
+    "is from its ray, on a logarithmic scale."
+)
 ORDER = 4
 SEED = 1
-PARAMETERS = {"smoke": {"steps": 200}, "default": {"steps": 2000}, "paper": {"steps": 2000}}
+PARAMETERS = {"smoke": {"steps": 2000}, "default": {"steps": 2000}, "paper": {"steps": 2000}}
 
 
 def one(seed: int, steps: int) -> list[dict[str, Any]]:
@@ -38,7 +43,7 @@ def compute(profile: str) -> Table:
     return sweep(one, [{"seed": SEED, **PARAMETERS[profile]}])
 
 
-def measured(table: Table) -> tuple[str, str]:
+def findings(table: Table) -> list[Finding]:
     return summary(table)
 
 
