@@ -28,10 +28,10 @@ DIFFERS = (
     "The single-token mean leaves out the runs whose largest tokens are not separable."
 )
 SEE = (
-    "In the upper row the blue curve, the prediction with both parts, ends lowest, and the red one, "
-    "the single-token solution, stays high; diamonds in the same colours are the values of the "
-    "paper. In the lower row each dot is a run: the less attention its dropped tokens have left, the "
-    "better the prediction."
+    "In the upper row the blue curve, the prediction with both parts, ends lowest, and the red "
+    "one, the single-token solution, stays high; diamonds in the same colours are the values of "
+    "the paper. In the lower row each dot is a run: the less attention its dropped tokens have "
+    "left, the better the prediction."
 )
 ORDER = 6
 SEED = 0

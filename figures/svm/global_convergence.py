@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,9 +30,9 @@ DIFFERS = (
     "for (K, Q); support vectors are those of the Frobenius solution."
 )
 SEE = (
-    "In every panel the dark blue part of the bars, the runs that end at the best tokens, grows with "
-    "the dimension, long before the black bars do. More samples or tokens shift the growth to the "
-    "right, and in low dimensions many runs are not yet decided (grey)."
+    "In every panel the dark blue part of the bars, the runs that end at the best tokens, grows "
+    "with the dimension, long before the black bars do. More samples or tokens shift the growth "
+    "to the right, and in low dimensions many runs are not yet decided (grey)."
 )
 ORDER = 1
 SEED = 0
@@ -105,9 +106,7 @@ def findings(table: Table) -> list[Finding]:
     trials, steps, d = table[0]["trials"], table[0]["steps"], table.values("d")
     lines = {(n, T, m): table.where(n=n, T=T, mode=m) for n, T in _settings(table) for m in MODES}
     first, last = ([rows[k]["global"] for rows in lines.values()] for k in (0, -1))
-    falls = sum(
-        rises(b, a) for rows in lines.values() for a, b in zip(rows, rows[1:], strict=False)
-    )
+    falls = sum(rises(b, a) for rows in lines.values() for a, b in pairwise(rows))
     grow = [rises(rows[0], rows[-1]) for rows in lines.values()]
     (n, T, mode), least = min(lines.items(), key=lambda kv: kv[1][-1]["global"])
     share = least[-1]["global"]
@@ -129,7 +128,8 @@ def findings(table: Table) -> list[Finding]:
             "Global outcomes become more frequent with d",
             f"from {min(first):.2f} to {max(first):.2f} at d = {d[0]} to {min(last):.2f} to "
             f"{max(last):.2f} at d = {d[-1]}, {trials} trials each; beyond {SIGMAS:g} standard "
-            f"errors the share rises in {sum(grow)} of {len(grow)} curves and falls in {falls} steps",
+            f"errors the share rises in {sum(grow)} of {len(grow)} curves and "
+            f"falls in {falls} steps",
             all(grow) and not falls,
         ),
         unknown(limit, f"{ours}: not reached, and the share still rises")
@@ -143,8 +143,8 @@ def findings(table: Table) -> list[Finding]:
         ),
         unknown(
             "How often all tokens are support vectors is drawn; no value is known to us",
-            f"in {max(table.column('all active')):.2f} of the runs at most, and global outcomes are "
-            f"more frequent in {sum(r['global'] > r['all active'] for r in table)} of "
+            f"in {max(table.column('all active')):.2f} of the runs at most, and global outcomes "
+            f"are more frequent in {sum(r['global'] > r['all active'] for r in table)} of "
             f"{len(table)} bars",
         ),
     ]

@@ -29,9 +29,9 @@ DIFFERS = (
     "and so brings the nuclear correlation closer to 1 (theorem svm/penalty)."
 )
 SEE = (
-    "In the middle panel the blue curve, training W, runs to 1 and the dashed one, training K and Q, "
-    "stays below; on the right they change places. Attention saturates within a few hundred steps, "
-    "and the directions go on turning after that."
+    "In the middle panel the blue curve, training W, runs to 1 and the dashed one, training K and "
+    "Q, stays below; on the right they change places. Attention saturates within a few hundred "
+    "steps, and the directions go on turning after that."
 )
 ORDER = 2
 SEED = 0

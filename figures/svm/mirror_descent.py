@@ -26,8 +26,8 @@ DIFFERS = (
     "gradient; every run is compared with the solutions of the tokens that it selects."
 )
 SEE = (
-    "Each row is one potential, and its darkest cell lies on the diagonal: the iterates point along "
-    "the solution of their own norm. The further two powers are apart, the paler the cell."
+    "Each row is one potential, and its darkest cell lies on the diagonal: the iterates point "
+    "along the solution of their own norm. The further two powers are apart, the paler the cell."
 )
 ORDER = 11
 SEED = 0
@@ -72,6 +72,7 @@ def matrix(table: Table) -> np.ndarray:
 
 def findings(table: Table) -> list[Finding]:
     M = matrix(table)
+    wins = M.argmax(axis=1) == range(3)
     own = sum(
         max(r, key=lambda x: x["corr"])["q"] == p
         for s in table.values("seed")
@@ -87,9 +88,9 @@ def findings(table: Table) -> list[Finding]:
     return [
         statement(
             "The iterates of each p correlate most with the solution of q = p",
-            f"q = p has the largest mean correlation for {int(np.sum(M.argmax(axis=1) == range(3)))} "
-            f"of 3 values of p, and the largest correlation in {own} of {runs} single runs",
-            bool(np.all(M.argmax(axis=1) == range(3))),
+            f"q = p has the largest mean correlation for {np.sum(wins)} of 3 "
+            f"values of p, and the largest correlation in {own} of {runs} single runs",
+            bool(np.all(wins)),
         ),
         unknown(
             "The numbers of the table are not known to us",

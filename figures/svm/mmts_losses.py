@@ -20,9 +20,9 @@ PAPER = (
 )
 DIFFERS = "p starts at 0 and takes 1000 normalised steps of 0.1."
 SEE = (
-    "On the right, with the linear loss, the paths of large C first run up, to the sample of score C; "
-    "on the left, with the logistic loss, they run down, to the other sample. All of them bend "
-    "towards the dashed line, and those of large C last."
+    "On the right, with the linear loss, the paths of large C first run up, to the sample of "
+    "score C; on the left, with the logistic loss, they run down, to the other sample. All of "
+    "them bend towards the dashed line, and those of large C last."
 )
 ORDER = 10
 PARAMETERS: dict[str, dict[str, Any]] = {
@@ -104,8 +104,8 @@ def findings(table: Table) -> list[Finding]:
         unknown(
             "No value of the bend is given",
             "the largest signed angle with the logistic loss is "
-            f"{listed('logistic', {k: v[0] for k, v in found.items()})} degrees, negative away from "
-            "the sample of score C",
+            f"{listed('logistic', {k: v[0] for k, v in found.items()})} degrees, negative away "
+            "from the sample of score C",
         ),
         unknown(straight, f"{ours}, and it still falls")
         if last >= ENDED and falling

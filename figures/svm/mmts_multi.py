@@ -26,9 +26,9 @@ DIFFERS = (
     "start at 0."
 )
 SEE = (
-    "On the left the normalised descent, the solid line, carries the attention to 1, while the plain "
-    "one, dashed, is still half way at the end. On the right the normalised one also turns into the "
-    "max-margin direction much faster."
+    "On the left the normalised descent, the solid line, carries the attention to 1, while the "
+    "plain one, dashed, is still half way at the end. On the right the normalised one also turns "
+    "into the max-margin direction much faster."
 )
 ORDER = 8
 SEED = 0

@@ -21,8 +21,8 @@ PAPER = (
 )
 DIFFERS = "Nothing but the arithmetic: the gradient is computed without cancellation."
 SEE = (
-    "On the left all paths turn up to the ray of token 0, wherever they start. On the right the two "
-    "red ones, which start lowest, follow the ray of token 1 instead."
+    "On the left all paths turn up to the ray of token 0, wherever they start. On the right the "
+    "two red ones, which start lowest, follow the ray of token 1 instead."
 )
 ORDER = 7
 CASES = {"global": (1.0, 0.9, 0.9), "local": (1.0, 0.9, 0.0)}
@@ -59,8 +59,9 @@ def findings(table: Table) -> list[Finding]:
     half = {r["token"]: r["half square"] for r in last}
     tokens = {k: last.where(case=k).column("token") for k in CASES}
     ends = {
-        k: f"tokens {', '.join(map(str, tokens[k]))} for c = {', '.join(f'{c:g}' for c in STARTS)}, "
-        f"at most {max(last.where(case=k).column('degrees')):.2f} degrees from their solution after "
+        k: f"tokens {', '.join(map(str, tokens[k]))} for c = "
+        f"{', '.join(f'{c:g}' for c in STARTS)}, at most "
+        f"{max(last.where(case=k).column('degrees')):.2f} degrees from their solution after "
         f"{last[0]['step']} steps"
         for k in CASES
     }

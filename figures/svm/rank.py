@@ -29,8 +29,8 @@ DIFFERS = (
 )
 SEE = (
     "In the upper row the blue curve and the grey one, which is what a loose solver reports, rise "
-    "together to n, while the red one, the proved rank, flattens out early. The lower row shows how "
-    "many draws are separable: almost none in very low dimensions."
+    "together to n, while the red one, the proved rank, flattens out early. The lower row shows "
+    "how many draws are separable: almost none in very low dimensions."
 )
 ORDER = 3
 SEED = 0
