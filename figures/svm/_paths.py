@@ -12,7 +12,7 @@ from dsf.solvers import attention_svm
 from dsf.solvers.dynamics.descent import descend, descend_factors
 from dsf.solvers.dynamics.outcomes import corr
 from dsf.solvers.svm.instances import attention
-from dsf.tools.style import BLUE, GREY, VERMILLION
+from dsf.tools.style import BLUE, VERMILLION
 
 Array = np.ndarray
 # degrees between matrices.  The direction comes near its limit like 1/log of the steps at worst, so
@@ -107,10 +107,9 @@ def plane(
         for mode, line in (("W", "-"), ("K, Q", "--")):
             ray = table.where(kind=f"ray {mode}", sample=sample)[0]
             scale = far / np.hypot(ray["x"], ray["y"])
-            axes.plot([0, ray["x"] * scale], [0, ray["y"] * scale], color=GREY, linewidth=0.8,
-                      linestyle="-" if mode == "W" else ":", zorder=1,
-                      label=("ray, Frobenius" if mode == "W" else "ray, nuclear")
-                      if sample == 0 else None)  # fmt: skip
+            axes.plot([0, ray["x"] * scale], [0, ray["y"] * scale], color=hue, linewidth=2.6,
+                      alpha=0.3, linestyle="-" if mode == "W" else ":", zorder=1,
+                      label=f"{who}, ray, {'Frobenius' if mode == 'W' else 'nuclear'}")  # fmt: skip
             path = table.where(kind=mode, sample=sample)
             x, y = np.array(path.column("x")), np.array(path.column("y"))
             axes.plot(x, y, color=hue, linestyle=line, linewidth=1.2, zorder=3,

@@ -147,6 +147,7 @@ def standard_error(rows: Table, column: str) -> float:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
+    from matplotlib.legend_handler import HandlerTuple
 
     widths = table.values("d")
     figure, grid = plt.subplots(2, len(widths), figsize=(TEXT, 4.2), sharey="row", squeeze=False)
@@ -159,16 +160,24 @@ def draw(table: Table) -> Any:
             hue, line = looks[k]
             y = [mean(rows.where(step=s), name) for s in steps]
             top.plot(steps, y, color=hue, linestyle=line, label=label)
-            if steps[-1] == 2000:
-                top.plot([2000], [PUBLISHED[d][k]], color=hue, marker="D", linestyle="none",
-                         clip_on=False, label="read off the paper" if k == 0 else None)  # fmt: skip
+            if steps[-1] == PUBLISHED_STEPS:
+                top.plot([PUBLISHED_STEPS], [PUBLISHED[d][k]], "D", color=hue, clip_on=False)
         last = rows.where(step=steps[-1])
         many = len(last) > 100
         bottom.scatter(last.column("leak"), last.column("both"), s=2 if many else 10, color=BLUE)
         top.set(yscale="log", xlabel="step", title=f"$d = {d}$, {len(last)} runs")
         bottom.set(xscale="log", yscale="log", xlim=(1e-17, 3e-6),
                    xlabel="largest dropped attention")  # fmt: skip
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    if steps[-1] == PUBLISHED_STEPS:
+        diamonds = tuple(
+            plt.Line2D([], [], color=hue, marker="D", linestyle="none") for hue, _ in looks
+        )
+        handles, labels = [*handles, diamonds], [*labels, "read off the paper"]
     grid[0, 0].set_ylabel("mean $1 - $corr")
     grid[1, 0].set_ylabel("final $1 - $corr, both parts")
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=4,
+        handler_map={tuple: HandlerTuple(ndivide=None, pad=0.6)}, handlelength=2.6,
+    )  # fmt: skip
     return figure

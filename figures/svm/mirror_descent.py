@@ -32,6 +32,7 @@ SEE = (
 ORDER = 11
 SEED = 0
 POWERS = (1.75, 2.0, 3.0)
+LUMINANCE = (0.2126, 0.7152, 0.0722)  # of red, green and blue: white text on dark cells only
 SIZE = {"n": 4, "T": 4, "d": 6}
 PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"seeds": 2, "steps": 300},
@@ -107,7 +108,7 @@ def draw(table: Table) -> Any:
     figure, axes = plt.subplots(figsize=(COLUMN, 2.6))
     image = axes.imshow(M, cmap="Blues", vmin=min(0.85, M.min()), vmax=1.0)
     for (row, column), value in np.ndenumerate(M):
-        dark = value > 0.5 * (1.0 + min(0.85, M.min()))
+        dark = np.dot(image.cmap(image.norm(value))[:3], LUMINANCE) < 0.4
         axes.annotate(f"{value:.3f}", (column, row), ha="center", va="center",
                       color="white" if dark else "black")  # fmt: skip
     names = [f"{p:g}" for p in POWERS]

@@ -115,16 +115,24 @@ def findings(table: Table) -> list[Finding]:
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import BoundaryNorm, ListedColormap
 
     figure, panels = plt.subplots(1, 2, figsize=(TEXT, 2.5), sharex=True, sharey=True)
     levels = table.values("C")
     colors = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(levels)))
+    scale = ScalarMappable(
+        BoundaryNorm(np.arange(len(levels) + 1) - 0.5, len(levels)), ListedColormap(colors)
+    )
     for axes, loss in zip(panels, LOSSES, strict=True):
         for c, hue in zip(levels, colors, strict=True):
             rows = table.where(loss=loss, C=c)
-            axes.plot(rows.column("x"), rows.column("y"), color=hue, label=f"$C = {c}$")
+            axes.plot(rows.column("x"), rows.column("y"), color=hue)
         axes.axhline(0.0, color="black", linestyle="--", linewidth=0.8)
         axes.set(title=f"{loss} loss", xlabel="$p_1$", xlim=(0, 12), ylim=(-6, 6))
     panels[0].set_ylabel("$p_2$")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
+    bar = figure.colorbar(scale, ax=panels, label="score $C$ of the first sample")
+    bar.set_ticks(range(len(levels)), labels=[f"{c}" for c in levels])
+    bar.ax.tick_params(length=0)
+    bar.ax.minorticks_off()
     return figure
