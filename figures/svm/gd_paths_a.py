@@ -22,9 +22,9 @@ DIFFERS = (
     "that each run selects."
 )
 SEE = (
-    "The trajectories leave the origin and turn into the grey rays, solid lines into the solid "
-    "ray and dashed lines into the dotted one. The panel on the right shows how far each of them "
-    "still is from its ray, on a logarithmic scale."
+    "The trajectories leave the origin and turn into the pale rays of their own colour, solid "
+    "lines into the solid ray and dashed lines into the dotted one, which both samples share. The "
+    "panel on the right shows how far each of them still is from its ray."
 )
 ORDER = 4
 SEED = 1

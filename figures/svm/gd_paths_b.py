@@ -22,8 +22,8 @@ DIFFERS = (
     "that the first tokens are the best ones."
 )
 SEE = (
-    "Every path runs along its grey ray, away from the other tokens. The dotted line of each "
-    "colour has the star of that colour on one side and its circles on the other."
+    "Every path runs off along its pale ray, away from the other tokens. The thin dotted line of "
+    "each colour has the star of that colour on one side and its circles on the other."
 )
 ORDER = 5
 SEED = 3

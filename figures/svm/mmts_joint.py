@@ -22,8 +22,8 @@ PAPER = (
 DIFFERS = "v and p are normalised separately and both take steps of 0.1."
 SEE = (
     "In the tight case the red path of p runs along a tilted ray, in the relaxed case along the "
-    "horizontal one, because one sample is no support vector of v there. On the right all four "
-    "angles fall steadily to their rays."
+    "horizontal one, because one sample is no support vector of v there. On the right the angles "
+    "of all four paths to their rays fall towards 0."
 )
 ORDER = 9
 CASES = {"tight": 1.0, "relaxed": 1.5}

@@ -20,9 +20,9 @@ PAPER = (
 )
 DIFFERS = "p starts at 0 and takes 1000 normalised steps of 0.1."
 SEE = (
-    "On the right, with the linear loss, the paths of large C first run up, to the sample of "
-    "score C; on the left, with the logistic loss, they run down, to the other sample. All of "
-    "them bend towards the dashed line, and those of large C last."
+    "On the right, with the linear loss, the paths first run up, to the sample of score C; on the "
+    "left, with the logistic loss, those of large C run down, to the other sample. All of them "
+    "become parallel to the dashed ray, those of large C last and some only beyond the frame."
 )
 ORDER = 10
 PARAMETERS: dict[str, dict[str, Any]] = {

@@ -21,8 +21,9 @@ PAPER = (
 )
 DIFFERS = "Nothing but the arithmetic: the gradient is computed without cancellation."
 SEE = (
-    "On the left all paths turn up to the ray of token 0, wherever they start. On the right the "
-    "two red ones, which start lowest, follow the ray of token 1 instead."
+    "On the left all paths turn up to the ray of token 0, wherever they start; in the middle the "
+    "two red ones, which start lowest, follow the ray of token 1 instead. On the right the angle "
+    "of each path to its ray falls, in the end like one over the steps."
 )
 ORDER = 7
 CASES = {"global": (1.0, 0.9, 0.9), "local": (1.0, 0.9, 0.0)}
@@ -36,7 +37,7 @@ NEAR = 2.0  # degrees: the angle to the solution falls like 1/steps, to about 1 
 
 def one(case: str, c: float, steps: int) -> list[dict[str, Any]]:
     """The path of p, the token it selects, and the angle to the solution of that token."""
-    record = [*range(0, min(100, steps) + 1), steps]
+    record = [*range(0, min(100, steps) + 1), *range(0, steps, 20), steps]
     record = sorted(set(record))
     start = np.array([[[0.0], [c]]])
     scores = np.array([[CASES[case]]])
@@ -89,22 +90,29 @@ def findings(table: Table) -> list[Finding]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, 2, figsize=(TEXT, 2.9), sharey=True)
+    figure, panels = plt.subplots(1, 3, figsize=(TEXT, 2.7), width_ratios=[1, 1, 1.1])
     rays = {0: np.array([-0.0990099, 0.990099]), 1: np.array([1.0, 0.0])}
-    for axes, case in zip(panels, CASES, strict=True):
+    turn = panels[2]
+    for axes, case, line in zip(panels[:2], CASES, ("-", "--"), strict=True):
         for ray in rays.values():
             axes.plot(*np.array([0 * ray, 20 * ray]).T, color=GREY, linewidth=0.8, linestyle="--")
         for c in STARTS:
             rows = table.where(case=case, c=c)
-            hue = BLUE if rows[0]["token"] == 0 else VERMILLION
+            token = rows[0]["token"]
+            hue = BLUE if token == 0 else VERMILLION
             axes.plot(rows.column("x"), rows.column("y"), color=hue)
             axes.plot([0], [c], color=hue, marker="o")
+            off = [(r["step"], complex(r["x"], r["y"]) / complex(*rays[token])) for r in rows[1:]]
+            turn.plot(*zip(*((k, abs(np.degrees(np.angle(w)))) for k, w in off), strict=True),
+                      color=hue, linestyle=line, linewidth=0.9)  # fmt: skip
         axes.scatter(KEYS[0, :, 0], KEYS[0, :, 1], marker="*", color="black", zorder=4, s=25)
         for t, (x, y) in enumerate(KEYS[0]):
             place = (4, -10) if t == 2 else (4, 4)
             axes.annotate(f"token {t}", (x, y), xytext=place, textcoords="offset points")
         axes.set(xlim=(-2, 4), ylim=(-2, 4), xlabel="$p_1$", title=f"{case} case", aspect="equal")
     panels[0].set_ylabel("$p_2$")
+    turn.set(xscale="log", yscale="log", ylim=(0.1, 200), xlabel="step")
+    turn.set(ylabel="degrees to its ray", title="global solid, local dashed")
     handles = [
         plt.Line2D([], [], color=BLUE, label="path to token 0"),
         plt.Line2D([], [], color=VERMILLION, label="path to token 1"),

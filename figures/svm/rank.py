@@ -28,9 +28,9 @@ DIFFERS = (
     "versions of the solvers were not run."
 )
 SEE = (
-    "In the upper row the blue curve and the grey one, which is what a loose solver reports, rise "
-    "together to n, while the red one, the proved rank, flattens out early. The lower row shows "
-    "how many draws are separable: almost none in very low dimensions."
+    "In the upper row the blue curve and the grey one, which a loose solver gives, follow min(n, "
+    "d), the black dotted line, while the red one, the proved rank, flattens out early. The lower "
+    "row shows which share of the draws is separable: almost none in very low dimensions."
 )
 ORDER = 3
 SEED = 0
@@ -148,7 +148,7 @@ def draw(table: Table) -> Any:
 
     curves = {
         "Frobenius": ("Frobenius", BLUE, "-", "o"),
-        "loose": ("nuclear, SCS at default accuracy (as published)", GREY, "--", "s"),
+        "loose": ("nuclear, SCS at default accuracy", GREY, "--", "s"),
         "proved": ("nuclear, proved", VERMILLION, "-", "^"),
     }
     settings = list(dict.fromkeys((r["n"], r["T"]) for r in table))
@@ -163,6 +163,8 @@ def draw(table: Table) -> Any:
         for name, (label, hue, line, marker) in curves.items():
             y = [mean(r, name) for r in rows.values()]
             top.plot(x, y, color=hue, linestyle=line, marker=marker, label=label)
+        top.plot(x, [min(n, d) for d in x], color="black", linestyle=":", label="$\\min(n, d)$",
+                 zorder=3, linewidth=1.0)  # fmt: skip
         share = [np.mean([r["separable"] is True for r in part]) for part in rows.values()]
         bottom.plot(x, share, color="black", marker="o")
         top.set(title=f"$n = {n}$, $T = {T}$")
@@ -170,5 +172,5 @@ def draw(table: Table) -> Any:
         bottom.set_xticks([d for d in x if d >= 5 or d == x[0]])
     grid[0, 0].set_ylabel("mean rank")
     grid[1, 0].set_ylabel("separable")
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
