@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from dsf.figures import Table, sweep
-from dsf.figures.svm._paths import legend, plane, summary, trajectories
-from dsf.tools.style import TEXT
+from dsf.figures import Finding, Table, sweep
+from dsf.figures.svm._paths import angles, legend, plane, summary, trajectories
+from dsf.tools.style import BLUE, TEXT, VERMILLION
 
 TITLE = "Both gradient methods become parallel to their max-margin ray"
 PAPER = (
@@ -21,9 +21,14 @@ DIFFERS = (
     "The random data are ours (the same recipe, another generator). The rays belong to the tokens "
     "that each run selects."
 )
+SEE = (
+    "The trajectories leave the origin and turn into the pale rays of their own colour, solid "
+    "lines into the solid ray and dashed lines into the dotted one, which both samples share. The "
+    "panel on the right shows how far each of them still is from its ray."
+)
 ORDER = 4
 SEED = 1
-PARAMETERS = {"smoke": {"steps": 200}, "default": {"steps": 2000}, "paper": {"steps": 2000}}
+PARAMETERS = {"smoke": {"steps": 2000}, "default": {"steps": 2000}, "paper": {"steps": 2000}}
 
 
 def one(seed: int, steps: int) -> list[dict[str, Any]]:
@@ -38,18 +43,24 @@ def compute(profile: str) -> Table:
     return sweep(one, [{"seed": SEED, **PARAMETERS[profile]}])
 
 
-def measured(table: Table) -> tuple[str, str]:
+def findings(table: Table) -> list[Finding]:
     return summary(table)
 
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    figure, (near, far) = plt.subplots(1, 2, figsize=(TEXT, 3.1))
+    figure, (near, far, turn) = plt.subplots(1, 3, figsize=(TEXT, 3.0), width_ratios=[1, 1, 1.1])
     size = 1.05 * max(abs(r[c]) for r in table.where(kind="W") for c in ("x", "y"))
     plane(near, table, (-4, 10), (-12, 2), (20, 40, 60, 80, 100))
     plane(far, table, (-0.3 * size, size), (-size, 0.3 * size), range(0, 2001, 200))
+    far.set_ylabel("")
+    for mode, line in (("W", "-"), ("K, Q", "--")):
+        for sample, hue in enumerate((BLUE, VERMILLION)):
+            turn.plot(*angles(table, mode, sample), color=hue, linestyle=line)
+    turn.set(xscale="log", yscale="log", xlabel="step", ylabel="degrees to its ray")
     near.set_title("the start")
     far.set_title(f"all {max(table.column('step'))} steps of $W$")
+    turn.set_title("angle to the ray")
     legend(figure, near)
     return figure

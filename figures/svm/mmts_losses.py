@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dsf.core.ops import sigmoid
-from dsf.figures import Table, sweep
+from dsf.figures import Finding, Table, statement, sweep, unknown
 from dsf.solvers.svm.instances import slope
 from dsf.tools.style import TEXT
 
@@ -19,14 +19,25 @@ PAPER = (
     "Max-Margin Token Selection). No number is given."
 )
 DIFFERS = "p starts at 0 and takes 1000 normalised steps of 0.1."
+SEE = (
+    "On the right, with the linear loss, the paths first run up, to the sample of score C; on the "
+    "left, with the logistic loss, those of large C run down, to the other sample. All of them "
+    "become parallel to the dashed ray, those of large C last and some only beyond the frame."
+)
 ORDER = 10
 PARAMETERS: dict[str, dict[str, Any]] = {
-    "smoke": {"C": [1, 10], "steps": 200},
+    "smoke": {"C": [1, 2, 10], "steps": 1000},
     "default": {"C": [*range(1, 11), 100], "steps": 1000},
     "paper": {"C": [*range(1, 11), 100], "steps": 1000},
 }
 KEYS = np.array([[1.0, 1.0], [1.0, -1.0]])
 LOSSES = ("logistic", "linear")
+FAR = (
+    0.5  # "far less": at most half, for the C of FROM and above; below, both losses are much alike
+)
+FROM = 10
+FALLEN = 0.9  # of its largest value: an angle below that is on its way down
+ENDED = 5.0  # degrees: the angle falls like 1/steps once both samples have saturated
 
 
 def one(loss: str, C: float, steps: int) -> list[dict[str, Any]]:
@@ -60,33 +71,68 @@ def bend(rows: Table) -> tuple[float, float]:
     return max(angles, key=abs), angles[-1]
 
 
-def measured(table: Table) -> tuple[str, str]:
-    found = {(k, c): bend(table.where(loss=k, C=c)) for k in LOSSES for c in table.values("C")}
-    shown = [c for c in (2, 3, 5, 10, 100) if c in table.values("C")]
-    parts = [f"{k}: {', '.join(f'{found[k, c][0]:.1f} (C = {c})' for c in shown)}" for k in LOSSES]
+def findings(table: Table) -> list[Finding]:
+    levels = [c for c in table.values("C") if c > 1]  # at C = 1 the path is straight
+    found = {(k, c): bend(table.where(loss=k, C=c)) for k in LOSSES for c in levels}
+    towards = {key: max(0.0, v[0]) for key, v in found.items()}
+    shown = [c for c in (2, 3, 5, 10, 100) if c in levels]
+
+    def listed(loss: str, values: dict[tuple[str, int], float]) -> str:
+        return ", ".join(f"{values[loss, c]:.1f} (C = {c})" for c in shown)
+
     last, (name, C) = max((abs(v[1]), key) for key, v in found.items())
-    text = (
-        "Largest signed angle between p and the max-margin ray in degrees, positive towards the "
-        f"sample of score C, {'; '.join(parts)}. The logistic loss saturates on that sample, so "
-        f"for large C its path bends to the other one. After {max(table.column('step'))} steps the "
-        f"largest angle left is {last:.1f} degrees ({name} loss, C = {C})."
+    straight = "Both losses end along the same max-margin ray"
+    ours = (
+        f"after {max(table.column('step'))} steps the largest angle left is {last:.1f} degrees "
+        f"({name} loss, C = {C})"
     )
-    less = all(found["logistic", c][0] < found["linear", c][0] for c in shown)
-    return text, "agrees" if less and last < 5 else "agrees in part"
+    falling = all(abs(v[1]) < FALLEN * abs(v[0]) for v in found.values())
+    return [
+        statement(
+            "With the loss -x the path first bends to the sample of score C",
+            f"by {listed('linear', towards)} degrees",
+            all(towards["linear", c] > 0 for c in levels),
+        ),
+        statement(
+            "With the logistic loss it bends there far less",
+            f"by {listed('logistic', towards)} degrees",
+            all(
+                towards["logistic", c] < (FAR if c >= FROM else 1.0) * towards["linear", c]
+                for c in levels
+            ),
+        ),
+        unknown(
+            "No value of the bend is given",
+            "the largest signed angle with the logistic loss is "
+            f"{listed('logistic', {k: v[0] for k, v in found.items()})} degrees, negative away "
+            "from the sample of score C",
+        ),
+        unknown(straight, f"{ours}, and it still falls")
+        if last >= ENDED and falling
+        else statement(straight, ours, last < ENDED),
+    ]
 
 
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import BoundaryNorm, ListedColormap
 
     figure, panels = plt.subplots(1, 2, figsize=(TEXT, 2.5), sharex=True, sharey=True)
     levels = table.values("C")
     colors = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(levels)))
+    scale = ScalarMappable(
+        BoundaryNorm(np.arange(len(levels) + 1) - 0.5, len(levels)), ListedColormap(colors)
+    )
     for axes, loss in zip(panels, LOSSES, strict=True):
         for c, hue in zip(levels, colors, strict=True):
             rows = table.where(loss=loss, C=c)
-            axes.plot(rows.column("x"), rows.column("y"), color=hue, label=f"$C = {c}$")
+            axes.plot(rows.column("x"), rows.column("y"), color=hue)
         axes.axhline(0.0, color="black", linestyle="--", linewidth=0.8)
         axes.set(title=f"{loss} loss", xlabel="$p_1$", xlim=(0, 12), ylim=(-6, 6))
     panels[0].set_ylabel("$p_2$")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
+    bar = figure.colorbar(scale, ax=panels, label="score $C$ of the first sample")
+    bar.set_ticks(range(len(levels)), labels=[f"{c}" for c in levels])
+    bar.ax.tick_params(length=0)
+    bar.ax.minorticks_off()
     return figure

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
 from dsf.core.errors import DomainError
+from dsf.figures import Table
 from dsf.figures.svm import mmts_joint, mmts_losses, mmts_single, rank
 from dsf.solvers.dynamics import nonlinear_head as head
 
@@ -76,3 +82,217 @@ def test_joint_limits(case, p):
 def test_equal_scores_give_a_straight_path_under_both_losses():
     for loss in mmts_losses.LOSSES:
         assert max(abs(r["y"]) for r in mmts_losses.one(loss, 1, 100)) < 1e-12
+
+
+BAD, OPEN = "does not hold", "no value known"
+LETTERS = {"matches the number": "N", "matches the statement": "S", BAD: "-", OPEN: "o"}
+# what every figure finds in the smoke profile, one letter per finding
+SMOKE = {
+    "global_convergence": "SSoo", "local_convergence": "NNSo", "rank": "S-S-", "gd_paths_a": "SS",
+    "gd_paths_b": "SSS", "gen_svm": "Sooo", "mmts_single": "NSS", "mmts_multi": "Soo",
+    "mmts_joint": "NSNS", "mmts_losses": "SSoS", "mirror_descent": "So",
+}  # fmt: skip
+KEPT = {
+    "global_convergence": "Sooo", "rank": "S-S-", "gen_svm": "SNNNNNNNoNNoN",
+    "mirror_descent": "So",
+}  # fmt: skip
+RESULTS = Path(__file__).resolve().parents[2] / "figures" / "svm" / "results"
+
+
+def module(name):
+    return import_module(f"dsf.figures.svm.{name}")
+
+
+@cache
+def table(name, kept):
+    if kept:
+        return Table.from_csv((RESULTS / f"{name}.csv").read_text())
+    return Table.from_csv(Table(module(name).compute("smoke")).to_csv())
+
+
+def verdicts(name, rows):
+    return "".join(LETTERS[f.verdict] for f in module(name).findings(Table(rows)))
+
+
+def changed(name, change, kept=False):
+    """The verdicts on a table of the figure after `change` of its rows."""
+    rows = [dict(r) for r in table(name, kept)]
+    change(rows)
+    return verdicts(name, rows)
+
+
+def put(column, value, **where):
+    """A change: the cells of a column in the rows `where`; `value` may be a function of the row."""
+
+    def change(rows):
+        hit = [r for r in rows if all(r[k] == v for k, v in where.items())]
+        assert hit, where
+        for r in hit:
+            r[column] = value(r) if callable(value) else value
+
+    return change
+
+
+@pytest.mark.solver
+@pytest.mark.parametrize("name", SMOKE)
+def test_what_a_figure_finds(name):
+    found = module(name).findings(table(name, False))
+    assert "".join(LETTERS[f.verdict] for f in found) == SMOKE[name]
+    assert not any("nan" in f.ours for f in found)
+    if name in KEPT:
+        found = module(name).findings(table(name, True))
+        assert "".join(LETTERS[f.verdict] for f in found) == KEPT[name]
+        assert not any("nan" in f.ours for f in found)
+
+
+@pytest.mark.parametrize("name", SMOKE)
+def test_what_to_see_is_two_sentences(name):
+    assert len(re.findall(r"\.(?: |$)", module(name).SEE)) == 2
+
+
+def cosine(degrees):
+    return float(np.cos(np.radians(degrees)))
+
+
+def rays(own, rival):
+    return both(put("corr", cosine(own), kind="ray W"), put("other", cosine(rival), kind="ray W"))
+
+
+def both(*changes):
+    def change(rows):
+        for one in changes:
+            one(rows)
+
+    return change
+
+
+def only(count):
+    """gen_svm: the first runs at every d."""
+
+    def change(rows):
+        rows[:] = [r for r in rows if r["run"] is None or r["run"] < count]
+
+    return change
+
+
+def scores(d, **values):
+    """gen_svm: the mean of a column over the runs at one d, by a common factor."""
+    ((column, wanted),) = values.items()
+
+    def change(rows):
+        last = [r for r in rows if r["d"] == d and r["run"] is not None and r[column] is not None]
+        now = np.mean([r[column] for r in last])
+        for r in last:
+            r[column] *= wanted / now
+
+    return change
+
+
+def turned(case, who, degrees):
+    """mmts_joint: the last points of a path, `degrees` from the published direction."""
+
+    def point(r):
+        return complex(*mmts_joint.LIMITS[case][who]) * np.exp(1j * np.radians(degrees))
+
+    end = {"case": case, "who": who, "step": 1000}
+    return both(put("x", lambda r: point(r).real, **end), put("y", lambda r: point(r).imag, **end))
+
+
+def shares(first, last):
+    """global_convergence: the same shares of global outcomes in both modes, at d = 2 and d = 50."""
+    return both(put("global", first, d=2), put("global", first, d=10), put("global", last, d=50))
+
+
+def path(loss, C, degrees, step):
+    """mmts_losses: the angle of a path at one step."""
+    at = {"loss": loss, "C": C, "step": step}
+    return both(put("x", cosine(degrees), **at), put("y", float(np.sin(np.radians(degrees))), **at))
+
+
+def reaches(step):
+    """mmts_multi: when the plain descent reaches full attention; the other one does at 500."""
+    return put("least", lambda r: 1.0 if r["step"] >= step else 0.5, method="plain")
+
+
+# figure, kept or smoke, a change of its table, its verdicts after it
+CASES = [
+    # the nearer direction, by half; parallel within 5 degrees
+    ("gd_paths_a", False, rays(3.9, 8.0), "SS"),
+    ("gd_paths_a", False, rays(4.1, 8.0), "oS"),
+    ("gd_paths_a", False, rays(4.9, 20.0), "SS"),
+    ("gd_paths_a", False, rays(5.1, 20.0), "oS"),
+    ("gd_paths_a", False, rays(8.1, 4.0), "-S"),
+    ("gd_paths_b", False, put("y", lambda r: -r["y"], kind="token", best=True), "SS-"),
+    # read off the paper, and the noise of two means
+    ("gen_svm", True, scores(4, single=0.155 * 1.23), "SNNNNNNNoNNoN"),
+    ("gen_svm", True, scores(4, single=0.155 * 1.30), "SNN-NNNNoNNoN"),
+    ("gen_svm", True, scores(4, both=0.034 * 0.60), "S-NNNNNNoNNoN"),
+    ("gen_svm", True, scores(8, direction=0.0088), "-NNNNNNNNNNoN"),
+    ("gen_svm", True, put("step", 1000, step=2000), "Soooooooooooo"),
+    ("gen_svm", True, only(99), "Soooooooooooo"),
+    ("gen_svm", True, only(100), "SooNooNooN-oN"),
+    # shares of 20 trials, and their noise
+    ("global_convergence", False, shares(0.5, 1.0), "SSoo"),
+    ("global_convergence", False, shares(0.7, 1.0), "-Soo"),
+    ("global_convergence", False, shares(0.2, 0.9), "SSoo"),
+    ("global_convergence", False, shares(0.2, 0.85), "Sooo"),
+    ("global_convergence", False, shares(0.5, 0.55), "--oo"),
+    ("global_convergence", False, both(shares(0.3, 1.0), put("global", 0.0, d=10)), "SSoo"),
+    ("global_convergence", False, both(shares(0.5, 1.0), put("global", 0.0, d=10)), "-Soo"),
+    # two digits of a curve
+    *(("local_convergence", False, put(q, value * factor, mode="W", step=1000), found)
+      for q, value, wrong in (("Frobenius", 0.99, "-NSo"), ("nuclear", 0.86, "N-So"))
+      for factor, found in ((1.019, "NNSo"), (1.021, wrong), (0.981, "NNSo"), (0.979, wrong))),
+    ("local_convergence", False, both(
+        put("nuclear", 0.951, mode="K, Q"), put("Frobenius", 0.9, mode="K, Q")), "NNSo"),
+    ("local_convergence", False, both(
+        put("nuclear", 0.949, mode="K, Q"), put("Frobenius", 0.9, mode="K, Q")), "NN-o"),
+    ("mirror_descent", False, put("corr", 0.94, p=3.0, q=2.0), "So"),
+    ("mirror_descent", False, put("corr", 0.95, p=3.0, q=2.0), "-o"),
+    # a solution to the last digit, a path to one degree
+    ("mmts_joint", False, put("limit x", 4 / 3 - 2e-6, case="tight", who="p"), "NSNS"),
+    ("mmts_joint", False, put("limit x", 4 / 3 + 2e-5, case="tight", who="p"), "-SNS"),
+    ("mmts_joint", False, put("limit x", 1 + 6e-6, case="relaxed", who="p"), "NS-S"),
+    ("mmts_joint", False, turned("tight", "p", 0.9), "NSNS"),
+    ("mmts_joint", False, turned("tight", "v", 1.1), "N-NS"),
+    ("mmts_joint", False, turned("relaxed", "p", -1.1), "NSN-"),
+    ("mmts_losses", False, path("logistic", 10, 40.0, 50), "S-oS"),
+    ("mmts_losses", False, both(path("logistic", 10, 37.0, 50), path("linear", 10, 80.0, 9)),
+     "SSoS"),
+    ("mmts_losses", False, both(path("logistic", 10, 41.0, 50), path("linear", 10, 80.0, 9)),
+     "S-oS"),
+    ("mmts_losses", False, path("logistic", 2, 18.0, 50), "SSoS"),
+    ("mmts_losses", False, path("logistic", 2, 19.0, 50), "S-oS"),
+    ("mmts_losses", False, path("linear", 2, -30.0, 50), "--oS"),
+    ("mmts_losses", False, path("linear", 10, 4.9, 1000), "SSoS"),
+    ("mmts_losses", False, path("linear", 10, 5.1, 1000), "SSoo"),
+    ("mmts_losses", False, path("linear", 10, 35.0, 1000), "SSoo"),
+    ("mmts_losses", False, path("linear", 10, 36.0, 1000), "SSo-"),
+    ("mmts_multi", False, reaches(1000), "Soo"),
+    ("mmts_multi", False, reaches(990), "-oo"),
+    ("mmts_multi", False, put("least", 0.989, method="normalised"), "ooo"),
+    ("mmts_multi", False, both(reaches(1500), put("least", 0.989, method="normalised")), "-oo"),
+    ("mmts_single", False, put("half square", 0.495054, token=0), "NSS"),
+    ("mmts_single", False, put("half square", 0.495060, token=0), "-SS"),
+    ("mmts_single", False, put("half square", 0.500006, token=1), "-SS"),
+    ("mmts_single", False, put("token", 1, case="global", c=1.0), "N-S"),
+    ("mmts_single", False, put("token", 0, case="local"), "-S-"),
+    ("mmts_single", False, put("degrees", 1.9, case="local", c=1.0), "NSS"),
+    ("mmts_single", False, put("degrees", 2.1, case="local", c=1.0), "N--"),
+    # ranks of 10 samples in 10 dimensions
+    ("rank", False, put("loose", 9, n=10, d=10), "S-S-"),
+    ("rank", False, put("loose", 7, n=10, d=10), "--S-"),
+    ("rank", False, both(put("proved", 9, n=10, d=10), put("proved", 5, n=5, d=10)), "SSS-"),
+    ("rank", False, put("proved", 6, n=5, d=10), "S---"),
+    ("rank", False, put("loose", 11, n=10, d=10), "S---"),
+    ("rank", False, both(*(
+        put(c, v, d=1) for c, v in
+        {"separable": True, "Frobenius": 1, "loose": 1, "proved": 1, "gap": 1e-9}.items())),
+     "S-SS"),
+]  # fmt: skip
+
+
+@pytest.mark.solver
+@pytest.mark.parametrize("name, kept, change, found", CASES)
+def test_the_rule_behind_a_verdict(name, kept, change, found):
+    assert changed(name, change, kept) == found
