@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from dsf.core.errors import OutputError
-from dsf.figures import Table
+from dsf.figures import Table, overall
 from dsf.figures.runner.catalogue import catalogue, select
 from dsf.figures.runner.files import FULL, UNWRITABLE, sha256, write, write_record
 from dsf.figures.runner.kept import PROFILE, judged, kept, kept_record
@@ -55,6 +55,7 @@ def build(package: str, name: str, profile: str, folder: Path) -> None:
         "differs": module.DIFFERS,
         "see": module.SEE,
         "findings": found,
+        "verdict": overall(f["verdict"] for f in found),
         "profile": profile,
         "seed": getattr(module, "SEED", None),
         "parameters": module.PARAMETERS[profile],

@@ -42,7 +42,8 @@ def number(
 ) -> Finding:
     """A known number, or several: it matches if every |found - known| <= within |known|.
 
-    Raises ValueError where there are more of one than of the other, or none.
+    nan and inf match nothing.  Raises ValueError where there are more of one than of the other, or
+    none, and where no distance is relative: within <= 0, or a known number that is 0 or infinite.
 
     >>> number("0.5", "0.52", known=0.5, found=0.52, within=0.05).verdict
     'matches the number'
@@ -51,6 +52,11 @@ def number(
     got = [float(x) for x in ([found] if isinstance(found, (int, float)) else found)]
     if len(wanted) != len(got) or not wanted:
         raise ValueError(f"{paper!r}: {len(wanted)} numbers are known, {len(got)} were measured")
+    if within <= 0 or not all(y != 0 and isfinite(y) for y in wanted):
+        raise ValueError(
+            f"{paper!r}: within={within} of {known} is no relative distance; it must be positive, "
+            "and what is known to be 0 or infinite is a `statement`"
+        )
     pairs = zip(got, wanted, strict=True)
     near = all(isfinite(x) and abs(x - y) <= within * abs(y) for x, y in pairs)
     return Finding(paper, ours, NUMBER if near else NOT)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import io
 import os
 from base64 import b64encode
+from collections.abc import Iterable
 from html import escape
 from itertools import groupby
 from pathlib import Path
@@ -12,84 +14,15 @@ from typing import Any
 
 from dsf.figures.runner.catalogue import Figure
 from dsf.figures.runner.files import write
+from dsf.figures.runner.findings import overall, tally
+from dsf.figures.runner.formulas import formulas
+from dsf.figures.runner.page import ARTICLE, GLOSSARY, PAGE, STYLE, VERDICTS_MEAN, WHAT, ZOOM
+from dsf.figures.runner.tutorial import tutorial
 
 SVG_LIMIT = 600_000  # bytes; a larger drawing is shown as PNG
-
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>dsf: gallery</title>
-<style>
-:root {{ --ink: #1c2430; --soft: #5b6675; --line: #e1e5ea; --paper: #fff; --back: #f5f6f8; }}
-* {{ box-sizing: border-box; }}
-body {{ margin: 0; background: var(--back); color: var(--ink);
-  font: 16px/1.55 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }}
-main {{ max-width: 60rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }}
-h1 {{ font-size: 1.9rem; margin: 0; }}
-h2 {{ font-size: 1.15rem; margin: 3rem 0 1rem; color: var(--soft); font-weight: 600; }}
-h3 {{ font-size: 1.2rem; margin: 0; line-height: 1.3; }}
-h4 {{ font-size: .78rem; margin: 0 0 .2rem; color: var(--soft); text-transform: uppercase;
-  letter-spacing: .05em; }}
-p {{ margin: 0; }}
-a {{ color: #0b5cad; }}
-.lead {{ color: var(--soft); margin: .3rem 0 1.5rem; }}
-table {{ border-collapse: collapse; width: 100%; background: var(--paper);
-  border: 1px solid var(--line); border-radius: 8px; font-size: .93rem; }}
-td {{ padding: .45rem .9rem; border-top: 1px solid var(--line); }}
-tr:first-child td {{ border-top: 0; }}
-td:last-child {{ text-align: right; white-space: nowrap; }}
-article {{ background: var(--paper); border: 1px solid var(--line); border-radius: 8px;
-  padding: 1.4rem 1.5rem; margin: 0 0 1.5rem; }}
-.head {{ display: flex; gap: 1rem; justify-content: space-between; align-items: start; }}
-.badge {{ border-radius: 99px; padding: .1rem .7rem; font-size: .8rem; font-weight: 600;
-  white-space: nowrap; color: #fff; background: #6b7280; }}
-.agrees {{ background: #00704f; }}
-.part {{ background: #8a5a00; }}
-.not {{ background: #b3400e; }}
-.failed {{ background: #9b1c31; }}
-.picture {{ text-align: center; margin: 1.1rem 0; overflow-x: auto; }}
-.picture img {{ max-width: 100%; }}
-.pair {{ display: grid; grid-template-columns: 1fr 1fr; gap: 1rem 2rem; }}
-.pair + div {{ margin-top: 1rem; }}
-.long {{ margin-top: 1.2rem; padding-top: 1rem; border-top: 1px solid var(--line); }}
-@media (max-width: 42rem) {{ .pair {{ grid-template-columns: 1fr; }} }}
-footer {{ margin-top: 1.1rem; padding-top: .7rem; border-top: 1px solid var(--line);
-  color: var(--soft); font-size: .82rem; display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; }}
-.warn {{ margin: 1rem 0; padding: .6rem .9rem; border-radius: 6px; background: #fdf1e7; }}
-pre {{ margin: 0; white-space: pre-wrap; font-size: .85rem; }}
-</style>
-</head>
-<body>
-<main>
-<h1>dsf: gallery</h1>
-<p class="lead">{lead}</p>
-{contents}
-{sections}
-</main>
-</body>
-</html>
-"""
-
-ARTICLE = """<article id="{id}">
-<div class="head"><h3>{title}</h3>{badge}</div>
-{warning}{picture}
-<div class="pair">
-<div><h4>The paper says</h4><p>{paper}</p></div>
-<div><h4>We measured</h4><p>{measured}</p></div>
-</div>
-{differs}
-{long}{footer}
-</article>
-"""
-
-BADGES = {
-    "agrees": "agrees",
-    "agrees in part": "part",
-    "does not hold": "not",
-    "not computed": "failed",
-}
+THUMBNAIL = 360, 220  # pixels, at most
+NOT_COMPUTED = "not computed"
+BADGES = {verdict: badge for verdict, badge, _ in VERDICTS_MEAN} | {NOT_COMPUTED: "failed"}
 
 
 def gallery(figures: list[Figure], folder: Path, profile: str, failures: dict[str, str]) -> Path:
@@ -99,20 +32,55 @@ def gallery(figures: list[Figure], folder: Path, profile: str, failures: dict[st
     verdicts = [verdict for _, verdict, _ in cards]
     counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
     lead = f"{len(figures)} figures, profile {profile}: {counts}." if figures else "No figures."
-    rows = (
-        f'<tr><td><a href="#{escape(f.name)}">{escape(_title(f, folder))}</a></td>'
-        f"<td>{_badge(verdict)}</td></tr>"
-        for f, verdict, _ in cards
-    )
-    sections = []
+    contents, sections = [], []
     for paper, group in groupby(cards, key=lambda card: card[0].name.partition("/")[0]):
         members = list(group)
-        sections.append(f"<h2>{escape(_paper(members[0][0].source, paper))}</h2>")
-        sections += [html for _, _, html in members]
-    contents = f"<table>{''.join(rows)}</table>" if figures else ""
-    html = PAGE.format(lead=escape(lead), contents=contents, sections="\n".join(sections))
+        name = f"<h2>{escape(_paper(members[0][0].source, paper))}</h2>"
+        contents += [name, _thumbnails(members, folder)]
+        sections += [name, *(html for _, _, html in members)]
+    text = tutorial()
+    html = PAGE.format(
+        style=STYLE,
+        what=escape(WHAT),
+        lead=escape(lead),
+        contents="\n".join(contents),
+        verdicts=_list((_badge(v), escape(means)) for v, _, means in VERDICTS_MEAN),
+        glossary=_list((f"<b>{escape(word)}</b>", escape(means)) for word, means in GLOSSARY),
+        sections="\n".join(sections),
+        tutorial=f'<div class="box">{text}</div>' if text else "",
+        zoom=ZOOM,
+    )
     write(page, html.encode())
     return page
+
+
+def _list(rows: Iterable[tuple[str, str]]) -> str:
+    return "".join(f"<dt>{a}</dt><dd>{b}</dd>" for a, b in rows)
+
+
+def _thumbnails(members: list[tuple[Figure, str, str]], folder: Path) -> str:
+    cards = [
+        f'<a class="card" href="#{escape(f.name)}">{_thumbnail(f, folder)}'
+        f"<span>{formulas(_title(f, folder))}</span>{_badge(verdict)}</a>"
+        for f, verdict, _ in members
+    ]
+    return f'<div class="grid">{"".join(cards)}</div>'
+
+
+def _thumbnail(figure: Figure, folder: Path) -> str:
+    """A small picture of the kept run, or of this one."""
+    record = figure.record(folder)
+    if record is None:
+        return ""
+    from PIL import Image  # of matplotlib
+
+    suffix = ".paper.png" if record["kept"] else ".png"
+    with Image.open(figure.file(folder, suffix)) as picture:
+        small = picture.convert("RGB")
+        small.thumbnail(THUMBNAIL)
+        data = io.BytesIO()
+        small.save(data, "PNG", optimize=True)
+    return f'<img src="data:image/png;base64,{b64encode(data.getvalue()).decode()}" alt="">'
 
 
 def _card(figure: Figure, folder: Path, profile: str, failure: str) -> tuple[str, str]:
@@ -123,48 +91,73 @@ def _card(figure: Figure, folder: Path, profile: str, failure: str) -> tuple[str
         texts = figure.literals()
         html = ARTICLE.format(
             id=escape(figure.name),
-            title=escape(texts["TITLE"]),
-            badge=_badge("not computed"),
+            title=formulas(texts["TITLE"]),
+            badge=_badge(NOT_COMPUTED),
             warning=_warning(warning),
             picture="",
-            paper=escape(texts["PAPER"]),
-            measured=f"Nothing yet: <code>dsf figure {escape(figure.name)}</code>",
+            see="",
+            table=f"<p>Nothing yet: <code>{_command(figure)}</code></p>",
+            paper=formulas(texts["PAPER"]),
             differs=_differs(texts["DIFFERS"]),
-            long="",
+            other="",
             footer="",
         )
-        return "not computed", html
+        return NOT_COMPUTED, html
     if not failure and figure.state(folder, profile) == "old":
         warning = "Computed by an earlier state of the sources."
+    kept = record["kept"]
+    shown = record if kept is None else kept
     html = ARTICLE.format(
         id=escape(figure.name),
-        title=escape(record["title"]),
-        badge=_badge(record["verdict"]),
+        title=formulas(record["title"]),
+        badge=_badge(overall(_verdicts(shown)), tally(_verdicts(shown))),
         warning=_warning(warning),
-        picture=_picture(figure, folder, record, ""),
-        paper=escape(record["paper"]),
-        measured=escape(record["measured"]),
+        picture=_picture(figure, folder, record, "" if kept is None else ".paper"),
+        see=f"<p>{formulas(record['see'])}</p>",
+        table=_table(shown["findings"]),
+        paper=formulas(record["paper"]),
         differs=_differs(record["differs"]),
-        long=_long(figure, folder, record),
+        other="" if kept is None else _small_run(figure, folder, record),
         footer=_footer(figure, folder, record),
     )
-    return record["verdict"], html
+    return overall(_verdicts(shown)), html
+
+
+def _verdicts(record: dict[str, Any]) -> list[str]:
+    return [f["verdict"] for f in record["findings"]]
+
+
+def _table(findings: list[dict[str, str]]) -> str:
+    rows = "".join(
+        f'<tr><td data-label="The paper">{formulas(f["paper"])}</td>'
+        f'<td data-label="Ours">{formulas(f["ours"])}</td><td>{_badge(f["verdict"])}</td></tr>'
+        for f in findings
+    )
+    return f"<table><tr><th>The paper</th><th>Ours</th><th>Verdict</th></tr>{rows}</table>"
+
+
+def _small_run(figure: Figure, folder: Path, record: dict[str, Any]) -> str:
+    """The run of this profile, below the kept one."""
+    return (
+        f"<details><summary>The same at profile {escape(record['profile'])}, computed here"
+        f"</summary>{_picture(figure, folder, record, '')}{_table(record['findings'])}</details>"
+    )
 
 
 def _title(figure: Figure, folder: Path) -> str:
     record = figure.record(folder)
-    return record["title"] if record else figure.literals()["TITLE"]
+    return str(record["title"] if record else figure.literals()["TITLE"])
 
 
 def _paper(source: Path, name: str) -> str:
     """The first line of the docstring of the paper's folder."""
     init = source.with_name("__init__.py")
-    doc = ast.get_docstring(ast.parse(init.read_text())) if init.exists() else None
+    doc = ast.get_docstring(ast.parse(init.read_text("utf-8"))) if init.exists() else None
     return doc.splitlines()[0].rstrip(".") if doc else name
 
 
-def _badge(verdict: str) -> str:
-    return f'<span class="badge {BADGES.get(verdict, "")}">{escape(verdict)}</span>'
+def _badge(verdict: str, text: str = "") -> str:
+    return f'<span class="badge {BADGES.get(verdict, "")}">{escape(text or verdict)}</span>'
 
 
 def _warning(text: str) -> str:
@@ -172,26 +165,7 @@ def _warning(text: str) -> str:
 
 
 def _differs(text: str) -> str:
-    return f"<div><h4>What differs from the paper</h4><p>{escape(text)}</p></div>" if text else ""
-
-
-def _long(figure: Figure, folder: Path, record: dict[str, Any]) -> str:
-    """The kept run of the long profile: its picture, what it says, where it was computed."""
-    kept = record.get("kept")
-    if kept is None:
-        return ""
-    revision, dirty = kept["run"]["git"]["revision"], kept["run"]["git"]["dirty"]
-    facts = [
-        f"computed {kept['run'].get('date', 'once')}",
-        f"{kept['run']['seconds']} s on one thread ({kept['run']['cpu']})",
-        f"revision {(revision or 'unknown')[:10]}" + (" with local changes" if dirty else ""),
-        f"kept in figures/{figure.name.partition('/')[0]}/results/",
-    ]
-    return (
-        f'<div class="long"><div class="head"><h4>Profile paper</h4>{_badge(kept["verdict"])}</div>'
-        f"{_picture(figure, folder, record, '.paper')}<p>{escape(kept['measured'])}</p>"
-        f"<footer>{''.join(f'<span>{escape(fact)}</span>' for fact in facts)}</footer></div>"
-    )
+    return f"<h4>What differs from the paper</h4><p>{formulas(text)}</p>" if text else ""
 
 
 def _picture(figure: Figure, folder: Path, record: dict[str, Any], run: str) -> str:
@@ -199,24 +173,40 @@ def _picture(figure: Figure, folder: Path, record: dict[str, Any], run: str) -> 
     if len(data) > SVG_LIMIT:
         data, kind = figure.file(folder, f"{run}.png").read_bytes(), "png"
     source = f"data:image/{kind};base64,{b64encode(data).decode()}"
-    width = round(
-        130 * record["inches"][0]
-    )  # larger than on paper, because a screen is farther away
+    width = round(130 * record["inches"][0])  # larger than on paper: a screen is farther away
     title = escape(record["title"])
     return f'<div class="picture"><img src="{source}" width="{width}" alt="{title}"></div>'
 
 
+def _command(figure: Figure) -> str:
+    return f"dsf figure {escape(figure.name)}"
+
+
 def _footer(figure: Figure, folder: Path, record: dict[str, Any]) -> str:
-    links = "".join(
-        f'<a href="{escape(os.path.relpath(figure.file(folder, s), folder.parent))}">{label}</a>'
-        for s, label in ((".csv", "numbers (CSV)"), (".json", "record (JSON)"), (".png", "PNG"))
+    """Links, and where the numbers that are shown were computed."""
+    base = folder.parent
+    theorem = _theorem(figure)
+    links = [(figure.source, "source"), *([(theorem, "theorem, as a test")] if theorem else [])]
+    suffixes = ((".csv", "numbers (CSV)"), (".json", "record (JSON)"), (".png", "PNG"))
+    links += [(figure.file(folder, s), label) for s, label in suffixes]
+    shown = "".join(
+        f'<a href="{escape(os.path.relpath(path, base))}">{label}</a>' for path, label in links
     )
-    git = record["run"]["git"]
-    revision = (git["revision"] or "unknown")[:10] + (" with local changes" if git["dirty"] else "")
+    kept, seed = record["kept"], record["seed"]
+    run = (record if kept is None else kept)["run"]
+    revision = (run["git"]["revision"] or "unknown")[:10]
     facts = [
-        f"profile {record['profile']}",
-        *([] if record["seed"] is None else [f"seed {record['seed']}"]),
-        f"{record['run']['seconds']} s on one thread",
-        f"revision {revision}",
+        f"profile {record['profile'] if kept is None else 'paper, kept with the sources'}",
+        *([] if seed is None else [f"seed {seed}"]),
+        f"{run['seconds']} s on one thread"
+        + (f" ({run['cpu']}), {run.get('date', 'once')}" if kept else ""),
+        f"revision {revision}" + (" with local changes" if run["git"]["dirty"] else ""),
     ]
-    return f"<footer>{links}{''.join(f'<span>{escape(fact)}</span>' for fact in facts)}</footer>"
+    told = "".join(f"<span>{escape(fact)}</span>" for fact in facts)
+    return f"<footer>{shown}<code>{_command(figure)}</code>{told}</footer>"
+
+
+def _theorem(figure: Figure) -> Path | None:
+    """The theorem of the same name beside the figures, if there is one."""
+    root = figure.source.parents[2] / "theory_tests"
+    return next(iter(sorted(root.glob(f"*/{figure.source.stem}.py"))), None)

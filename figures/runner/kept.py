@@ -14,7 +14,7 @@ from typing import Any
 
 from dsf.figures.runner.catalogue import Figure
 from dsf.figures.runner.files import read_record, sha256, write, write_record
-from dsf.figures.runner.findings import Finding
+from dsf.figures.runner.findings import Finding, overall
 from dsf.figures.runner.table import Table
 
 PROFILE = "paper"
@@ -66,8 +66,10 @@ def judged(module: ModuleType, table: Table) -> list[dict[str, str]]:
 def kept_record(found: tuple[Table, dict[str, Any]], module: ModuleType) -> dict[str, Any]:
     """What other profiles say of a kept run; its findings are those of today's code."""
     table, record = found
+    findings = judged(module, table)
     return {
-        "findings": judged(module, table),
+        "findings": findings,
+        "verdict": overall(f["verdict"] for f in findings),
         "parameters": record["parameters"],
         "run": record["run"],
     }

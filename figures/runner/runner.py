@@ -15,6 +15,7 @@ from dsf.core.errors import OutputError, UnknownNameError
 from dsf.figures.runner import kept as _kept
 from dsf.figures.runner.catalogue import Figure, catalogue, select
 from dsf.figures.runner.files import writing
+from dsf.figures.runner.findings import tally
 from dsf.figures.runner.gallery import gallery
 from dsf.figures.runner.job import Job
 from dsf.figures.runner.progress import Progress
@@ -135,8 +136,8 @@ def _build_all(
 def _report(figures: list[Figure], folder: Path, failures: dict[str, str]) -> None:
     from rich.table import Table
 
-    table = Table(show_lines=True)
-    widest = {"figure": 24, "the paper says": 50, "measured": 50, "verdict": 14}
+    table = Table()
+    widest = {"figure": 24, "the paper says": 60, "we measured": 60, "verdict": 13}
     for column, width in widest.items():
         table.add_column(column, max_width=width)
     table.add_column("s", justify="right")
@@ -147,9 +148,11 @@ def _report(figures: list[Figure], folder: Path, failures: dict[str, str]) -> No
             table.add_row(figure.name, figure.literals()["PAPER"], reason, "FAILED", "")
         else:
             seconds = f"{record['run']['seconds']:.1f}"
-            for i, f in enumerate(record["findings"]):
-                first = (figure.name, seconds) if i == 0 else ("", "")
-                table.add_row(first[0], f["paper"], f["ours"], f["verdict"], first[1])
+            whole = tally([f["verdict"] for f in record["findings"]])
+            table.add_row(figure.name, record["title"], "", whole, seconds)
+            for f in record["findings"]:
+                table.add_row("", f["paper"], f["ours"], f["verdict"], "")
+        table.add_section()
     show(table, width=140)
     for name, reason in failures.items():
         log = folder / f"{name}.log"

@@ -47,12 +47,13 @@ def table():
 HEADER = """
 import os
 from pathlib import Path
-from dsf.figures import VERDICTS, Table, sweep
+from dsf.figures import Finding, Table, statement, sweep
 from dsf.figures.runner.catalogue import catalogue
 
 TITLE = "Squares <grow>"
 PAPER = "n^2 & nothing else (Euclid, book II)"
 DIFFERS = "fewer points"
+SEE = "A curve bends upwards. It ends at its top."
 ORDER = {order}
 SEED = 7
 PARAMETERS = {{"smoke": {{"n": 6}}, "default": {{"n": 8}}, "paper": {{"n": 20}}}}
@@ -75,8 +76,9 @@ def draw(table):
     return figure
 
 
-def measured(table):
-    return f"{{len(table)}} squares, the last is {{table[-1]['square']}}", "agrees"
+def findings(table):
+    ours = f"{{len(table)}} squares, the last is {{table[-1]['square']}}"
+    return [statement("squares grow", ours, table[-1]["square"] > table[0]["square"])]
 
 """
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
-from dsf.figures import VERDICTS
+from dsf.figures import Finding
 from dsf.figures.runner.catalogue import catalogue
 from dsf.figures.runner.kept import kept, place
 from dsf.tools.literals import literals
@@ -30,7 +31,14 @@ def test_figures_are_built_once_and_a_failure_stops_no_other(house):
 
     record = json.loads(house.file("good", ".json").read_text())
     assert record["seed"] == 7 and record["parameters"] == {"n": 6}
-    assert record["verdict"] == "agrees" and record["run"]["versions"]["numpy"]
+    assert record["findings"] == [
+        {
+            "paper": "squares grow",
+            "ours": "6 squares, the last is 25",
+            "verdict": "matches the statement",
+        }
+    ]
+    assert record["verdict"] == "matches the statement" and record["run"]["versions"]["numpy"]
     assert set(record["run"]["git"]) == {"revision", "dirty"}
 
     page = (house.out / "index.html").read_text()
@@ -93,7 +101,7 @@ def test_the_long_profile_is_kept_and_drawn_with_the_others(house):
     assert house.notes("good point 19") == 1  # keeping a run does not make it old
     assert house.run()[0] == 0
     record = json.loads(house.file("good", ".json").read_text())
-    assert record["kept"]["measured"] == "20 squares, the last is 361"
+    assert record["kept"]["findings"][0]["ours"] == "20 squares, the last is 361"
     assert record["kept"]["parameters"] == {"n": 20}
     page = (house.out / "index.html").read_text()
     assert page.count("<img") == 2 and "20 squares, the last is 361" in page
@@ -114,18 +122,20 @@ def test_kept_results_are_of_the_present_parameters(figure):
     table, record = kept(figure)
     assert record["parameters"] == json.loads(json.dumps(module.PARAMETERS["paper"]))
     assert record["run"]["git"]["revision"] and len(table)
-    assert module.measured(table)[1] in VERDICTS
+    assert all(isinstance(f, Finding) for f in module.findings(table))
 
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("figure", catalogue("dsf.figures"), ids=lambda f: f.name)
 def test_every_file_in_a_folder_of_a_paper_is_a_figure(figure):
-    found = literals(figure.source, ("TITLE", "PAPER", "DIFFERS", "ORDER"))
+    found = literals(figure.source, ("TITLE", "PAPER", "DIFFERS", "SEE", "ORDER"))
     assert found.get("TITLE") and found.get("PAPER") and "ORDER" in found, found
+    sentences = re.findall(r"[.!?](?=\s|$)", found.get("SEE") or "")
+    assert len(sentences) == 2 and found["SEE"].endswith("."), found.get("SEE")
 
 
 def test_a_figure_that_breaks_the_protocol_is_a_failure(house):
-    house.add("unsure", more='\ndef measured(table):\n    return "", "perhaps"\n')
+    house.add("unsure", more='\ndef findings(table):\n    return [Finding("a", "b", "perhaps")]\n')
     house.add("partial", more="\ndel draw\n")
     house.add("garbled", more="\ndef (\n")
     code, _, err = house.run()
