@@ -21,7 +21,7 @@ PAPER = (
     "al. 2023, Transformers as SVMs; the caption bounds the rank by max(n, d))."
 )
 DIFFERS = (
-    "The nuclear problem is also solved with a proof: k singular values of G = sum of lambda_j A_j "
+    "The nuclear problem is also solved with a proof: k singular values of G = sum of λ_j A_j "
     "are close to the largest, and every optimal W has rank at most k up to a proved tail. "
     "Draws that are not separable are left out; the published script gives them rank 1, because "
     "the rank of a missing solution is 1 in numpy. The correct bound is min(n, d). The published "

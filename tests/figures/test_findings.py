@@ -66,7 +66,7 @@ def test_statements_and_what_is_unknown():
     assert derived("a", "b", True).verdict == UNKNOWN  # it may not claim agreement
     assert derived("a", "b", False).verdict == NOT
     for bad in (("", "b", NOT), ("a", "", NOT), ("a", "b", "agrees")):
-        with pytest.raises(ValueError, match="finding|none of"):
+        with pytest.raises(ValueError, match=r"finding|none of"):
             Finding(*bad)
 
 
