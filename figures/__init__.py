@@ -6,6 +6,7 @@ A figure is a module `figures/<paper>/<name>.py` (no leading underscore) that de
     PAPER       what the paper says, with its source                                (literal string)
     DIFFERS     what differs from the paper; "" if nothing                          (literal string)
     ORDER       place in the gallery, a number                                     (literal number)
+    THEOREMS    optional: theorem tests it bears on, ("svm/rank_lemma", ...)      (literal tuple)
     SEED        optional: the root of its random streams                          (literal integer)
     PARAMETERS  {"smoke": {...}, "default": {...}, "paper": {...}}: what each profile computes
     compute(profile) -> Table       the numbers; rows as dicts, or Table(rows), or sweep(...)

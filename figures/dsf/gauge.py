@@ -30,6 +30,7 @@ SEE = (
     "Hankel singular values lie on top of each other."
 )
 ORDER = 4
+THEOREMS = ("dsf/gauge_theorem", "dsf/minimal_realization")
 SEED = 0
 PARAMETERS = {
     "smoke": {"length": 24, "width": 8, "states": 4},

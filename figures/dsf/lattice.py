@@ -48,6 +48,7 @@ SEE = (
     "dashed line, so it is proved to be a limit of them, and whether it is more is left open."
 )
 ORDER = 1
+THEOREMS = ("dsf/lattice", "dsf/limits_only")
 SEED = 0
 PARAMETERS: dict[str, dict[str, list[str]]] = {
     "smoke": {"only": ["linear_attn", "retnet", "mamba2", "mamba", "gla", "rwkv6"]},

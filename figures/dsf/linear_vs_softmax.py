@@ -38,6 +38,7 @@ DIFFERS = (
     "every entry is enough, which needs fewer states."
 )
 ORDER = 3
+THEOREMS = ("dsf/hankel_lower_bound", "dsf/mqar_recall", "dsf/softmax_vs_recurrence")
 SEED = 0
 STATES = [1, 2, 4, 8, 15, 16, 24, 32, 48, 63, 64, 96, 128]
 PARAMETERS = {

@@ -31,6 +31,7 @@ SEE = (
     "tokens."
 )
 ORDER = 5
+THEOREMS = ("dsf/single_exponential", "dsf/finite_window")
 SEED = 0
 PARAMETERS = {
     "smoke": {"length": 128, "width": 8, "states": 4, "seeds": 8},

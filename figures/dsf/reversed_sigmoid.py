@@ -28,6 +28,7 @@ SEE = (
     "the one normaliser that S6 can match, over the number of tokens, tends to α."
 )
 ORDER = 6
+THEOREMS = ("dsf/reversed_sigmoid", "dsf/s6_normaliser")
 SEED = 0
 PARAMETERS = {
     "smoke": {"alphas": [0.7], "steps": 1000, "length": 12},

@@ -34,6 +34,7 @@ DIFFERS = (
     "the same error."
 )
 ORDER = 2
+THEOREMS = ("dsf/minimal_realization", "dsf/softmax_states_table", "dsf/taylor_kernel")
 SEED = 7
 PARAMETERS = {
     "smoke": {"dims": [1, 4], "scales": [1]},

@@ -40,6 +40,7 @@ DIFFERS = (
     "the text."
 )
 ORDER = 7
+THEOREMS = ("dsf/hankel_lower_bound", "dsf/balanced_truncation")
 SEED = 0
 TOPIC = "objects"
 ERRORS = (0.1, 0.01)

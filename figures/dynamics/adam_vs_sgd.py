@@ -33,6 +33,7 @@ DIFFERS = (
     "added. No transformer of three layers is trained."
 )
 ORDER = 6
+THEOREMS = ("training/residual_toy",)
 FORCED = ("sgd", "adam")  # without eps the first step, 0/0, is not defined
 PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"free": 100_000, "forced": 100_000, "points": 40},

@@ -32,6 +32,7 @@ DIFFERS = (
     "first panel."
 )
 ORDER = 4
+THEOREMS = ("training/sink_dynamics",)
 PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"steps": 20, "batch": 8, "seeds": 1},
     "default": {"steps": 1000, "batch": 64, "seeds": 3},

@@ -28,6 +28,7 @@ SEE = (
     "on the right the rows of flat logits (std 0.3) are zero as a whole."
 )
 ORDER = 7
+THEOREMS = ("training/clipped_softmax_zeros",)
 T = 128
 # 53 values from 0.05 to 20 in equal ratios, as stored with the kept results: the last bits of
 # np.geomspace are not those of every CPU.

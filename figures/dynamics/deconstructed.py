@@ -31,6 +31,7 @@ SEE = (
     "hardly better."
 )
 ORDER = 4.6
+THEOREMS = ("training/fixed_maps", "training/approximate_orders", "training/non_approximate")
 PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"layers": 1, "steps": 12, "batch": 8, "seeds": 1},
     "default": {"layers": 1, "steps": 1000, "batch": 16, "seeds": 1},

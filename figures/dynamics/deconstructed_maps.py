@@ -39,6 +39,7 @@ DIFFERS = (
     "there, and its heads are all the same, because it ignores the length of queries and keys."
 )
 ORDER = 4.8
+THEOREMS = ("training/fixed_maps", "training/non_approximate")
 T, WIDTH, HEADS, SHARPNESS = 64, 32, 4, (4.0, 8.0, 16.0, 32.0)
 NAMES = [
     "standard", "taylor", "approximate", "non-approximate", "RndEmbQK", "FixedSeqQK", "StaticEmbQK",

@@ -37,6 +37,7 @@ DIFFERS = (
     "log n) down to 0 (random energy model, large n)."
 )
 ORDER = 5
+THEOREMS = ("training/gaussian_logits", "training/ssa_temperature")
 SEED = 0
 PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"largest": 10, "draws": 50},

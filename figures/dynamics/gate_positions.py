@@ -27,6 +27,7 @@ SEE = (
     "make the path of the values nonlinear."
 )
 ORDER = 8
+THEOREMS = ("training/gated_attention",)
 T, D, DK = 256, 32, 4
 SCALES = [1.0, 4.0]
 PARAMETERS: dict[str, dict[str, Any]] = {

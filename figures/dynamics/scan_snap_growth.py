@@ -29,6 +29,7 @@ DIFFERS = (
     "attention row, which are not given; here C₀ = 1 and the upper bound e²ᴮ of the gain is drawn."
 )
 ORDER = 1
+THEOREMS = ("training/scan_snap_growth",)
 PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"rates": [0.5, 1.0, 2.0, 5.0], "points": 30, "last": 1e5},
     "default": {"rates": [0.5, 1.0, 2.0, 5.0], "points": 240, "last": 1e6},

@@ -30,6 +30,7 @@ SEE = (
     "value decays exponentially where the logits are held."
 )
 ORDER = 2
+THEOREMS = ("training/sink_dynamics", "training/sink_stationary")
 PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"seeds": 1, "points": 25, "last": 1e10, "joint": 1e6},
     "default": {"seeds": 3, "points": 160, "last": 1e10, "joint": 1e6},

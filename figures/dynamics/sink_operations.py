@@ -39,6 +39,7 @@ DIFFERS = (
     "gates. All kinds start from the same weights and see the same batches."
 )
 ORDER = 4.3
+THEOREMS = ("training/sink_uniform_rows", "training/row_terms")
 PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"kinds": ["softmax", "ReLU", "key bias"], "steps": 12, "batch": 8, "seeds": 1},
     "default": {

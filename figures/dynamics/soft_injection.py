@@ -26,6 +26,7 @@ SEE = (
     "the size of the task at every distance."
 )
 ORDER = 10
+THEOREMS = ("training/soft_injection", "training/mean_embedding")
 D, N = 5, 10
 FAR = 5.0  # standard errors: none of some thirty sizes should be further from the law
 STATE = 0.02  # relative, of the size of the mean state

@@ -30,6 +30,7 @@ DIFFERS = (
     "small as one likes; the axis is max τ |W|."
 )
 ORDER = 5.5
+THEOREMS = ("training/ssa_decoupling",)
 # powers 10^-1 to 10^-5 as stored with the kept results: the last bits of a power are the CPU's
 RIDGES = [0.1, 0.03162277660168379, 0.01, 0.0031622776601683794, 0.001, 0.0001, 1e-05]
 PARAMETERS: dict[str, dict[str, Any]] = {

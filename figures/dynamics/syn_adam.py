@@ -34,6 +34,7 @@ DIFFERS = (
     "Syn-Medium. Momentum is added for comparison."
 )
 ORDER = 3.6
+THEOREMS = ("training/scan_snap_gradients",)
 PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"seeds": 2, "iterations": 100},
     "default": {"seeds": 6, "iterations": 100},

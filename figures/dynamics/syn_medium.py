@@ -31,6 +31,7 @@ DIFFERS = (
     "random numbers."
 )
 ORDER = 3.3
+THEOREMS = ("training/scan_snap_signs", "training/scan_snap_decoder")
 QUERIES = [1, 3, 5, 10]
 PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"queries": [1, 3], "seeds": 2, "iterations": 100},

@@ -32,6 +32,7 @@ DIFFERS = (
     "zero. Other random numbers; the curves on the right are over several seeds."
 )
 ORDER = 3
+THEOREMS = ("training/scan_snap_signs", "training/scan_snap_gain")
 PARAMETERS = {
     "smoke": {"iterations": 30, "seeds": 2},
     "default": {"iterations": 100, "seeds": 5},

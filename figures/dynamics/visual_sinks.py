@@ -28,6 +28,7 @@ SEE = (
     "where they weigh no more than the others."
 )
 ORDER = 9
+THEOREMS = ("training/var_entropy", "training/var_redistribution")
 T, SHOWN, STRENGTHS = 16, 0.6, [20.0, 6.0, 1.0]
 KEPT = [  # 0 to 1 in steps of 0.05
     0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8,

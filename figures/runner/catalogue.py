@@ -25,8 +25,9 @@ class Figure:
     source: Path
 
     def literals(self) -> dict[str, Any]:
-        """TITLE, PAPER, DIFFERS, SEE and ORDER, read from the source without running it."""
-        defaults = {"TITLE": self.name, "PAPER": "", "DIFFERS": "", "SEE": "", "ORDER": 0}
+        """TITLE, PAPER, DIFFERS, SEE, ORDER and THEOREMS, read without running the source."""
+        defaults = {"PAPER": "", "DIFFERS": "", "SEE": "", "ORDER": 0, "THEOREMS": ()}
+        defaults |= {"TITLE": self.name}
         found = literals(self.source, tuple(defaults))
         return defaults | {name: value for name, value in found.items() if value is not None}
 

@@ -7,6 +7,7 @@ import io
 import os
 from base64 import b64encode
 from collections.abc import Iterable
+from dataclasses import dataclass
 from html import escape
 from itertools import groupby
 from pathlib import Path
@@ -14,117 +15,134 @@ from typing import Any
 
 from dsf.figures.runner.catalogue import Figure
 from dsf.figures.runner.files import write
-from dsf.figures.runner.findings import overall, tally
+from dsf.figures.runner.findings import tally
 from dsf.figures.runner.formulas import formulas
-from dsf.figures.runner.page import ARTICLE, GLOSSARY, PAGE, STYLE, VERDICTS_MEAN, WHAT, ZOOM
+from dsf.figures.runner.kept import PROFILE
+from dsf.figures.runner.page import (
+    ARTICLE,
+    GLOSSARY,
+    JUDGED,
+    PAGE,
+    STYLE,
+    VERDICTS_MEAN,
+    WHAT,
+    ZOOM,
+)
 from dsf.figures.runner.tutorial import tutorial
 
 SVG_LIMIT = 600_000  # bytes; a larger drawing is shown as PNG
-THUMBNAIL = 360, 220  # pixels, at most
+THUMBNAIL = 480, 300  # pixels, at most
 NOT_COMPUTED = "not computed"
 BADGES = {verdict: badge for verdict, badge, _ in VERDICTS_MEAN} | {NOT_COMPUTED: "failed"}
+SIZES = {"smoke": "small sizes, computed in seconds", "default": "computed in minutes"}
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class _Card:
+    """One figure on the page: a thumbnail in the contents, and its article."""
+
+    name: str
+    title: str
+    verdict: str
+    thumbnail: str
+    article: str
+    group: str
+
+    def small(self) -> str:
+        return (
+            f'<a class="card" href="#{escape(self.name)}">{self.thumbnail}'
+            f"<span>{formulas(self.title)}</span>{_badge(self.verdict)}</a>"
+        )
 
 
 def gallery(figures: list[Figure], folder: Path, profile: str, failures: dict[str, str]) -> Path:
     """Write index.html beside `folder`; figures without results are shown as such."""
     page = folder.parent / "index.html"
-    cards = [(f, *_card(f, folder, profile, failures.get(f.name, ""))) for f in figures]
-    verdicts = [verdict for _, verdict, _ in cards]
-    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
-    lead = f"{len(figures)} figures, profile {profile}: {counts}." if figures else "No figures."
-    contents, sections = [], []
-    for paper, group in groupby(cards, key=lambda card: card[0].name.partition("/")[0]):
-        members = list(group)
-        name = f"<h2>{escape(_paper(members[0][0].source, paper))}</h2>"
-        contents += [name, _thumbnails(members, folder)]
-        sections += [name, *(html for _, _, html in members)]
+    cards = [_card(f, folder, profile, failures.get(f.name, "")) for f in figures]
+    verdicts = [card.verdict for card in cards]
+    counts = "".join(f"{_badge(v)} {verdicts.count(v)} " for v in BADGES if v in verdicts)
+    groups = [(name, list(members)) for name, members in groupby(cards, key=lambda c: c.group)]
     text = tutorial()
+    links = [("#verdicts", "what the badges mean"), ("#words", "words"), ("#contents", "contents")]
+    links += [("#tutorial", "the first ten minutes")] if text else []
     html = PAGE.format(
         style=STYLE,
         what=escape(WHAT),
-        lead=escape(lead),
-        contents="\n".join(contents),
+        nav="".join(f'<a href="{target}">{name}</a>' for target, name in links),
+        hero="".join(members[0].small() for _, members in groups[:3]),
+        judged=escape(JUDGED),
         verdicts=_list((_badge(v), escape(means)) for v, _, means in VERDICTS_MEAN),
         glossary=_list((f"<b>{escape(word)}</b>", escape(means)) for word, means in GLOSSARY),
-        sections="\n".join(sections),
-        tutorial=f'<div class="box">{text}</div>' if text else "",
+        lead=f"{len(cards)} figures: {counts}" if cards else "No figures.",
+        contents="\n".join(
+            f'<h3 class="contents">{escape(name)}</h3>'
+            f'<div class="grid">{"".join(c.small() for c in members)}</div>'
+            for name, members in groups
+        ),
+        sections="\n".join(
+            f"<h2>{escape(name)}</h2>{''.join(c.article for c in members)}"
+            for name, members in groups
+        ),
+        tutorial=f'<div class="box" id="tutorial">{text}</div>' if text else "",
         zoom=ZOOM,
     )
     write(page, html.encode())
     return page
 
 
+def _card(figure: Figure, folder: Path, profile: str, failure: str) -> _Card:
+    record = figure.record(folder)
+    warning = f"The last run failed: {failure}" if failure else ""
+    texts = figure.literals()
+    if record is None:
+        title, verdict, badge = texts["TITLE"], NOT_COMPUTED, _badge(NOT_COMPUTED)
+        paper, differs = texts["PAPER"], texts["DIFFERS"]
+        picture = thumbnail = see = other = ""
+        table = f"<p>Nothing yet: <code>{_command(figure, profile)}</code></p>"
+    else:
+        if not failure and figure.state(folder, profile) == "old":
+            warning = "Computed by an earlier state of the sources."
+        title, paper, differs = record["title"], record["paper"], record["differs"]
+        kept = record["kept"]  # the long run stands in the place of this one
+        shown, run = (record, "") if kept is None else (kept, f".{PROFILE}")
+        verdict = shown["verdict"]
+        badge = _badge(verdict, tally([f["verdict"] for f in shown["findings"]]))
+        picture = _picture(figure, folder, record, run) + _caption(figure, record)
+        thumbnail = _thumbnail(figure.file(folder, f"{run}.png"))
+        see, table = f"<p>{formulas(record['see'])}</p>", _table(shown["findings"])
+        other = "" if kept is None else _small_run(figure, folder, record)
+    article = ARTICLE.format(
+        id=escape(figure.name),
+        title=formulas(title),
+        badge=badge,
+        warning=f'<div class="warn"><pre>{escape(warning)}</pre></div>\n' if warning else "",
+        picture=picture,
+        see=see,
+        table=table,
+        paper=formulas(paper),
+        differs=f"<div><h4>What differs here</h4><p>{formulas(differs)}</p></div>"
+        if differs
+        else "",
+        other=other,
+        footer=_footer(figure, folder, profile, record),
+    )
+    return _Card(figure.name, title, verdict, thumbnail, article, _group(figure))
+
+
+def _group(figure: Figure) -> str:
+    """The first line of the docstring of the paper's folder."""
+    init = figure.source.with_name("__init__.py")
+    doc = ast.get_docstring(ast.parse(init.read_text("utf-8"))) if init.exists() else None
+    return doc.splitlines()[0].rstrip(".") if doc else figure.name.partition("/")[0]
+
+
 def _list(rows: Iterable[tuple[str, str]]) -> str:
     return "".join(f"<dt>{a}</dt><dd>{b}</dd>" for a, b in rows)
 
 
-def _thumbnails(members: list[tuple[Figure, str, str]], folder: Path) -> str:
-    cards = [
-        f'<a class="card" href="#{escape(f.name)}">{_thumbnail(f, folder)}'
-        f"<span>{formulas(_title(f, folder))}</span>{_badge(verdict)}</a>"
-        for f, verdict, _ in members
-    ]
-    return f'<div class="grid">{"".join(cards)}</div>'
-
-
-def _thumbnail(figure: Figure, folder: Path) -> str:
-    """A small picture of the kept run, or of this one."""
-    record = figure.record(folder)
-    if record is None:
-        return ""
-    from PIL import Image  # of matplotlib
-
-    suffix = ".paper.png" if record["kept"] else ".png"
-    with Image.open(figure.file(folder, suffix)) as picture:
-        small = picture.convert("RGB")
-        small.thumbnail(THUMBNAIL)
-        data = io.BytesIO()
-        small.save(data, "PNG", optimize=True)
-    return f'<img src="data:image/png;base64,{b64encode(data.getvalue()).decode()}" alt="">'
-
-
-def _card(figure: Figure, folder: Path, profile: str, failure: str) -> tuple[str, str]:
-    """Verdict and HTML of one figure."""
-    record = figure.record(folder)
-    warning = f"The last run failed: {failure}" if failure else ""
-    if record is None:
-        texts = figure.literals()
-        html = ARTICLE.format(
-            id=escape(figure.name),
-            title=formulas(texts["TITLE"]),
-            badge=_badge(NOT_COMPUTED),
-            warning=_warning(warning),
-            picture="",
-            see="",
-            table=f"<p>Nothing yet: <code>{_command(figure)}</code></p>",
-            paper=formulas(texts["PAPER"]),
-            differs=_differs(texts["DIFFERS"]),
-            other="",
-            footer="",
-        )
-        return NOT_COMPUTED, html
-    if not failure and figure.state(folder, profile) == "old":
-        warning = "Computed by an earlier state of the sources."
-    kept = record["kept"]
-    shown = record if kept is None else kept
-    html = ARTICLE.format(
-        id=escape(figure.name),
-        title=formulas(record["title"]),
-        badge=_badge(overall(_verdicts(shown)), tally(_verdicts(shown))),
-        warning=_warning(warning),
-        picture=_picture(figure, folder, record, "" if kept is None else ".paper"),
-        see=f"<p>{formulas(record['see'])}</p>",
-        table=_table(shown["findings"]),
-        paper=formulas(record["paper"]),
-        differs=_differs(record["differs"]),
-        other="" if kept is None else _small_run(figure, folder, record),
-        footer=_footer(figure, folder, record),
-    )
-    return overall(_verdicts(shown)), html
-
-
-def _verdicts(record: dict[str, Any]) -> list[str]:
-    return [f["verdict"] for f in record["findings"]]
+def _badge(verdict: str, text: str = "") -> str:
+    return f'<span class="badge {BADGES[verdict]}">{escape(text or verdict)}</span>'
 
 
 def _table(findings: list[dict[str, str]]) -> str:
@@ -136,77 +154,79 @@ def _table(findings: list[dict[str, str]]) -> str:
     return f"<table><tr><th>The paper</th><th>Ours</th><th>Verdict</th></tr>{rows}</table>"
 
 
-def _small_run(figure: Figure, folder: Path, record: dict[str, Any]) -> str:
-    """The run of this profile, below the kept one."""
-    return (
-        f"<details><summary>The same at profile {escape(record['profile'])}, computed here"
-        f"</summary>{_picture(figure, folder, record, '')}{_table(record['findings'])}</details>"
-    )
+def _thumbnail(picture: Path) -> str:
+    from PIL import Image  # matplotlib brings it
 
-
-def _title(figure: Figure, folder: Path) -> str:
-    record = figure.record(folder)
-    return str(record["title"] if record else figure.literals()["TITLE"])
-
-
-def _paper(source: Path, name: str) -> str:
-    """The first line of the docstring of the paper's folder."""
-    init = source.with_name("__init__.py")
-    doc = ast.get_docstring(ast.parse(init.read_text("utf-8"))) if init.exists() else None
-    return doc.splitlines()[0].rstrip(".") if doc else name
-
-
-def _badge(verdict: str, text: str = "") -> str:
-    return f'<span class="badge {BADGES.get(verdict, "")}">{escape(text or verdict)}</span>'
-
-
-def _warning(text: str) -> str:
-    return f'<div class="warn"><pre>{escape(text)}</pre></div>\n' if text else ""
-
-
-def _differs(text: str) -> str:
-    return f"<h4>What differs from the paper</h4><p>{formulas(text)}</p>" if text else ""
+    with Image.open(picture) as image:
+        small = image.convert("RGB")
+    small.thumbnail(THUMBNAIL)
+    data = io.BytesIO()
+    small.quantize(64).save(data, "PNG", optimize=True)
+    return f'<img src="{_embedded(data.getvalue(), "png")}" alt="">'
 
 
 def _picture(figure: Figure, folder: Path, record: dict[str, Any], run: str) -> str:
     data, kind = figure.file(folder, f"{run}.svg").read_bytes(), "svg+xml"
     if len(data) > SVG_LIMIT:
         data, kind = figure.file(folder, f"{run}.png").read_bytes(), "png"
-    source = f"data:image/{kind};base64,{b64encode(data).decode()}"
     width = round(130 * record["inches"][0])  # larger than on paper: a screen is farther away
     title = escape(record["title"])
-    return f'<div class="picture"><img src="{source}" width="{width}" alt="{title}"></div>'
-
-
-def _command(figure: Figure) -> str:
-    return f"dsf figure {escape(figure.name)}"
-
-
-def _footer(figure: Figure, folder: Path, record: dict[str, Any]) -> str:
-    """Links, and where the numbers that are shown were computed."""
-    base = folder.parent
-    theorem = _theorem(figure)
-    links = [(figure.source, "source"), *([(theorem, "theorem, as a test")] if theorem else [])]
-    suffixes = ((".csv", "numbers (CSV)"), (".json", "record (JSON)"), (".png", "PNG"))
-    links += [(figure.file(folder, s), label) for s, label in suffixes]
-    shown = "".join(
-        f'<a href="{escape(os.path.relpath(path, base))}">{label}</a>' for path, label in links
+    return (
+        f'<div class="picture" tabindex="0" role="button" aria-label="Enlarge">'
+        f'<img src="{_embedded(data, kind)}" width="{width}" alt="{title}"></div>'
     )
-    kept, seed = record["kept"], record["seed"]
-    run = (record if kept is None else kept)["run"]
-    revision = (run["git"]["revision"] or "unknown")[:10]
-    facts = [
-        f"profile {record['profile'] if kept is None else 'paper, kept with the sources'}",
-        *([] if seed is None else [f"seed {seed}"]),
-        f"{run['seconds']} s on one thread"
-        + (f" ({run['cpu']}), {run.get('date', 'once')}" if kept else ""),
-        f"revision {revision}" + (" with local changes" if run["git"]["dirty"] else ""),
+
+
+def _embedded(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{b64encode(data).decode()}"
+
+
+def _caption(figure: Figure, record: dict[str, Any]) -> str:
+    """Which run the picture shows."""
+    kept, profile = record["kept"], record["profile"]
+    text = f"Profile {profile}" + (f": {SIZES[profile]}." if profile in SIZES else ".")
+    if kept is not None:
+        text = (
+            f"Profile {PROFILE}, computed {kept['run'].get('date', 'once')} and "
+            f"kept in figures/{figure.name.partition('/')[0]}/results/."
+        )
+    return f'<p class="caption">{escape(text)}</p>'
+
+
+def _small_run(figure: Figure, folder: Path, record: dict[str, Any]) -> str:
+    """The run of this profile, folded up below the kept one."""
+    return (
+        f"<details><summary>The same at profile {escape(record['profile'])}, computed here"
+        f"</summary>{_picture(figure, folder, record, '')}{_table(record['findings'])}</details>"
+    )
+
+
+def _command(figure: Figure, profile: str) -> str:
+    return f"dsf figure {escape(figure.name)} --profile {escape(profile)}"
+
+
+def _footer(figure: Figure, folder: Path, profile: str, record: dict[str, Any] | None) -> str:
+    """Source, theorems, files, the command, and where the numbers shown were computed."""
+    links = [(figure.source, f"source: {figure.name}.py")]
+    links += [
+        (ROOT / "theory_tests" / f"{name}.py", f"theorem: {name}")
+        for name in figure.literals()["THEOREMS"]
     ]
+    facts: list[str] = []
+    if record is not None:
+        files = ((".csv", "numbers (CSV)"), (".json", "record (JSON)"), (".png", "PNG"))
+        links += [(figure.file(folder, suffix), label) for suffix, label in files]
+        run = (record["kept"] or record)["run"]
+        revision, changed = (run["git"]["revision"] or "unknown")[:10], run["git"]["dirty"]
+        facts = [
+            *([] if record["seed"] is None else [f"seed {record['seed']}"]),
+            f"{run['seconds']} s on one thread ({run['cpu']})",
+            f"revision {revision}" + (" with local changes" if changed else ""),
+        ]
+    shown = "".join(
+        f'<a href="{escape(os.path.relpath(path, folder.parent))}">{label}</a>'
+        for path, label in links
+    )
     told = "".join(f"<span>{escape(fact)}</span>" for fact in facts)
-    return f"<footer>{shown}<code>{_command(figure)}</code>{told}</footer>"
-
-
-def _theorem(figure: Figure) -> Path | None:
-    """The theorem of the same name beside the figures, if there is one."""
-    root = figure.source.parents[2] / "theory_tests"
-    return next(iter(sorted(root.glob(f"*/{figure.source.stem}.py"))), None)
+    command = f"<span>redraw: <code>{_command(figure, profile)}</code></span>"
+    return f"<footer>{shown}{command}{told}</footer>"

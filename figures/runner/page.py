@@ -1,41 +1,51 @@
-"""The texts, the style and the script of the gallery's page; no network is needed."""
+"""The style, the script and the texts of the gallery's page; no network is needed."""
 
 STYLE = """
 :root { --ink: #1c2430; --soft: #5b6675; --line: #e1e5ea; --paper: #fff; --back: #f5f6f8; }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--back); color: var(--ink);
   font: 16px/1.55 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; overflow-wrap: break-word; }
-main { max-width: 64rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
+main { max-width: 64rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
 h1 { font-size: 1.9rem; margin: 0 0 .6rem; }
 h2 { font-size: 1.25rem; margin: 3rem 0 1rem; }
+.two h2 { margin-top: 1.8rem; }
+.contents { margin: 1.6rem 0 .7rem; font-size: 1.02rem; }
 h3 { font-size: 1.2rem; margin: 0; line-height: 1.3; }
-h4 { font-size: .95rem; margin: 1.2rem 0 .3rem; color: var(--soft); }
+h4 { font-size: .95rem; margin: .6rem 0 .3rem; color: var(--soft); }
 p { margin: 0 0 .7rem; }
 a { color: #0b5cad; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .35rem 1rem; margin: 0; }
-dd { margin: 0; }
-.lead { font-size: 1.05rem; }
-.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: .9rem; }
+dl { margin: 0; font-size: .93rem; } dt { margin-top: .5rem; } dt:first-child { margin-top: 0; }
+dd { margin: .1rem 0 0; }
+.lead { font-size: 1.08rem; }
+nav { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; margin: 0 0 1rem; }
+.two { display: grid; grid-template-columns: 1fr 1fr; gap: 0 2rem; }
+.hero { display: grid; grid-template-columns: repeat(3, 1fr); gap: .9rem; }
+.hero .card img { height: 11rem; }
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: .9rem; }
 .card { display: flex; flex-direction: column; gap: .4rem; padding: .7rem; text-decoration: none;
   color: var(--ink); background: var(--paper); border: 1px solid var(--line); border-radius: 8px;
   font-size: .88rem; line-height: 1.35; }
 .card img { width: 100%; height: 7rem; object-fit: contain; background: #fff; }
 .card .badge { align-self: start; margin-top: auto; }
+article { scroll-margin-top: 1rem; }
 article, .box { background: var(--paper); border: 1px solid var(--line); border-radius: 8px;
   padding: 1.4rem 1.5rem; margin: 0 0 1.5rem; }
 .head { display: flex; gap: 1rem; justify-content: space-between; align-items: start; }
-.badge { border-radius: 99px; padding: .1rem .7rem; font-size: .78rem; font-weight: 600;
-  color: #fff; background: #5f6773; white-space: nowrap; }
+.badge { display: inline-block; border-radius: 99px; padding: .1rem .7rem; font-size: .78rem;
+  font-weight: 600; color: #fff; background: #5f6773; white-space: nowrap; }
 .number { background: #00704f; } .statement { background: #0b5cad; } .not { background: #b3400e; }
 .failed { background: #9b1c31; }
-.picture { margin: 1.1rem 0; overflow-x: auto; }
-.picture img { display: block; margin: 0 auto; max-width: 100%; height: auto; cursor: zoom-in;
-  background: #fff; }
-.picture.zoomed img { max-width: none; min-width: 68rem; cursor: zoom-out; }
+.picture { margin: 1.1rem 0 .4rem; cursor: zoom-in; }
+.picture img { display: block; margin: 0 auto; max-width: 100%; height: auto; background: #fff; }
+.picture.zoomed { position: fixed; inset: 0; z-index: 9; margin: 0; padding: .5rem; overflow: auto;
+  background: #fff; cursor: zoom-out; }
+.picture.zoomed img { max-width: none; width: max(100%, 68rem); }
+.caption { color: var(--soft); font-size: .85rem; text-align: center; }
+math { font-size: 1.05em; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; margin: .8rem 0; }
 th { text-align: left; color: var(--soft); font-weight: 600; }
 th, td { padding: .45rem .7rem .45rem 0; border-top: 1px solid var(--line); vertical-align: top; }
-td:last-child { white-space: nowrap; }
+td:last-child, th:last-child { padding-right: 0; text-align: right; width: 1%; }
 details { margin-top: 1rem; border-top: 1px solid var(--line); padding-top: .7rem; }
 summary { cursor: pointer; color: var(--soft); }
 footer { margin-top: 1.1rem; padding-top: .7rem; border-top: 1px solid var(--line);
@@ -45,48 +55,64 @@ pre { margin: 0 0 .7rem; white-space: pre-wrap; font-size: .85rem; }
 .box pre { padding: .7rem .9rem; background: var(--back); border-radius: 6px; }
 @media (max-width: 42rem) {
   main { padding: 1.4rem .8rem 3rem; } article, .box { padding: 1rem .9rem; }
-  .grid { grid-template-columns: 1fr 1fr; } .head { flex-direction: column; gap: .4rem; }
-  dl { grid-template-columns: 1fr; } dd { margin-bottom: .5rem; }
+  .grid, .hero { grid-template-columns: 1fr 1fr; } .two { grid-template-columns: 1fr; }
+  .hero .card:last-child { display: none; } .hero .card img { height: 7rem; }
+  .head { flex-direction: column; gap: .4rem; }
   tr { display: block; padding: .5rem 0; border-top: 1px solid var(--line); }
-  th { display: none; } td { display: block; border: 0; padding: .15rem 0; }
+  tr:first-child, th { display: none; }
+  td, td:last-child { display: block; border: 0; padding: .15rem 0; width: auto; text-align: left; }
   td[data-label]::before { content: attr(data-label) ": "; color: var(--soft); }
 }
 """
 
 ZOOM = """
-document.addEventListener("click", e => {
-  if (e.target.matches(".picture img")) e.target.parentElement.classList.toggle("zoomed");
+const zoomed = () => document.querySelector(".zoomed");
+document.addEventListener("click", e => e.target.closest(".picture")?.classList.toggle("zoomed"));
+document.addEventListener("keydown", e => {
+  if (e.key === "Escape") zoomed()?.classList.remove("zoomed");
+  if (e.key === "Enter") e.target.closest(".picture")?.classList.toggle("zoomed");
 });
 """
 
 WHAT = (
     "dsf is a laboratory for sequence mixers: attention, linear attention, state-space models and "
-    "RNNs, written as one linear time-varying recurrence. "
-    "Every picture below is drawn from numbers that the committed code computes, and stands beside "
-    "what the paper says. "
+    "RNNs, each written as one linear recurrence. "
+    "Every picture below is drawn from numbers that the code beside it computes, and stands next "
+    "to what a paper says. "
     "Where a statement does not hold on our numbers, the page says so."
 )
 
+JUDGED = (
+    "Each figure compares, row by row, what its paper says with what we measured. The verdict of a "
+    "row is computed by a rule, whose thresholds and their reasons stand in the figure's source. "
+    "The figure wears its worst badge: one row that does not hold is enough."
+)
+
 VERDICTS_MEAN = (
-    ("matches the number", "number", "The paper gives a number, and ours lies within the tolerance "
-     "that the figure's source names."),
-    ("matches the statement", "statement", "The paper says something without a number, and a rule "
-     "in the figure's source finds it true of our table."),
-    ("does not hold", "not", "The same rules find that number or statement not met. A figure has "
-     "this badge if one line of its table has it."),
-    ("no value known", "", "Our measurement alone: the paper gives no value, or none that we "
-     "know, or this run is too small to judge."),
+    ("matches the number", "number", "The paper gives a number, and ours lies within the stated "
+     "distance of it."),
+    ("matches the statement", "statement", "The paper says something without a number, and our "
+     "numbers bear it out."),
+    ("does not hold", "not", "Our numbers contradict the number or the statement. That may be our "
+     "setting: what differs from the paper stands beside it."),
+    ("no value known", "", "Nothing to compare with: the paper gives no value, or none that we "
+     "know, or the numbers cannot decide."),
 )  # fmt: skip
 
 GLOSSARY = (
-    ("token mixing", "how the output at one token is made of the values at all tokens: a matrix M"),
-    ("state", "what a recurrence carries from token to token; its size is the number of states"),
-    ("kernel", "the matrix M of a mechanism on one input"),
+    ("token mixing", "the output at a token is a weighted sum of values at all earlier tokens; the "
+     "weights form a matrix M"),
+    ("state", "the numbers that a recurrence carries from one token to the next"),
     ("Hankel block", "the part of M by which the past acts on the future; its rank is a number of "
      "states that no recurrence can do without"),
-    ("max-margin solution", "the shortest weights that select given tokens with margin 1; "
-     "Frobenius or nuclear: in which norm they are shortest"),
-    ("sink", "a token that gathers attention without carrying content"),
+    ("softmax, logit", "attention weights are exponentials of scores, the logits, divided by their "
+     "sum"),
+    ("max-margin solution", "the shortest weights that put chosen tokens ahead by 1; shortest in "
+     "the Frobenius norm (root of the sum of squares) or the nuclear norm (sum of the singular "
+     "values)"),
+    ("sink", "a token that gathers attention although it carries no content"),
+    ("profile", "how much is computed: smoke in seconds, default in minutes, paper in hours; what "
+     "the last one found is kept with the sources"),
 )  # fmt: skip
 
 PAGE = """<!DOCTYPE html>
@@ -101,12 +127,17 @@ PAGE = """<!DOCTYPE html>
 <main>
 <h1>dsf: gallery</h1>
 <p class="lead">{what}</p>
+<nav>{nav}</nav>
+<div class="hero">{hero}</div>
+<div class="two">
+<section><h2 id="verdicts">What the badges mean</h2>
+<div class="box"><p>{judged}</p><dl>{verdicts}</dl></div></section>
+<section><h2 id="words">Words</h2>
+<div class="box"><dl>{glossary}</dl></div></section>
+</div>
+<h2 id="contents">Contents</h2>
 <p>{lead}</p>
 {contents}
-<h2 id="verdicts">What the badges mean</h2>
-<div class="box"><dl>{verdicts}</dl></div>
-<h2 id="glossary">Words</h2>
-<div class="box"><dl>{glossary}</dl></div>
 {sections}
 {tutorial}
 </main>
@@ -120,9 +151,7 @@ ARTICLE = """<article id="{id}">
 {warning}{picture}
 {see}
 {table}
-<h4>The source</h4>
-<p>{paper}</p>
-{differs}
+<div class="two"><div><h4>What the paper does</h4><p>{paper}</p></div>{differs}</div>
 {other}{footer}
 </article>
 """

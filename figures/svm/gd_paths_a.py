@@ -27,6 +27,7 @@ SEE = (
     "panel on the right shows how far each of them still is from its ray."
 )
 ORDER = 4
+THEOREMS = ("svm/global_convergence", "svm/nuclear_path")
 SEED = 1
 PARAMETERS = {"smoke": {"steps": 2000}, "default": {"steps": 2000}, "paper": {"steps": 2000}}
 

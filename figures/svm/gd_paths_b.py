@@ -26,6 +26,7 @@ SEE = (
     "each colour has the star of that colour on one side and its circles on the other."
 )
 ORDER = 5
+THEOREMS = ("svm/global_convergence", "svm/nuclear_path")
 SEED = 3
 PARAMETERS = {"smoke": {"steps": 2000}, "default": {"steps": 2000}, "paper": {"steps": 2000}}
 ROUNDING = 1e-6  # of a margin that is 1 at the solution

@@ -34,6 +34,7 @@ SEE = (
     "left, the better the prediction."
 )
 ORDER = 6
+THEOREMS = ("svm/gen_orthogonality",)
 SEED = 0
 STEPS = list(range(0, 2001, 100))
 PARAMETERS: dict[str, dict[str, Any]] = {

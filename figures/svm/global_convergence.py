@@ -35,6 +35,7 @@ SEE = (
     "to the right, and in low dimensions many runs are not yet decided (grey)."
 )
 ORDER = 1
+THEOREMS = ("svm/global_convergence", "svm/separability")
 SEED = 0
 SETTINGS = [(5, 5), (10, 5), (20, 5), (5, 10), (5, 20)]
 PARAMETERS: dict[str, dict[str, Any]] = {

@@ -34,6 +34,7 @@ SEE = (
     "steps, and the directions go on turning after that."
 )
 ORDER = 2
+THEOREMS = ("svm/local_convergence", "svm/nuclear_path", "svm/penalty")
 SEED = 0
 SIZE = {"n": 6, "T": 8, "d": 10}
 STEPS = [*range(0, 100, 20), *range(100, 1000, 100), 1000, 1500, 2000]

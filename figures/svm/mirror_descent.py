@@ -30,6 +30,7 @@ SEE = (
     "along the solution of their own norm. The further two powers are apart, the paler the cell."
 )
 ORDER = 11
+THEOREMS = ("svm/mirror_descent",)
 SEED = 0
 POWERS = (1.75, 2.0, 3.0)
 LUMINANCE = (0.2126, 0.7152, 0.0722)  # of red, green and blue: white text on dark cells only

@@ -26,6 +26,7 @@ SEE = (
     "of all four paths to their rays fall towards 0."
 )
 ORDER = 9
+THEOREMS = ("svm/joint_path",)
 CASES = {"tight": 1.0, "relaxed": 1.5}
 PARAMETERS = {"smoke": {"steps": 1000}, "default": {"steps": 1000}, "paper": {"steps": 1000}}
 LABELS = np.array([1.0, -1.0, 1.0])

@@ -25,6 +25,7 @@ SEE = (
     "become parallel to the dashed ray, those of large C last and some only beyond the frame."
 )
 ORDER = 10
+THEOREMS = ("svm/losses",)
 PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"C": [1, 2, 10], "steps": 1000},
     "default": {"C": [*range(1, 11), 100], "steps": 1000},

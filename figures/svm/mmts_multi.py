@@ -31,6 +31,7 @@ SEE = (
     "into the max-margin direction much faster."
 )
 ORDER = 8
+THEOREMS = ("svm/direction_rate", "svm/prompt_equivalence")
 SEED = 0
 PARAMETERS = {"smoke": {"steps": 2000}, "default": {"steps": 2000}, "paper": {"steps": 2000}}
 SHIFT = np.array([[[1.0, 0.0]], [[-1.0, 1.0]], [[-0.5, -0.5]]])

@@ -26,6 +26,7 @@ SEE = (
     "of each path to its ray falls, in the end like one over the steps."
 )
 ORDER = 7
+THEOREMS = ("svm/local_convergence", "svm/prompt_equivalence")
 CASES = {"global": (1.0, 0.9, 0.9), "local": (1.0, 0.9, 0.0)}
 STARTS = [1.0, 0.5, 0.0, -0.5, -1.0, -1.5]
 PARAMETERS = {"smoke": {"steps": 1000}, "default": {"steps": 1000}, "paper": {"steps": 1000}}

@@ -33,6 +33,7 @@ SEE = (
     "row shows which share of the draws is separable: almost none in very low dimensions."
 )
 ORDER = 3
+THEOREMS = ("svm/rank_lemma",)
 SEED = 0
 SETTINGS = [(5, 5), (10, 5), (15, 5), (5, 10), (5, 15)]
 PARAMETERS: dict[str, dict[str, Any]] = {
