@@ -43,9 +43,9 @@ DIFFERS = (
     "state or with other heads."
 )
 SEE = (
-    "Follow the lines upward: RG-LRU, qLSTM and RetNet are special cases of Mamba-2, which is one "
-    "of Mamba, GLA and RWKV-6. To the delta rules on the right linear attention is joined by a "
-    "dashed line, so it is proved to be a limit of them, and whether it is more is left open."
+    "Follow a solid line upwards to a mechanism of which the lower one is a special case: from "
+    "RetNet over Mamba-2 to GLA and RWKV-6. A dashed line from linear attention says that it is "
+    "proved to be a limit of the upper one, and whether it is more is left open."
 )
 ORDER = 1
 THEOREMS = ("dsf/lattice", "dsf/limits_only")

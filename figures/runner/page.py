@@ -55,7 +55,9 @@ pre { margin: 0 0 .7rem; white-space: pre-wrap; font-size: .85rem; }
 .box pre { padding: .7rem .9rem; background: var(--back); border-radius: 6px; }
 @media (max-width: 42rem) {
   main { padding: 1.4rem .8rem 3rem; } article, .box { padding: 1rem .9rem; }
-  .grid, .hero { grid-template-columns: 1fr 1fr; } .two { grid-template-columns: 1fr; }
+  .grid, .hero { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+  .card { padding: .5rem; } .card .badge { font-size: .68rem; padding: .1rem .5rem; }
+  .two { grid-template-columns: 1fr; }
   .hero .card:last-child { display: none; } .hero .card img { height: 7rem; }
   .head { flex-direction: column; gap: .4rem; }
   tr { display: block; padding: .5rem 0; border-top: 1px solid var(--line); }

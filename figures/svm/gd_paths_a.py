@@ -24,7 +24,8 @@ DIFFERS = (
 SEE = (
     "The trajectories leave the origin and turn into the pale rays of their own colour, solid "
     "lines into the solid ray and dashed lines into the dotted one, which both samples share. The "
-    "panel on the right shows how far each of them still is from its ray."
+    "panel on the right shows how far each of them still is from its ray; there the dashed curves "
+    "of the two samples coincide."
 )
 ORDER = 4
 THEOREMS = ("svm/global_convergence", "svm/nuclear_path")

@@ -23,7 +23,7 @@ DIFFERS = "v and p are normalised separately and both take steps of 0.1."
 SEE = (
     "In the tight case the red path of p runs along a tilted ray, in the relaxed case along the "
     "horizontal one, because one sample is no support vector of v there. On the right the angles "
-    "of all four paths to their rays fall towards 0."
+    "of all four paths to their rays end below one degree."
 )
 ORDER = 9
 THEOREMS = ("svm/joint_path",)
@@ -115,26 +115,27 @@ def degrees(row: dict[str, Any], limit: tuple[float, float]) -> float:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
-    figure, grid = plt.subplots(1, 3, figsize=(TEXT, 2.5), width_ratios=[1, 1, 1.1])
-    hues = {"v": BLUE, "p": VERMILLION}
+    figure, grid = plt.subplots(1, 3, figsize=(TEXT, 2.7), width_ratios=[1, 1, 1.1])
+    hues, lines = {"v": BLUE, "p": VERMILLION}, dict(zip(CASES, ("-", "--"), strict=True))
+    turn = grid[2]
     for axes, case in zip(grid, CASES, strict=False):
         X = tokens(CASES[case])[:, 1]
-        axes.scatter(*X.T, c=["black" if y > 0 else "white" for y in LABELS], edgecolors="black",
-                     s=24, zorder=4)  # fmt: skip
+        for label, fill in ((1.0, "black"), (-1.0, "white")):
+            axes.scatter(*X[label == LABELS].T, c=fill, edgecolors="black", s=24, zorder=4,
+                         label=f"token of a sample of label {label:g}")  # fmt: skip
+        axes.plot(0, 0, "+", color="black", label="zero token of every sample")
         for who, hue in hues.items():
             rows = table.where(case=case, who=who)
             axes.plot(rows.column("x"), rows.column("y"), color=hue, label=f"path of ${who}$")
             w = np.array([rows[0]["limit x"], rows[0]["limit y"]])
             axes.plot(*np.array([0 * w, 100 * w]).T, color=hue, linestyle=":",
                       label=f"max-margin ray of ${who}$")  # fmt: skip
+            turn.plot(rows.column("step")[1:], rows.column("degrees")[1:], color=hue,
+                      linestyle=lines[case])  # fmt: skip
         axes.set(title=f"{case} case", xlim=(-2, 8), ylim=(-2, 8), aspect="equal",
                  xlabel="first coordinate")  # fmt: skip
     grid[0].set_ylabel("second coordinate")
-    for case, line in zip(CASES, ("-", "--"), strict=True):
-        for who, hue in hues.items():
-            rows = table.where(case=case, who=who)
-            grid[2].plot(rows.column("step"), rows.column("degrees"), color=hue, linestyle=line)
-    grid[2].set(xscale="symlog", xlabel="step", ylabel="degrees to the ray")
-    grid[2].set_title("tight solid, relaxed dashed")
-    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    turn.set(xscale="log", yscale="log", ylim=(0.05, 200), xlabel="step")
+    turn.set(ylabel="degrees to the ray", title="tight solid, relaxed dashed")
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure

@@ -23,9 +23,10 @@ PAPER = (
 DIFFERS = (
     "The nuclear problem is also solved with a proof: k singular values of G = sum of λ_j A_j "
     "are close to the largest, and every optimal W has rank at most k up to a proved tail. "
-    "Draws that are not separable are left out; the published script gives them rank 1, because "
-    "the rank of a missing solution is 1 in numpy. The correct bound is min(n, d). The published "
-    "versions of the solvers were not run."
+    "Draws that are not separable are left out: they have no solution, and numpy gives a missing "
+    "one the rank 1. Whether the published points at 1 and the published nuclear curve come from "
+    "this and from a loose solver is not known: the published script and its versions were not "
+    "run. The bound that is proved is min(n, d)."
 )
 SEE = (
     "In the upper row the blue curve and the grey one, which a loose solver gives, follow min(n, "
