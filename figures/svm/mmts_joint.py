@@ -120,9 +120,9 @@ def draw(table: Table) -> Any:
     turn = grid[2]
     for axes, case in zip(grid, CASES, strict=False):
         X = tokens(CASES[case])[:, 1]
-        for label, fill in ((1.0, "black"), (-1.0, "white")):
+        for label, sign, fill in ((1.0, "1", "black"), (-1.0, "−1", "white")):
             axes.scatter(*X[label == LABELS].T, c=fill, edgecolors="black", s=24, zorder=4,
-                         label=f"token of a sample of label {label:g}")  # fmt: skip
+                         label=f"token of a sample of label {sign}")  # fmt: skip
         axes.plot(0, 0, "+", color="black", label="zero token of every sample")
         for who, hue in hues.items():
             rows = table.where(case=case, who=who)
