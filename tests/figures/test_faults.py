@@ -265,11 +265,20 @@ def test_a_disk_that_is_full_even_for_the_log_is_named(house, setup):
     assert house.run()[0] == 0
 
 
+MARKERS = """
+def draw(table):
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    figure.subplots().plot([n * n % 97 for n in range(3000)], "o")
+    return figure
+"""
+
+
 def test_points_that_were_kept_before_the_disk_was_full_are_taken(house):
-    house.add("large")
-    code, _, err = house.run(
-        setup="ulimit -f 8"
-    )  # 4096 bytes: points are smaller, a picture is not
+    house.add("large", more=MARKERS)
+    # 40960 bytes: points and the page are smaller, this picture is not
+    code, _, err = house.run(setup="ulimit -f 80")
     assert code == 1 and "large: FAILED" in err and os.strerror(errno.EFBIG) in err
     assert house.run()[0] == 0
     assert house.notes("large point 0") == 1
