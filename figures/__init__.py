@@ -35,11 +35,12 @@ returns it.  Cells are int, float, bool, str or None.
 Everything that varies has to be in the grid: it is the key under which a point is kept.
 
 A paper's number is matched or not, a statement without one holds or not, and where nothing is known
-nothing is claimed.  The thresholds of these rules are named constants with a reason.
+nothing is claimed.  The thresholds of these rules are named constants with a reason, and the smoke
+profile is large enough for them, or its rows say that they cannot decide.
 
-For each figure the runner writes figures/build/<profile>/<paper>/<name>.csv, .png, .svg and, last,
-.json: the findings, the provenance, and the checksums of the other three.  A figure is up to date
-when this record is intact and was made by the same sources (the figure, `figures/runner`, and all
+For each figure the runner writes figures/build/<profile>/<paper>/<name>.csv, .png, .svg, .small.png
+and, last, .json: the findings, the provenance, and the checksums of the others.  A figure is up to
+date when this record is intact and was made by the same sources (the figure, `figures/runner`, and all
 of `dsf`, `dsf.solvers`, `dsf.kernels`), the same profile and the same library versions.  Each
 figure is computed in a process of its own, with one thread.
 

@@ -17,11 +17,13 @@ from dsf.core.errors import OutputError
 from dsf.figures import Table, overall
 from dsf.figures.runner.catalogue import catalogue, select
 from dsf.figures.runner.files import FULL, UNWRITABLE, sha256, write, write_record
+from dsf.figures.runner.gallery import SMALL
 from dsf.figures.runner.kept import PROFILE, judged, kept, kept_record
 from dsf.figures.runner.provenance import fingerprint, provenance
 from dsf.figures.runner.sweep import keep_points
 from dsf.tools.style import style
 
+THUMBNAIL = 480  # pixels, the width
 REQUIRED = (
     "TITLE", "SEE", "PAPER", "DIFFERS", "ORDER", "PARAMETERS", "compute", "draw", "findings",
 )  # fmt: skip
@@ -79,14 +81,15 @@ def _computed(module: ModuleType, profile: str, points: Path, sources: str) -> s
 
 
 def pictures(module: ModuleType, table: Table) -> tuple[list[float], dict[str, bytes]]:
-    """Size, PNG and SVG of the figure drawn from its table; same table, same bytes."""
+    """Size, PNG, SVG and thumbnail of the figure drawn from its table; same table, same bytes."""
     with style():
         figure = module.draw(table)
-        png, svg = io.BytesIO(), io.BytesIO()
+        png, svg, small = io.BytesIO(), io.BytesIO(), io.BytesIO()
         figure.savefig(png, format="png")
         figure.savefig(svg, format="svg", metadata={"Date": None})
         inches = [float(x) for x in figure.get_size_inches()]
-    return inches, {".png": png.getvalue(), ".svg": svg.getvalue()}
+        figure.savefig(small, format="png", dpi=THUMBNAIL / inches[0])
+    return inches, {".png": png.getvalue(), ".svg": svg.getvalue(), SMALL: small.getvalue()}
 
 
 def _require(module: ModuleType, profile: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import io
 import os
 from base64 import b64encode
 from collections.abc import Iterable
@@ -31,7 +30,7 @@ from dsf.figures.runner.page import (
 from dsf.figures.runner.tutorial import tutorial
 
 SVG_LIMIT = 600_000  # bytes; a larger drawing is shown as PNG
-THUMBNAIL = 480, 300  # pixels, at most
+SMALL = ".small.png"  # the thumbnail
 NOT_COMPUTED = "not computed"
 BADGES = {verdict: badge for verdict, badge, _ in VERDICTS_MEAN} | {NOT_COMPUTED: "failed"}
 SIZES = {"smoke": "small sizes, computed in seconds", "default": "computed in minutes"}
@@ -109,7 +108,8 @@ def _card(figure: Figure, folder: Path, profile: str, failure: str) -> _Card:
         verdict = shown["verdict"]
         badge = _badge(verdict, tally([f["verdict"] for f in shown["findings"]]))
         picture = _picture(figure, folder, record, run) + _caption(figure, record)
-        thumbnail = _thumbnail(figure.file(folder, f"{run}.png"))
+        small = figure.file(folder, f"{run}{SMALL}").read_bytes()
+        thumbnail = f'<img src="{_embedded(small, "png")}" alt="">'
         see, table = f"<p>{formulas(record['see'])}</p>", _table(shown["findings"])
         other = "" if kept is None else _small_run(figure, folder, record)
     article = ARTICLE.format(
@@ -152,17 +152,6 @@ def _table(findings: list[dict[str, str]]) -> str:
         for f in findings
     )
     return f"<table><tr><th>The paper</th><th>Ours</th><th>Verdict</th></tr>{rows}</table>"
-
-
-def _thumbnail(picture: Path) -> str:
-    from PIL import Image  # matplotlib brings it
-
-    with Image.open(picture) as image:
-        small = image.convert("RGB")
-    small.thumbnail(THUMBNAIL)
-    data = io.BytesIO()
-    small.quantize(64).save(data, "PNG", optimize=True)
-    return f'<img src="{_embedded(data.getvalue(), "png")}" alt="">'
 
 
 def _picture(figure: Figure, folder: Path, record: dict[str, Any], run: str) -> str:

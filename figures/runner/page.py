@@ -41,10 +41,11 @@ article, .box { background: var(--paper); border: 1px solid var(--line); border-
   background: #fff; cursor: zoom-out; }
 .picture.zoomed img { max-width: none; width: max(100%, 68rem); }
 .caption { color: var(--soft); font-size: .85rem; text-align: center; }
-math { font-size: 1.05em; }
+math { font-size: 1.05em; margin-right: -.1em; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; margin: .8rem 0; }
 th { text-align: left; color: var(--soft); font-weight: 600; }
 th, td { padding: .45rem .7rem .45rem 0; border-top: 1px solid var(--line); vertical-align: top; }
+td:first-child { width: 34%; }
 td:last-child, th:last-child { padding-right: 0; text-align: right; width: 1%; }
 details { margin-top: 1rem; border-top: 1px solid var(--line); padding-top: .7rem; }
 summary { cursor: pointer; color: var(--soft); }
@@ -52,7 +53,9 @@ footer { margin-top: 1.1rem; padding-top: .7rem; border-top: 1px solid var(--lin
   color: var(--soft); font-size: .82rem; display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; }
 .warn { margin: 1rem 0; padding: .6rem .9rem; border-radius: 6px; background: #fdf1e7; }
 pre { margin: 0 0 .7rem; white-space: pre-wrap; font-size: .85rem; }
-.box pre { padding: .7rem .9rem; background: var(--back); border-radius: 6px; }
+.box pre { padding: .7rem .9rem; background: var(--back); border-radius: 6px; white-space: pre;
+  overflow-x: auto; }
+.box > h2:first-child { margin-top: 0; }
 @media (max-width: 42rem) {
   main { padding: 1.4rem .8rem 3rem; } article, .box { padding: 1rem .9rem; }
   .grid, .hero { grid-template-columns: repeat(2, minmax(0, 1fr)); }
@@ -62,7 +65,8 @@ pre { margin: 0 0 .7rem; white-space: pre-wrap; font-size: .85rem; }
   .head { flex-direction: column; gap: .4rem; }
   tr { display: block; padding: .5rem 0; border-top: 1px solid var(--line); }
   tr:first-child, th { display: none; }
-  td, td:last-child { display: block; border: 0; padding: .15rem 0; width: auto; text-align: left; }
+  td, td:first-child, td:last-child { display: block; border: 0; padding: .15rem 0; width: auto;
+    text-align: left; }
   td[data-label]::before { content: attr(data-label) ": "; color: var(--soft); }
 }
 """
@@ -78,7 +82,7 @@ document.addEventListener("keydown", e => {
 
 WHAT = (
     "dsf is a laboratory for sequence mixers: attention, linear attention, state-space models and "
-    "RNNs, each written as one linear recurrence. "
+    "RNNs, side by side and wherever it can be as one linear recurrence. "
     "Every picture below is drawn from numbers that the code beside it computes, and stands next "
     "to what a paper says. "
     "Where a statement does not hold on our numbers, the page says so."
