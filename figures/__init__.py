@@ -40,8 +40,8 @@ profile is large enough for them, or its rows say that they cannot decide.
 
 For each figure the runner writes figures/build/<profile>/<paper>/<name>.csv, .png, .svg, .small.png
 and, last, .json: the findings, the provenance, and the checksums of the others.  A figure is up to
-date when this record is intact and was made by the same sources (the figure, `figures/runner`, and all
-of `dsf`, `dsf.solvers`, `dsf.kernels`), the same profile and the same library versions.  Each
+date when this record is intact and was made by the same sources (the figure, `figures/runner`, and
+all of `dsf`, `dsf.solvers`, `dsf.kernels`), the same profile and the same library versions.  Each
 figure is computed in a process of its own, with one thread.
 
 Profile `paper` may take hours.  It is run once with `--keep`: its table and record are kept in

@@ -158,6 +158,11 @@ def rays(own, rival):
     return both(put("corr", cosine(own), kind="ray W"), put("other", cosine(rival), kind="ray W"))
 
 
+def shorter(factor):
+    """gd_paths_b: the Frobenius solution, and so its margins, times a factor."""
+    return both(*(put(c, lambda r, c=c: factor * r[c], kind="ray W") for c in ("x", "y")))
+
+
 def both(*changes):
     def change(rows):
         for one in changes:
@@ -223,6 +228,8 @@ CASES = [
     ("gd_paths_a", False, rays(5.1, 20.0), "oS"),
     ("gd_paths_a", False, rays(8.1, 4.0), "-S"),
     ("gd_paths_b", False, put("y", lambda r: -r["y"], kind="token", best=True), "SS-"),
+    ("gd_paths_b", False, shorter(1 - 5e-7), "SSS"),
+    ("gd_paths_b", False, shorter(1 - 2e-6), "SS-"),
     # read off the paper, and the noise of two means
     ("gen_svm", True, scores(4, single=0.155 * 1.23), "SNNNNNNNoNNoN"),
     ("gen_svm", True, scores(4, single=0.155 * 1.30), "SNN-NNNNoNNoN"),
