@@ -33,7 +33,6 @@ SVG_LIMIT = 600_000  # bytes; a larger drawing is shown as PNG
 SMALL = ".small.png"  # the thumbnail
 NOT_COMPUTED = "not computed"
 BADGES = {verdict: badge for verdict, badge, _ in VERDICTS_MEAN} | {NOT_COMPUTED: "failed"}
-SIZES = {"smoke": "small sizes, computed in seconds", "default": "computed in minutes"}
 ROOT = Path(__file__).parents[2]
 
 
@@ -172,8 +171,8 @@ def _embedded(data: bytes, kind: str) -> str:
 
 def _caption(figure: Figure, record: dict[str, Any]) -> str:
     """Which run the picture shows."""
-    kept, profile = record["kept"], record["profile"]
-    text = f"Profile {profile}" + (f": {SIZES[profile]}." if profile in SIZES else ".")
+    kept = record["kept"]
+    text = f"Profile {record['profile']}, computed in {record['run']['seconds']:.0f} s."
     if kept is not None:
         text = (
             f"Profile {PROFILE}, computed {kept['run'].get('date', 'once')} and "

@@ -59,7 +59,7 @@ def test_the_page_stands_alone_and_its_links_lead_somewhere(house, page):
 def test_a_figure_has_its_picture_what_to_see_its_table_and_its_command(page):
     article = page[page.index('<article id="euclid/good"') : page.index("</article>")]
     order = [
-        "Squares &lt;grow&gt;", "data:image/svg+xml", "Profile smoke: small sizes",
+        "Squares &lt;grow&gt;", "data:image/svg+xml", "Profile smoke, computed in",
         "A curve bends upwards. It ends at its top.", "squares grow", "6 squares, the last is 25",
         "matches the statement</span></td>", "What the paper does", "Euclid, book II",
         "fewer points", "source: euclid/good.py", "dsf figure euclid/good --profile smoke",
