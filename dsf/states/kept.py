@@ -22,6 +22,9 @@ class Kept:
         self._found: dict[Hashable, Arrays] = {}
         self._bytes = 0
 
+    def __len__(self) -> int:
+        return len(self._found)
+
     def once(self, key: Hashable, compute: Callable[[], Arrays]) -> Arrays:
         """The arrays of that key; `compute` runs where none are kept."""
         if key in self._found:

@@ -135,15 +135,17 @@ def _several(error: Any) -> bool:
     return isinstance(error, (tuple, list))
 
 
-def _tolerances(rtol: float | Errors | None, atol: float | Errors | None) -> list[Tolerance]:
+def _tolerances(rtol: Any, atol: Any) -> list[Tolerance]:
     """The errors that were asked for, all relative or all absolute."""
     name, errors = ("rtol", rtol) if atol is None else ("atol", atol)
     if (rtol is not None and atol is not None) or not _several(errors):
         return [tolerance("realize", rtol, atol)]
-    values = [number("realize", name, x) for x in errors]
-    if not values:
+    if not errors:
         raise DomainError(f"realize: {name}={errors} holds no error; give at least one number")
-    return [tolerance("realize", **{"rtol": None, "atol": None, name: x}) for x in values]
+    values = [number("realize", name, x) for x in errors]
+    if name == "rtol":
+        return [tolerance("realize", x, None) for x in values]
+    return [tolerance("realize", None, x) for x in values]
 
 
 def _asked(
