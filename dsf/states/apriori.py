@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +48,7 @@ def layer_bound(beta: np.ndarray) -> tuple[float, str]:
 
     Removing the layer costs at most 2 b_j.  Over each stretch where beta > 0, b is its maximum if
     it is monotone or unimodal; in general (product of local maxima) / (product of the local
-    minima between them).  Stretches add up.
+    minima between them).  Stretches add up.  `layer_bounds` does all layers at once.
     """
     total, case = 0.0, "unimodal"
     edges = np.flatnonzero(np.diff(np.concatenate([[0], beta > 0, [0]]).astype(int)))
@@ -66,11 +67,40 @@ def layer_bound(beta: np.ndarray) -> tuple[float, str]:
     return total, case
 
 
-def balanced_bound(s: np.ndarray, n: int) -> tuple[float, str]:
-    """2 sum_{j>n} b_j for the singular values s [L+1 N] (a row per cut), and the case."""
-    layers = [layer_bound(beta) for beta in _clean(s).T[n:]]
-    case = "valleys" if any(c == "valleys" for _, c in layers) else "unimodal"
-    return 2.0 * sum(b for b, _ in layers), case
+def layer_bounds(beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`layer_bound` of every column of beta [K N] at once: b [N], and whether it has valleys [N].
+
+    All columns are one series, with a zero before and after each.  A stretch is what stands
+    between two zeros, so the extrema of the series are those of the stretches.
+    """
+    K, N = beta.shape
+    x = np.zeros((N, K + 1))
+    x[:, :K] = beta.T
+    x = np.concatenate([[0.0], x.ravel()])
+    at = np.flatnonzero(np.diff(x, prepend=-1.0))  # the first of each run of repeats
+    x = x[at]
+    rises = np.diff(x) > 0
+    inner = np.zeros(x.size, dtype=bool)
+    inner[1:-1] = x[1:-1] > 0
+    before, after = np.append(False, rises), np.append(rises, False)
+    maxima, minima = inner & before & ~after, inner & ~before & after
+    column, stretch = (at - 1) // (K + 1), np.cumsum(x == 0) - 1
+    turn = maxima | minima
+    logs = np.where(maxima[turn], 1.0, -1.0) * np.log(x[turn])
+    which, first = np.unique(stretch[turn], return_index=True)
+    products = np.exp(np.bincount(stretch[turn], logs)[which])
+    b = np.bincount(column[turn][first], products, minlength=N)
+    return b, np.bincount(column[maxima], minlength=N) > 1
+
+
+def balanced_bounds(s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """2 sum_{j>n} b_j for n = 0..N, of the singular values s [L+1 N] (a row per cut).
+
+    With it whether some layer j > n has valleys; both [N+1].
+    """
+    b, valleys = layer_bounds(_clean(s))
+    errors = 2.0 * np.append(np.cumsum(b[::-1])[::-1], 0.0)
+    return errors, np.append(np.logical_or.accumulate(valleys[::-1])[::-1], False)
 
 
 def sequential_bound(s: np.ndarray, n: int) -> float:
@@ -92,21 +122,27 @@ def theorem_bounds(
     s: np.ndarray, L: int, error: float | None = None, states: int | None = None
 ) -> tuple[TheoremBound, ...]:
     """The theorems at a given number of states, or at the smallest number that reaches `error`."""
-    rules = {
-        "balanced truncation": (balanced_bound, "sandberg2004; 2 sum_{j>n} b_j"),
+    balanced, valleys = balanced_bounds(s)
+
+    def layers(n: int) -> tuple[float, str]:
+        n = min(n, s.shape[1])
+        return float(balanced[n]), "valleys" if valleys[n] else "unimodal"
+
+    rules: dict[str, tuple[Callable[[int], tuple[float, str]], str]] = {
+        "balanced truncation": (layers, "sandberg2004; 2 sum_{j>n} b_j"),
         "sequential truncation": (
-            lambda s, n: (sequential_bound(s, n), "none"),
+            lambda n: (sequential_bound(s, n), "none"),
             "sum_k sigma_{n+1}",
         ),
         "Hankel-norm, dyadic": (
-            lambda s, n: (dyadic_bound(s, n, L), "none"),
+            lambda n: (dyadic_bound(s, n, L), "none"),
             "dewilde1998; ceil(log2 L) max_k sigma_{n+1}",
         ),
     }
     out = []
     for name, (rule, reference) in rules.items():
         for n in range(s.shape[1] + 1) if states is None else [states]:
-            value, condition = rule(s, n)
+            value, condition = rule(n)
             if states is not None or value <= (error or 0.0):
                 out.append(TheoremBound(name, n, value, condition, reference))
                 break

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from dsf.states.blas import one_thread
+from dsf.states.kept import Kept
 from dsf.states.rounding import ROOM, TINY, U, fro, gamma
 
 SMALL = 300  # below this size a full SVD is as fast as a sketch
@@ -83,22 +85,28 @@ def _norm_near_one(P: np.ndarray) -> float:
 
 
 def leading_vectors(
-    H: np.ndarray, above: float = 0.0, count: int | None = None
+    H: np.ndarray,
+    above: float = 0.0,
+    count: int | None = None,
+    kept: Kept | None = None,
+    k: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Approximate singular vectors P [p c], Q [q c]: `count` of them, or all above `above`.
 
     A full SVD for small blocks; otherwise a randomised range finder (Halko, Martinsson and Tropp
-    2011) with two power steps, doubled until it reaches far enough.
+    2011) with two power steps, doubled until it reaches far enough.  `kept` holds the factors of
+    blocks of one operator by their cut k.
     """
+    kept = Kept() if kept is None else kept
     width = 48 if count is None else count + 24
     with one_thread():
         while min(H.shape) > SMALL and 3 * width < min(H.shape):
-            left, s, Vt = _sketch(H, width)
+            left, s, Vt = kept.once((k, width), partial(_sketch, H, width))
             if count is not None or s[-1] < above:
                 break
             width *= 2
         else:
-            left, s, Vt = np.linalg.svd(H, full_matrices=False)
+            left, s, Vt = kept.once((k, "full"), partial(np.linalg.svd, H, full_matrices=False))
     c = int(np.count_nonzero(s > above)) if count is None else min(count, s.size)
     return left[:, :c], Vt[:c].T
 
@@ -112,21 +120,26 @@ def _sketch(H: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return Q @ left, s, Vt
 
 
-def cut(M: np.ndarray, k: int, above: float = 0.0, count: int | None = None) -> Cut:
+def cut(
+    M: np.ndarray, k: int, above: float = 0.0, count: int | None = None, kept: Kept | None = None
+) -> Cut:
     """The cut k, with `count` directions, or with all whose singular value is above `above`."""
     H = block(M, k)
-    P, Q = leading_vectors(H, above, count)
+    P, Q = leading_vectors(H, above, count, kept, k)
     return Cut(k, P, Q, proved_singular_values(H, P, Q))
 
 
 NO_CUT = Cut(0, np.zeros((0, 0)), np.zeros((0, 0)), np.zeros(0))
 
 
-def best_count(M: np.ndarray, error: float, cuts: Iterable[int]) -> Cut:
-    """Of the given cuts, the one that proves the most states necessary; then the larger margin."""
+def best_count(M: np.ndarray, error: float, cuts: Iterable[int], kept: Kept | None = None) -> Cut:
+    """Of the given cuts, the one that proves the most states necessary; then the larger margin.
+
+    `kept` holds factors of blocks of M from one call to the next.
+    """
     best = NO_CUT
     for k in cuts:
-        found = cut(M, k, above=error)
+        found = cut(M, k, above=error, kept=kept)
         best = max(best, found.leading(found.count(error)), key=strength)
     return best
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from dsf.states.compress import kernel
+from dsf.states.kept import Kept
 from dsf.states.rounding import ROOM, norm_lower, norm_upper, ritz
 from dsf.states.verify import scanned_kernel
 
@@ -16,10 +17,14 @@ NORM_SLACK = 1e-6  # of the bounds of |M|: they scale every relative answer
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """One direction of time of an operator: M [L r L m], of which the causal part counts."""
+    """One direction of time of an operator: M [L r L m], of which the causal part counts.
+
+    `kept` holds factors that questions about it share.
+    """
 
     name: str  # "forward" or "backward"
     M: np.ndarray
+    kept: Kept = field(default_factory=Kept)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from dsf.states.apriori import TheoremBound, theorem_bounds
 from dsf.states.compress import Compressed, OutOfTime, compress
 from dsf.states.exact import exact_systems
 from dsf.states.hankel import NO_CUT, Cut, best_count, best_gaps, spread_cuts, strength
+from dsf.states.kept import Arrays
 from dsf.states.operator import (
     Direction,
     Operator,
@@ -81,7 +82,7 @@ def count_states(op: Operator, asked: float, deadline: float) -> Answer:
             f"realize: M is known to within radius = {op.radius:.3g} only, not below the "
             f"error asked for, {target:.3g}; no system can be proved. Ask for a larger error."
         )
-    cuts = tuple(best_count(d.M, floor, spread_cuts(len(d.M), 3)) for d in op.directions)
+    cuts = tuple(best_count(d.M, floor, spread_cuts(len(d.M), 3), d.kept) for d in op.directions)
     theorems: tuple[TheoremBound, ...] = ()
     notes: list[str] = []
     for ratio in RATIOS:
@@ -106,7 +107,8 @@ def _refined(
     op: Operator, cuts: tuple[Cut, ...], where: Sequence[list[int]], floor: float
 ) -> tuple[Cut, ...]:
     """Per direction the best of the cut known and of those at the places named."""
-    found = (best_count(d.M, floor, at) for d, at in zip(op.directions, where, strict=True))
+    pairs = zip(op.directions, where, strict=True)
+    found = (best_count(d.M, floor, at, d.kept) for d, at in pairs)
     return tuple(max(pair, key=strength) for pair in zip(cuts, found, strict=True))
 
 
@@ -278,9 +280,14 @@ def _compressed(direction: Direction, tol: float, deadline: float) -> Compressed
     limit = int(np.sqrt(MEMORY / (8 * max(L, 1))))
     now = time.monotonic()
     if L * max(r, m) <= EXACT_SIZE:
-        return compress(M, EXACT_ROUNDING * norm, gram=False, limit=limit)
+        return Compressed(*direction.kept.once("exact pass", lambda: _exact_pass(M, norm, limit)))
     share = now + PASS_SHARE * (deadline - now)
     return compress(M, tol, gram=tol > GRAM_SEES * norm, limit=limit, deadline=share)
+
+
+def _exact_pass(M: np.ndarray, norm: float, limit: int) -> Arrays:
+    c = compress(M, EXACT_ROUNDING * norm, gram=False, limit=limit)
+    return c.A, c.B, c.C, c.D, c.s, c.tau
 
 
 def _theorems(
