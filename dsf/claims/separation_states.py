@@ -52,15 +52,9 @@ class ByStates(LetterClaim, kind="separation/states"):
         """The size n of the tokens, as far as they have one."""
         spec = self.violates.spec
         shapes = {**self.constants, **next(iter(self.letters.values()), {})}
-        return next(
-            (
-                x.shape[axis] * int(name.partition("/")[2] or 1)
-                for k, x in shapes.items()
-                for axis, name in enumerate(spec[k].axes)
-                if k in spec and name.partition("/")[0] == "n"
-            ),
-            1,
-        )
+        axes = (z for k, x in shapes.items() if k in spec for z in zip(spec[k].axes, x.shape))
+        sizes = (size * int(axis.partition("/")[2] or 1) for axis, size in axes if axis[0] == "n")
+        return next(sizes, 1)
 
     def check(self) -> None:
         import flint

@@ -382,8 +382,11 @@ def test_deep_json_is_refused(text: str) -> None:
 
 
 def test_every_strategy_says_what_it_looked_for() -> None:
-    question = Question(
-        ("gru", "mlstm"), dsf.gru, dsf.mlstm, None, None, 8, Tolerance(0.01, True), 1.0
-    )
-    for strategy in STRATEGIES[question.scope]:
-        assert strategy(question).looked_for
+    """Asked of two families, or of a family and every recurrence: one of them concerns it."""
+    tolerance = Tolerance(0.01, True)
+    pairs = [(dsf.gru, dsf.mlstm), (dsf.gla, dsf.recurrence(8))]
+    questions = [
+        Question((repr(a), repr(b)), a, b, None, None, 8, tolerance, 1.0) for a, b in pairs
+    ]
+    for strategy in STRATEGIES[questions[0].scope]:
+        assert any(strategy(q).looked_for for q in questions)
