@@ -63,6 +63,10 @@ class MissingExtraError(DSFError, ImportError):
     """An optional library is needed and not installed."""
 
 
+class KernelError(DSFError, ValueError):
+    """A backend was asked for that is unknown, not installed, or cannot run this kernel."""
+
+
 class OutputError(DSFError, OSError):
     """A file of results cannot be written: a full disk, no permission, a file in the way."""
 

@@ -1,0 +1,28 @@
+"""What kernels ask of arrays, of numpy and torch alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def is_torch(x: Any) -> bool:
+    """Whether x is a tensor; torch is not loaded to find out."""
+    return type(x).__module__.partition(".")[0] == "torch" or hasattr(x, "__torch_function__")
+
+
+def stack(rows: list[Any], like: Any) -> Any:
+    """Rows [B H V] of every step as [B L H V], in the world and dtype of `like` [B L H V]."""
+    if not rows:
+        return like * 1
+    if is_torch(like):
+        import torch
+
+        return torch.stack(rows, 1)
+    return np.stack(rows, 1)
+
+
+def exp(x: Any) -> Any:
+    """e^x."""
+    return x.exp() if is_torch(x) else np.exp(x)

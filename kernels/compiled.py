@@ -1,0 +1,72 @@
+"""How kernels are compiled, and how their work is shared among threads.
+
+A kernel is compiled when it is first called with a dtype, and kept on disk.  It takes arrays of any
+strides (views, transposed, read-only, expanded ones), so nothing is copied on the way in; inside it
+copies one row at a time.  `contract` allows a fused multiply-add; nothing that would change what
+NaN and infinity do is allowed.  Kernels for gradients may also reorder sums.  Threads take ranges
+of heads, channels or columns, which do not depend on each other: their number changes no bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+
+EXACT = frozenset({"contract", "nsz", "arcp"})
+SMALL = 1 << 18  # multiplications below which one thread is enough
+
+
+class Kernel:
+    """A function on arrays, compiled once for each dtype; its first `inputs` arrays are read only.
+
+    Numbers are taken as the dtype of the first array, integers and booleans as they are.
+    """
+
+    def __init__(self, function: Callable[..., None], inputs: int, fastmath: set[str]) -> None:
+        self.function = function
+        self.inputs = inputs
+        self.fastmath = fastmath
+        self.known: dict[Any, Any] = {}
+
+    def __call__(self, *args: Any) -> None:
+        dtype = args[0].dtype
+        if dtype not in self.known:
+            signature = types.void(*(self._type(i, x, dtype) for i, x in enumerate(args)))
+            self.known[dtype] = numba.njit(
+                [signature], nogil=True, cache=True, error_model="numpy", fastmath=self.fastmath
+            )(self.function)
+        self.known[dtype](*args)
+
+    def _type(self, i: int, x: Any, dtype: np.dtype) -> Any:
+        if isinstance(x, np.ndarray):
+            return types.Array(numba.from_dtype(x.dtype), x.ndim, "A", readonly=i < self.inputs)
+        if isinstance(x, bool):
+            return types.boolean
+        return types.intp if isinstance(x, int) else numba.from_dtype(dtype)
+
+
+def forward(inputs: int) -> Callable[[Callable[..., None]], Kernel]:
+    """A kernel that adds in the order written."""
+    return lambda function: Kernel(function, inputs, {*EXACT})
+
+
+def backward(inputs: int) -> Callable[[Callable[..., None]], Kernel]:
+    """A kernel for gradients, whose sums may be reordered."""
+    return lambda function: Kernel(function, inputs, {*EXACT, "reassoc"})
+
+
+def shared(count: int, work: int, run: Callable[[int, int], object]) -> None:
+    """run(start, stop) over ranges that cover 0 .. count-1, on as many threads as numba may use."""
+    threads = min(numba.get_num_threads(), count) if work > SMALL else 1
+    if threads < 2:
+        run(0, count)
+        return
+    cuts = [count * i // threads for i in range(threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(run, *ends) for ends in zip(cuts, cuts[1:], strict=False)]:
+            done.result()

@@ -1,0 +1,1 @@
+"""The diagonal scan: one number of state for each channel."""

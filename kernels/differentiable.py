@@ -1,0 +1,163 @@
+"""Kernels as operators of torch: gradients, vmap, compiled graphs.
+
+Two custom operators carry every structure, so that a compiled graph holds them as one node; a
+`torch.autograd.Function` around the first calls the second.  There is no rule for forward-mode
+derivatives, so torch raises there, and none for second derivatives.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dsf.core.errors import KernelError
+from dsf.kernels import dispatch
+
+
+LIBRARY = torch.library.Library("dsf", "DEF")
+LIBRARY.define(
+    "kernel(str structure, str backend, Tensor[] arrays, float[] numbers) -> (Tensor, Tensor)"
+)
+LIBRARY.define(
+    "kernel_backward(str structure, str backend, Tensor[] arrays, float[] numbers, Tensor dy, "
+    "Tensor dlast) -> Tensor[]"
+)
+
+
+def _forward(
+    structure: str, backend: str, arrays: list[Tensor], numbers: list[float]
+) -> tuple[Tensor, ...]:
+    return _computed(structure, backend, "forward", arrays, numbers)
+
+
+def _backward(
+    structure: str, backend: str, arrays: list[Tensor], numbers: list[float],
+    dy: Tensor, dlast: Tensor,
+) -> list[Tensor]:  # fmt: skip
+    return list(_computed(structure, backend, "backward", arrays, numbers, dy, dlast))
+
+
+for _device in ("CPU", "CUDA"):
+    LIBRARY.impl("kernel", _forward, _device)
+    LIBRARY.impl("kernel_backward", _backward, _device)
+
+
+def _computed(
+    structure: str, backend: str, part: str, arrays: list[Tensor], numbers: list[float],
+    *rest: Tensor,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    inputs: list[Any] = [*arrays, *rest]
+    if backend == "numba":
+        inputs = [dispatch.as_numpy(x) for x in inputs]
+    n = len(arrays)
+    args = (*inputs[:n], *numbers, *inputs[n:])
+    outputs = dispatch.computed(structure, backend, *args, part=part)
+    return tuple(map(torch.from_numpy, outputs)) if backend == "numba" else tuple(outputs)
+
+
+@torch.library.register_fake("dsf::kernel", lib=LIBRARY)
+def _(structure: str, backend: str, arrays: list[Tensor], numbers: list[float]) -> Any:
+    return tuple(arrays[0].new_empty(s) for s in dispatch.outputs_like(structure, arrays))
+
+
+@torch.library.register_fake("dsf::kernel_backward", lib=LIBRARY)
+def _(
+    structure: str, backend: str, arrays: list[Tensor], numbers: list[float],
+    dy: Tensor, dlast: Tensor,
+) -> list[Tensor]:  # fmt: skip
+    return [x.new_empty(x.shape) for x in arrays]
+
+
+# --------------------------------------------------------------------- vmap
+def _folded(size: int, arrays: list[Tensor], dims: list[int | None]) -> list[Tensor]:
+    """The mapped axis as a part of the first one, which all kernels treat as independent."""
+    moved = [
+        x.expand(size, *x.shape) if d is None else x.movedim(d, 0)
+        for x, d in zip(arrays, dims, strict=True)
+    ]
+    return [x.reshape(-1, *x.shape[2:]) for x in moved]
+
+
+def _unfolded(size: int, outputs: Any) -> list[Tensor]:
+    return [x.reshape(size, -1, *x.shape[1:]) for x in outputs]
+
+
+@torch.library.register_vmap("dsf::kernel_backward", lib=LIBRARY)
+def _(
+    info: Any, dims: Any, structure: str, backend: str, arrays: list[Tensor],
+    numbers: list[float], dy: Tensor, dlast: Tensor,
+) -> Any:  # fmt: skip
+    size, n = info.batch_size, len(arrays)
+    whole = _folded(size, [*arrays, dy, dlast], [*dims[2], dims[4], dims[5]])
+    outputs = torch.ops.dsf.kernel_backward(structure, backend, whole[:n], numbers, *whole[n:])
+    return _unfolded(size, outputs), [0] * n
+
+
+class _Once(torch.autograd.Function):
+    """Gradients as they are, whose own gradients are refused: they would silently be zero."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(count: int, *tensors: Tensor) -> Any:
+        return tuple(x.view_as(x) for x in tensors[:count])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        raise KernelError(
+            "kernels have first derivatives only. Likely cause: a Hessian, or create_graph=True. "
+            "Use backend='reference', which torch differentiates as often as you like."
+        )
+
+
+class _Kernel(torch.autograd.Function):
+    @staticmethod
+    def forward(structure: str, backend: str, numbers: list[float], *arrays: Tensor) -> Any:
+        return torch.ops.dsf.kernel(structure, backend, list(arrays), numbers)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.structure, ctx.backend, ctx.numbers, *arrays = inputs
+        ctx.save_for_backward(*arrays)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor, dlast: Tensor) -> Any:
+        arrays = list(ctx.saved_tensors)
+        found = torch.ops.dsf.kernel_backward(
+            ctx.structure, ctx.backend, arrays, ctx.numbers, dy, dlast
+        )
+        if not torch.compiler.is_compiling():
+            found = _Once.apply(len(found), *found, *arrays, dy, dlast)
+        return None, None, None, *found
+
+    @staticmethod
+    def vmap(info: Any, dims: Any, structure: str, backend: str, numbers: Any, *arrays: Tensor) -> Any:
+        whole = _folded(info.batch_size, list(arrays), list(dims[3:]))
+        outputs = _Kernel.apply(structure, backend, numbers, *whole)
+        return tuple(_unfolded(info.batch_size, outputs)), (0, 0)
+
+
+def run(
+    structure: str, backend: str, arrays: list[Tensor], numbers: list[float]
+) -> tuple[Tensor, Tensor]:
+    """(y, last state), with gradients of every array."""
+    if backend == "reference":
+        return _reference(structure, arrays, numbers)
+    y, last = _Kernel.apply(structure, backend, numbers, *arrays)
+    return y, last
+
+
+def _reference(
+    structure: str, arrays: list[Tensor], numbers: list[float]
+) -> tuple[Tensor, Tensor]:
+    """Operations of torch, which torch differentiates itself."""
+    if torch.compiler.is_compiling():
+        module = dispatch.import_module(f"dsf.kernels.{structure}.reference")
+        return module.forward(*arrays, *numbers)  # type: ignore[no-any-return]
+    return dispatch.computed(structure, "reference", *arrays, *numbers)  # type: ignore[no-any-return]

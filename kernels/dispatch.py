@@ -1,0 +1,102 @@
+"""Which code runs a kernel: chosen from the arrays, or named, and always told.
+
+    "reference"  one step at a time, in numpy or torch (with torch's own gradients)
+    "numba"      compiled for this CPU; gradients for torch
+    "triton"     for tensors on a GPU
+    "torch"      an operator of torch, for softmax attention
+
+"auto" takes triton on a GPU and numba on a CPU, as far as they are installed and have the kernel.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from dsf.core.errors import KernelError
+from dsf.kernels.arrays import is_torch
+
+BACKENDS = ("auto", "reference", "numba", "triton", "torch")
+REAL = ("float32", "float64")
+DTYPES = {"diagonal": (*REAL, "complex64", "complex128")}
+_ran: ContextVar[str] = ContextVar("backend that ran last", default="")
+
+
+def last_backend() -> str:
+    """The backend of the last call of a kernel in this thread; "" before the first.
+
+    >>> from dsf import kernels
+    >>> one = np.ones((3, 1, 1))
+    >>> _ = kernels.linear_attention(one, one, one, backend="reference")
+    >>> kernels.last_backend()
+    'reference'
+    """
+    return _ran.get()
+
+
+def run(
+    structure: str, arrays: list[Any], numbers: list[float], backend: str = "auto"
+) -> tuple[Any, Any]:
+    """(y, last state) of a structure from canonical arrays, all of one dtype and one world.
+
+    Raises KernelError for a backend that is unknown, not installed, or has no such kernel.
+    """
+    chosen = _chosen(structure, arrays, backend)
+    if is_torch(arrays[0]):
+        from dsf.kernels import differentiable
+
+        return differentiable.run(structure, chosen, arrays, numbers)
+    return computed(structure, chosen, *arrays, *numbers)  # type: ignore[no-any-return]
+
+
+def computed(structure: str, backend: str, *args: Any, part: str = "forward") -> Any:
+    """The function of a backend, and a note that it ran."""
+    _ran.set(backend)
+    return getattr(import_module(f"dsf.kernels.{structure}.{backend}"), part)(*args)
+
+
+def _chosen(structure: str, arrays: list[Any], backend: str) -> str:
+    if backend not in BACKENDS:
+        raise KernelError(f"backend={backend!r} is unknown: one of {', '.join(BACKENDS)}")
+    why = {name: _missing(structure, name, arrays) for name in ("triton", "numba")}
+    if backend == "auto":
+        return next((name for name, reason in why.items() if not reason), "reference")
+    reason = why.get(backend) if backend != "torch" else "it runs softmax attention only"
+    if reason:
+        raise KernelError(f"backend={backend!r} cannot run the structure {structure!r}: {reason}")
+    return backend
+
+
+def _missing(structure: str, backend: str, arrays: list[Any]) -> str:
+    """Why a backend cannot take these arrays; "" if it can."""
+    x = arrays[0]
+    on_gpu = is_torch(x) and x.device.type != "cpu"
+    dtype = str(x.dtype).removeprefix("torch.")
+    if find_spec(backend) is None:
+        extra = "pip install 'dsf[gpu]'" if backend == "triton" else f"pip install {backend}"
+        return f"{backend} is not installed ({extra})"
+    if find_spec(f"dsf.kernels.{structure}.{backend}") is None:
+        return f"dsf has no {backend} kernel for it"
+    if on_gpu != (backend == "triton"):
+        return f"the arrays lie on {x.device if is_torch(x) else 'the CPU'}"
+    if dtype not in DTYPES.get(structure, REAL):
+        return f"no kernel for {dtype}"
+    return ""
+
+
+def outputs_like(structure: str, arrays: list[Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The shapes of y and of the last state."""
+    shapes = [tuple(x.shape) for x in arrays]
+    if structure == "low_rank":  # q has a row for each output, the others one for each substep
+        return (*shapes[0][:-1], shapes[2][-1]), shapes[-1]
+    return shapes[{"linear": 2, "diagonal": 1, "selective": 0}[structure]], shapes[-1]
+
+
+def as_numpy(x: Any) -> np.ndarray:
+    """A tensor's memory as an array: nothing is copied."""
+    array: np.ndarray = x.detach().resolve_conj().resolve_neg().numpy()
+    return array

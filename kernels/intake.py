@@ -1,0 +1,136 @@
+"""The arguments of a kernel: one world, one dtype, shapes that fit, a batch axis."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from dsf.core.arrays import at_least_float32, common_dtype, is_half
+from dsf.core.errors import DTypeError, ShapeError
+from dsf.kernels.arrays import is_torch
+
+
+class Call:
+    """Named arrays of one call.  `axes` declares their axes and checks the sizes.
+
+    Axes left of time are flattened to one batch axis B, in which sizes of 1 are shared.
+    """
+
+    def __init__(self, who: str, **arrays: Any) -> None:
+        self.who = who
+        given = {k: x for k, x in arrays.items() if x is not None}
+        self.torch = any(map(is_torch, given.values()))
+        self.given = {k: self._array(k, x) for k, x in given.items()}
+        self.half = all(is_half(x) for k, x in self.given.items() if k != "state")
+        self.dtypes = {k: x.dtype for k, x in self.given.items()}
+        wide = {k: at_least_float32(x) for k, x in self.given.items()}
+        self.dtype = common_dtype(*wide.values())
+        self.arrays = {k: self._cast(x) for k, x in wide.items()}
+        self.sizes: dict[str, int] = {}
+        self.batch: tuple[int, ...] = ()
+        self.lead: dict[str, int] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        return self.arrays[name]
+
+    def _array(self, name: str, x: Any) -> Any:
+        if self.torch != is_torch(x):
+            raise DTypeError(
+                f"{self.who}: tensors and numpy arrays are mixed ({name} is "
+                f"{type(x).__name__}). Give one kind."
+            )
+        if self.torch:
+            return x if x.is_floating_point() or x.is_complex() else x.double()
+        x = np.asarray(x)
+        if x.dtype.kind not in "iufc":
+            raise DTypeError(f"{self.who}: {name} must hold numbers; got dtype {x.dtype}")
+        return x if x.dtype.kind in "fc" else x.astype(np.float64)
+
+    def _cast(self, x: Any) -> Any:
+        return x.to(self.dtype) if self.torch else x.astype(self.dtype, copy=False)
+
+    # ------------------------------------------------------------------ shapes
+    def axes(self, **spec: str) -> None:
+        """Check that arrays have these axes, and note the sizes of the letters."""
+        for name, text in spec.items():
+            if name not in self.arrays:
+                continue
+            letters, shape = text.split(), tuple(self.arrays[name].shape)
+            free = letters[0] == "..."
+            letters = letters[free:]
+            fits = len(shape) >= len(letters) if free else len(shape) == len(letters)
+            if not fits:
+                self._refuse(name, text, shape)
+            for letter, size in zip(letters, shape[len(shape) - len(letters) :], strict=True):
+                if self.sizes.setdefault(letter, size) != size:
+                    self._refuse(name, text, shape)
+            if free:
+                self.lead[name] = len(shape) - len(letters)
+                lead = shape[: self.lead[name]]
+                try:
+                    self.batch = np.broadcast_shapes(self.batch, lead)
+                except ValueError:
+                    self._refuse(name, text, shape)
+
+    def _refuse(self, name: str, text: str, shape: tuple[int, ...]) -> None:
+        known = ", ".join(f"{k} = {n}" for k, n in self.sizes.items())
+        raise ShapeError(
+            f"{self.who}: {name} must be [{text}]{f' with {known}' if known else ''}"
+            f"{f', batch {list(self.batch)}' if self.batch else ''}; got {list(shape)}. Heads stand "
+            "right of time here: [batch, tokens, heads, channels]."
+        )
+
+    def rows(self, name: str) -> Any:
+        """An array with its batch axes as one: [B L H K]."""
+        return self.flat(self.arrays[name], self.lead[name])
+
+    def flat(self, x: Any, lead: int) -> Any:
+        tail = tuple(x.shape[lead:])
+        x = self._expand(x, (*self.batch, *tail))
+        return x if len(self.batch) == 1 else x.reshape(math.prod(self.batch), *tail)
+
+    def _expand(self, x: Any, shape: tuple[int, ...]) -> Any:
+        return x.expand(shape) if self.torch else np.broadcast_to(x, shape)
+
+    def zeros(self, *shape: int) -> Any:
+        like = next(iter(self.arrays.values()))
+        if self.torch:
+            return like.new_zeros(shape, dtype=self.dtype)
+        return np.zeros(shape, self.dtype)
+
+    def state(self, axes: str = "H K V") -> Any:
+        """The state before the first token [B H K V]; zero where none is given."""
+        if "state" in self.arrays:
+            return self.rows("state")
+        return self.zeros(math.prod(self.batch), *(self.sizes[x] for x in axes.split()))
+
+    def decays(self, full: bool | None) -> Any:
+        """exp(log_decay) [B L H K]: one number for a head stands for all its channels."""
+        B, sizes = math.prod(self.batch), self.sizes
+        shape = (B, sizes["L"], sizes["H"], sizes["K"])
+        if full is None:
+            return self._expand(self.zeros(1, 1, 1, 1) + 1, shape)
+        log = self.rows("log_decay")
+        w = log.exp() if self.torch else _exp(log)
+        return w if full else self._expand(w[..., None], shape)
+
+    # ----------------------------------------------------------------- outputs
+    def output(self, y: Any) -> Any:
+        """The output with the batch axes of the inputs, in half precision where they all were."""
+        y = y.reshape(*self.batch, *y.shape[1:])
+        if not self.half:
+            return y
+        kinds = [x for k, x in self.dtypes.items() if k != "state"]
+        return y.to(kinds[0]) if self.torch else y.astype(kinds[0])
+
+    def last(self, S: Any) -> Any:
+        """The last state with the batch axes of the inputs."""
+        return S.reshape(*self.batch, *S.shape[1:])
+
+
+def _exp(x: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        w: np.ndarray = np.exp(x)
+    return w
