@@ -42,6 +42,7 @@ _LAZY = {
     "authoring": "dsf.core.authoring",
     "errors": "dsf.core.errors",
     "interop": "dsf.interop",
+    "kernels": "dsf.kernels",
     "lattice": "dsf.verdicts.lattice",
     "ops": "dsf.core.ops",
     "separations": "dsf.verdicts.separations",
@@ -71,6 +72,7 @@ _CLAIMS = (
 hooks.load_mechanisms = lambda: import_module("dsf.mechanisms")
 hooks.torch_module = lambda mech: import_module("dsf.interop.module").Module(mech)
 hooks.torch_layer = lambda *drawn: import_module("dsf.interop.module").layer(*drawn)
+hooks.kernel = lambda *call: import_module("dsf.kernels.dispatch").compiled_run(*call)
 hooks.check = lambda certificate: import_module("dsf.claims").check(certificate)
 hooks.from_json = lambda text: import_module("dsf.claims").from_json(text)
 hooks.load_claims = lambda: [import_module(name) for name in _CLAIMS]

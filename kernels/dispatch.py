@@ -53,6 +53,15 @@ def run(
     return computed(structure, chosen, *arrays, *numbers)  # type: ignore[no-any-return]
 
 
+def compiled_run(
+    structure: str, arrays: list[Any], numbers: list[float]
+) -> tuple[Any, Any] | None:
+    """`run` where a compiled kernel takes these arrays, else None."""
+    if _chosen(structure, arrays, "auto") == "reference":
+        return None
+    return run(structure, arrays, numbers)
+
+
 def computed(structure: str, backend: str, *args: Any, part: str = "forward") -> Any:
     """The function of a backend, and a note that it ran."""
     _ran.set(backend)

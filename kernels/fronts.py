@@ -7,10 +7,7 @@ dtype of the inputs, the state at least float32.
 
 from __future__ import annotations
 
-import math
 from typing import Any
-
-import numpy as np
 
 from dsf.core.errors import ShapeError
 from dsf.kernels import dispatch
@@ -39,20 +36,124 @@ def linear_attention(
     """
     call = Call("linear_attention", q=q, k=k, v=v, log_decay=log_decay, state=state, bonus=bonus)
     call.axes(q="... L H K", k="... L H K", v="... L H V", state="... H K V", bonus="H K")
-    if log_decay is not None:
-        full = call["log_decay"].ndim == call["q"].ndim
-        call.axes(log_decay="... L H K" if full else "... L H")
+    full = call.log_decay("L")
     if read not in ("after", "before") or (bonus is not None and read == "after"):
         raise ShapeError(
             f"linear_attention: read must be 'after' or 'before', and a bonus needs 'before'; got "
             f"read={read!r}{'' if bonus is None else ' with a bonus'}"
         )
     q, k, v = (call.rows(name) for name in "qkv")
-    w = call.decays(full if log_decay is not None else None)
+    w = call.decays(full)
     y, last = dispatch.run(
         "linear", [q, k, v, w, call.state()], [scale, float(read == "before")], backend
     )
     if bonus is not None:
         u = call["bonus"]
         y = y + scale * (q * u * k).sum(-1)[..., None] * v
+    return call.output(y), call.last(last)
+
+
+def delta_rule(
+    q: Any, k: Any, v: Any, beta: Any, log_decay: Any = None, state: Any = None,
+    scale: float = 1.0, *, substeps: int = 1, backend: str = "auto",
+) -> tuple[Any, Any]:  # fmt: skip
+    """The delta rule, with or without a decay, with one or several substeps for a token.
+
+        S <- diag(exp(log_decay)) S,   S <- S + beta k (v - S'k)',   y = scale S' q
+
+    q [... L H K], k [... sL H K], v [... sL H V], beta [... sL H], log_decay [... sL H] or
+    [... sL H K], state [... H K V] with s = substeps, after the last of which q reads; keys are
+    taken as they are.  Returns y [... L H V] and the last state.  DeltaNet, gated DeltaNet, KDA,
+    DeltaProduct.  Raises ShapeError, DTypeError, KernelError.
+
+    >>> one = np.ones((2, 1, 1))
+    >>> y, S = delta_rule(one, one, 3 * one, one[..., 0])
+    >>> y.ravel(), S.ravel()
+    (array([3., 3.]), array([3.]))
+    """
+    call = Call("delta_rule", q=q, k=k, v=v, beta=beta, log_decay=log_decay, state=state)
+    steps = "L" if substeps == 1 else "sL"
+    call.axes(q="... L H K", k=f"... {steps} H K", v=f"... {steps} H V", beta=f"... {steps} H")
+    full = call.log_decay(steps)
+    call.axes(state="... H K V")
+    if substeps < 1 or call.sizes[steps] != substeps * call.sizes["L"]:
+        raise ShapeError(
+            f"delta_rule: k, v and beta need {substeps} rows for each of the {call.sizes['L']} "
+            f"rows of q; got {call.sizes[steps]}"
+        )
+    q, k, v = (call.rows(name) for name in "qkv")
+    w, write = call.decays(full, steps), call.rows("beta")[..., None] * k
+    y, last = dispatch.run(
+        "low_rank", [q, write, v, w, w * k, -write, call.state()], [scale, float(substeps)], backend
+    )
+    return call.output(y), call.last(last)
+
+
+def low_rank_rule(
+    q: Any, k: Any, v: Any, a: Any, b: Any, log_decay: Any = None, state: Any = None,
+    scale: float = 1.0, *, backend: str = "auto",
+) -> tuple[Any, Any]:  # fmt: skip
+    """A diagonal plus rank-one transition.
+
+        S_t = diag(exp(log_decay_t)) S_{t-1} + b_t (a_t' S_{t-1}) + k_t v_t',   y_t = scale S_t' q_t
+
+    q, k, a, b [... L H K], v [... L H V], log_decay [... L H] or [... L H K], state [... H K V];
+    returns y [... L H V] and the last state.  RWKV-7: a = -kappa, b = kappa * eta.  Raises
+    ShapeError, DTypeError, KernelError.
+
+    >>> one = np.ones((2, 1, 1))
+    >>> low_rank_rule(one, one, 3 * one, one, -one)[0].ravel()
+    array([3., 3.])
+    """
+    call = Call("low_rank_rule", q=q, k=k, v=v, a=a, b=b, log_decay=log_decay, state=state)
+    call.axes(q="... L H K", k="... L H K", v="... L H V", a="... L H K", b="... L H K")
+    full = call.log_decay("L")
+    call.axes(state="... H K V")
+    q, k, v, a, b = (call.rows(name) for name in "qkvab")
+    arrays = [q, k, v, call.decays(full), a, b, call.state()]
+    y, last = dispatch.run("low_rank", arrays, [scale, 1.0], backend)
+    return call.output(y), call.last(last)
+
+
+def scan(a: Any, b: Any, h0: Any = None, *, backend: str = "auto") -> tuple[Any, Any]:
+    """The diagonal scan h_t = a_t h_{t-1} + b_t, real or complex.
+
+    a, b [... L D], h0 [... D] (zero if not given); returns h [... L D] and the last h [... D].
+    Raises ShapeError, DTypeError, KernelError.
+
+    >>> h, last = scan(np.full((3, 1), 0.5), np.ones((3, 1)))
+    >>> h.ravel(), last
+    (array([1.  , 1.5 , 1.75]), array([1.75]))
+    """
+    call = Call("scan", a=a, b=b, state=h0)
+    call.axes(a="... L D", b="... L D", state="... D")
+    y, last = dispatch.run("diagonal", [call.rows("a"), call.rows("b"), call.state("D")], [], backend)
+    return call.output(y), call.last(last)
+
+
+def selective_scan(
+    u: Any, delta: Any, A: Any, B: Any, C: Any, D: Any = None, h0: Any = None, *,
+    backend: str = "auto",
+) -> tuple[Any, Any]:  # fmt: skip
+    """The selective scan S6.
+
+        h_t = exp(delta_t A) h_{t-1} + delta_t u_t B_t',   y_t = h_t C_t + D u_t
+
+    u, delta [... L D], A [D N], B, C [... L N], D [D], h0 [... D N]; delta is positive and A
+    negative as they are given (no softplus inside).  Returns y [... L D] and the last h.  Source:
+    Gu & Dao 2023, arXiv 2312.00752.  Raises ShapeError, DTypeError, KernelError.
+
+    >>> one = np.ones((2, 1))
+    >>> selective_scan(one, one, -np.log(2) * one[:1], one, one)[0].ravel()
+    array([1. , 1.5])
+    """
+    call = Call("selective_scan", u=u, delta=delta, A=A, B=B, C=C, D=D, state=h0)
+    call.axes(u="... L D", delta="... L D", A="D N", B="... L N", C="... L N", D="D")
+    call.axes(state="... D N")
+    u, delta, B, C = (call.rows(name) for name in ("u", "delta", "B", "C"))
+    A = call.flat(call["A"], 0)
+    y, last = dispatch.run(
+        "selective", [delta * u, delta, A, B, C, call.state("D N")], [], backend
+    )
+    y = y if D is None else y + call["D"] * u
     return call.output(y), call.last(last)

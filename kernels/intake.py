@@ -106,10 +106,18 @@ class Call:
             return self.rows("state")
         return self.zeros(math.prod(self.batch), *(self.sizes[x] for x in axes.split()))
 
-    def decays(self, full: bool | None) -> Any:
+    def log_decay(self, steps: str) -> bool | None:
+        """Whether there is a log-decay for each channel, for each head, or none (None)."""
+        if "log_decay" not in self.arrays:
+            return None
+        full = bool(self.arrays["log_decay"].ndim == self.arrays["q"].ndim)
+        self.axes(log_decay=f"... {steps} H K" if full else f"... {steps} H")
+        return full
+
+    def decays(self, full: bool | None, steps: str = "L") -> Any:
         """exp(log_decay) [B L H K]: one number for a head stands for all its channels."""
         B, sizes = math.prod(self.batch), self.sizes
-        shape = (B, sizes["L"], sizes["H"], sizes["K"])
+        shape = (B, sizes[steps], sizes["H"], sizes["K"])
         if full is None:
             return self._expand(self.zeros(1, 1, 1, 1) + 1, shape)
         log = self.rows("log_decay")

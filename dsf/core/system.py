@@ -21,6 +21,7 @@ from dsf.core.checks import (
     check_size,
 )
 from dsf.core.errors import DomainError, DTypeError, ShapeError
+from dsf.core.fast import scanned
 from dsf.core.ops import Array
 from dsf.core.transition import (
     Coefficient,
@@ -208,7 +209,7 @@ class LTV:
         >>> ltv.step(0, np.array([[4.0]]), np.array([[1.0]]))
         (array([[3.]]), array([[3.]]))
         """
-        return self.part(t, t + 1).multiplied_out()._step(0, self._promote(S), self._promote(x))
+        return self.part(t, t + 1).multiplied_out()._step(0, self.promote(S), self.promote(x))
 
     def _step(self, t: int, S: Array, x: Array) -> tuple[Array, Array]:
         """`step` where coefficients, state and input have one dtype: torch wants that."""
@@ -221,9 +222,10 @@ class LTV:
 
     @full_precision
     def scan(self, X: Array, S: Array | None = None) -> tuple[Array, Array]:
-        """The recurrence, step by step: Y [... L r p] and the last state [... n p].
+        """The recurrence: Y [... L r p] and the last state [... n p].
 
-        Coefficients are evaluated `BLOCK` steps at a time, so memory beyond Y is O(BLOCK).
+        Long ones run in compiled kernels (`dsf.core.fast`), the others step by step, `BLOCK` steps'
+        coefficients at a time.
         Raises OverflowingScanError with the first bad step if the state leaves the finite range
         while every coefficient and input is finite; NaN and infinity in the input propagate.
 
@@ -234,7 +236,7 @@ class LTV:
         (array([1.  , 1.5 , 1.75]), array([[1.75]]))
         """
         ltv, X, S = self._driven_by(X, S)
-        return ltv._scan(X, S, 0, ltv.length)
+        return scanned(ltv, X, S) or ltv._scan(X, S, 0, ltv.length)
 
     def _scan(self, X: Array, S: Array, first: int, total: int) -> tuple[Array, Array]:
         """`scan` of a stretch that starts at step `first` of `total`."""
@@ -316,12 +318,12 @@ class LTV:
         like = self._like
         lead = self.batch
         check_size("LTV.kernel", (*lead, L * r, L * self.m), like.dtype.itemsize, LIMIT, ADVICE)
-        C = ops.broadcast_to(self._promote(dense(self.C)), (*lead, L, r, n))
-        D = None if self.D is None else self._promote(dense(self.D))
+        C = ops.broadcast_to(self.promote(dense(self.C)), (*lead, L, r, n))
+        D = None if self.D is None else self.promote(dense(self.D))
         R = ops.zeros((*lead, 0, n), like)
         blocks = []
         for j in range(L - 1, -1, -1):
-            B, c = self._promote(at(self.B, j, -3)), C[..., j, :, :]
+            B, c = self.promote(at(self.B, j, -3)), C[..., j, :, :]
             if self.read == "after":
                 R = ops.cat([c, R], -2)
             column = R @ B
@@ -355,13 +357,13 @@ class LTV:
             raise ShapeError(f"LTV.element: needs start < stop; got {start}, {stop}")
         pair = None
         for k, t in enumerate(range(start, stop)):
-            B = self._promote(at(self.B, t, -3))
+            B = self.promote(at(self.B, t, -3))
             if X is None:
                 pieces = [ops.zeros_like(B)] * (stop - start)
                 pieces[k] = B
                 b = ops.cat(pieces, -1)
             else:
-                b = B @ self._promote(X[..., k, :, :])
+                b = B @ self.promote(X[..., k, :, :])
             one = Element(self.A.at(t), b)
             pair = one if pair is None else pair.then(one)
         assert pair is not None
@@ -553,12 +555,12 @@ class LTV:
         """A 0-d array in the world and the common dtype of all coefficients."""
         return common_zero(*self.arrays())
 
-    def _promote(self, x: Array) -> Array:
+    def promote(self, x: Array) -> Array:
         return promoted(x, self._like)
 
     def multiplied_out(self) -> LTV:
         """Products multiplied out and dtypes promoted: what one block of `scan` works on."""
-        promote = self._promote
+        promote = self.promote
         D = None if self.D is None else promote(dense(self.D))
         A = self.A.map_time(lambda x, axis: dense(x))
         return LTV(A, promote(dense(self.B)), promote(dense(self.C)), D, self.read, self.steps)
@@ -567,15 +569,15 @@ class LTV:
         """This system with the length of X, X in a common dtype, and the state before it."""
         X = X if ops.is_torch(X) else np.asarray(X)
         L = check_input(self, X, S)
-        X = self._promote(X)
+        X = self.promote(X)
         if S is None:
             like = X[..., :0].sum() if ops.is_torch(X) else X
             S = ops.zeros((*self.out_batch(X), self.n, X.shape[-1]), like)
-        return replace(self, steps=L), X, self._promote(S)
+        return replace(self, steps=L), X, self.promote(S)
 
     def _no_output(self, X: Array) -> Array:
         """The output of an empty sequence."""
-        return ops.zeros((*self.out_batch(X), 0, self.r, X.shape[-1]), self._promote(X))
+        return ops.zeros((*self.out_batch(X), 0, self.r, X.shape[-1]), self.promote(X))
 
     def out_batch(self, X: Array) -> tuple[int, ...]:
         """Batch and head axes of the output for X [... L m p]."""
