@@ -1,7 +1,7 @@
 """2^x for kernels: a polynomial that compiles to vector instructions, which `np.exp` does not.
 
 x = n + f with |f| <= 1/2; 2^f by a Taylor polynomial of f log 2, 2^n by the bits of a float.
-Subnormal results are 0, and so is 2^-inf; NaN stays NaN.  Relative error: 2e-7 (float32),
+Results below 2^-125 (float64: 2^-1021) are 0, and so is 2^-inf; NaN stays NaN.  Relative error: 2e-7 (float32),
 4e-16 (float64), see the test.
 """
 
@@ -21,8 +21,8 @@ LOG2E = 1 / math.log(2)
 
 @intrinsic  # type: ignore[untyped-decorator]
 def _power(context: Any, n: Any) -> Any:
-    """2^n of an integer-valued float in the range of its exponents, made of its bits."""
-    bits, mantissa, bias = (32, 23, 127) if n == types.float32 else (64, 52, 1023)
+    """2^(n - 1) of an integer-valued float, made of its bits: n may be one above the exponents."""
+    bits, mantissa, bias = (32, 23, 126) if n == types.float32 else (64, 52, 1022)
 
     def code(_: Any, build: Any, __: Any, args: Any) -> Any:
         wide, kind = ir.IntType(bits), args[0].type
@@ -35,7 +35,8 @@ def _power(context: Any, n: Any) -> Any:
 
 
 def _coefficients(degree: int) -> tuple[float, ...]:
-    return tuple(math.log(2) ** i / math.factorial(i) for i in range(degree + 1))
+    """Of 2 * 2^f, f in [-1/2, 1/2]."""
+    return tuple(2 * math.log(2) ** i / math.factorial(i) for i in range(degree + 1))
 
 
 C32 = tuple(np.float32(c) for c in _coefficients(7))
@@ -52,7 +53,7 @@ def _exp2(x: Any) -> Any:
     if x == types.float32:
 
         def exp2_32(x: Any) -> Any:
-            y = min(max(x, np.float32(-126.0)), np.float32(127.0))
+            y = min(max(x, np.float32(-125.0)), np.float32(128.0))
             n = np.rint(y)
             f = y - n
             p = C32[7]
@@ -64,14 +65,14 @@ def _exp2(x: Any) -> Any:
             p = p * f + C32[1]
             p = p * f + C32[0]
             p = p * _power(n)
-            p = np.float32(0.0) if x < np.float32(-126.0) else p
+            p = np.float32(0.0) if x < np.float32(-125.0) else p
             p = np.float32(np.inf) if x >= np.float32(128.0) else p
             return x if x != x else p
 
         return exp2_32
 
     def exp2_64(x: Any) -> Any:
-        y = min(max(x, -1022.0), 1023.0)
+        y = min(max(x, -1021.0), 1024.0)
         n = np.rint(y)
         f = y - n
         p = C64[13]
@@ -89,7 +90,7 @@ def _exp2(x: Any) -> Any:
         p = p * f + C64[1]
         p = p * f + C64[0]
         p = p * _power(n)
-        p = 0.0 if x < -1022.0 else p
+        p = 0.0 if x < -1021.0 else p
         p = np.inf if x >= 1024.0 else p
         return x if x != x else p
 

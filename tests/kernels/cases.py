@@ -1,0 +1,55 @@
+"""Inputs of every structure: its arrays by name, in float64, and the numbers that go with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+STRUCTURES = ("linear", "linear before", "low_rank", "low_rank substeps", "diagonal", "selective")
+
+
+def case(
+    name: str, L: int = 9, B: int = 2, H: int = 3, K: int = 4, V: int = 5, seed: int = 0
+) -> tuple[str, list[np.ndarray], list[float]]:
+    """(structure, arrays, numbers); transitions are at most 1 in norm."""
+    rng = np.random.default_rng(seed)
+    normal = rng.standard_normal
+
+    def decays(*shape: int) -> np.ndarray:
+        return rng.uniform(0.5, 1.0, shape)
+
+    if name.startswith("linear"):
+        arrays = [normal((B, L, H, n)) for n in (K, K, V)]
+        before = float(name.endswith("before"))
+        return "linear", [*arrays, decays(B, L, H, K), normal((B, H, K, V))], [0.5, before]
+    if name.startswith("low_rank"):
+        s = 2 if name.endswith("substeps") else 1
+        q, k, v = normal((B, L, H, K)), normal((B, s * L, H, K)), normal((B, s * L, H, V))
+        k /= np.linalg.norm(k, axis=-1, keepdims=True)
+        w, beta = decays(B, s * L, H, 1) + 0 * k, rng.uniform(0, 1, (B, s * L, H, 1))
+        return "low_rank", [q, beta * k, v, w, w * k, -beta * k, normal((B, H, K, V))], [0.5, float(s)]
+    if name == "diagonal":
+        return "diagonal", [decays(B, L, K), normal((B, L, K)), normal((B, K))], []
+    x, delta, A = normal((B, L, V)), rng.uniform(0.01, 1, (B, L, V)), -rng.uniform(0.1, 2, (B, V, K))
+    return "selective", [x, delta, A, *normal((2, B, L, K)), normal((B, V, K))], []
+
+
+def cast(arrays: list[np.ndarray], dtype: Any) -> list[np.ndarray]:
+    return [x.astype(dtype) for x in arrays]
+
+
+def sizes(structure: str, arrays: list[np.ndarray], numbers: list[float], forward: Any) -> Any:
+    """What rounding may do to y and to the last state: the sum of the sizes of their terms."""
+    if structure == "selective":
+        x, delta, A, *rest = arrays
+        return forward(abs(x), delta, A, *map(abs, rest))
+    if structure != "low_rank":
+        return forward(*map(abs, arrays), *numbers)
+    q, k, v, *_, S = arrays
+    lengths = [np.linalg.norm(x, axis=-1) for x in (q, k, v)]
+    held = np.linalg.norm(S, axis=(-2, -1))[:, None] + np.cumsum(lengths[1] * lengths[2], axis=1)
+    last = held[:, -1, :, None, None] if held.shape[1] else abs(S).max()
+    substeps = int(numbers[1])
+    y = numbers[0] * lengths[0] * held[:, substeps - 1 :: substeps]
+    return y[..., None] + np.zeros(v.shape[-1]), last + np.zeros(S.shape)

@@ -1,0 +1,176 @@
+"""Every compiled structure against its reference: values, gradients, bits, and odd numbers."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dsf.core.metrics import gate, ratio
+from dsf.kernels import dispatch
+
+numba = pytest.importorskip("numba")
+import cases  # noqa: E402
+
+EVERY = pytest.mark.parametrize("name", cases.STRUCTURES)
+LENGTHS = (0, 1, 63, 65)
+
+
+def both(structure: str):
+    return [
+        import_module(f"dsf.kernels.{structure}.{backend}").forward
+        for backend in ("numba", "reference")
+    ]
+
+
+@EVERY
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("L", LENGTHS)
+def test_values(name, dtype, L):
+    structure, arrays, numbers = cases.case(name, L)
+    arrays = cases.cast(arrays, dtype)
+    exact = cases.cast(arrays, np.float64)
+    fast, slow = both(structure)
+    found, wanted = fast(*arrays, *numbers), slow(*exact, *numbers)
+    scales = cases.sizes(structure, exact, numbers, slow)
+    for x, y, scale in zip(found, wanted, scales, strict=True):
+        assert x.dtype == dtype and x.shape == y.shape
+        assert ratio(x, y, scale) <= gate(L)
+
+
+@EVERY
+@given(sizes=st.tuples(*[st.integers(1, 7)] * 5), seed=st.integers(0, 2**16))
+def test_any_sizes(name, sizes, seed):
+    L, B, H, K, V = sizes
+    structure, arrays, numbers = cases.case(name, L, B, H, K, V, seed)
+    fast, slow = both(structure)
+    scales = cases.sizes(structure, arrays, numbers, slow)
+    for x, y, s in zip(fast(*arrays, *numbers), slow(*arrays, *numbers), scales, strict=True):
+        assert ratio(x, y, s) <= gate(L)
+
+
+@EVERY
+def test_complex_numbers_or_one_clear_refusal(name):
+    structure, arrays, numbers = cases.case(name)
+    turned = [x * np.exp(1j * np.arange(x.shape[-1])) for x in arrays]
+    if structure != "diagonal":
+        with pytest.raises(dispatch.KernelError, match="no kernel for complex128"):
+            dispatch.run(structure, turned, numbers, "numba")
+        return
+    fast, slow = both(structure)
+    for x, y in zip(fast(*turned), slow(*turned), strict=True):
+        assert ratio(x, y, 4 * np.abs(y).max(), np.float64) <= gate(9)
+
+
+# --------------------------------------------------------------------- bits
+@EVERY
+def test_a_batch_may_be_split(name):
+    structure, arrays, numbers = cases.case(name, L=33, B=3)
+    fast, _ = both(structure)
+    y, S = fast(*arrays, *numbers)
+    for b in range(3):
+        part, last = fast(*[x[b : b + 1] for x in arrays], *numbers)
+        assert np.array_equal(part, y[b : b + 1]) and np.array_equal(last, S[b : b + 1])
+
+
+@EVERY
+def test_the_number_of_threads_changes_no_bit(name, monkeypatch):
+    structure, arrays, numbers = cases.case(name, L=40, B=1, H=1, K=6, V=150)
+    module = import_module(f"dsf.kernels.{structure}.numba")
+    rng = np.random.default_rng(1)
+    y, S = module.forward(*arrays, *numbers)
+    dy, dS = rng.standard_normal(y.shape), rng.standard_normal(S.shape)
+    found = []
+    for threads in (1, 2, 3):
+        monkeypatch.setattr("dsf.kernels.compiled.SMALL", 0)
+        monkeypatch.setattr(numba, "get_num_threads", lambda n=threads: n)
+        found.append(
+            [*module.forward(*arrays, *numbers), *module.backward(*arrays, *numbers, dy, dS)]
+        )
+    for other in found[1:]:
+        assert all(map(np.array_equal, found[0], other))
+
+
+@EVERY
+def test_a_sequence_may_be_cut_anywhere(name):
+    """With the state handed on; the sums are the same ones, so are the bits."""
+    structure, arrays, numbers = cases.case(name, L=12)
+    fast, _ = both(structure)
+    y, S = fast(*arrays, *numbers)
+    *rows, state = arrays
+    per_token = [x.shape[1] in (12, 24) for x in rows]
+    for cut in range(13):
+        parts, last = [], state
+        for ends in ((0, cut), (cut, 12)):
+            piece = [
+                x[:, slice(*[e * x.shape[1] // 12 for e in ends])] if timed else x
+                for x, timed in zip(rows, per_token, strict=True)
+            ]
+            part, last = fast(*piece, last, *numbers)
+            parts.append(part)
+        assert np.array_equal(np.concatenate(parts, 1), y) and np.array_equal(last, S)
+
+
+@EVERY
+def test_arrays_of_any_strides(name):
+    structure, arrays, numbers = cases.case(name)
+    fast, _ = both(structure)
+    y, S = fast(*arrays, *numbers)
+    wide = [np.repeat(x, 2, axis=-1)[..., ::2] for x in arrays]
+    turned = [np.asfortranarray(x) for x in arrays]
+    fixed = [x.copy() for x in arrays]
+    for x in fixed:
+        x.flags.writeable = False
+    for others in (wide, turned, fixed):
+        again, last = fast(*others, *numbers)
+        assert np.array_equal(again, y) and np.array_equal(last, S)
+    assert all(map(np.array_equal, arrays, fixed))
+
+
+@EVERY
+def test_expanded_arrays(name):
+    structure, arrays, numbers = cases.case(name, B=1)
+    fast, _ = both(structure)
+    y, S = fast(*arrays, *numbers)
+    shared = [np.broadcast_to(x, (3, *x.shape[1:])) for x in arrays]
+    again, last = fast(*shared, *numbers)
+    assert np.array_equal(again, np.repeat(y, 3, 0)) and np.array_equal(last, np.repeat(S, 3, 0))
+
+
+# --------------------------------------------------------------------- odd numbers
+@EVERY
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinity_go_where_the_formula_sends_them(name, bad):
+    structure, arrays, numbers = cases.case(name, L=6)
+    fast, slow = both(structure)
+    for i in range(len(arrays)):
+        changed = [x.copy() for x in arrays]
+        changed[i].flat[changed[i].size // 2] = bad
+        with np.errstate(all="ignore"):
+            wanted = slow(*changed, *numbers)
+        for x, y in zip(fast(*changed, *numbers), wanted, strict=True):
+            assert np.array_equal(np.isfinite(x), np.isfinite(y))
+            assert np.array_equal(np.isnan(x), np.isnan(y))
+
+
+@pytest.mark.parametrize("name", ["linear", "linear before", "low_rank", "diagonal"])
+@pytest.mark.parametrize("decay", [0.0, 1.0, -1.0, 5e-324])
+def test_decays_at_the_ends(name, decay):
+    structure, arrays, numbers = cases.case(name, L=6)
+    w = arrays[{"linear": 3, "low_rank": 3, "diagonal": 0}[structure]]
+    w[:, ::2] = decay
+    fast, slow = both(structure)
+    for x, y in zip(fast(*arrays, *numbers), slow(*arrays, *numbers), strict=True):
+        assert ratio(x, y, 10 * np.abs(y).max()) <= gate(6)
+
+
+def test_a_step_size_of_minus_infinity_forgets_exactly():
+    structure, arrays, numbers = cases.case("selective", L=3)
+    arrays[2][...] = -np.inf
+    fast, _ = both(structure)
+    y, _ = fast(*arrays, *numbers)
+    x, _, _, B, C, _ = arrays
+    assert ratio(y, x * (B * C).sum(-1, keepdims=True), np.abs(x) * 10) <= gate(1)
