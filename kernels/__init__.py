@@ -1,4 +1,4 @@
-"""Fast array code, one kernel per structure of the recurrence: for this CPU, for GPUs, for torch."""
+"""Fast array code, one kernel per structure of the recurrence: for CPUs, GPUs, and torch."""
 
 from dsf.kernels.dispatch import last_backend
 from dsf.kernels.fronts import (

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numba
@@ -68,5 +69,5 @@ def shared(count: int, work: int, run: Callable[[int, int], object]) -> None:
         return
     cuts = [count * i // threads for i in range(threads + 1)]
     with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(run, *ends) for ends in zip(cuts, cuts[1:], strict=False)]:
+        for done in [pool.submit(run, *ends) for ends in pairwise(cuts)]:
             done.result()

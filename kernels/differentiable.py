@@ -15,7 +15,6 @@ from torch import Tensor
 from dsf.core.errors import KernelError
 from dsf.kernels import dispatch
 
-
 LIBRARY = torch.library.Library("dsf", "DEF")
 LIBRARY.define(
     "kernel(str structure, str backend, Tensor[] arrays, float[] numbers) -> (Tensor, Tensor)"
@@ -137,7 +136,9 @@ class _Kernel(torch.autograd.Function):
         return None, None, None, *found
 
     @staticmethod
-    def vmap(info: Any, dims: Any, structure: str, backend: str, numbers: Any, *arrays: Tensor) -> Any:
+    def vmap(
+        info: Any, dims: Any, structure: str, backend: str, numbers: Any, *arrays: Tensor
+    ) -> Any:
         whole = _folded(info.batch_size, list(arrays), list(dims[3:]))
         outputs = _Kernel.apply(structure, backend, numbers, *whole)
         return tuple(_unfolded(info.batch_size, outputs)), (0, 0)
@@ -153,11 +154,9 @@ def run(
     return y, last
 
 
-def _reference(
-    structure: str, arrays: list[Tensor], numbers: list[float]
-) -> tuple[Tensor, Tensor]:
+def _reference(structure: str, arrays: list[Tensor], numbers: list[float]) -> tuple[Tensor, Tensor]:
     """Operations of torch, which torch differentiates itself."""
     if torch.compiler.is_compiling():
         module = dispatch.import_module(f"dsf.kernels.{structure}.reference")
-        return module.forward(*arrays, *numbers)  # type: ignore[no-any-return]
-    return dispatch.computed(structure, "reference", *arrays, *numbers)  # type: ignore[no-any-return]
+        return module.forward(*arrays, *numbers)
+    return dispatch.computed(structure, "reference", *arrays, *numbers)

@@ -50,12 +50,10 @@ def run(
         from dsf.kernels import differentiable
 
         return differentiable.run(structure, chosen, arrays, numbers)
-    return computed(structure, chosen, *arrays, *numbers)  # type: ignore[no-any-return]
+    return computed(structure, chosen, *arrays, *numbers)
 
 
-def compiled_run(
-    structure: str, arrays: list[Any], numbers: list[float]
-) -> tuple[Any, Any] | None:
+def compiled_run(structure: str, arrays: list[Any], numbers: list[float]) -> tuple[Any, Any] | None:
     """`run` where a compiled kernel takes these arrays, else None."""
     if _chosen(structure, arrays, "auto") == "reference":
         return None

@@ -127,7 +127,9 @@ def scan(a: Any, b: Any, h0: Any = None, *, backend: str = "auto") -> tuple[Any,
     """
     call = Call("scan", a=a, b=b, state=h0)
     call.axes(a="... L D", b="... L D", state="... D")
-    y, last = dispatch.run("diagonal", [call.rows("a"), call.rows("b"), call.state("D")], [], backend)
+    y, last = dispatch.run(
+        "diagonal", [call.rows("a"), call.rows("b"), call.state("D")], [], backend
+    )
     return call.output(y), call.last(last)
 
 
@@ -152,8 +154,6 @@ def selective_scan(
     call.axes(state="... D N")
     u, delta, B, C = (call.rows(name) for name in ("u", "delta", "B", "C"))
     A = call.flat(call["A"], 0)
-    y, last = dispatch.run(
-        "selective", [delta * u, delta, A, B, C, call.state("D N")], [], backend
-    )
+    y, last = dispatch.run("selective", [delta * u, delta, A, B, C, call.state("D N")], [], backend)
     y = y if D is None else y + call["D"] * u
     return call.output(y), call.last(last)

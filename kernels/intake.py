@@ -78,8 +78,8 @@ class Call:
         known = ", ".join(f"{k} = {n}" for k, n in self.sizes.items())
         raise ShapeError(
             f"{self.who}: {name} must be [{text}]{f' with {known}' if known else ''}"
-            f"{f', batch {list(self.batch)}' if self.batch else ''}; got {list(shape)}. Heads stand "
-            "right of time here: [batch, tokens, heads, channels]."
+            f"{f', batch {list(self.batch)}' if self.batch else ''}; got {list(shape)}. Heads "
+            "stand right of time here: [batch, tokens, heads, channels]."
         )
 
     def rows(self, name: str) -> Any:

@@ -84,7 +84,7 @@ def _row(x: Any, axis: int) -> Array:
 
 
 def _plus_skip(ltv: Any, X: Array, Y: Array) -> Array:
-    return Y if ltv.D is None else Y + dense(ltv.D) @ X
+    return Y if ltv.D is None else Y + ltv.promote(dense(ltv.D)) @ X
 
 
 # --------------------------------------------------------------------- structures
@@ -184,4 +184,3 @@ def _diagonal(ltv: Any, X: Array, S: Array) -> tuple[Array, Array] | None:
         rows.append(_plus_skip(part, x, ltv.promote(dense(part.C)) @ h))
         S = last
     return ops.cat(rows, -3), S
-

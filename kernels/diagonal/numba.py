@@ -27,16 +27,14 @@ def _steps(a: Array, b: Array, y: Array, h: Array, n: int, first: int, last: int
 def forward(a: Array, b: Array, h: Array) -> tuple[Array, Array]:
     """See `reference.forward`."""
     y, h = np.empty(b.shape, b.dtype), np.array(h)
-    B, L, D = b.shape
-    blocks = max(1, D // WIDTH)
+    B, _, D = b.shape
+    blocks = max(1, D // WIDTH) if B == 1 else 1
 
     def run(first: int, last: int) -> None:
         for unit in range(first, last):
             n, i = divmod(unit, blocks)
             _steps(a, b, y, h, n, D * i // blocks, D * (i + 1) // blocks)
 
-    if blocks == 1 or B > 1:
-        blocks = 1
     compiled.shared(B * blocks, b.size, run)
     return y, h
 

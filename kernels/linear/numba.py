@@ -56,7 +56,7 @@ def forward(
     q: Array, k: Array, v: Array, w: Array, S: Array, scale: float, before: bool
 ) -> tuple[Array, Array]:
     """See `reference.forward`; the same sums in the same order for every number of threads."""
-    (B, L, H, K), V = q.shape, v.shape[3]
+    (B, L, H, _), V = q.shape, v.shape[3]
     y, S = np.empty(v.shape, v.dtype), np.array(S)
     width = max(1, V if B * H > 1 else min(V, max(COLUMNS, math.ceil(V / 4))))
     units = B * H * math.ceil(V / width)
@@ -141,7 +141,7 @@ def backward(
 
     States are computed again from one kept for each chunk of about sqrt(L) steps.
     """
-    B, L, H, K = q.shape
+    B, L, H, _ = q.shape
     dq, dk, dw = (np.empty(q.shape, q.dtype) for _ in range(3))
     dv, dS = np.empty(v.shape, v.dtype), np.array(dS)
     C = max(16, math.isqrt(L))

@@ -63,15 +63,13 @@ def forward(
     scale: float, substeps: float,
 ) -> tuple[Array, Array]:  # fmt: skip
     """See `reference.forward`; the same sums in the same order for every number of threads."""
-    (B, L, H, K), V = k.shape, v.shape[3]
+    (B, L, H, _), V = k.shape, v.shape[3]
     y, S = np.empty((*q.shape[:3], V), v.dtype), np.array(S)
     width = max(1, V if B * H > 1 else min(V, max(COLUMNS, math.ceil(V / 4))))
     units = B * H * math.ceil(V / width)
 
     def run(first: int, last: int) -> None:
-        _steps(
-            q, k, v, w, a, b, S, y, float(scale), int(substeps), width, first, last
-        )
+        _steps(q, k, v, w, a, b, S, y, float(scale), int(substeps), width, first, last)
 
     compiled.shared(units, 6 * S.size * L, run)
     return y, S
@@ -113,7 +111,8 @@ def _back(
                 new = s + 1 if again else 0
                 s = s if again else 0
                 for i in range(K):
-                    wt[i], kt[i], at[i], bt[i] = w[n, t, h, i], k[n, t, h, i], a[n, t, h, i], b[n, t, h, i]
+                    wt[i], kt[i] = w[n, t, h, i], k[n, t, h, i]
+                    at[i], bt[i] = a[n, t, h, i], b[n, t, h, i]
                 for j in range(V):
                     x = v[n, t, h, j]
                     seen = x * 0
@@ -127,7 +126,8 @@ def _back(
                 s = t - chunk * C
                 read = t % substeps == substeps - 1
                 for i in range(K):
-                    wt[i], kt[i], at[i], bt[i] = w[n, t, h, i], k[n, t, h, i], a[n, t, h, i], b[n, t, h, i]
+                    wt[i], kt[i] = w[n, t, h, i], k[n, t, h, i]
+                    at[i], bt[i] = a[n, t, h, i], b[n, t, h, i]
                     qt[i] = q[n, t // substeps, h, i] * scale
                     gq[i] = gk[i] = gw[i] = ga[i] = gb[i] = 0
                 for j in range(V):
@@ -169,7 +169,7 @@ def backward(
 
     States are computed again from one kept for each chunk of about sqrt(L) steps.
     """
-    B, L, H, K = k.shape
+    B, L, H, _ = k.shape
     dk, dw, da, db = (np.empty(k.shape, k.dtype) for _ in range(4))
     dq, dv, dS = np.empty(q.shape, q.dtype), np.empty(v.shape, v.dtype), np.array(dS)
     C = max(16, math.isqrt(L))

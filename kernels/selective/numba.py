@@ -45,9 +45,7 @@ def _steps(
                 h[n, start + d, s] = H[s, d]
 
 
-def forward(
-    x: Array, delta: Array, A: Array, B: Array, C: Array, h: Array
-) -> tuple[Array, Array]:
+def forward(x: Array, delta: Array, A: Array, B: Array, C: Array, h: Array) -> tuple[Array, Array]:
     """See `reference.forward`."""
     y, h = np.empty(x.shape, x.dtype), np.array(h)
     units = x.shape[0] * math.ceil(x.shape[2] / WIDTH)
@@ -71,7 +69,11 @@ def _back(
     blocks = (D + WIDTH - 1) // WIDTH
     starts = np.empty((chunks, S, WIDTH), x.dtype)
     inner, decay = np.empty((chunk + 1, S, WIDTH), x.dtype), np.empty((chunk, S, WIDTH), x.dtype)
-    G, a, sums = np.empty((S, WIDTH), x.dtype), np.zeros((S, WIDTH), x.dtype), np.empty((S, WIDTH), x.dtype)
+    G, a, sums = (
+        np.empty((S, WIDTH), x.dtype),
+        np.zeros((S, WIDTH), x.dtype),
+        np.empty((S, WIDTH), x.dtype),
+    )
     u, dt, d_y = np.zeros(WIDTH, x.dtype), np.zeros(WIDTH, x.dtype), np.zeros(WIDTH, x.dtype)
     g_x, g_d = np.zeros(WIDTH, x.dtype), np.zeros(WIDTH, x.dtype)
     for unit in range(first, last):
@@ -152,9 +154,7 @@ def backward(
     chunk = max(8, math.isqrt(L))
 
     def run(first: int, last: int) -> None:
-        _back(
-            x, delta, A, B, C, h, dy, dh, dx, dd, dA, dB, dC, LOG2E, chunk, groups, first, last
-        )
+        _back(x, delta, A, B, C, h, dy, dh, dx, dd, dA, dB, dC, LOG2E, chunk, groups, first, last)
 
     compiled.shared(N * groups, 30 * h.size * L, run)
     return dx, dd, dA, dB.sum(1), dC.sum(1), dh

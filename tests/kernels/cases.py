@@ -28,10 +28,18 @@ def case(
         q, k, v = normal((B, L, H, K)), normal((B, s * L, H, K)), normal((B, s * L, H, V))
         k /= np.linalg.norm(k, axis=-1, keepdims=True)
         w, beta = decays(B, s * L, H, 1) + 0 * k, rng.uniform(0, 1, (B, s * L, H, 1))
-        return "low_rank", [q, beta * k, v, w, w * k, -beta * k, normal((B, H, K, V))], [0.5, float(s)]
+        return (
+            "low_rank",
+            [q, beta * k, v, w, w * k, -beta * k, normal((B, H, K, V))],
+            [0.5, float(s)],
+        )
     if name == "diagonal":
         return "diagonal", [decays(B, L, K), normal((B, L, K)), normal((B, K))], []
-    x, delta, A = normal((B, L, V)), rng.uniform(0.01, 1, (B, L, V)), -rng.uniform(0.1, 2, (B, V, K))
+    x, delta, A = (
+        normal((B, L, V)),
+        rng.uniform(0.01, 1, (B, L, V)),
+        -rng.uniform(0.1, 2, (B, V, K)),
+    )
     return "selective", [x, delta, A, *normal((2, B, L, K)), normal((B, V, K))], []
 
 

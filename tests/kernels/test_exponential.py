@@ -15,7 +15,9 @@ def powers(x, y):
         y[i] = exp2(x[i])
 
 
-@pytest.mark.parametrize(("dtype", "low", "high"), [(np.float32, -125, 128), (np.float64, -1021, 1024)])
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"), [(np.float32, -125, 128), (np.float64, -1021, 1024)]
+)
 def test_every_exponent(dtype, low, high):
     x = np.random.default_rng(0).uniform(low, high - 1e-3, 20000).astype(dtype)
     x = np.concatenate([x, np.arange(low, high), [0.5, -0.5, 1e-30, -1e-30]]).astype(dtype)

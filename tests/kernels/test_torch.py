@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import numpy as np
 import pytest
 
@@ -50,7 +48,9 @@ def test_gradients(name, dtype, L):
 def test_torch_checks_the_gradients(name):
     structure, arrays, numbers = cases.case(name, L=3, B=1, H=1, K=2, V=2)
     run = differentiable.run
-    assert torch.autograd.gradcheck(lambda *x: run(structure, "numba", [*x], numbers), tensors(arrays))
+    assert torch.autograd.gradcheck(
+        lambda *x: run(structure, "numba", [*x], numbers), tensors(arrays)
+    )
 
 
 def test_complex_gradients():
