@@ -303,8 +303,11 @@ class Grid:
         return out
 
     def fitting(self, f: Field, factors: int, of_rows: bool = False) -> np.ndarray:
-        """The products with at most so many factors that may stand in a field, simplest first."""
-        good = self.usable & (self.factors <= factors)
+        """The products with at most so many factors that may stand in a field, simplest first.
+
+        Atoms alone count as no factor, like constants.
+        """
+        good = self.usable & ((self.factors <= factors) | ((self.factors == 1) & (self.plain == 0)))
         if not f.per_token:
             good &= self.constant
         if "n" not in f.axes:

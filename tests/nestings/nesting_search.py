@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import product
 from typing import Any
 
@@ -43,10 +43,10 @@ from dsf.core.tokens import Tokens
 
 LONG = 6  # steps of the constant token
 CHUNK = 20_000
-BUDGET = 1_000_000  # candidates in one stage
+BUDGET = 200_000  # candidates in one stage
 NEAR = 1e-7  # relative difference in a stage
 SAME = 1e-9  # in the last one
-LOOKED = 500  # maps of a pair that come to the last stage
+LOOKED, PASSED = 500, 20  # maps of a pair that come to the last stage, and that pass it
 
 Index = dict[str, np.ndarray]  # field -> indices of products, one for each candidate
 
@@ -174,7 +174,7 @@ class Pair:
         tied = undone(self.general)
         want = self.response(one, LONG) if value(self.special) else np.zeros((DRAWS, LONG))
         direct = not self.values or np.abs(want[:, 1]).min() < 1e-12
-        first = [] if direct else self.matter(2 if self.alone else one.n)
+        first = [] if direct else matter(self.general, 2 if self.alone else one.n)
         kept: tuple[Index, int] | None = ({}, 1)
         if first:
             kept = self._first(one, first, tied, shape_of(want))
@@ -183,33 +183,28 @@ class Pair:
         rest = [k for k in self.free if k not in first]
         maps = self._second(on, *kept, rest, tied)
         out.left = out.left[0], len(maps)
-        for m in maps[:LOOKED]:
-            if self.last(m):
+        for m in maps:
+            if len(out.maps) < PASSED and self.last(m):
                 out.maps.append(m)
-        out.cut |= len(maps) > LOOKED
         return out
-
-    def matter(self, n: int) -> list[str]:
-        """The fields on which the shape of the response to a constant token depends."""
-        rng = np.random.default_rng(1)
-        found = set()
-        for wide in (False, True):
-            still = drawn(self.general, rng, DRAWS, 1, n, 1, wide)
-            base = shape_of(impulse(self.general, still, LONG))
-            for key in self.free:
-                name, _, f = self.fields[key]
-                moved = still.replace(**{name: f.domain.moved(rng, getattr(still, name))})
-                if not close(shape_of(impulse(self.general, moved, LONG)), base):
-                    found.add(key)
-        return [key for key in self.free if key in found]
 
     def candidates(self, on: Grid, keys: list[str], tied: list[str], most: int) -> list[Any]:
         """Candidates of every field, with as many factors as the budget allows."""
-        for factors in range(MOST, -1, -1):
-            found = [on.fitting(self.fields[k][2], factors, k in tied) for k in keys]
-            if float(np.prod([float(len(x)) for x in found])) <= most or factors == 0:
-                self.found.factors |= dict.fromkeys(keys, factors)
-                break
+        level = dict.fromkeys(keys, 0)
+        found = {k: self._fitting(on, k, 0, tied) for k in keys}
+        for factors in range(1, MOST + 1):
+            more = {k: self._fitting(on, k, factors, tied) for k in keys}
+            for k in sorted(keys, key=lambda k: len(more[k])):  # short lists first
+                others = [float(len(x)) for other, x in found.items() if other != k]
+                if level[k] == factors - 1 and len(more[k]) * float(np.prod(others)) <= most:
+                    level[k], found[k] = factors, more[k]
+        self.found.factors |= level
+        return list(found.values())
+
+    def _fitting(self, on: Grid, key: str, factors: int, tied: list[str]) -> np.ndarray:
+        found = on.fitting(self.fields[key][2], factors, key in tied)
+        if self.general.defaults().get("normalise"):  # a sum of weights must not be 0
+            found = found[found != 0]
         return found
 
     def _first(
@@ -256,6 +251,9 @@ class Pair:
             y = self.run(on, index, 0, scale)
             ok = np.flatnonzero(np.abs(y - want).max((1, 2)) < near)
             maps += [self._map(on, index, scale, i) for i in ok]
+            if len(maps) > LOOKED:
+                self.found.cut = True
+                break
         return sorted(maps, key=lambda m: m.size)
 
     def _map(self, on: Grid, index: Index, scale: np.ndarray, c: int) -> Map:
@@ -297,17 +295,36 @@ def impulse(family: Family, tok: Tokens, long: int) -> np.ndarray:
     return outputs(family, tok).reshape(DRAWS, long)
 
 
+@cache
+def matter(general: Family, n: int) -> list[str]:
+    """The fields on which the shape of the response to a constant token depends."""
+    rng = np.random.default_rng(1)
+    free = [k for k in fields(general) if k not in scaled(general)]
+    found = set()
+    for wide in [False, True] * 8:
+        still = drawn(general, rng, DRAWS, 1, n, 1, wide)
+        other = drawn(general, rng, DRAWS, 1, n, 1, wide)
+        base = shape_of(impulse(general, still, LONG))
+        for key in free:
+            name = fields(general)[key][0]
+            moved = still.replace(**{name: getattr(other, name)})
+            if not close(shape_of(impulse(general, moved, LONG)), base):
+                found.add(key)
+    return [key for key in free if key in found]
+
+
+@cache
 def undone(general: Family) -> list[str]:
     """The fields whose scale at every token another field can undo."""
     rng = np.random.default_rng(1)
     n = 2 if rows(general) else 1
-    draws = [drawn(general, rng, DRAWS, 5, n, 1, wide) for wide in (False, True)]
+    draws = [drawn(general, rng, DRAWS, 5, n, 1, wide) for wide in [False, True] * 4]
     spec, tied = general.spec, []
     for key, (name, _, f) in fields(general).items():
         if name == value(general) or f.domain.bounded or f.domain.unit or name in tied:
             continue
         for other, g in spec.items():
-            free = other not in (name, *tied) and not g.domain.bounded and not g.domain.unit
+            free = other not in (name, "pos", *tied) and not g.domain.bounded and not g.domain.unit
             if not free or f.axes[-2] != g.axes[-2]:
                 continue
             T = getattr(draws[0], name).shape[-2]
