@@ -55,6 +55,7 @@ def test_names_are_unique():
         (dsf.rglru, dsf.qlstm, "nested"),
         (dsf.qlstm, dsf.mamba2, "nested"),
         (dsf.rglru, dsf.mamba2, "nested"),
+        (dsf.rglru, dsf.mamba3(skip=True), "nested"),
         (dsf.qlstm, dsf.deltanet, "nested"),
         (dsf.rglru, dsf.deltanet, "nested"),
         (dsf.qlstm, dsf.gated_deltanet, "nested"),
