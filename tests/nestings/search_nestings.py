@@ -6,8 +6,10 @@ For each ordered pair of families of the catalogue that no chain of exact edges 
 maps of `nesting_grid` go through the numeric filter of `nesting_search`; what passes goes to the
 prover (`nesting_proofs`).  One JSON object per pair is appended to `build/nestings.jsonl` as it is
 finished; finished ones are not run again.  When all are there, the table is written to
-`found.jsonl`, with the catalogue and the edges that it is about in its first line.  --minutes is of
-CPU time, 60 unless given.  Exit code 1 if a proved exact map is found that no exact chain holds.
+`found.jsonl`: in its first line the catalogue and the edges that it is about, then the pairs with
+maps, then those without, each with the number of maps tried and, for every field that was searched,
+one + for each factor that its products may have (none: constants and atoms alone).
+--minutes is of CPU time, 60 unless given.  Exit code 2 if pairs are left.
 """
 
 from __future__ import annotations
@@ -59,12 +61,11 @@ def about() -> Record:
 
 
 def record(found: Found, seconds: float) -> Record:
-    path = find_path(found.special, found.general)
     return {
-        "special": repr(found.special), "general": repr(found.general),
-        "known": "limit" if path else "none", "tried": found.tried, "factors": found.factors,
-        "left": found.left, "cut": found.cut, "maps": [str(m) for m in found.maps[:3]],
-        "proof": proof(found.maps), "seconds": round(seconds, 2),
+        "special": repr(found.special), "general": repr(found.general), "tried": found.tried,
+        "factors": found.factors, "left": found.left, "cut": found.cut,
+        "maps": [str(m) for m in found.maps[:3]], "proof": proof(found.maps),
+        "seconds": round(seconds, 2),
     }  # fmt: skip
 
 
@@ -101,6 +102,35 @@ def search(pairs: Iterable[tuple[Family, Family]], minutes: float) -> Iterable[R
         yield record(found, time.process_time() - begun)
 
 
+def table(records: dict[tuple[str, str], Record]) -> list[Record]:
+    """The lines of `found.jsonl`: what it is about, what was found, where nothing was."""
+    rows = [records[repr(a), repr(b)] for a, b in searched()]
+    limits = {(repr(a), repr(b)) for a, b in searched() if find_path(a, b)}
+    total = {
+        "pairs": len(rows), "limits": len(limits), "tried": sum(r["tried"] for r in rows),
+        "with maps": sum(bool(r["maps"]) for r in rows),
+        "cpu seconds": round(sum(r["seconds"] for r in rows)),
+    }  # fmt: skip
+    lines: list[Record] = [{**about(), "total": total}]
+    for r in rows:
+        if r["maps"]:
+            known = "limit" if (r["special"], r["general"]) in limits else "none"
+            kept = ("special", "general", "tried", "maps", "proof")
+            lines.append({"known": known, **{k: r[k] for k in kept}})
+    nothing: dict[str, dict[str, str]] = {}
+    for r in rows:
+        if not r["maps"]:
+            told = " ".join(f"{k}{'+' * n}" for k, n in r["factors"].items())
+            cut = "; not all tried" if r["cut"] else ""
+            nothing.setdefault(r["special"], {})[r["general"]] = f"{r['tried']}: {told}{cut}"
+    return lines + [{"special": a, "nothing in": b} for a, b in nothing.items()]
+
+
+def write(records: dict[tuple[str, str], Record]) -> None:
+    lines = [json.dumps(line) for line in table(records)]
+    KEPT.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", nargs=2, metavar=("SPECIAL", "GENERAL"))
@@ -121,6 +151,12 @@ def main() -> int:
             if r["maps"] or i % 20 == 0:
                 print(f"{i}/{len(todo)} {r['special']} in {r['general']}: {r['seconds']} s, "
                       f"{r['tried']} tried, {r['maps'][:1]} {r['proof'][:60]}", flush=True)
+    done = finished(RESULTS)
+    left = [pair for pair in searched() if tuple(map(repr, pair)) not in done]
+    if left:
+        print(f"{len(left)} pairs are left: run it again")
+        return 2
+    write(done)
     return 0
 
 
