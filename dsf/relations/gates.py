@@ -190,8 +190,8 @@ EDGES = (
     ),
     Nesting(
         m.rglru, m.mamba3(skip=True), rglru_mamba3,
-        "q, k <- (1, 0), v <- sqrt(1 - a^2) i v, dt <- 1, a <- log a, lam <- 1/2, theta <- 0, "
-        "skip <- 1/2, one head per channel",
+        "q, k <- (1, 0), v <- sqrt(1 - a^2) i v, dt <- 1, a <- log a, lam, skip <- 1/2, "
+        "theta <- 0, one head per channel",
         half_a_write_less,
         note="the trapezoidal rule leaves half of the last write out, which the skip adds",
     ),

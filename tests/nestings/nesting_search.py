@@ -38,6 +38,7 @@ from nesting_grid import (
     value,
 )
 
+from dsf.core.errors import DSFError
 from dsf.core.family import Family
 from dsf.core.tokens import Tokens
 
@@ -152,8 +153,20 @@ class Pair:
         C = max(x.shape[0] for x in made.values())
         made = {k: np.broadcast_to(x, (C, DRAWS, *x.shape[2:])) for k, x in made.items()}
         n = 2 if self.alone else on.n
-        y = outputs(self.general, gathered(self.general, made, n, L, self.alone))
-        return y.reshape(C, DRAWS, L)
+        return self._outputs(made, n, L, C)
+
+    def _outputs(self, made: Arrays, n: int, L: int, C: int) -> np.ndarray:
+        """Outputs of C candidates; nan for those that the family refuses (no finite output)."""
+        try:
+            y = outputs(self.general, gathered(self.general, made, n, L, self.alone))
+        except DSFError:
+            if C == 1:
+                return np.full((1, DRAWS, L), np.nan)
+            parts = (slice(None, C // 2), C // 2), (slice(C // 2, None), C - C // 2)
+            return np.concatenate(
+                [self._outputs({k: x[at] for k, x in made.items()}, n, L, c) for at, c in parts]
+            )
+        return np.asarray(y.reshape(C, DRAWS, L))
 
     def _value(self, on: Grid) -> Any:
         """The values [draws P L 1] of the special family; 1 if it has none."""
@@ -276,7 +289,10 @@ class Pair:
                     if name != "pos"
                 ):
                     return False
-                y, Y = outputs(self.special, tok), outputs(self.general, image, apart=True)
+                try:
+                    y, Y = outputs(self.special, tok), outputs(self.general, image, apart=True)
+                except DSFError:  # not a finite output
+                    return False
                 if Y.shape != y.shape or not np.abs(Y - y).max() <= SAME * np.abs(y).max():
                     return False
         return True
