@@ -1,4 +1,4 @@
-"""The grid of token maps that `search_nestings.py` tries, and the layout in which they are products.
+"""The grid of token maps that `search_nestings.py` tries, and the layout of their products.
 
 Every field of the general family is
 
@@ -14,9 +14,11 @@ Atoms are quantities of the special family's token: its fields except the values
 
 with powers in {-1, 1, 2}, or {1, 2} where an atom may vanish; the power 0 is an atom left out.
 Products are taken entry by entry in the layout [P L N]: values are channels P, each a head of its
-own in the general family; rows of the state are N; a constant has L = 1.  A product stands in a
-field if its axes fit there and its numbers lie in the field's domain.  Values are mapped to
-c * (a product of scalar atoms) * values.
+own in the general family; rows of the state are N, as many in both families; a constant has L = 1.
+A product stands in a field if its axes fit there and its numbers lie in the field's domain.  Values
+are mapped to c * (a product of scalar atoms) * values, the same for all substeps of a token.  A
+family whose state is one number is searched at n = 1; in a state of pairs a zero follows it.
+LRU and GRU, which have no heads, are taken with one channel.
 """
 
 from __future__ import annotations
@@ -99,7 +101,7 @@ def gathered(family: Family, made: Arrays, n: int, L: int, alone: bool = False) 
 
     `alone`: the one row of the special family is followed by a row of zeros, to make a pair.
     """
-    s, out = family.without_parameters().substeps, {}
+    out: Arrays = {}
     parts: dict[str, list[Any]] = {}
     for key, (name, _, f) in fields(family).items():
         x = made[key]
@@ -124,11 +126,11 @@ def _interleaved(xs: list[Any]) -> Any:
 
 
 def outputs(family: Family, tok: Tokens, apart: bool = False) -> Any:
-    """The outputs [... P L] of tokens in the layout of their family; `apart`: channels are heads."""
+    """The outputs [... P L] of tokens of a family; `apart`: their channels are heads."""
     with np.errstate(all="ignore"):
         o = family.without_parameters().advance(tok, State())[0]  # [... L r p]
     o = o[..., 0, :]
-    apart = apart and heads(family) or len(next(iter(family.spec.values())).axes) == 3
+    apart = (apart and heads(family)) or len(next(iter(family.spec.values())).axes) == 3
     return o[..., 0] if apart else np.swapaxes(o, -1, -2)
 
 
@@ -193,9 +195,8 @@ def atoms(family: Family, n: int) -> tuple[Atom, ...]:
             unit = lambda f, x=x: x(f) / ops.l2norm(x(f))  # noqa: E731
             out.append(Atom("k/|k|", unit, constant=False, vector=True, vanishes=True))
     if {"dt", "a"} <= set(family.spec):
-        known = {
-            "constant": not family.spec["dt"].per_token, "vector": n > 1 and "n" in family.spec["a"].axes,
-        }  # fmt: skip
+        dt, a = family.spec["dt"], family.spec["a"]
+        known = {"constant": not dt.per_token, "vector": n > 1 and "n" in a.axes}
         fall = lambda f: ops.exp(f["dt"] * f["a"])  # noqa: E731
         out += list(_gate("e^{dt a}", None, fall, True, **known))[1:]
     if rows(family) and n > 1:
@@ -287,10 +288,7 @@ class Grid:
         f = {k: np.broadcast_to(x, (*x.shape[:-2], L, x.shape[-1])) for k, x in f.items()}
         out = np.zeros((len(self.products), draws, L, self.n))
         with np.errstate(all="ignore"):
-            at = [
-                np.broadcast_to(a.of(f), (draws, 1, L, self.n))[:, 0]
-                for a in chosen.atoms
-            ]
+            at = [np.broadcast_to(a.of(f), (draws, 1, L, self.n))[:, 0] for a in chosen.atoms]
             powers = {(i, e): at[i] ** e for i, a in enumerate(chosen.atoms) for e in a.powers}
             row = 1  # 0 is the product 0
             for which in chosen.which:

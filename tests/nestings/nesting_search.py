@@ -245,6 +245,7 @@ class Pair:
         self.found.cut |= total > 2 * self.budget
         want = outputs(self.special, on.tokens).reshape(DRAWS, STEPS)
         near = NEAR * np.abs(want).max()
+        first = self._value(on)[:, 0, 0, 0] if value(self.special) else np.ones(DRAWS)
         table = Table(on)
         maps: list[Map] = []
         for at in _chunks([np.arange(number), *found], 2 * self.budget):
@@ -255,7 +256,7 @@ class Pair:
             if self.values:
                 y = self.run(on, index, 1)[..., 0]
                 with np.errstate(all="ignore"):
-                    ratio = want[:, 0] / y / np.reshape(self._value(on) + 0 * want[:, :1, None, None], (DRAWS, -1))[:, 0]
+                    ratio = want[:, 0] / y / first
                 hits = list(table.find(ratio))
                 if not hits:
                     continue
@@ -332,41 +333,32 @@ def matter(general: Family, n: int) -> list[str]:
 @cache
 def undone(general: Family) -> list[str]:
     """The fields whose scale at every token another field can undo."""
+    tied: list[str] = []
+    for name in general.spec:
+        for other in general.spec:
+            if other not in (name, *tied) and name not in tied and _undoes(general, name, other):
+                tied.append(name)
+    return [key for key, (name, _, _) in fields(general).items() if name in tied]
+
+
+def _undoes(general: Family, name: str, other: str) -> bool:
+    """Whether `other` times or over x gives the same outputs as `name` over x."""
+    f, g = general.spec[name], general.spec[other]
+    fixed = any(x.domain.bounded or x.domain.unit for x in (f, g))
+    if fixed or "pos" in (name, other) or name == value(general) or f.axes[-2] != g.axes[-2]:
+        return False
     rng = np.random.default_rng(1)
     n = 2 if rows(general) else 1
     draws = [drawn(general, rng, DRAWS, 5, n, 1, wide) for wide in [False, True] * 4]
-    spec, tied = general.spec, []
-    for key, (name, _, f) in fields(general).items():
-        if name == value(general) or f.domain.bounded or f.domain.unit or name in tied:
-            continue
-        for other, g in spec.items():
-            free = other not in (name, "pos", *tied) and not g.domain.bounded and not g.domain.unit
-            if not free or f.axes[-2] != g.axes[-2]:
-                continue
-            T = getattr(draws[0], name).shape[-2]
-            by = rng.uniform(0.5, 2, (DRAWS, *[1] * (len(f.axes) - 2), T, 1))
-            back = by.reshape(DRAWS, *[1] * (len(g.axes) - 2), T, 1)
-            if any(
-                all(
-                    close(
-                        outputs(
-                            general,
-                            t.replace(
-                                **{
-                                    name: getattr(t, name) * by,
-                                    other: getattr(t, other) * back**power,
-                                }
-                            ),
-                        ),
-                        outputs(general, t),
-                    )
-                    for t in draws
-                )
-                for power in (-1, 1)
-            ):
-                tied.append(name)
-                break
-    return [key for key, (name, _, _) in fields(general).items() if name in tied]
+    T = getattr(draws[0], name).shape[-2]
+    by = rng.uniform(0.5, 2, (DRAWS, *[1] * (len(f.axes) - 2), T, 1))
+    back = by.reshape(DRAWS, *[1] * (len(g.axes) - 2), T, 1)
+
+    def same(tok: Tokens, z: np.ndarray) -> bool:
+        moved = tok.replace(**{name: getattr(tok, name) * by, other: z})
+        return close(outputs(general, moved), outputs(general, tok))
+
+    return any(all(same(t, getattr(t, other) * back**power) for t in draws) for power in (-1, 1))
 
 
 class Table:

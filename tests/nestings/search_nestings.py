@@ -1,4 +1,4 @@
-"""A second look at the lattice by search: token maps of a grid, for every pair without an exact chain.
+"""A second look at the lattice by search, for every pair that no chain of exact edges joins.
 
     python tests/nestings/search_nestings.py [--only SPECIAL GENERAL] [--minutes M]
 
@@ -24,7 +24,6 @@ from typing import Any
 from nesting_proofs import proved
 from nesting_search import BUDGET, Found, Map, Pair
 
-import dsf
 from dsf.core.catalogue import everything, family
 from dsf.core.family import Family
 from dsf.verdicts.lattice.paths import edges, find_path
@@ -149,8 +148,11 @@ def main() -> int:
             file.write("\n" + json.dumps(r))
             file.flush()
             if r["maps"] or i % 20 == 0:
-                print(f"{i}/{len(todo)} {r['special']} in {r['general']}: {r['seconds']} s, "
-                      f"{r['tried']} tried, {r['maps'][:1]} {r['proof'][:60]}", flush=True)
+                print(
+                    f"{i}/{len(todo)} {r['special']} in {r['general']}: {r['seconds']} s, "
+                    f"{r['tried']} tried, {r['maps'][:1]} {r['proof'][:60]}",
+                    flush=True,
+                )
     done = finished(RESULTS)
     left = [pair for pair in searched() if tuple(map(repr, pair)) not in done]
     if left:

@@ -15,8 +15,8 @@ ZERO, ONE = sympy.Integer(0), sympy.Integer(1)
 def real_part(e: Expr) -> Expr:
     """Re e as an expression without i, where e is made of sums, products, powers and exponentials.
 
-    Real symbols are real, and so are roots of what is shown to be positive; everything else (other functions, symbols not known to be real) is left
-    to sympy.
+    Real symbols are real, and so are roots of what is shown to be positive; everything else (other
+    functions, symbols not known to be real) is left to sympy.
 
     >>> x, y = sympy.symbols("x y", real=True)
     >>> real_part((x + sympy.I * y) * sympy.exp(sympy.I * x))
