@@ -121,7 +121,8 @@ class Pair:
         self.special, self.general, self.budget = special, general, budget
         self.single = not rows(special) or not rows(general)  # one row, on one side at least
         self.alone = self.single and pairs(general)
-        self.grid = grid(special, 1 if self.single else 2, False)
+        n = 2 if pairs(special) or not self.single else 1
+        self.grid = grid(special, n, False)
         self.fields = fields(general)
         self.values = scaled(general)
         self.free = [k for k in self.fields if k not in self.values]
@@ -180,8 +181,10 @@ class Pair:
 
     # ---------------------------------------------------------------- the stages
     def search(self) -> Found:
-        out, on = self.found, self.grid
-        one = on
+        out = self.found
+        if pairs(self.special) and not rows(self.general):  # two rows at least, in one
+            return out
+        one = on = self.grid
         if not self.single and not pairs(self.general) and not pairs(self.special):
             one = grid(self.special, 1, True)
         tied = undone(self.general)
