@@ -73,19 +73,6 @@ def small_decayed_writes(tok: Tokens, x: Array) -> Tokens:
     return image.replace(log_a=tok.dt * tok.a)
 
 
-def replaced_value(tok: Tokens) -> Tokens:
-    """What is stored under the one key e1 is replaced by the present value, and read."""
-    first = ops.ones_like(tok.k[..., :1])
-    key = ops.cat([first, ops.zeros_like(tok.k[..., 1:])])
-    return Tokens(q=key, k=key, v=tok.v, beta=first)
-
-
-def last_value(S: Array, tok: Tokens) -> Array:
-    """(v', 0): the first row holds the value; special has no state."""
-    v = tok.v[..., -1:, :]
-    return ops.cat([v, *[ops.zeros_like(v)] * (tok.k.shape[-1] - 1)], -2)
-
-
 WRITE = Limit("beta", 0, "+")
 KEPT = (
     "values grow like 1/beta, so the write survives while the erasure vanishes; k = 0 by continuity"
@@ -118,10 +105,6 @@ EDGES = (
         m.deltanet(reach=2), m.deltanet(reach=2, unit_keys=False), identity, "the same tokens"
     ),
     Nesting(m.gated_deltanet, m.gated_deltanet(unit_keys=False), identity, "the same tokens"),
-    Nesting(
-        m.window_softmax(width=1), m.deltanet(reach=2), replaced_value, "q, k <- e1, beta <- 1",
-        last_value,
-    ),
     Nesting(
         m.deltanet, m.gated_deltanet, gate_open, "", limit=Limit("log_a", 0, "-"),
         params=gate_open_params, reference="yang2024gated",

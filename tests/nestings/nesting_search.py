@@ -244,14 +244,12 @@ class Pair:
     ) -> list[Map]:
         """Maps whose outputs agree on sequences of random tokens."""
         found = self.candidates(on, keys, tied, max(1, self.budget // number))
-        total = number * float(np.prod([float(len(x)) for x in found]))
-        self.found.cut |= total > 2 * self.budget
         want = outputs(self.special, on.tokens).reshape(DRAWS, STEPS)
         near = NEAR * np.abs(want).max()
         first = self._value(on)[:, 0, 0, 0] if value(self.special) else np.ones(DRAWS)
         table = Table(on)
         maps: list[Map] = []
-        for at in _chunks([np.arange(number), *found], 2 * self.budget):
+        for at in _chunks([np.arange(number), *found]):
             index = {k: x[at[0]] for k, x in before.items()}
             index |= dict(zip(keys, at[1:], strict=True))
             self.found.tried += len(at[0])
@@ -401,12 +399,10 @@ def close(x: np.ndarray, y: np.ndarray) -> bool:
     return bool(same.all())
 
 
-def _chunks(found: list[np.ndarray], most: int | None = None) -> Iterator[list[np.ndarray]]:
+def _chunks(found: list[np.ndarray]) -> Iterator[list[np.ndarray]]:
     """All combinations of candidates, CHUNK at a time."""
     shape = [len(x) for x in found]
-    total = int(np.prod(shape, dtype=object)) if shape else 1
-    total = total if most is None else min(total, most)
+    total = int(np.prod(shape, dtype=object))
     for start in range(0, total, CHUNK):
-        flat = np.arange(start, min(total, start + CHUNK))
-        at = np.unravel_index(flat, shape) if shape else ()
+        at = np.unravel_index(np.arange(start, min(total, start + CHUNK)), shape)
         yield [x[i] for x, i in zip(found, at, strict=True)]
