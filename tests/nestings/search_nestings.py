@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from nesting_proofs import proved
 from nesting_search import BUDGET, Found, Map, Pair
 
@@ -111,7 +112,7 @@ def table(records: dict[tuple[str, str], Record]) -> list[Record]:
     total = {
         "pairs": len(rows), "limits": len(limits), "tried": sum(r["tried"] for r in rows),
         "with maps": sum(bool(r["maps"]) for r in rows),
-        "cpu seconds": round(sum(r["seconds"] for r in rows)),
+        "cpu seconds": round(sum(r["seconds"] for r in rows)), "numpy": np.__version__,
     }  # fmt: skip
     lines: list[Record] = [{**about(), "total": total}]
     for r in rows:
