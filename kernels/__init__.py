@@ -1,6 +1,9 @@
 """Fast array code, one kernel per structure of the recurrence: for CPUs, GPUs, and torch."""
 
-from dsf.kernels.dispatch import last_backend
+import sys
+
+from dsf.core import hooks
+from dsf.kernels.backends import last_backend
 from dsf.kernels.fronts import (
     delta_rule,
     linear_attention,
@@ -17,3 +20,6 @@ __all__ = [
     "scan",
     "selective_scan",
 ]
+
+if "torch" in sys.modules:  # now rather than while torch traces a graph, where nothing is imported
+    hooks.load_torch_kernels()

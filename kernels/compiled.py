@@ -36,16 +36,19 @@ class Kernel:
 
     def __call__(self, *args: Any) -> None:
         dtype = args[0].dtype
-        if dtype not in self.known:
+        key = dtype, len(args[-1]) if isinstance(args[-1], tuple) else 0
+        if key not in self.known:
             signature = types.void(*(self._type(i, x, dtype) for i, x in enumerate(args)))
-            self.known[dtype] = numba.njit(
+            self.known[key] = numba.njit(
                 [signature], nogil=True, cache=True, error_model="numpy", fastmath=self.fastmath
             )(self.function)
-        self.known[dtype](*args)
+        self.known[key](*args)
 
     def _type(self, i: int, x: Any, dtype: np.dtype) -> Any:
         if isinstance(x, np.ndarray):
             return types.Array(numba.from_dtype(x.dtype), x.ndim, "A", readonly=i < self.inputs)
+        if isinstance(x, tuple):  # of zeros: only its length counts
+            return types.UniTuple(types.intp, len(x))
         if isinstance(x, bool):
             return types.boolean
         return types.intp if isinstance(x, int) else numba.from_dtype(dtype)

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dsf.core import hooks
 from dsf.core.errors import KernelError
-from dsf.kernels import dispatch
+from dsf.kernels import backends
 
 LIBRARY = torch.library.Library("dsf", "DEF")
 LIBRARY.define(
@@ -49,16 +50,16 @@ def _computed(
 ) -> tuple[Tensor, ...]:  # fmt: skip
     inputs: list[Any] = [*arrays, *rest]
     if backend == "numba":
-        inputs = [dispatch.as_numpy(x) for x in inputs]
+        inputs = [backends.as_numpy(x) for x in inputs]
     n = len(arrays)
     args = (*inputs[:n], *numbers, *inputs[n:])
-    outputs = dispatch.computed(structure, backend, *args, part=part)
+    outputs = backends.computed(structure, backend, *args, part=part)
     return tuple(map(torch.from_numpy, outputs)) if backend == "numba" else tuple(outputs)
 
 
 @torch.library.register_fake("dsf::kernel", lib=LIBRARY)
 def _(structure: str, backend: str, arrays: list[Tensor], numbers: list[float]) -> Any:
-    return tuple(arrays[0].new_empty(s) for s in dispatch.outputs_like(structure, arrays))
+    return tuple(arrays[0].new_empty(s) for s in backends.outputs_like(structure, arrays))
 
 
 @torch.library.register_fake("dsf::kernel_backward", lib=LIBRARY)
@@ -157,6 +158,9 @@ def run(
 def _reference(structure: str, arrays: list[Tensor], numbers: list[float]) -> tuple[Tensor, Tensor]:
     """Operations of torch, which torch differentiates itself."""
     if torch.compiler.is_compiling():
-        module = dispatch.import_module(f"dsf.kernels.{structure}.reference")
-        return module.forward(*arrays, *numbers)
-    return dispatch.computed(structure, "reference", *arrays, *numbers)
+        forward = backends.module(structure, "reference").forward
+        return forward(*arrays, *numbers)
+    return backends.computed(structure, "reference", *arrays, *numbers)
+
+
+hooks.torch_kernel = run

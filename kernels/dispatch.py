@@ -10,32 +10,17 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
-from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
-
+from dsf.core import hooks
 from dsf.core.errors import KernelError
 from dsf.kernels.arrays import is_torch
+from dsf.kernels.backends import computed
 
 BACKENDS = ("auto", "reference", "numba", "triton", "torch")
 REAL = ("float32", "float64")
 DTYPES = {"diagonal": (*REAL, "complex64", "complex128")}
-_ran: ContextVar[str] = ContextVar("backend that ran last", default="")
-
-
-def last_backend() -> str:
-    """The backend of the last call of a kernel in this thread; "" before the first.
-
-    >>> from dsf import kernels
-    >>> one = np.ones((3, 1, 1))
-    >>> _ = kernels.linear_attention(one, one, one, backend="reference")
-    >>> kernels.last_backend()
-    'reference'
-    """
-    return _ran.get()
 
 
 def run(
@@ -47,9 +32,7 @@ def run(
     """
     chosen = _chosen(structure, arrays, backend)
     if is_torch(arrays[0]):
-        from dsf.kernels import differentiable
-
-        return differentiable.run(structure, chosen, arrays, numbers)
+        return hooks.torch_kernel(structure, chosen, arrays, numbers)
     return computed(structure, chosen, *arrays, *numbers)
 
 
@@ -58,12 +41,6 @@ def compiled_run(structure: str, arrays: list[Any], numbers: list[float]) -> tup
     if _chosen(structure, arrays, "auto") == "reference":
         return None
     return run(structure, arrays, numbers)
-
-
-def computed(structure: str, backend: str, *args: Any, part: str = "forward") -> Any:
-    """The function of a backend, and a note that it ran."""
-    _ran.set(backend)
-    return getattr(import_module(f"dsf.kernels.{structure}.{backend}"), part)(*args)
 
 
 def _chosen(structure: str, arrays: list[Any], backend: str) -> str:
@@ -93,17 +70,3 @@ def _missing(structure: str, backend: str, arrays: list[Any]) -> str:
     if dtype not in DTYPES.get(structure, REAL):
         return f"no kernel for {dtype}"
     return ""
-
-
-def outputs_like(structure: str, arrays: list[Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The shapes of y and of the last state."""
-    shapes = [tuple(x.shape) for x in arrays]
-    if structure == "low_rank":  # q has a row for each output, the others one for each substep
-        return (*shapes[0][:-1], shapes[2][-1]), shapes[-1]
-    return shapes[{"linear": 2, "diagonal": 1, "selective": 0}[structure]], shapes[-1]
-
-
-def as_numpy(x: Any) -> np.ndarray:
-    """A tensor's memory as an array: nothing is copied."""
-    array: np.ndarray = x.detach().resolve_conj().resolve_neg().numpy()
-    return array

@@ -29,6 +29,7 @@ def linear_attention(
     (RWKV-6).  Linear attention, RetNet, SSD, Lightning, GLA.  Raises ShapeError, DTypeError, and
     KernelError for a backend that cannot run it.
 
+    >>> import numpy as np
     >>> one = np.ones((4, 1, 1))
     >>> y, S = linear_attention(one, one, one, log_decay=np.log(one / 2))
     >>> y.ravel(), S.ravel()
@@ -66,6 +67,7 @@ def delta_rule(
     taken as they are.  Returns y [... L H V] and the last state.  DeltaNet, gated DeltaNet, KDA,
     DeltaProduct.  Raises ShapeError, DTypeError, KernelError.
 
+    >>> import numpy as np
     >>> one = np.ones((2, 1, 1))
     >>> y, S = delta_rule(one, one, 3 * one, one[..., 0])
     >>> y.ravel(), S.ravel()
@@ -101,6 +103,7 @@ def low_rank_rule(
     returns y [... L H V] and the last state.  RWKV-7: a = -kappa, b = kappa * eta.  Raises
     ShapeError, DTypeError, KernelError.
 
+    >>> import numpy as np
     >>> one = np.ones((2, 1, 1))
     >>> low_rank_rule(one, one, 3 * one, one, -one)[0].ravel()
     array([3., 3.])
@@ -121,6 +124,7 @@ def scan(a: Any, b: Any, h0: Any = None, *, backend: str = "auto") -> tuple[Any,
     a, b [... L D], h0 [... D] (zero if not given); returns h [... L D] and the last h [... D].
     Raises ShapeError, DTypeError, KernelError.
 
+    >>> import numpy as np
     >>> h, last = scan(np.full((3, 1), 0.5), np.ones((3, 1)))
     >>> h.ravel(), last
     (array([1.  , 1.5 , 1.75]), array([1.75]))
@@ -145,6 +149,7 @@ def selective_scan(
     negative as they are given (no softplus inside).  Returns y [... L D] and the last h.  Source:
     Gu & Dao 2023, arXiv 2312.00752.  Raises ShapeError, DTypeError, KernelError.
 
+    >>> import numpy as np
     >>> one = np.ones((2, 1))
     >>> selective_scan(one, one, -np.log(2) * one[:1], one, one)[0].ravel()
     array([1. , 1.5])

@@ -17,4 +17,6 @@ from_json: Callable[[str], Any]  # text: the certificate, or CertificateError
 load_claims: Callable[[], Any]  # import every module that defines a kind of claim
 prove: Callable[[Any], Any]  # a nesting: its proof
 certify: Callable[[Any, Any], Any]  # a nesting and a scope: its certificate
+load_torch_kernels: Callable[[], Any]  # import the operators of torch, which set the next one
+torch_kernel: Callable[..., Any]  # a structure, backend, tensors and numbers: (y, state)
 kernel: Callable[[str, Any, Any], Any]  # a structure, its arrays and numbers: (y, state) or None

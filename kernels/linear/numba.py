@@ -7,22 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from dsf.kernels import compiled
+from dsf.kernels import compiled, vectors
 
 Array = np.ndarray
-COLUMNS = 32  # of the state that one thread takes at least
+COLUMNS = 64  # of the state that one thread takes at least
 
 
 @compiled.forward(inputs=4)
 def _steps(
     q: Array, k: Array, v: Array, w: Array, S: Array, y: Array, scale: Any, before: bool,
-    width: int, first: int, last: int,
+    width: int, first: int, last: int, lanes: tuple[int, ...],
 ) -> None:  # fmt: skip
     """The work units first .. last-1, each `width` columns of the state of one head."""
     L, H, K, V = q.shape[1], q.shape[2], q.shape[3], v.shape[3]
     blocks = (V + width - 1) // width
-    A = np.empty((K, width), q.dtype)
-    x, row = np.empty(width, q.dtype), np.empty(width, q.dtype)
+    wide = (width + len(lanes) - 1) // len(lanes) * len(lanes)
+    A = np.zeros((K, wide), q.dtype)
+    x, row = np.zeros((vectors.STEPS, wide), q.dtype), np.zeros((vectors.STEPS, wide), q.dtype)
     for unit in range(first, last):
         b, h = unit // blocks // H, unit // blocks % H
         start = unit % blocks * width
@@ -30,23 +31,28 @@ def _steps(
         for i in range(K):
             for j in range(size):
                 A[i, j] = S[b, h, i, start + j]
-        for t in range(L):
-            for j in range(size):
-                x[j] = v[b, t, h, start + j]
-                row[j] = 0
-            for i in range(K):
-                a, c, r = w[b, t, h, i], k[b, t, h, i], q[b, t, h, i] * scale
+        for t in range(0, L, vectors.STEPS):
+            count = min(vectors.STEPS, L - t)
+            for s in range(count):
+                for j in range(size):
+                    x[s, j] = v[b, t + s, h, start + j]
+            a, c, r = w[b, t : t + count, h], k[b, t : t + count, h], q[b, t : t + count, h]
+            if count == vectors.STEPS:
                 if before:
-                    for j in range(size):
-                        row[j] += r * A[i, j]
-                        A[i, j] = a * A[i, j] + c * x[j]
+                    vectors.linear_steps_before(A, a, c, r, x, row, K, wide, lanes)
                 else:
-                    for j in range(size):
-                        new = a * A[i, j] + c * x[j]
-                        A[i, j] = new
-                        row[j] += r * new
-            for j in range(size):
-                y[b, t, h, start + j] = row[j]
+                    vectors.linear_steps(A, a, c, r, x, row, K, wide, lanes)
+            else:
+                for s in range(count):
+                    if before:
+                        vectors.linear_before(
+                            A, a[s:], c[s:], r[s:], x[s:], row[s:], K, wide, lanes
+                        )
+                    else:
+                        vectors.linear(A, a[s:], c[s:], r[s:], x[s:], row[s:], K, wide, lanes)
+            for s in range(count):
+                for j in range(size):
+                    y[b, t + s, h, start + j] = scale * row[s, j]
         for i in range(K):
             for j in range(size):
                 S[b, h, i, start + j] = A[i, j]
@@ -59,10 +65,10 @@ def forward(
     (B, L, H, _), V = q.shape, v.shape[3]
     y, S = np.empty(v.shape, v.dtype), np.array(S)
     width = max(1, V if B * H > 1 else min(V, max(COLUMNS, math.ceil(V / 4))))
-    units = B * H * math.ceil(V / width)
+    units, lanes = B * H * math.ceil(V / width), vectors.lanes(v.dtype)
 
     def run(first: int, last: int) -> None:
-        _steps(q, k, v, w, S, y, float(scale), bool(before), width, first, last)
+        _steps(q, k, v, w, S, y, float(scale), bool(before), width, first, last, lanes)
 
     compiled.shared(units, 4 * S.size * L, run)
     return y, S

@@ -1,4 +1,4 @@
-"""The delta rules in numba: two passes over a state that stays in the cache."""
+"""The delta rules in numba: one sweep over a state that stays in the cache."""
 
 from __future__ import annotations
 
@@ -7,52 +7,48 @@ from typing import Any
 
 import numpy as np
 
-from dsf.kernels import compiled
+from dsf.kernels import compiled, vectors
 
 Array = np.ndarray
-COLUMNS = 32  # of the state that one thread takes at least
+COLUMNS = 64  # of the state that one thread takes at least
 
 
 @compiled.forward(inputs=6)
 def _steps(
     q: Array, k: Array, v: Array, w: Array, a: Array, b: Array, S: Array, y: Array,
-    scale: Any, substeps: int, width: int, first: int, last: int,
+    scale: Any, substeps: int, width: int, first: int, last: int, lanes: tuple[int, ...],
 ) -> None:  # fmt: skip
-    """The work units first .. last-1, each `width` columns of the state of one head."""
+    """The work units first .. last-1, each `width` columns of the state of one head.
+
+    A sweep reads the state once: it also finds what the next step subtracts, seen = S' a.
+    """
     L, H, K, V = k.shape[1], k.shape[2], k.shape[3], v.shape[3]
     blocks = (V + width - 1) // width
-    A = np.empty((K, width), q.dtype)
-    x, row, seen = np.empty(width, q.dtype), np.empty(width, q.dtype), np.empty(width, q.dtype)
+    wide = (width + len(lanes) - 1) // len(lanes) * len(lanes)
+    A, x = np.zeros((K, wide), q.dtype), np.zeros(wide, q.dtype)
+    row, seen, none = np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(K, q.dtype)
     for unit in range(first, last):
         n, h = unit // blocks // H, unit // blocks % H
         start = unit % blocks * width
         size = min(width, V - start)
+        for j in range(size):
+            seen[j] = 0
         for i in range(K):
             for j in range(size):
                 A[i, j] = S[n, h, i, start + j]
+                if L:
+                    seen[j] += a[n, 0, h, i] * A[i, j]
         for t in range(L):
-            read = t % substeps == substeps - 1
             for j in range(size):
                 x[j] = v[n, t, h, start + j]
-                row[j] = seen[j] = 0
-            for i in range(K):
-                c = a[n, t, h, i]
+            following = a[n, t + 1, h] if t + 1 < L else none
+            vectors.low_rank(
+                A, w[n, t, h], b[n, t, h], k[n, t, h], q[n, t // substeps, h], following,
+                x, seen, row, K, wide, lanes,
+            )  # fmt: skip
+            if t % substeps == substeps - 1:
                 for j in range(size):
-                    seen[j] += c * A[i, j]
-            for i in range(K):
-                c, d, e = w[n, t, h, i], b[n, t, h, i], k[n, t, h, i]
-                if read:
-                    r = q[n, t // substeps, h, i] * scale
-                    for j in range(size):
-                        new = c * A[i, j] + d * seen[j] + e * x[j]
-                        A[i, j] = new
-                        row[j] += r * new
-                else:
-                    for j in range(size):
-                        A[i, j] = c * A[i, j] + d * seen[j] + e * x[j]
-            if read:
-                for j in range(size):
-                    y[n, t // substeps, h, start + j] = row[j]
+                    y[n, t // substeps, h, start + j] = scale * row[j]
         for i in range(K):
             for j in range(size):
                 S[n, h, i, start + j] = A[i, j]
@@ -66,10 +62,12 @@ def forward(
     (B, L, H, _), V = k.shape, v.shape[3]
     y, S = np.empty((*q.shape[:3], V), v.dtype), np.array(S)
     width = max(1, V if B * H > 1 else min(V, max(COLUMNS, math.ceil(V / 4))))
-    units = B * H * math.ceil(V / width)
+    units, lanes = B * H * math.ceil(V / width), vectors.lanes(v.dtype)
 
     def run(first: int, last: int) -> None:
-        _steps(q, k, v, w, a, b, S, y, float(scale), int(substeps), width, first, last)
+        _steps(
+            q, k, v, w, a, b, S, y, float(scale), int(substeps), width, first, last, lanes
+        )  # fmt: skip
 
     compiled.shared(units, 6 * S.size * L, run)
     return y, S

@@ -1,0 +1,48 @@
+"""The code of a backend, what comes out of it, and which one ran last."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+_ran: ContextVar[str] = ContextVar("backend that ran last", default="")
+
+
+def last_backend() -> str:
+    """The backend of the last call of a kernel in this thread; "" before the first.
+
+    >>> from dsf import kernels
+    >>> one = np.ones((3, 1, 1))
+    >>> _ = kernels.linear_attention(one, one, one, backend="reference")
+    >>> kernels.last_backend()
+    'reference'
+    """
+    return _ran.get()
+
+
+def computed(structure: str, backend: str, *args: Any, part: str = "forward") -> Any:
+    """The function of a backend, and a note that it ran."""
+    _ran.set(backend)
+    return getattr(module(structure, backend), part)(*args)
+
+
+def module(structure: str, backend: str) -> Any:
+    """The module with `forward`, and `backward` unless it is the reference."""
+    return import_module(f"dsf.kernels.{structure}.{backend}")
+
+
+def outputs_like(structure: str, arrays: list[Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The shapes of y and of the last state."""
+    shapes = [tuple(x.shape) for x in arrays]
+    if structure == "low_rank":  # q has a row for each output, the others one for each substep
+        return (*shapes[0][:-1], shapes[2][-1]), shapes[-1]
+    return shapes[{"linear": 2, "diagonal": 1, "selective": 0}[structure]], shapes[-1]
+
+
+def as_numpy(x: Any) -> np.ndarray:
+    """A tensor's memory as an array: nothing is copied."""
+    array: np.ndarray = x.detach().resolve_conj().resolve_neg().numpy()
+    return array

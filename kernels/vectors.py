@@ -1,0 +1,177 @@
+"""Sweeps over a matrix state in explicit vector instructions, and how wide they are.
+
+The compiler leaves half of the speed here: it checks for overlapping arrays and spills its sums.
+These functions are written as vectors of LLVM instead; their sums stay in registers.  The lanes are
+what the CPU has, or what DSF_SIMD says (avx512, avx2 or none); the number of lanes goes into a
+kernel as the length of a tuple, so that each width is compiled and kept on its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from dsf.core.errors import KernelError
+
+BYTES = {"avx512": 64, "avx2": 32, "none": 0}  # of a vector register
+STEPS = 4  # that a sweep of linear attention takes at once
+
+
+def lanes(dtype: np.dtype) -> tuple[int, ...]:
+    """A tuple as long as a vector of this dtype; one lane without vectors.
+
+    Raises KernelError for another value of DSF_SIMD.
+    """
+    name = os.environ.get("DSF_SIMD") or _widest()
+    if name not in BYTES:
+        raise KernelError(f"DSF_SIMD={name!r} is unknown: one of {', '.join(BYTES)}")
+    return (0,) * max(1, BYTES[name] // dtype.itemsize)
+
+
+def _widest() -> str:
+    has = llvm.get_host_cpu_features()
+    found = (name for name, key in (("avx512", "avx512f"), ("avx2", "avx2")) if has.get(key))
+    return next(found, "none")
+
+
+class _Code:
+    """What sweeps are made of: pointers into arrays, broadcasts, fused multiply-adds."""
+
+    def __init__(self, context: Any, build: Any, signature: Any, args: Any) -> None:
+        self.build = build
+        self.width = signature.args[-1].count
+        kinds = zip(signature.args, args, strict=True)
+        self.args = [
+            context.make_array(kind)(context, build, x) if isinstance(kind, types.Array) else x
+            for kind, x in kinds
+        ]
+        self.scalar = self.args[0].data.type.pointee
+        self.bytes = 4 if isinstance(self.scalar, ir.FloatType) else 8
+        self.vector = ir.VectorType(self.scalar, self.width)
+
+    def _place(self, array: Any, indices: Sequence[Any], kind: Any) -> Any:
+        """A pointer to an entry of an array, by its strides."""
+        strides = cgutils.unpack_tuple(self.build, array.strides)
+        offset = ir.Constant(strides[0].type, 0)
+        for index, stride in zip(indices, strides, strict=True):
+            offset = self.build.add(offset, self.build.mul(index, stride))
+        raw = self.build.bitcast(array.data, ir.IntType(8).as_pointer())
+        return self.build.bitcast(self.build.gep(raw, [offset]), kind.as_pointer())
+
+    def load(self, array: Any, *indices: Any) -> Any:
+        """A vector of entries that lie side by side."""
+        found = self.build.load(self._place(array, indices, self.vector))
+        found.align = self.bytes
+        return found
+
+    def store(self, value: Any, array: Any, *indices: Any) -> None:
+        self.build.store(value, self._place(array, indices, self.vector)).align = self.bytes
+
+    def spread(self, array: Any, *indices: Any) -> Any:
+        """One entry in every lane."""
+        x = self.build.load(self._place(array, indices, self.scalar))
+        none = ir.Constant(self.vector, ir.Undefined)
+        one = self.build.insert_element(none, x, ir.Constant(ir.IntType(32), 0))
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.width), [0] * self.width)
+        return self.build.shuffle_vector(one, none, mask)
+
+    def fma(self, a: Any, b: Any, c: Any) -> Any:
+        name = f"llvm.fma.v{self.width}f{8 * self.bytes}"
+        kind = ir.FunctionType(self.vector, [self.vector] * 3)
+        function = cgutils.get_or_insert_function(self.build.module, kind, name)
+        return self.build.call(function, [a, b, c])
+
+    def zero(self) -> Any:
+        return ir.Constant(self.vector, [0.0] * self.width)
+
+    def slot(self, value: Any) -> Any:
+        """A variable; the optimiser keeps it in a register."""
+        place = cgutils.alloca_once(self.build, self.vector)
+        self.build.store(value, place)
+        return place
+
+    def add(self, slot: Any, a: Any, b: Any) -> None:
+        """slot += a b."""
+        self.build.store(self.fma(a, b, self.build.load(slot)), slot)
+
+    def columns(self, V: Any) -> Any:
+        """The loop over vectors of columns: gives the first of each."""
+        step = ir.Constant(V.type, self.width)
+        return cgutils.for_range_slice(self.build, ir.Constant(V.type, 0), V, step)
+
+
+def _linear(steps: int, before: bool) -> Any:
+    """S <- w S + k x', y = S' q for some steps at once; w, k, q [steps K], x, y [steps V]."""
+
+    @intrinsic
+    def sweep(
+        context: Any, S: Any, w: Any, k: Any, q: Any, x: Any, y: Any, K: Any, V: Any, lanes: Any
+    ) -> Any:
+        def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
+            c = _Code(context, build, signature, args)
+            S, w, k, q, x, y, K, V, _ = c.args
+            at = [ir.Constant(K.type, t) for t in range(steps)]
+            with c.columns(V) as (j, _count):
+                values = [c.load(x, t, j) for t in at]
+                sums = [c.slot(c.zero()) for _ in at]
+                with cgutils.for_range(build, K) as loop:
+                    i = loop.index
+                    state = c.load(S, i, j)
+                    for t, value, total in zip(at, values, sums, strict=True):
+                        new = build.fmul(c.spread(w, t, i), state)
+                        new = c.fma(c.spread(k, t, i), value, new)
+                        c.add(total, c.spread(q, t, i), state if before else new)
+                        state = new
+                    c.store(state, S, i, j)
+                for t, total in zip(at, sums, strict=True):
+                    c.store(build.load(total), y, t, j)
+            return context.get_dummy_value()
+
+        return types.void(S, w, k, q, x, y, K, V, lanes), code
+
+    return sweep
+
+
+linear = _linear(1, False)
+linear_before = _linear(1, True)
+linear_steps = _linear(STEPS, False)
+linear_steps_before = _linear(STEPS, True)
+
+
+@intrinsic
+def low_rank(
+    context: Any, S: Any, w: Any, b: Any, k: Any, q: Any, a: Any, x: Any, seen: Any, y: Any,
+    K: Any, V: Any, lanes: Any,
+) -> Any:  # fmt: skip
+    """S <- w S + b seen' + k x', y = S' q, then seen = S' a with the a of the next step.
+
+    w, b, k, q, a [K], x, seen, y [V].
+    """
+
+    def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
+        c = _Code(context, build, signature, args)
+        S, w, b, k, q, a, x, seen, y, K, V, _ = c.args
+        with c.columns(V) as (j, _count):
+            value, old = c.load(x, j), c.load(seen, j)
+            out, following = c.slot(c.zero()), c.slot(c.zero())
+            with cgutils.for_range(build, K) as loop:
+                i = loop.index
+                new = build.fmul(c.spread(w, i), c.load(S, i, j))
+                new = c.fma(c.spread(b, i), old, new)
+                new = c.fma(c.spread(k, i), value, new)
+                c.store(new, S, i, j)
+                c.add(out, c.spread(q, i), new)
+                c.add(following, c.spread(a, i), new)
+            c.store(build.load(out), y, j)
+            c.store(build.load(following), seen, j)
+        return context.get_dummy_value()
+
+    return types.void(S, w, b, k, q, a, x, seen, y, K, V, lanes), code
