@@ -148,7 +148,8 @@ def named(mech: Any) -> Iterator[None]:
         with np.errstate(over="ignore", invalid="ignore"):
             yield
     except OverflowingScanError as e:
-        raise OverflowingScanError(f"{mech.name}: {e}") from None
+        index = None if e.index is None else e.index // mech.substeps
+        raise OverflowingScanError.at(index, f"{mech.name}: {e}") from None
 
 
 def explain(mech: Any, u: Array, y: Array, states: list[Any]) -> None:
@@ -164,9 +165,10 @@ def explain(mech: Any, u: Array, y: Array, states: list[Any]) -> None:
     where = f"the output left the range of {y.dtype} at {_token(int(bad.argmax()), len(bad))}"
     if not bad.any():
         where = f"the state left the range of {y.dtype} within these {len(bad)} tokens"
-    raise OverflowingScanError(
+    raise OverflowingScanError.at(
+        int(bad.argmax()) if bad.any() else None,
         f"{mech.name}: {where}, although the input is finite. Likely cause: input too large for "
-        "the products or exponentials of this mechanism; rescale it or use a wider dtype."
+        "the products or exponentials of this mechanism; rescale it or use a wider dtype.",
     )
 
 
@@ -266,11 +268,12 @@ def _refuse_overflow(mech: Any, u: Array, tok: Tokens) -> None:
         )
         if rows.any():
             _refuse_bad_parameters(mech)
-            raise OverflowingScanError(
+            raise OverflowingScanError.at(
+                int(rows.argmax()),
                 f"{mech.name}: token field `{name}` left the range of {x.dtype} at "
                 f"{_token(int(rows.argmax()), len(rows))}, although its input is finite. Likely "
                 "cause: input too large for an exponential or a projection; rescale it or use a "
-                "wider dtype."
+                "wider dtype.",
             )
 
 

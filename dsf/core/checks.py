@@ -79,11 +79,12 @@ def check_finite(
             what = "state" if not bool(all_finite(before)) else "output"
             if what == "state" or not bool(all_finite(y)):
                 break
-    raise OverflowingScanError(
+    raise OverflowingScanError.at(
+        start + t,
         f"LTV.scan: the {what} left the range of {after.dtype} in step {start + t + 1} of {L} "
         f"(index {start + t}), although every input is finite.{_growth_of(part)} Likely cause: "
         "transitions above 1 in norm, or huge inputs. Use gates in (0, 1], rescale the input, or "
-        "ask ltv.growth() first."
+        "ask ltv.growth() first.",
     )
 
 

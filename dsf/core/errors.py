@@ -3,6 +3,10 @@
 A message is a diagnosis: what was given, what is required, the likely cause, what to do.
 """
 
+from __future__ import annotations
+
+from typing import Self
+
 
 class DSFError(Exception):
     """Base class of every error raised on purpose by `dsf`."""
@@ -25,7 +29,21 @@ class NonFiniteError(DSFError, ValueError):
 
 
 class OverflowingScanError(DSFError, OverflowError):
-    """A state left the finite range of its dtype although every input was finite."""
+    """A state left the finite range of its dtype although every input was finite.
+
+    `index`: of the first bad step, where it is known; `state`: of a stream, before the part that
+    failed.
+    """
+
+    index: int | None = None
+    state: object = None
+
+    @classmethod
+    def at(cls, index: int | None, message: str) -> Self:
+        """The error of a step."""
+        error = cls(message)
+        error.index = index
+        return error
 
 
 class TooLargeError(DSFError, MemoryError):
