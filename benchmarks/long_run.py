@@ -60,8 +60,8 @@ def main() -> None:
         print(
             f"{L} tokens of GLA (d = {WIDTH}, n = p = {STATES}, {HEADS} heads, float32, "
             f"{last_backend()}): {seconds:.1f} s, {L / seconds:.3g} tokens per second\n"
-            f"memory beyond the two files: {peak / 2**20:.0f} MiB at most, {before / 2**20:.0f} MiB "
-            f"before the run\nlast {LAST} outputs against float64 from the same state: "
+            f"memory beyond the two files: {peak / 2**20:.0f} MiB at most, {before / 2**20:.0f} "
+            f"MiB before the run\nlast {LAST} outputs against float64 from the same state: "
             f"{np.abs(y[head:] - slow).max() / np.abs(slow).max():.1e} of the largest"
         )
 
