@@ -63,9 +63,10 @@ def tokens(
 
 
 def state(F: PrimeField, family: Family, sizes: Mapping[str, int], mark: str = "") -> np.ndarray:
-    """A free state of the shape and kind (real or complex) that the mechanism has."""
+    """A free state of the shape and kind (real or complex) that the mechanism has; [0] if none."""
     draw = family.draw_tokens(np.random.default_rng(0), **sizes)
     like = family.without_parameters().advance(draw, State())[1].S
+    like = np.zeros(0) if like is None else like
     S = array(F, ("S", mark), like.shape)
     return (
         RESIDUES.as_complex(S, array(F, ("Si", mark), like.shape)) if like.dtype.kind == "c" else S

@@ -52,9 +52,13 @@ class ByStates(LetterClaim, kind="separation/states"):
         """The size n of the tokens, as far as they have one."""
         spec = self.violates.spec
         shapes = {**self.constants, **next(iter(self.letters.values()), {})}
-        axes = (z for k, x in shapes.items() if k in spec for z in zip(spec[k].axes, x.shape))
-        sizes = (size * int(axis.partition("/")[2] or 1) for axis, size in axes if axis[0] == "n")
-        return next(sizes, 1)
+        axes = {
+            axis: size * int(axis.partition("/")[2] or 1)
+            for k, x in shapes.items()
+            if k in spec
+            for axis, size in zip(spec[k].axes, x.shape, strict=False)  # shapes are checked later
+        }
+        return next((size for axis, size in axes.items() if axis[0] == "n"), 1)
 
     def check(self) -> None:
         import flint

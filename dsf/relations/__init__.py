@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dsf.relations import attention, delta, gates, lti, retention, rwkv, ssm
+from dsf.relations import attention, delta, gates, lti, retention, rwkv, ssm, window
 from dsf.relations.edge import MADE, Limit, Nesting, identity, same
 
 NESTINGS: tuple[Nesting, ...] = tuple(
-    edge for module in (retention, attention, ssm, rwkv, delta, gates, lti) for edge in module.EDGES
+    edge
+    for module in (retention, attention, ssm, rwkv, delta, gates, lti, window)
+    for edge in module.EDGES
 )
 
 __all__ = ["MADE", "NESTINGS", "Limit", "Nesting", "identity", "same"]

@@ -65,8 +65,8 @@ def weight(S: Array, tok: Tokens, z: Any) -> tuple[Array, ...]:
     return (tok.q @ S[..., -1:],)
 
 
-# What is left of a feature map when features are free tokens: their signs.  Both of these maps
-# reach all positive numbers.
+# What is left of a feature map when features are free tokens: their signs.  Of these maps elu+1 and
+# exp reach all positive numbers; favor does not.
 POSITIVE = "the same positive tokens"
 
 EDGES = (
@@ -78,6 +78,7 @@ EDGES = (
     Nesting(
         m.linear_attn(phi="elu+1"), m.linear_attn(phi="exp"), identity, POSITIVE, inverse=identity
     ),
+    Nesting(m.linear_attn(phi="favor"), m.linear_attn(phi="exp"), identity, POSITIVE),
     Nesting(
         m.normalised_linear_attn, m.linear_attn(phi="exp", normalise=True), identity, POSITIVE,
         inverse=identity,

@@ -104,6 +104,7 @@ EDGES = (
     Nesting(
         m.deltanet(reach=2), m.deltanet(reach=2, unit_keys=False), identity, "the same tokens"
     ),
+    Nesting(m.gated_deltanet, m.gated_deltanet(unit_keys=False), identity, "the same tokens"),
     Nesting(
         m.deltanet, m.gated_deltanet, gate_open, "", limit=Limit("log_a", 0, "-"),
         params=gate_open_params, reference="yang2024gated",

@@ -96,6 +96,8 @@ class Nesting:
     rest      state of general -> z, what of it is no function of the state of special
     stays     (s, z) -> pairs of an array of entries of s or z, and the domain in which it stays
     positive  (s, tok, z) -> numbers that are positive wherever `stays` holds, for the readout
+    idle      fields of general that make no difference under this map: on numbers, moving any
+              other field changes the outputs
     only      a restriction of sizes, e.g. {"d": 1}; note: what a reader should know
 
     A nesting made outside the package goes by the module that defines its maps or families:
@@ -122,6 +124,7 @@ class Nesting:
     rest: Callable[[Array], Array] | None = None
     stays: Callable[[Array, Any], tuple[tuple[Array, Domain], ...]] | None = None
     positive: Callable[[Array, Tokens, Any], Iterable[Array]] = no_facts
+    idle: tuple[str, ...] = ()
     only: Mapping[str, int] = field(default_factory=dict)
     note: str = ""
     reference: str = "derived"

@@ -50,6 +50,28 @@ def doubled(S: Array, tok: Tokens) -> Array:
     return 2 * S
 
 
+def rglru_mamba3(tok: Tokens) -> Tokens:
+    """Half of every write comes a step late; as reads and keys are 1, the skip adds that half."""
+    ones = ops.ones_like(tok.v)
+    pair = ops.cat([ones, ops.zeros_like(ones)])
+    return Tokens(
+        q=pair,
+        k=pair,
+        v=tied_write(tok) * tok.v,
+        dt=ones,
+        a=tok.log_a,
+        lam=ones / 2,
+        theta=ops.zeros_like(ones),
+        skip=ones[:, :1] / 2,
+    )
+
+
+def half_a_write_less(S: Array, tok: Tokens) -> Array:
+    """S - w/2, w the last write; the number is the real part of one pair."""
+    S = S - (tied_write(tok) * tok.v)[..., -1:, :] / 2
+    return ops.as_complex(S, ops.zeros_like(S))
+
+
 def qlstm_mamba2(tok: Tokens) -> Tokens:
     return _decay_as_step(tok.o, tok.g, tok.v, tok.log_f)
 
@@ -165,6 +187,13 @@ EDGES = (
     Nesting(
         m.rglru, m.mamba2, rglru_mamba2,
         "q <- 1, k <- sqrt(1 - a^2) i/dt, dt <- -log a, a <- -1, one head per channel",
+    ),
+    Nesting(
+        m.rglru, m.mamba3(skip=True), rglru_mamba3,
+        "q, k <- (1, 0), v <- sqrt(1 - a^2) i v, dt <- 1, a <- log a, lam, skip <- 1/2, "
+        "theta <- 0, one head per channel",
+        half_a_write_less,
+        note="the trapezoidal rule leaves half of the last write out, which the skip adds",
     ),
     Nesting(
         m.qlstm, m.deltanet, qlstm_deltanet,

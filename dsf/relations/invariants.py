@@ -192,8 +192,8 @@ COMMUTING = WordInvariant(
     "and readout are affine. A(x) A(y) = A(y) A(x) for diagonal transitions (over C too) and for "
     "constant ones. Order-blind maps have it because F(axyz)[-1] = F(ayxz)[-1]; so has attention "
     "with a window, which sees both of x and y or not a.",
-    reason="the transitions of {has} commute, so what a token leaves does not depend on the order "
-    "of the next two; in {violates} it does",
+    reason="what a token leaves in the output of {has} does not depend on the order of the next "
+    "two, in {violates} it does",
     words=lambda a, b: ("axyz", "bxyz", "ayxz", "byxz"),
     expression=_mixed_difference,
     from_any_state=True,
@@ -231,8 +231,8 @@ RESPONSE = WordInvariant(
     "update: one step later). Delta: the state stays in the span of k, where a (I - b k k') acts "
     "as the number a (1 - b |k|^2). Normalised: all d_i = 0. Three tokens cannot separate: any "
     "two differences are geometric.",
-    reason="a constant token moves the output of {has} by a geometric sequence, "
-    "but not that of {violates}",
+    reason="a token that is repeated from the start moves the output of {has} by a geometric "
+    "sequence (d_1^2 = d_0 d_2), but not that of {violates}",
     words=lambda a, b: ("xxxx",),
     expression=lambda F: _geometric(F[0]),
     degree=2,
@@ -245,8 +245,8 @@ MEMORY = WordInvariant(
     "s_t = F(azzzz)[t] - F(bzzzz)[t], t = 1..4.",
     proof="s_t = C A(z)^t d with one d, as the other terms cancel. Scalar: a(z)^t C d. Delta "
     "with unit factor: (I - b k k')^t = I + ((1 - b |k|^2)^t - 1) k k'/|k|^2.",
-    reason="what a token leaves in {has} fades as a constant plus one exponential, "
-    "but not in {violates}",
+    reason="while one token is repeated, what an earlier one left in the output of {has} is a "
+    "constant plus one exponential (d_1^2 = d_0 d_2), but not in {violates}",
     words=lambda a, b: ("azzzz", "bzzzz"),
     expression=lambda F: _geometric((F[0] - F[1])[1:]),
     degree=2,

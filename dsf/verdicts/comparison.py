@@ -90,12 +90,13 @@ class Comparison(Result):
 
     # --------------------------------------------------------------- printing
     def headline(self) -> tuple[str, str]:
-        return f"{self.left}  against  {self.right}", self.verdict.name
+        about = "" if self.verdict is Verdict.UNKNOWN else f" {SCOPES[self.scope][0]}"
+        return f"{self.left}  against  {self.right}", self.verdict.name + about
 
     def sections(self) -> Sequence[Section]:
         first, rest = self.findings[:1], self.findings[1:]
         notes = [Item(note, 2) for f in first for note in f.notes]
-        scope = Item(f"scope: {self.scope.value} ({_SCOPES[self.scope]})", 2)
+        scope = Item(f"scope: {self.scope.value} ({SCOPES[self.scope][1]})", 2)
         return [
             Text([Item(self.statement), *notes, scope]),
             SideBySide(self.left, self.right, self.differences, FORMULAS),
@@ -106,11 +107,15 @@ class Comparison(Result):
 
     def _shown(self) -> list[Item]:
         shown = [
-            Item(f"[{i}] {c.strength.value}: {c.claim}", 2, 6)
+            Item(f"[{i}] {c.strength.value}{self._elsewhere(c)}: {c.claim}", 2, 6)
             for i, c in enumerate(self.certificates[:SHOWN])
         ]
         more = len(self.certificates) - SHOWN
         return shown + ([Item(f"and {more} more in .certificates", 2)] if more > 0 else [])
+
+    def _elsewhere(self, c: Certificate) -> str:
+        """The scope of a certificate that is about something else than the comparison."""
+        return "" if c.scope is self.scope else f", scope {c.scope.value}"
 
     # ----------------------------------------------------------------- export
     def to_pandas(self) -> Any:
@@ -162,11 +167,14 @@ class Comparison(Result):
         return plot(self)
 
 
-_SCOPES = {
-    Scope.RECURRENCE: "all token sequences in their domains, gates free",
-    Scope.MECHANISM: "all parameters and all inputs",
-    Scope.INSTANCE: "these parameters; all inputs, unless some are named",
-    Scope.OPERATOR: "these parameters, this input",
+SCOPES = {  # in the first line, and in full
+    Scope.RECURRENCE: (
+        "on free tokens",
+        "all token sequences in their domains, gates free; not the maps u -> y of given weights",
+    ),
+    Scope.MECHANISM: ("as maps of u", "all parameters and all inputs"),
+    Scope.INSTANCE: ("for these parameters", "all inputs, unless some are named"),
+    Scope.OPERATOR: ("on this input", "these parameters, this input"),
 }
 
 

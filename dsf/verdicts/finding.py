@@ -14,7 +14,7 @@ from dsf.core.certificate import Certificate
 class Verdict(Enum):
     """What was proved, in the order in which it is looked for; the value says what it means."""
 
-    EQUAL = "same input-output map for all inputs and lengths"
+    EQUAL = "the same map in the scope named, for every length"
     ROUNDED = "equal up to a parameter map evaluated in floating point; outputs within a bound"
     NESTED = "one is the other under a token or parameter map"
     EQUAL_WHEN = "they meet exactly under the conditions given"

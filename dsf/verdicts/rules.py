@@ -111,7 +111,8 @@ def nested(s: Sides, certificates: Certificates) -> Finding:
     outside, unreached = (_violating(proofs, side) for side in (general, special))
     notes = path.describe().splitlines()
     if path.is_limit:
-        notes += [f"not reached inside the domain: {c.claim}" for c in unreached[:1]]
+        inside = f"not reached inside the domain: {unreached[0].claim}" if unreached else EXACTLY
+        notes.append(inside)
         notes += [f"and not the reverse: {c.claim}" for c in outside[:1]]
         verdict, says = Verdict.NESTED_LIMIT, f"every {special} is a limit of {general}, {LIMIT}"
     else:
@@ -123,6 +124,7 @@ def nested(s: Sides, certificates: Certificates) -> Finding:
 
 
 LIMIT = "for each length"
+EXACTLY = "as a limit; whether exactly, at some point of the domain, is open here"
 
 
 def _holds(path: Path, d: int | None) -> bool:

@@ -55,6 +55,14 @@ def test_names_are_unique():
         (dsf.rglru, dsf.qlstm, "nested"),
         (dsf.qlstm, dsf.mamba2, "nested"),
         (dsf.rglru, dsf.mamba2, "nested"),
+        (dsf.rglru, dsf.mamba3(skip=True), "nested"),
+        (dsf.gated_deltanet, dsf.gated_deltanet(unit_keys=False), "nested"),
+        (dsf.window_softmax(width=1), dsf.deltaproduct, "nested"),
+        (dsf.window_softmax(width=1), dsf.gated_deltanet(reach=2), "nested"),
+        (dsf.window_softmax(width=1), dsf.rwkv6, "nested"),
+        (dsf.window_softmax(width=1), dsf.lru, "nested"),
+        (dsf.window_softmax(width=1), dsf.mamba3(skip=True), "nested"),
+        (dsf.linear_attn(phi="favor"), dsf.linear_attn(phi="elu+1"), "nested"),
         (dsf.qlstm, dsf.deltanet, "nested"),
         (dsf.rglru, dsf.deltanet, "nested"),
         (dsf.qlstm, dsf.gated_deltanet, "nested"),
@@ -205,6 +213,14 @@ def test_a_statement_that_no_disturbance_violates_is_vacuous(monkeypatch):
     monkeypatch.setattr(Domain, "moved", lambda self, rng, x: x)
     failures = prove(edge("retnet -> gla")).failures
     assert failures == ("disturbing a token changes the output by 0.0e+00 only: vacuous",)
+
+
+def test_what_makes_no_difference_is_named():
+    """And nothing else is."""
+    e = edge("window_softmax(width=1) -> mamba2(skip=True)")
+    assert e.proof().holds
+    assert any("vacuous" in f for f in prove(replace(e, idle=("q", "dt"))).failures)
+    assert any("vacuous" in f for f in prove(replace(e, idle=(*e.idle, "k"))).failures)
 
 
 def test_every_token_of_the_image_matters():

@@ -6,6 +6,8 @@ from typing import Any
 
 import sympy
 
+from dsf.core.algebra.signs import Domains
+
 Expr = Any
 ZERO, ONE = sympy.Integer(0), sympy.Integer(1)
 
@@ -13,8 +15,8 @@ ZERO, ONE = sympy.Integer(0), sympy.Integer(1)
 def real_part(e: Expr) -> Expr:
     """Re e as an expression without i, where e is made of sums, products, powers and exponentials.
 
-    Real symbols are real, everything else (other functions, symbols not known to be real) is left
-    to sympy.
+    Real symbols are real, and so are roots of what is shown to be positive; everything else (other
+    functions, symbols not known to be real) is left to sympy.
 
     >>> x, y = sympy.symbols("x y", real=True)
     >>> real_part((x + sympy.I * y) * sympy.exp(sympy.I * x))
@@ -50,6 +52,9 @@ def _split(e: Expr, memo: dict[Expr, tuple[Expr, Expr]]) -> tuple[Expr, Expr]:
         square = x * x + y * y
         one = (x, y) if e.exp > 0 else (x / square, -y / square)
         return _product([one] * abs(int(e.exp)))
+    if e.is_Pow and e.exp.is_Rational and _parts(e.base, memo)[1] is ZERO:
+        if Domains({}).sign(e.base) > 0:  # a root of a positive number
+            return e, ZERO
     if isinstance(e, sympy.conjugate):
         x, y = _parts(e.args[0], memo)
         return x, -y

@@ -51,9 +51,10 @@ class Symbols:
         return out
 
     def state(self, zero: bool = False) -> np.ndarray:
-        """A free state of the shape and kind (real or complex) that the special mechanism has."""
+        """A free state of the shape and kind (real or complex) of the mechanism; [0] if none."""
         draw = self.family.draw_tokens(np.random.default_rng(0), **self.sizes)
         like = self.family.without_parameters().advance(draw, State())[1].S
+        like = np.zeros(0) if like is None else like
         out = array("S", like.shape, real=True)
         if like.dtype.kind == "c":
             out = out + sympy.I * array("Si", like.shape, real=True)

@@ -342,14 +342,16 @@ def _test_numbers(edge: Nesting) -> tuple[float, float | None]:
 
 
 def _disturb(edge: Nesting) -> float:
-    """The smallest effect of moving one field of the image inside its domain."""
+    """The smallest effect of moving one field of the image inside its domain; 0 if one is said to
+    be idle and is not."""
     rng = np.random.default_rng(3)
     tok, image = mapped_draw(edge, rng, LENGTH, 2.0**-FINEST)
     effects = []
     for name, field in edge.general.spec.items():
         if name != "pos":
             moved = image.replace(**{name: field.domain.moved(rng, getattr(image, name))})
-            effects.append(_difference(edge, tok, moved))
+            effect = _difference(edge, tok, moved)
+            effects.append(effect if name not in edge.idle else np.inf if effect < SAME else 0.0)
     return min(effects)
 
 
