@@ -15,6 +15,7 @@ from dsf.core import ops
 from dsf.core.authoring import LTV, Diag, Recurrence, col, row
 from dsf.core.errors import CertificateError
 from dsf.core.family import Family
+from dsf.relations.invariants import double
 
 pytestmark = pytest.mark.rigor
 
@@ -51,7 +52,29 @@ class Late(Two):
         return tok.previous.k
 
 
-TWO, TURNING, LATE = (Family(cls.__name__, cls) for cls in (Two, Turning, Late))
+class Timed(Two):
+    """A decay that its position makes, and no token."""
+
+    spec = {**Two.spec, "pos": "L 1"}
+
+    def recurrence(self, tok):
+        decay = Diag(a=tok.pos / (tok.pos + 1))
+        return LTV(decay, B=col(self.key(tok)), C=row(tok.q)), row(tok.v)
+
+
+class AsWide(Two):
+    """As many rows as values."""
+
+    spec = {"q": "L p", "k": "L p", "v": "L p"}
+
+    def recurrence(self, tok):
+        one = Diag(a=ops.ones((1, 1), tok.v))
+        return LTV(one, B=col(tok.k), C=row(tok.q)), row(tok.v)
+
+
+TWO, TURNING, LATE, TIMED, WIDE = (
+    Family(cls.__name__, cls) for cls in (Two, Turning, Late, Timed, AsWide)
+)
 
 
 def few(f: Family, upper: int, n: int) -> None:
@@ -75,6 +98,10 @@ def test_the_states_are_those_that_the_family_has():
 
 def test_complex_states_count_twice():
     assert {*state_rows(TWO)} == {2} and {*state_rows(TURNING)} == {4}
+    counts = {"gla": 1, "softmax": 1, "gru": 1, "lru": 2, "s4d": 2}
+    assert {f: double(dsf.family(f)) for f in counts} == counts
+    for name in ("retnet(rotation=True)", "mamba3"):  # n/2 complex rows are n states
+        assert double(dsf.family(name)) == 1
     few(TURNING, 4, 4)
     refused("states", TURNING, 2, 2)
 
@@ -88,6 +115,12 @@ def test_a_free_number_of_states_is_never_few():
 
 def test_the_step_is_affine_with_coefficients_of_its_token():
     refused("looks back", LATE, 2, 2)
+    refused("states", WIDE, 1, 9)
+    few(TIMED, 2, 2)
+    with pytest.raises(CertificateError):
+        FewStates(
+            upper=2, family=TIMED, recurrence=dsf.recurrence(2, current_token_only=True)
+        ).check()
     refused("is no recurrence", dsf.gru, next(state_rows(dsf.gru)), 9)
 
 
