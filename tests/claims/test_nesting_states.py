@@ -67,3 +67,17 @@ def test_the_rest_of_a_state_is_free():
     nesting.agree(e)
     with pytest.raises(CertificateError, match="does not agree"):
         nesting.agree(replace(e, tau=tau))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "qlstm -> mlstm",
+        "rglru -> mlstm",
+        "mamba2(skip=True) -> rwkv6",
+        "normalised_linear_attn(phi='elu+1', normalise=True) -> mlstm",
+    ],
+)
+def test_what_is_known_of_the_states_is_enough_for_the_step(name):
+    """The normaliser max(|q'n|, 1) is decided by the signs of numbers that stay in a domain."""
+    nesting.agree(edge(name))
