@@ -102,7 +102,7 @@ def test_tokens_and_systems_are_doors_too_inside_of_autocast(f):
             end = ltv.scan(X)[1]
             found += [ltv.scan(X)[0], ltv.chunk(X, 4)[0], ltv.kernel(), ltv.hankel(5)]
             found += [ltv.step(3, end, X[..., 3, :, :])[0], mech.kernel(u)]
-            composed = ltv.element(0, 5)
+            composed = ltv.element(0, 5, X[..., :5, :, :])
             found += [composed.b, *composed.A.arrays(), *ltv.dense().arrays()]
             if ltv.m == ltv.r == 1 and not any(x.is_complex() for x in ltv.arrays()):
                 found += ltv.then(ltv).arrays()
