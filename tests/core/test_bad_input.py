@@ -148,7 +148,11 @@ def row_4_infinity(case):
 
 def row_5_subnormal(case):
     u = draw(case) * 1e-310
-    y = case(u)
+    try:
+        y = case(u)
+    except DomainError as e:  # every q'k is below 1e-600, so the sum of the weights is 0
+        assert "normaliser is exactly 0" in str(e)
+        return ERROR
     # a rounding to 5e-324 anywhere is carried on by the gains of the mechanism
     gain, floor = _gain(case.mech, draw(case)), float(np.finfo(np.float64).smallest_subnormal)
     assert np.abs(y - exact(case.mech, u)).max() <= metrics.gate(len(u)) * gain * floor
