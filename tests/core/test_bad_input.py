@@ -377,7 +377,7 @@ SUM_OF_ZEROS = {SIGNED: DomainError}
 EXCEPTIONS = {
     "row_4_infinity": {
         "gru": VALUE,  # its gates and its tanh saturate
-        ("normalised_attn(...)", 3): DomainError,  # eta = 0 in one head at inf, in the other at -inf
+        ("normalised_attn(...)", 3): DomainError,  # eta = 0 at inf in one head, at -inf in one
     },
     "row_5_subnormal": SUM_OF_ZEROS,
     "row_6_huge": {
