@@ -20,14 +20,16 @@ def main() -> None:
     stability = runpy.run_path(str(HERE / "spectra" / "test_stability.py"))
     table: dict[str, Counter[str]] = {}
     for row in core["ROWS"]:
-        table[row] = Counter(core["outcome"](*c) for c in core["CASES"] if c[0] == row)
+        cases = [(*c, s) for c in core["CASES"] for s in core["SIZES"] if c[0] == row]
+        table[row] = Counter(core["kind"](core["outcome"](*c)) for c in cases)
     for number, title in MARGIN.items():
         runs = [run for row, _, run, _ in margin["TABLE"] if row == number]
         table[f"row_{number}_{title}"] = Counter(margin["outcome"](run)[0] for run in runs)
     table["row_23_stability"] = stability["outcomes"]()
     kinds = (core["VALUE"], core["ERROR"], core["PROPAGATED"], margin["UNDECIDED"])
     names, backends = len(core["NAMES"]), len(core["BACKENDS"])
-    print(f"{names} mechanisms x {backends} backends, margin problems, stability")
+    sizes = len(core["SIZES"])
+    print(f"{names} mechanisms x {backends} backends x {sizes} sizes, margin problems, stability")
     print("| bad input | " + " | ".join(kinds) + " |\n|---|" + "---:|" * len(kinds))
     for row, n in [*table.items(), ("total", sum(table.values(), Counter()))]:
         title = row.removeprefix("row_").replace("_", " ")

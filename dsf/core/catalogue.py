@@ -33,7 +33,7 @@ def variants(of: Family) -> list[Family]:
         {name: value}
         for name, option in of.cls.choices().items()
         for value in option.values
-        if option.alone and value != of.defaults()[name]
+        if value != of.defaults()[name]
     ]
     return [] if of.static else [of(**chosen) for chosen in (*single, *of.cls.tried)]
 

@@ -38,14 +38,10 @@ class Draw:
 
 @dataclass(frozen=True)
 class Option:
-    """The allowed values of a static option, the default first; or the least allowed integer.
-
-    `alone` is False where the other values need a second option to make sense.
-    """
+    """The allowed values of a static option, the default first; or the least allowed integer."""
 
     values: tuple[Any, ...]
     least: int | None = None
-    alone: bool = True
 
     def allowed(self, what: str, value: Any) -> Any:
         """The value, as it is stored; DomainError or UnknownNameError if it is not allowed."""
@@ -60,9 +56,9 @@ class Option:
         return self.values[self.values.index(value)]  # 1 is True here
 
 
-def option(default: Any, *others: Any, least: int | None = None, alone: bool = True) -> Any:
+def option(default: Any, *others: Any, least: int | None = None) -> Any:
     """A static option: its default and the other values (with `least`: those to try)."""
-    declared = Option((default, *others), least, alone)
+    declared = Option((default, *others), least)
     return dataclasses.field(default=default, metadata={"option": declared})
 
 

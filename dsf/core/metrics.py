@@ -8,6 +8,7 @@ one threshold), eps the unit of the dtype.  The kinds of scale:
     M1  Diag, Shift      sum_j |C_i| |A_i| .. |A_{j+1}| |B_j| |X_j|               entry by entry
     M2  LowRank, Dense   |C_i| sum_j |A_i| .. |A_{j+1}| |B_j X_j|                 in 2-norms
     M4  softmax          (1 + max_j sum_c |q_ic| |k_jc|) sum_j w_ij |v_j|
+    quotient o/den       (scale_o + |o/den| scale_den) / |den|                    den may cancel
     nonlinear step       the radius of the same run in balls of eps, inputs widened by eps
 
 M3 (`worst_row`) is the row-relative error; a root mean square hides a single wrong row.
@@ -129,14 +130,44 @@ def recurrence_scale(mech: Any, u: Array) -> np.ndarray:
         weights, v = mech.weights(tok, u.shape[-2])
         q = tok.q / np.sqrt(tok.k.shape[-1])
         return mech.merge(softmax_scale(q, tok.k, weights, v)[..., None, :])
-    found = scale(ltv, X)
     tok = mech.tokens(u)
     value = ltv.scan(X)[0]
-    if mech.normaliser(np.concatenate([value, value[..., :1]], -1), tok) is not None:
-        found = found + np.abs(value) * scale(ltv, np.ones_like(X[..., :1]))
+    normalised = mech.normaliser(np.concatenate([value, value[..., :1]], -1), tok) is not None
+    found = _quotient_scale(ltv, X, value) if normalised else scale(ltv, X)
     if "gate" in tok.names:  # an output gate multiplies value and error alike
         found = found * np.abs(tok.gate[..., :, None, :])
     return mech.merge(found)
+
+
+def _quotient_scale(ltv: LTV, X: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """(scale_o + |o/den| scale_den)/|den|, for a system whose C is divided by den already."""
+    return scale(ltv, X) + np.abs(value) * scale(ltv, np.ones_like(X[..., :1]))
+
+
+def mean_scale(mech: Any, tok: Any) -> tuple[np.ndarray, float]:
+    """(scale, gate) of the outputs [... L r p] as weighted means of the values, tokens given.
+
+    A mean o = sum w v / sum w of values of size |v| has the scale 2 |v| sum|w| / |sum w|: weights
+    of one sign give 2 |v|, weights of both signs may cancel in the denominator, and their terms
+    are counted down to the products of which each weight is the sum.
+
+    >>> import dsf
+    >>> mech = dsf.linear_attn(normalise=True).without_parameters()
+    >>> one = np.ones((2, 1))
+    >>> tok = dsf.Tokens(q=one, k=np.array([[1.0], [-0.75]]), v=one)      # weights 1, -3/4
+    >>> mean_scale(mech, tok)[0].ravel()                                  # 2, and 2 (7/4) / (1/4)
+    array([ 2., 14.])
+    """
+    L = mech.length(tok)
+    if isinstance(mech, Step):  # no weights to look at: as if they were of one sign
+        return 2 * np.abs(to_numpy(tok.v))[..., None, :], gate(L)
+    tok = mech.positioned(tok.map(to_numpy), 0)
+    if isinstance(mech, Attention):
+        weights, v = (np.abs(to_numpy(x)) for x in mech.weights(tok, L))
+        value = np.abs(mech.outputs(tok, tok, None)[0])
+        return (weights @ v)[..., None, :] + value * weights.sum(-1)[..., None, None], gate(L)
+    ltv, X = mech.linear(tok, L)
+    return _quotient_scale(ltv, X, ltv.scan(X)[0]), gate(effective_length(ltv))
 
 
 def condition_scale(mech: Any, u: Array) -> np.ndarray:

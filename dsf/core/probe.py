@@ -139,16 +139,17 @@ def delta_front(ltv: LTV) -> np.ndarray | None:
 
 
 def is_normalised(mech: Mechanism, seed: int = 0) -> bool:
-    """Whether constant values v give that constant as output, up to rounding."""
+    """Whether constant values v give that constant as output, up to the rounding of a mean."""
     if "v" not in mech.token_fields:
         return False
     u = np.random.default_rng(seed).standard_normal((6, mech.d))
     tok = mech.tokens(u)
     value = np.broadcast_to(np.linspace(-2, 3, tok.v.shape[-1]), tok.v.shape)
-    o = mech.advance(tok.replace(v=value), State())[0][..., 0, :]
-    # the rounding of a weighted mean of 6 values of size 3, whatever the weights
-    off = np.abs(o - value[..., : o.shape[-2], :]).max()
-    return bool(off <= 16 * metrics.unit(o.dtype) * 3)
+    tok = tok.replace(v=value)
+    o = mech.advance(tok, State())[0][..., 0, :]
+    scale, gate = metrics.mean_scale(mech, tok)
+    constant = np.broadcast_to(value[..., : o.shape[-2], :], o.shape)
+    return metrics.ratio(o, constant, scale[..., 0, :]) <= gate
 
 
 def is_order_aware(mech: Mechanism, seed: int = 0) -> bool:

@@ -57,6 +57,7 @@ class Element:
     def __repr__(self) -> str:
         return f"Element(A={self.A!r}, b={printing.axes(self.b)})"
 
+    @full_precision
     def then(self, later: Element) -> Element:
         """This stretch followed by a later one."""
         return Element(later.A @ self.A, later.A.apply(self.b) + later.b)
@@ -342,6 +343,7 @@ class LTV:
             return ops.zeros((*lead, 0, 0), like), ops.zeros((*lead, 0, n), like)
         return ops.cat(blocks[::-1], -1), R
 
+    @full_precision
     def element(self, start: int, stop: int, X: Array | None = None) -> Element:
         """The composed pair of the steps start .. stop-1.
 
@@ -370,6 +372,7 @@ class LTV:
         return pair
 
     # ------------------------------------------------------------- analysis
+    @full_precision
     def dense(self, limit: int = 1 << 30) -> LTV:
         """The same system with every coefficient written out, A as [... L n n].
 
@@ -402,6 +405,7 @@ class LTV:
             raise ShapeError(f"LTV.hankel: cut k must be in 0..{self.length}; got {k}")
         return self._expanded()[0][..., k * self.r :, : k * self.m]
 
+    @full_precision
     def hankel_singular_values(self, k: int | None = None) -> Any:
         """Singular values of H_k, or the list of them for the cuts k = 1 .. L-1.
 
@@ -420,6 +424,7 @@ class LTV:
             for j in range(1, self.length)
         ]
 
+    @full_precision
     def gauge(self, T: Array) -> LTV:
         """Another choice of state coordinates, T_t [... L n n] or one T [n n], invertible.
 
@@ -444,6 +449,7 @@ class LTV:
             self.read, self.length,
         )  # fmt: skip
 
+    @full_precision
     def eigenvalues(self) -> Array:
         """Eigenvalues of A_t [... L n].  They depend on the state coordinates: see `gauge`.
 
@@ -454,6 +460,7 @@ class LTV:
         """
         return analysis.eigenvalues(self)
 
+    @full_precision
     def diagonalise(self) -> tuple[LTV, float]:
         """A constant system in the coordinates of its eigenvectors, and their condition number.
 
@@ -470,6 +477,7 @@ class LTV:
         """
         return analysis.diagonalise(self)
 
+    @full_precision
     def growth(self) -> Array:
         """log |A_t ... A_0|_2 for every t [... L]; rescaled on the way, so it cannot overflow.
 
@@ -480,6 +488,7 @@ class LTV:
         """
         return analysis.growth(self)
 
+    @full_precision
     def coarsen(self, s: int) -> LTV:
         """s steps as one, reading the last: m becomes s m, a rank-1 transition becomes rank s.
 
@@ -527,6 +536,7 @@ class LTV:
             self.read, self.length,
         )  # fmt: skip
 
+    @full_precision
     def then(self, other: LTV) -> LTV:
         """A chain: the output of this system is the input of `other` (r here = m there).
 

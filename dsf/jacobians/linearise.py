@@ -48,8 +48,10 @@ def linearise(mech: Mechanism, u: Array) -> LTV:
         )
     net = mech.to_torch().double().requires_grad_(False)
     x = torch.as_tensor(u, dtype=torch.float64)
-    L, d = x.shape
-    layout = _Layout(mech, net.run(torch.zeros(1, d, dtype=torch.float64))[1])
+    L = x.shape[0]
+    if not L:
+        raise ShapeError("linearise: `u` must hold at least one token; got L = 0")
+    layout = _Layout(mech, net.run(x[:1])[1])
     h = torch.zeros(layout.size, dtype=torch.float64)
     blocks: list[tuple[Any, Any]] = []
     for t in range(L):
@@ -61,8 +63,6 @@ def linearise(mech: Mechanism, u: Array) -> LTV:
         (A, B), (C, D) = torch.autograd.functional.jacobian(step, (h, x[t]))
         blocks.append((torch.cat([A, B], -1), torch.cat([C, D], -1)))
         h = step(h, x[t])[0]
-    if not blocks:
-        raise ShapeError("linearise: `u` must hold at least one token; got L = 0")
     update, output = (np.stack([b[i].numpy() for b in blocks]) for i in (0, 1))
     n = layout.size
     return LTV(

@@ -20,6 +20,7 @@ import numpy as np
 from dsf.core.certificate import Scope
 from dsf.core.family import Family
 from dsf.core.kinds import Attention, Recurrence
+from dsf.core.state import State
 
 Outputs = list[Any]  # one array [L coordinates] per word, or [L d] per input
 
@@ -100,8 +101,10 @@ def paired(family: Family) -> bool:
 
 
 def double(family: Family) -> int:
-    """How many real states one state counts as: 2 where tokens have imaginary parts."""
-    return 2 if any("_im" in name for name in family.spec) else 1
+    """How many real states one state counts as: 2 where it is complex, and not half of a pair."""
+    draw = family.draw_tokens(np.random.default_rng(0), 1, n=2, p=1, d=1)
+    S = family.without_parameters().advance(draw, State())[1].S
+    return 2 if S is not None and S.dtype.kind == "c" and not paired(family) else 1
 
 
 # ------------------------------------------------------------ words and expressions

@@ -215,3 +215,18 @@ def test_world_is_decided_by_the_first_argument_that_decides():
     assert ops.world(torch.ones(1), s) is worlds.TORCH
     assert ops.world(x, 3, [1.0]) is worlds.NUMPY
     assert ops.is_float(x, torch.ones(1))
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+@pytest.mark.parametrize("x", [-40.0, -1.0, -1e-3, -1e-9, -1e-30, 0.0, 1e-9, 2.0])
+def test_the_quotient_of_a_held_input_at_and_near_zero(kind, x):
+    """(e^x - 1)/x: 1 at 0, without a warning, and every digit near 0."""
+    value = kind(x)
+    with mpmath.workdps(40):
+        exact = mpmath.expm1(mpmath.mpf(float(value))) / mpmath.mpf(float(value)) if x else 1
+    for a in (np.array([value]), torch.as_tensor(np.array([value]))):
+        found = ops.expm1_over(a)
+        assert found.dtype == a.dtype
+        assert float(found[0]) == pytest.approx(float(exact), rel=8 * float(np.finfo(kind).eps))
+    t = torch.tensor([x, 1.0], requires_grad=True)
+    assert torch.autograd.grad(ops.expm1_over(t).sum(), t)[0].isfinite().all()

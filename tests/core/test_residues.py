@@ -240,3 +240,28 @@ def test_an_unknown_series_is_not_zero():
 def test_a_quotient_of_complex_numbers():
     gap = lambda x, y: ops.as_complex(x, y) / ops.cis(x) - ops.as_complex(x, y) * ops.cis(-x)  # noqa: E731
     assert vanishing(lambda F: gap(*free(F, "x", "y")))
+
+
+def test_signs_that_are_told_decide_maxima_and_moduli():
+    """x > 0 and y > x + 1; nothing is told of z."""
+
+    def gaps(F, told):
+        x, y, z = free(F, "x", "y", "z")
+        one = x / x
+        for positive in (x, y - x - one) if told else ():
+            F.tell(positive[0])
+        yield from ops.absolute(x) - x
+        yield from ops.absolute(-x) - x
+        yield from ops.absolute(z - z - x) - x
+        yield from ops.maximum(y, x + one) - y
+        yield from ops.maximum(x + one, y) - y
+        yield from ops.absolute(x + one - y) - (y - x - one)
+
+    def not_told(F):
+        x, z = free(F, "x", "z")
+        F.tell(x[0])
+        yield from ops.absolute(z) - z
+
+    assert vanishing(lambda F: gaps(F, True))
+    assert not vanishing(lambda F: gaps(F, False))
+    assert not vanishing(not_told)

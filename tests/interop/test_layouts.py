@@ -166,7 +166,7 @@ def test_layouts_of_torch_tensors():
     tokens = interop.from_fla(q, k, v, g=g1, beta=beta)
     o, _ = dsf.gated_deltanet.without_parameters().advance(tokens, State())
     o.sum().backward()
-    assert q.grad is not None and g1.grad is not None
+    assert q.grad.any() and g1.grad.any()
     back = interop.to_fla(tokens)
     assert torch.allclose(back["q"], q) and torch.equal(back["beta"], beta)
     u, raw, A, B, C, D, bias = (torch.tensor(x) for x in scan_inputs(0))

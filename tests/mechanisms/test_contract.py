@@ -11,11 +11,12 @@ import pytest
 
 import dsf
 import dsf.mechanisms
-from dsf.core import ops
+from dsf.core import metrics, ops
 from dsf.core.catalogue import everything, families
-from dsf.core.errors import ContractError
+from dsf.core.errors import ContractError, DomainError
 from dsf.core.facts import Facts
 from dsf.core.ops import col, row
+from dsf.core.state import State
 from dsf.core.system import LTV
 from dsf.core.tokens import Tokens
 from dsf.core.transition import Diag
@@ -23,7 +24,7 @@ from dsf.core.worlds import ARB
 from dsf.mechanisms.attention.softmax import Softmax
 from dsf.mechanisms.linear.gla import GLA
 from dsf.mechanisms.linear.linear_attn import LinearAttention
-from dsf.testing import CHECKS, check_mechanism, run_check
+from dsf.testing import CHECKS, SIZES, check_mechanism, run_check
 from dsf.testing.worlds import impurities
 
 # one small set per mechanism, for `make check`
@@ -190,6 +191,76 @@ def test_a_broken_mechanism_fails(check, cls):
     broken = cls(**dsf.linear_attn.init(d=2, n=2, p=2, seed=1).parameters())
     with pytest.raises(ContractError, match=cls.__name__):
         run_check(check, broken)
+
+
+# ------------------------------------------------------- denominators that cancel
+SIGNED = dsf.linear_attn(normalise=True)
+
+
+def mean_of(mech, values, seed):
+    """Outputs at the tokens of a random input with these values [p] at each, scale and gate."""
+    tok = mech.tokens(np.random.default_rng(seed).standard_normal((6, mech.d)))
+    tok = tok.replace(v=np.broadcast_to(values, tok.v.shape))
+    scale, gate = metrics.mean_scale(mech, tok)
+    return mech.advance(tok, State())[0], scale, gate
+
+
+def test_a_mean_with_signed_weights_is_under_the_contract():
+    assert str(SIGNED) in NAMES and SIGNED.facts.normalised
+
+
+@pytest.mark.parametrize("name", ["softmax", "window_softmax", "normalised_linear_attn"])
+def test_weights_of_one_sign_get_no_more_than_their_rounding(name):
+    """2 |v| times the gate: less than the 16 units of the largest value that were allowed once."""
+    for seed in range(10):
+        values = np.array([-2.0, 3.0])
+        _, scale, gate = mean_of(dsf.family(name).init(d=2, n=2, p=2, seed=seed), values, seed)
+        assert np.allclose(scale, 2 * abs(values), rtol=1e-12)
+        assert gate <= 4 + 6**0.5
+
+
+def test_the_scale_of_signed_weights_is_their_conditioning():
+    """2 |v| sum |q_c k_c| / |sum q_c k_c|, by a loop; some draws lose nearly three digits."""
+    worst = 0.0
+    for seed in range(40):
+        mech = SIGNED.init(d=3, n=4, p=2, seed=seed)
+        _, scale, _ = mean_of(mech, np.array([1.0, 1.0]), seed)
+        tok = mech.tokens(np.random.default_rng(seed).standard_normal((6, 3)))
+        for t in range(6):
+            terms = tok.q[0, t] * tok.k[0, : t + 1]
+            condition = abs(terms).sum() / abs(terms.sum())
+            assert np.allclose(scale[0, t], 2 * condition, rtol=1e-9)
+            worst = max(worst, condition)
+    assert worst > 500
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_signed_means_stay_within_the_law(sizes):
+    for seed in range(40):
+        mech = SIGNED.init(**sizes, seed=seed)
+        for check in ("normalisation_is_as_claimed", "gradients_are_derivatives"):
+            assert run_check(check, mech)
+
+
+class Slanted(LinearAttention):
+    """Normalised, but its denominator is off by 1e-12 of itself."""
+
+    def normaliser(self, o, tok):
+        return o[..., -1:] * (10**12 + 1) / 10**12
+
+
+def test_a_denominator_that_is_slightly_off_is_noticed():
+    for phi in ("elu+1", "identity"):
+        family = dsf.linear_attn(phi=phi, normalise=True)
+        held = family.init(d=2, n=2, p=2, seed=1)
+        assert run_check("normalisation_is_as_claimed", held)
+        with pytest.raises(ContractError, match="normalised = True is wrong"):
+            run_check("normalisation_is_as_claimed", Slanted(**held.parameters(), **held.options()))
+
+
+def test_a_signed_mean_of_nothing_is_refused():
+    with pytest.raises(DomainError, match="the normaliser is exactly 0"):
+        SIGNED.init(d=2)(np.zeros((3, 2)))
 
 
 # --------------------------------------------------------------------- the pure text

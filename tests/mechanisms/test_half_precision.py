@@ -11,7 +11,7 @@ import torch
 
 import dsf
 from dsf.core.catalogue import everything
-from dsf.core.kinds import Step
+from dsf.core.kinds import Recurrence, Step
 from dsf.core.state import State
 from dsf.core.system import LTV
 from dsf.core.transition import Diag
@@ -35,9 +35,21 @@ def test_tokens_in_half_precision_are_computed_in_float32(f, kind):
     mech = f.without_parameters()
     y, state = mech.advance(half, State())
     wanted, _ = mech.advance(half.map(lambda x: x.double()), State())
-    assert y.dtype in (torch.float32, torch.complex64)
+    assert y.dtype == (torch.complex64 if wanted.is_complex() else torch.float32)
     assert all(x.dtype in (torch.float32, torch.complex64) for x in state.arrays())
     assert relative(y.real, wanted.real) < SINGLE
+
+
+@pytest.mark.parametrize("f", FAMILIES, ids=repr)
+def test_a_system_of_tokens_in_half_precision_is_computed_in_float32(f):
+    if not issubclass(f.cls, Recurrence):
+        return
+    half = f.draw_tokens(np.random.default_rng(0), 12, n=4, p=2, d=2)
+    half = half.map(lambda x: torch.as_tensor(x).bfloat16())
+    mech = f.without_parameters()
+    ltv, X = mech.system(half)
+    wide, Y = mech.system(half.map(lambda x: x.double()))
+    assert relative(ltv.scan(X)[0].real, wide.scan(Y)[0].real) < SINGLE
 
 
 @pytest.mark.parametrize("f", FAMILIES, ids=repr)
@@ -65,6 +77,18 @@ def test_autocast_changes_the_dtype_of_the_output_alone(f):
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("held", [*HALF, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("given", [*HALF, torch.float32, torch.float64], ids=str)
+def test_the_output_has_the_wider_dtype_or_that_of_autocast(held, given):
+    """As `torch.nn.Linear` under autocast, which leaves float64 alone."""
+    module = dsf.gla.init(d=4, n=4, p=2).to_torch().to(held)
+    u, wider = torch.ones(3, 4, dtype=given), torch.promote_types(held, given)
+    assert module(u).dtype == wider
+    for kind in HALF:
+        with torch.autocast("cpu", dtype=kind):
+            assert module(u).dtype == (wider if wider == torch.float64 else kind)
+
+
 @pytest.mark.parametrize("f", FAMILIES, ids=repr)
 def test_tokens_and_systems_are_doors_too_inside_of_autocast(f):
     mech = f.init(d=4, n=4, p=2).map(lambda x: torch.as_tensor(x).float())
@@ -78,6 +102,10 @@ def test_tokens_and_systems_are_doors_too_inside_of_autocast(f):
             end = ltv.scan(X)[1]
             found += [ltv.scan(X)[0], ltv.chunk(X, 4)[0], ltv.kernel(), ltv.hankel(5)]
             found += [ltv.step(3, end, X[..., 3, :, :])[0], mech.kernel(u)]
+            composed = ltv.element(0, 5, X[..., :5, :, :])
+            found += [composed.b, *composed.A.arrays(), *ltv.dense().arrays()]
+            if ltv.m == ltv.r == 1 and not any(x.is_complex() for x in ltv.arrays()):
+                found += ltv.then(ltv).arrays()
         return found
 
     plain = everything()

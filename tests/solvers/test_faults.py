@@ -148,7 +148,9 @@ def test_what_is_accepted_beside_the_refusals():
     assert attention_svm(A.X, A.z, A.optimal, scores=A.scores).feasible
     assert priority_graph(3, [[0, 1, 2]], np.array([0])).components[2].tolist() == [0, 1, 2]
     assert attention_svm(A.X, A.z, [2, 2], scores=changed(A.scores, 1, 0.25)).feasible
-    assert attention_svm((A.X * 8).astype(np.int32), A.z, A.optimal).feasible is not None
+    whole = (A.X * 8).astype(np.int32)
+    taken, same = (attention_svm(X, A.z, A.optimal) for X in (whole, whole.astype(float)))
+    assert taken.feasible and taken.value == same.value and np.array_equal(taken.W, same.W)
     s = attention_svm(A.X * 1e-310, A.z * 1e200, A.optimal)  # subnormal tokens have few digits
     assert s.check() and abs(s.value * 1e-110 / 4.603149 - 1.0) < 1e-5
     s = attention_svm([[[0.0], [2.0]]], [[0.5]], [1])

@@ -152,6 +152,9 @@ def test_a_plot_of_one_token() -> None:
 
     figure = dsf.compare("gla", "retnet", u=np.ones((1, 4))).plot()
     figure.canvas.draw()
+    kernels = [figure.axes[i].images[0].get_array() for i in (0, 4)]
+    assert [k.shape for k in kernels] == [(1, 1), (1, 1)] and np.isfinite(kernels).all()
+    assert [len(figure.axes[i].lines[0].get_xdata()) for i in (1, 5)] == [1, 1]  # of memory
     plt.close(figure)
 
 
@@ -336,7 +339,8 @@ def test_a_finding_is_told_once() -> None:
 
 def test_nothing_proved_is_not_checked() -> None:
     c = dsf.compare("gru", "mlstm")
-    assert not c.certificates or c.check()
+    assert c.verdict is Verdict.UNKNOWN and c.check()
+    assert [f.conditional for f in c.findings] == [True]  # gru's step is not affine, as a state map
     with pytest.raises(CertificateError, match="nothing to check"):
         replace(c, findings=()).check()
 

@@ -17,7 +17,7 @@ from dsf.claims.base import read
 from dsf.claims.separation import reproduced
 from dsf.core.catalogue import families, family
 from dsf.core.certificate import Certificate, Scope, Strength
-from dsf.core.errors import CertificateError, ShapeError, UnknownNameError
+from dsf.core.errors import CertificateError, DomainError, ShapeError, UnknownNameError
 from dsf.core.family import Family
 from dsf.core.worlds import precision
 from dsf.relations import NESTINGS
@@ -364,3 +364,12 @@ def test_tokens_that_repeat_have_a_singular_block():
     for forged in (replace(c, witnesses=one), replace(same, lower=2)):
         with pytest.raises(CertificateError):
             forged.check()
+
+
+def test_a_mechanism_that_is_not_defined_at_zero():
+    """Two zero tokens have weights of sum 0, where a normalised mean is refused: look elsewhere."""
+    signed = dsf.linear_attn(normalise=True)
+    with pytest.raises(DomainError, match="normaliser is exactly 0"):
+        signed.init(d=2)(np.zeros((1, 2)))
+    found = dsf.compare(signed, "s4d")
+    assert found.verdict.name == "DIFFERENT" and found.check()

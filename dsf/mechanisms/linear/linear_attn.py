@@ -9,8 +9,11 @@ class LinearAttention(Recurrence, name="linear_attn", look=("orange", 0)):
     Linear attention with feature map `phi`, optionally divided by the sum of its weights.
 
     u [L d];  Wq, Wk [H d n], Wv [H d p];  q, k [H L n'] after the feature map;  float64.
-    `normalise=True` appends the value 1, whose output is the normaliser.  `phi="favor"` draws
-    `features` (0: n) random features.  Source: Katharopoulos et al. 2020, arXiv 2006.16236.
+    `normalise=True` appends the value 1, whose output is the normaliser.  The weights of
+    phi = identity and taylor of odd order have both signs, so their sum may cancel: a relative
+    rounding grows by sum|w| / |sum w|, and DomainError is raised where the sum is exactly 0.
+    `phi="favor"` draws `features` (0: n) random features.
+    Source: Katharopoulos et al. 2020, arXiv 2006.16236.
 
     >>> import dsf
     >>> dsf.linear_attn.init(d=4, n=2, p=3).kernel(np.ones((5, 4))).shape
@@ -24,7 +27,7 @@ class LinearAttention(Recurrence, name="linear_attn", look=("orange", 0)):
     phi: str = option(*NAMES)
     order: int = option(2, least=0)  # of the feature map "taylor"
     features: int = option(0, least=0)  # of the feature map "favor"
-    normalise: bool = option(False, True, alone=False)  # features of one sign, or it may vanish
+    normalise: bool = option(False, True)
 
     equations = "S_{t-1} + k_t v_t'", "S_t' q_t"
     letters = {"m": lambda features, n: features or n}
