@@ -113,9 +113,9 @@ def _counted(e: OverflowingScanError, done: int, state: State) -> OverflowingSca
     return told
 
 
-def _teller(progress: bool | Callable[[int], object]) -> Callable[[int, float], None]:
+def _teller(progress: bool | Callable[[int], object]) -> Callable[[int, float], object]:
     if callable(progress):
-        return lambda done, _: progress(done) and None
+        return lambda done, _: progress(done)
     if not progress:
         return lambda done, _: None
 
