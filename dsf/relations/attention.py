@@ -75,6 +75,13 @@ EDGES = (
         Nesting(m.linear_attn(phi=phi), m.linear_attn, identity, f"q, k <- {phi} features")
         for phi in ("elu+1", "exp", "taylor", "favor")
     ),
+    *(
+        Nesting(
+            m.linear_attn(phi=phi, normalise=True), m.linear_attn(normalise=True), identity,
+            f"q, k <- {phi} features",
+        )
+        for phi in ("exp", "taylor")
+    ),
     Nesting(
         m.linear_attn(phi="elu+1"), m.linear_attn(phi="exp"), identity, POSITIVE, inverse=identity
     ),

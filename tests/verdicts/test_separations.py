@@ -187,6 +187,8 @@ def test_no_separation_contradicts_a_proved_nesting():
         if edge.only:
             continue  # holds for some sizes only
         for s in SEPARATIONS:
+            if s.invariant.scope is Scope.MECHANISM and edge.params is None:
+                continue  # the edge maps tokens, and says nothing of the maps of inputs
             contradiction = s.certificate(edge.general, edge.special)
             open_end = edge.limit is not None and not s.invariant.closed
             assert contradiction is None or open_end, (s.name, edge)
