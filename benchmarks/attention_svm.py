@@ -124,7 +124,7 @@ def measure(n: int, T: int, d: int, repeats: int) -> list[tuple[str, float, floa
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--small", action="store_true", help="without the largest instance")
     parser.add_argument("--repeats", type=int, default=15)
     args = parser.parse_args()

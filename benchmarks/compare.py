@@ -38,7 +38,7 @@ def chosen(arguments: argparse.Namespace) -> Iterable[tuple[str, str]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("pairs", nargs="*", metavar="A/B")
     parser.add_argument("--plain", action="store_true", help="families without options only")
     parser.add_argument("--limit", type=float, default=float("inf"), help="seconds per pair")

@@ -85,7 +85,7 @@ def run(name: str, changed: dict[str, str], jobs: int) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", choices=settings(), help="one setting")
     parser.add_argument("--jobs", type=int, default=2, help="test processes at a time")
     options = parser.parse_args()

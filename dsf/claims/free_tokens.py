@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil, log2
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,7 @@ from dsf.core.worlds import RESIDUES
 from dsf.core.worlds.modular import RISK, number
 from dsf.core.worlds.modular import Field as PrimeField
 
-assert RISK == 2.0**-80  # the words
-PROBABILITY = "wrong with a probability below 2^-80"
+PROBABILITY = f"wrong with a probability below 2^{ceil(log2(RISK))}"
 
 
 def array(F: PrimeField, name: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -178,6 +178,8 @@ def ltv_latex(s: Any) -> str:
 def mechanism(mech: Any) -> tuple[str, list[tuple[str, str]]]:
     """Title and rows of a mechanism: equations, tokens, facts with their values."""
     arrays = mech.parameters()
+    if not arrays:
+        return f"{mech.name}   no parameters", _described(mech, lambda formula: "")
     total = sum(int(x.size if not ops.is_torch(x) else x.numel()) for x in arrays.values())
     sizes = {**mech.sizes, **{k: v for k, v in mech.options().items() if type(v) is int}}
     known = ", ".join(f"{k} = {mech.sizes[k]}" for k in "dnpH" if k in mech.sizes)

@@ -80,3 +80,11 @@ def test_small_objects():
     state = mech.run(np.ones((5, 2)))[1]
     assert repr(state) == "State(S=none, tail=Tokens(k [1 2 2], v [1 2 2]), t=5)"
     assert repr(dsf.gla.init(d=2).run(np.ones((5, 2)))[1]) == "State(S=[1 2 2], tail=None, t=5)"
+
+
+def test_an_instance_without_parameters_has_formulas_only():
+    mech = dsf.gla.without_parameters()
+    lines = str(mech).splitlines()
+    assert lines[0] == "gla   no parameters" and "H*n*p numbers" in str(mech)
+    assert lines[1:] == dsf.gla.describe().splitlines()[1:]
+    assert "no parameters" in mech._repr_html_()
