@@ -1,0 +1,1 @@
+"""Linear attention: a matrix state with a diagonal decay."""

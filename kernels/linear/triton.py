@@ -1,0 +1,536 @@
+"""Linear attention in Triton, by chunks: no decay, one per head, or one per channel.
+
+    S_t = diag(exp(g_t)) S_{t-1} + k_t v_t',    y_t = scale S_t' q_t
+
+A sequence is cut into segments and these into chunks.  `states_kernel` finds what each segment adds
+to the state, `carry_kernel` joins the segments, and the others walk the chunks of their segment
+with the state in registers.  Exponents are sums of log-decays between two times and never positive.
+
+Accuracy: differences of running sums lose digits in proportion to the sums, so a running sum is
+kept as an exact multiple of a power of two and a small remainder.  One decay per channel walks the
+diagonals of a chunk instead, and adds the logarithms between two times directly.
+
+Gradients of log-decays: with dS_t the gradient at the state, dg_t = <S_t, dS_t> minus the share
+of k_t v_t', summed backward from the end of a segment.  The pair (t, t) cancels and is left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+
+from dsf.kernels.tiles import accumulator, linear_tile, power_of_two, segments
+
+LOG2E = tl.constexpr(1.4426950408889634)
+
+
+@triton.jit
+def load_rows(ptr, t, first, end, columns, N, stride, ACC: tl.constexpr):
+    """Rows t of a matrix as [T N], zero outside first <= t < end."""
+    inside = (t >= first) & (t < end)
+    mask = inside[:, None] & (columns[None, :] < N)
+    at = ptr + t[:, None].to(tl.int64) * stride + columns[None, :]
+    return tl.load(at, mask=mask, other=0.0).to(ACC)
+
+
+@triton.jit
+def store_rows(ptr, value, t, end, columns, N, stride):
+    mask = (t < end)[:, None] & (columns[None, :] < N)
+    at = ptr + t[:, None].to(tl.int64) * stride + columns[None, :]
+    tl.store(at, value.to(ptr.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def bounded(g, ACC: tl.constexpr):
+    """Base-2 logarithms, cut where 2^g is zero in this dtype: -inf becomes a finite number."""
+    g = g.to(ACC) * LOG2E
+    if ACC == tl.float64:
+        return tl.where(g < -1100.0, -1100.0, g)
+    else:
+        return tl.where(g < -160.0, -160.0, g)
+
+
+@triton.jit
+def coarse(g, ACC: tl.constexpr):
+    """g rounded to a multiple of 2^-10 (2^-36): sums of up to 64 such numbers are exact."""
+    if ACC == tl.float64:
+        return (g + 98304.0) - 98304.0
+    else:
+        return (g + 12288.0) - 12288.0
+
+
+@triton.jit
+def dot(a, b, ACC: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr):
+    return tl.dot(a.to(DOT), b.to(DOT), input_precision=PRECISION, out_dtype=ACC)
+
+
+@triton.jit
+def load_decay(g_ptr, t, end, columns, K, H, DECAY: tl.constexpr, ACC: tl.constexpr):
+    """Log-decays of rows t: [T] for one per head, [T K] for one per channel."""
+    if DECAY == 2:
+        return bounded(load_rows(g_ptr, t, 0, end, columns, K, H * K, ACC), ACC)
+    else:
+        return bounded(tl.load(g_ptr + t.to(tl.int64) * H, mask=t < end, other=0.0), ACC)
+
+
+@triton.jit
+def spread(w, DECAY: tl.constexpr):
+    """Weights of rows as a factor of a [T K] tile."""
+    if DECAY == 2:
+        return w
+    else:
+        return w[:, None]
+
+
+@triton.jit
+def edges(g, ACC: tl.constexpr):
+    """Decays of a chunk: from its start to each row, from each row to its end, and over all."""
+    high = coarse(g, ACC)
+    low = g - high
+    sum_high, sum_low = tl.cumsum(high, 0), tl.cumsum(low, 0)
+    all_high, all_low = tl.sum(high, 0), tl.sum(low, 0)
+    left_high = tl.expand_dims(all_high, 0) - sum_high
+    left_low = tl.expand_dims(all_low, 0) - sum_low
+    return tl.exp2(sum_high + sum_low), tl.exp2(left_high + left_low), tl.exp2(all_high + all_low)
+
+
+@triton.jit
+def between(g, rows, STRICT: tl.constexpr, ACC: tl.constexpr):
+    """[T T] decays from column to row, zero above the diagonal; STRICT: and on it."""
+    high = coarse(g, ACC)
+    sum_high, sum_low = tl.cumsum(high, 0), tl.cumsum(g - high, 0)
+    gap = (sum_high[:, None] - sum_high[None, :]) + (sum_low[:, None] - sum_low[None, :])
+    if STRICT:
+        keep = rows[:, None] > rows[None, :]
+    else:
+        keep = rows[:, None] >= rows[None, :]
+    return tl.where(keep, tl.exp2(tl.where(keep, gap, 0.0)), 0.0)
+
+
+@triton.jit
+def states_kernel(
+    k_ptr, v_ptr, g_ptr, out_ptr, decay_ptr, L, H, K, V, LENGTH, SEGMENTS,
+    SCALE: tl.constexpr, DECAY: tl.constexpr, REVERSE: tl.constexpr,
+    BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    ACC: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """What a segment adds to the state at its end; REVERSE: to the gradient at its start."""
+    column, segment, head = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    b, h = head // H, head % H
+    rows, ks = tl.arange(0, BT), tl.arange(0, BK)
+    vs = column * BV + tl.arange(0, BV)
+    k_ptr += (b * L * H + h) * K
+    v_ptr += (b * L * H + h) * V
+    if DECAY == 2:
+        g_ptr += (b * L * H + h) * K
+        total = tl.full([BK], 1.0, ACC)
+    elif DECAY == 1:
+        g_ptr += b * L * H + h
+        total = tl.sum(tl.full([BT], 1.0 / BT, ACC), 0)
+    S = tl.zeros([BK, BV], ACC)
+    start = segment * LENGTH
+    chunks = tl.cdiv(tl.minimum(LENGTH, L - start), BT)
+    for i in range(chunks):
+        if REVERSE:
+            t = start + (chunks - 1 - i) * BT + rows
+        else:
+            t = start + i * BT + rows
+        k = load_rows(k_ptr, t, 0, L, ks, K, H * K, ACC)
+        v = load_rows(v_ptr, t, 0, L, vs, V, H * V, ACC)
+        if DECAY > 0:
+            g = load_decay(g_ptr, t, L, ks, K, H, DECAY, ACC)
+            inward, outward, over = edges(g, ACC)
+            if REVERSE:
+                k = k * spread(inward, DECAY)
+            else:
+                k = k * spread(outward, DECAY)
+            total = total * over
+            if DECAY == 2:
+                S = S * over[:, None]
+            else:
+                S = S * over
+        S += dot(tl.trans(k), v, ACC, DOT, PRECISION)
+    slot = head * (SEGMENTS + 1) + segment
+    if REVERSE:
+        S = S * SCALE
+    else:
+        slot += 1
+    store_rows(out_ptr + slot * K * V, S, ks, K, vs, V, V)
+    if column == 0:
+        if DECAY == 2:
+            at = decay_ptr + (head * SEGMENTS + segment) * K + ks
+            tl.store(at, total, mask=ks < K)
+        elif DECAY == 1:
+            tl.store(decay_ptr + head * SEGMENTS + segment, total)
+
+
+@triton.jit
+def carry_kernel(
+    states_ptr, decay_ptr, K, V, SEGMENTS,
+    DECAY: tl.constexpr, REVERSE: tl.constexpr, BLOCK: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """Joins the segments in place: each slot becomes the state (the gradient) at its boundary."""
+    head = tl.program_id(1).to(tl.int64)
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < K * V
+    states_ptr += head * (SEGMENTS + 1) * K * V + at
+    if REVERSE:
+        S = tl.load(states_ptr + SEGMENTS.to(tl.int64) * K * V, mask=inside, other=0.0)
+    else:
+        S = tl.load(states_ptr, mask=inside, other=0.0)
+    for i in range(SEGMENTS):
+        if REVERSE:
+            segment = SEGMENTS - 1 - i
+            slot = segment.to(tl.int64)
+        else:
+            segment = i
+            slot = (segment + 1).to(tl.int64)
+        if DECAY == 2:
+            d = tl.load(decay_ptr + (head * SEGMENTS + segment) * K + at // V, inside, other=0.0)
+            S = S * d
+        elif DECAY == 1:
+            S = S * tl.load(decay_ptr + head * SEGMENTS + segment)
+        S += tl.load(states_ptr + slot * K * V, mask=inside, other=0.0)
+        tl.store(states_ptr + slot * K * V, S, mask=inside)
+
+
+@triton.jit
+def output_kernel(
+    q_ptr, k_ptr, v_ptr, g_ptr, states_ptr, y_ptr, L, H, K, V, LENGTH, SEGMENTS,
+    SCALE: tl.constexpr, DECAY: tl.constexpr, LAST: tl.constexpr,
+    BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    ACC: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Outputs of one segment from the state at its start; LAST: writes the state at its end."""
+    column, segment, head = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    b, h = head // H, head % H
+    rows, ks = tl.arange(0, BT), tl.arange(0, BK)
+    vs = column * BV + tl.arange(0, BV)
+    q_ptr += (b * L * H + h) * K
+    k_ptr += (b * L * H + h) * K
+    v_ptr += (b * L * H + h) * V
+    y_ptr += (b * L * H + h) * V
+    if DECAY == 2:
+        g_ptr += (b * L * H + h) * K
+    elif DECAY == 1:
+        g_ptr += b * L * H + h
+    states_ptr += (head * (SEGMENTS + 1) + segment) * K * V
+    S = load_rows(states_ptr, ks, 0, K, vs, V, V, ACC)
+    start = segment * LENGTH
+    for i in range(tl.cdiv(tl.minimum(LENGTH, L - start), BT)):
+        t = start + i * BT + rows
+        q = load_rows(q_ptr, t, 0, L, ks, K, H * K, ACC)
+        k = load_rows(k_ptr, t, 0, L, ks, K, H * K, ACC)
+        v = load_rows(v_ptr, t, 0, L, vs, V, H * V, ACC)
+        if DECAY == 2:
+            A = tl.zeros([BT, BT], ACC)
+            log_w = tl.zeros([BT, BK], ACC)
+            for d in range(BT):  # the d-th diagonal below the main one
+                kd = load_rows(k_ptr, t - d, start + i * BT, L, ks, K, H * K, ACC)
+                diagonal = rows[:, None] - d == rows[None, :]
+                A += tl.where(diagonal, tl.sum(q * kd * tl.exp2(log_w), 1)[:, None], 0.0)
+                gd = load_rows(g_ptr, t - d, start + i * BT, L, ks, K, H * K, ACC)
+                log_w += bounded(gd, ACC)
+        else:
+            A = dot(q, tl.trans(k), ACC, DOT, PRECISION)
+            if DECAY == 0:
+                A = tl.where(rows[:, None] >= rows[None, :], A, 0.0)
+        if DECAY > 0:
+            g = load_decay(g_ptr, t, L, ks, K, H, DECAY, ACC)
+            inward, outward, over = edges(g, ACC)
+            k = k * spread(outward, DECAY)
+            if DECAY == 1:
+                A = A * between(g, rows, False, ACC)
+                y = dot(q, S, ACC, DOT, PRECISION) * inward[:, None]
+                S = S * over
+            else:
+                y = dot(q * inward, S, ACC, DOT, PRECISION)
+                S = S * over[:, None]
+        else:
+            y = dot(q, S, ACC, DOT, PRECISION)
+        y += dot(A, v, ACC, DOT, PRECISION)
+        store_rows(y_ptr, y * SCALE, t, L, vs, V, H * V)
+        S += dot(tl.trans(k), v, ACC, DOT, PRECISION)
+    if LAST:
+        store_rows(states_ptr + K.to(tl.int64) * V, S, ks, K, vs, V, V)
+
+
+@triton.jit
+def dq_kernel(
+    k_ptr, v_ptr, g_ptr, dy_ptr, states_ptr, dq_ptr, B, L, H, K, V, LENGTH, SEGMENTS,
+    SCALE: tl.constexpr, DECAY: tl.constexpr,
+    BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    ACC: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Gradients of the queries, the share of BV values; with decays the pair (t, t) is left out."""
+    column, segment, head = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    b, h = head // H, head % H
+    rows, ks = tl.arange(0, BT), tl.arange(0, BK)
+    vs = column * BV + tl.arange(0, BV)
+    k_ptr += (b * L * H + h) * K
+    v_ptr += (b * L * H + h) * V
+    dy_ptr += (b * L * H + h) * V
+    dq_ptr += ((column * B + b) * L * H + h) * K
+    if DECAY == 2:
+        g_ptr += (b * L * H + h) * K
+    elif DECAY == 1:
+        g_ptr += b * L * H + h
+    states_ptr += (head * (SEGMENTS + 1) + segment) * K * V
+    S = load_rows(states_ptr, ks, 0, K, vs, V, V, ACC)
+    start = segment * LENGTH
+    for i in range(tl.cdiv(tl.minimum(LENGTH, L - start), BT)):
+        t = start + i * BT + rows
+        k = load_rows(k_ptr, t, 0, L, ks, K, H * K, ACC)
+        v = load_rows(v_ptr, t, 0, L, vs, V, H * V, ACC)
+        dy = load_rows(dy_ptr, t, 0, L, vs, V, H * V, ACC)
+        P = dot(dy, tl.trans(v), ACC, DOT, PRECISION)
+        dq = dot(dy, tl.trans(S), ACC, DOT, PRECISION)
+        if DECAY == 0:
+            P = tl.where(rows[:, None] >= rows[None, :], P, 0.0)
+            dq += dot(P, k, ACC, DOT, PRECISION)
+        else:
+            g = load_decay(g_ptr, t, L, ks, K, H, DECAY, ACC)
+            inward, outward, over = edges(g, ACC)
+            dq = dq * spread(inward, DECAY)
+            if DECAY == 1:
+                P = P * between(g, rows, True, ACC)
+                dq += dot(P, k, ACC, DOT, PRECISION)
+                S = S * over
+            else:
+                log_w = bounded(load_rows(g_ptr, t, 0, L, ks, K, H * K, ACC), ACC)
+                for d in range(1, BT):
+                    kd = load_rows(k_ptr, t - d, start + i * BT, L, ks, K, H * K, ACC)
+                    p = tl.sum(tl.where(rows[:, None] - d == rows[None, :], P, 0.0), 1)
+                    dq += p[:, None] * kd * tl.exp2(log_w)
+                    gd = load_rows(g_ptr, t - d, start + i * BT, L, ks, K, H * K, ACC)
+                    log_w += bounded(gd, ACC)
+                S = S * over[:, None]
+            k = k * spread(outward, DECAY)
+        store_rows(dq_ptr, dq * SCALE, t, L, ks, K, H * K)
+        S += dot(tl.trans(k), v, ACC, DOT, PRECISION)
+
+
+@triton.jit
+def dkv_kernel(
+    q_ptr, k_ptr, v_ptr, g_ptr, dy_ptr, states_ptr, grads_ptr, dq_ptr, dk_ptr, dv_ptr, dg_ptr,
+    B, L, H, K, V, LENGTH, SEGMENTS,
+    SCALE: tl.constexpr, DECAY: tl.constexpr,
+    BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    ACC: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Gradients of keys, values and log-decays, from the end of a segment to its start."""
+    column, segment, head = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    b, h = head // H, head % H
+    rows, ks = tl.arange(0, BT), tl.arange(0, BK)
+    vs = column * BV + tl.arange(0, BV)
+    q_ptr += (b * L * H + h) * K
+    k_ptr += (b * L * H + h) * K
+    v_ptr += (b * L * H + h) * V
+    dy_ptr += (b * L * H + h) * V
+    dv_ptr += (b * L * H + h) * V
+    dk_ptr += ((column * B + b) * L * H + h) * K
+    dq_ptr += ((column * B + b) * L * H + h) * K
+    slot = (head * (SEGMENTS + 1) + segment + 1) * K * V
+    G = load_rows(grads_ptr + slot, ks, 0, K, vs, V, V, ACC)
+    if DECAY > 0:
+        S = load_rows(states_ptr + slot, ks, 0, K, vs, V, V, ACC)
+        at_end = tl.sum(S * G, 1)
+        if DECAY == 2:
+            g_ptr += (b * L * H + h) * K
+            dg_ptr += ((column * B + b) * L * H + h) * K
+        else:
+            g_ptr += b * L * H + h
+            dg_ptr += (column * B + b) * L * H + h
+            at_end = tl.sum(at_end, 0)
+    start = segment * LENGTH
+    chunks = tl.cdiv(tl.minimum(LENGTH, L - start), BT)
+    for i in range(chunks):
+        t = start + (chunks - 1 - i) * BT + rows
+        q = load_rows(q_ptr, t, 0, L, ks, K, H * K, ACC)
+        k = load_rows(k_ptr, t, 0, L, ks, K, H * K, ACC)
+        v = load_rows(v_ptr, t, 0, L, vs, V, H * V, ACC)
+        dy = load_rows(dy_ptr, t, 0, L, vs, V, H * V, ACC)
+        P = dot(v, tl.trans(dy), ACC, DOT, PRECISION)  # [j i]: the transpose of that of dq
+        dk = dot(v, tl.trans(G), ACC, DOT, PRECISION)
+        if DECAY == 0:
+            later = rows[:, None] <= rows[None, :]
+            A = dot(k, tl.trans(q), ACC, DOT, PRECISION)
+            dv = dot(tl.where(later, A, 0.0), dy, ACC, DOT, PRECISION) * SCALE
+            dv += dot(k, G, ACC, DOT, PRECISION)
+            dk += dot(tl.where(later, P, 0.0), q, ACC, DOT, PRECISION) * SCALE
+        else:
+            g = load_decay(g_ptr, t, L, ks, K, H, DECAY, ACC)
+            inward, outward, over = edges(g, ACC)
+            same = rows[:, None] == rows[None, :]
+            own = tl.sum(tl.where(same, P, 0.0), 1) * SCALE
+            dk = dk * spread(outward, DECAY)
+            if DECAY == 1:
+                w = tl.trans(between(g, rows, False, ACC))
+                A = dot(k, tl.trans(q), ACC, DOT, PRECISION) * w
+                dv = dot(k, G, ACC, DOT, PRECISION) * outward[:, None]
+                P = tl.where(same, 0.0, P * w)
+                dk += dot(P, q, ACC, DOT, PRECISION) * SCALE
+            else:
+                inner = tl.zeros([BT, BK], ACC)
+                A = tl.where(same, tl.sum(q * k, 1)[:, None], 0.0)
+                log_w = tl.zeros([BT, BK], ACC)
+                stop = tl.minimum(L, start + (chunks - i) * BT)
+                for d in range(1, BT):  # the d-th diagonal above the main one
+                    gd = load_rows(g_ptr, t + d, 0, stop, ks, K, H * K, ACC)
+                    log_w += bounded(gd, ACC)
+                    qd = load_rows(q_ptr, t + d, 0, stop, ks, K, H * K, ACC) * tl.exp2(log_w)
+                    diagonal = rows[:, None] + d == rows[None, :]
+                    A += tl.where(diagonal, tl.sum(k * qd, 1)[:, None], 0.0)
+                    inner += tl.sum(tl.where(diagonal, P, 0.0), 1)[:, None] * qd
+                dk += inner * SCALE
+                dv = dot(k * outward, G, ACC, DOT, PRECISION)
+            dv += dot(A, dy, ACC, DOT, PRECISION) * SCALE
+            dq = load_rows(dq_ptr, t, 0, L, ks, K, H * K, ACC)
+            share = q * dq - k * dk
+            if DECAY == 1:
+                share = tl.sum(share, 1)
+                dg = tl.cumsum(share, 0, reverse=True) + at_end
+                closed = g <= (-1100.0 if ACC == tl.float64 else -160.0)
+                dg = tl.where(closed, 0.0, dg)
+                tl.store(dg_ptr + t.to(tl.int64) * H, dg.to(dg_ptr.dtype.element_ty), mask=t < L)
+            else:
+                dg = tl.cumsum(share, 0, reverse=True) + at_end[None, :]
+                closed = g <= (-1100.0 if ACC == tl.float64 else -160.0)
+                dg = tl.where(closed, 0.0, dg)
+                store_rows(dg_ptr, dg, t, L, ks, K, H * K)
+            at_end += tl.sum(share, 0)
+            store_rows(dq_ptr, dq + own[:, None] * k, t, L, ks, K, H * K)
+            dk += own[:, None] * q
+            q = q * spread(inward, DECAY)
+            if DECAY == 1:
+                G = G * over
+            else:
+                G = G * over[:, None]
+        store_rows(dk_ptr, dk, t, L, ks, K, H * K)
+        store_rows(dv_ptr, dv, t, L, vs, V, H * V)
+        G += dot(tl.trans(q), dy, ACC, DOT, PRECISION) * SCALE
+
+
+def architecture(device: torch.device) -> int:
+    """80 for sm_80, 90 for sm_90; 0 on a CPU, where Triton's interpreter runs the kernels."""
+    if device.type != "cuda":
+        return 0
+    major, minor = torch.cuda.get_device_capability(device)
+    return 10 * major + minor
+
+
+def _options(tile: Any, dtype: str, K: int) -> dict[str, Any]:
+    """What all kernels take: widths, dtypes, warps."""
+    return {
+        "BT": tile.rows,
+        "BK": power_of_two(K),
+        "BV": tile.columns,
+        "ACC": getattr(tl, accumulator(dtype)),
+        "DOT": getattr(tl, tile.dot),
+        "PRECISION": tile.precision,
+        "num_warps": tile.warps,
+        "num_stages": tile.stages,
+    }
+
+
+class _Call:
+    """One call: sizes, tiles and the buffers of states at the boundaries of segments."""
+
+    def __init__(self, q, k, v, log_decay, scale, grad):
+        self.B, self.L, self.H, self.K = q.shape
+        self.V = v.shape[-1]
+        self.dtype = str(q.dtype).removeprefix("torch.")
+        self.kind = 0 if log_decay is None else log_decay.ndim - 2
+        self.q, self.k, self.v = q.contiguous(), k.contiguous(), v.contiguous()
+        self.g = self.q if log_decay is None else log_decay.contiguous()
+        self.scale = float(scale)
+        self.tile = linear_tile(
+            architecture(q.device), self.dtype, self.K, self.V, self.kind == 2, grad
+        )
+        self.options = _options(self.tile, self.dtype, self.K)
+        self.columns = -(-self.V // self.tile.columns)
+        programs = self.B * self.H * self.columns
+        most = 256 if grad else None
+        self.segments, self.length = segments(self.L, self.tile.rows, programs, most)
+        self.acc = getattr(torch, accumulator(self.dtype))
+        self.sizes = (self.L, self.H, self.K, self.V, self.length, self.segments)
+
+    def empty(self, *shape, dtype=None):
+        return torch.empty(shape, dtype=dtype or self.acc, device=self.q.device)
+
+    def grid(self):
+        return (self.columns, self.segments, self.B * self.H)
+
+    def boundaries(self, edge, reverse):
+        """A buffer [B H segments + 1, K, V] with `edge` in its first (last) slot."""
+        buffer = self.empty(self.B, self.H, self.segments + 1, self.K, self.V)
+        buffer[:, :, -1 if reverse else 0] = 0 if edge is None else edge
+        return buffer
+
+    def join(self, keys, values, buffer, reverse):
+        """Fills a buffer: the state at every boundary, or the gradient there."""
+        wide = (self.K,) if self.kind == 2 else ()
+        decay = self.empty(self.B, self.H, self.segments, *wide)
+        states_kernel[self.grid()](
+            keys, values, self.g, buffer, decay, *self.sizes,
+            SCALE=self.scale, DECAY=self.kind, REVERSE=reverse, **self.options,
+        )  # fmt: skip
+        carry_kernel[(triton.cdiv(self.K * self.V, 512), self.B * self.H)](
+            buffer, decay, self.K, self.V, self.segments,
+            DECAY=self.kind, REVERSE=reverse, BLOCK=512, ACC=self.options["ACC"], num_warps=4,
+        )  # fmt: skip
+
+
+def forward(q, k, v, log_decay=None, state=None, scale=1.0):
+    """y_t = scale S_t' q_t and the last state, with S_t = diag(exp(log_decay_t)) S_{t-1} + k_t v_t'.
+
+    q, k [B L H K], v [B L H V], log_decay None, [B L H] or [B L H K], state None or [B H K V].
+    y has the dtype of v; states are float32, or float64 for float64 inputs.
+    """
+    call = _Call(q, k, v, log_decay, scale, grad=False)
+    states = call.boundaries(state, reverse=False)
+    y = torch.empty_like(call.v)
+    if y.numel() == 0 or call.K == 0:
+        return y.zero_(), states[:, :, 0].clone()
+    if call.segments > 1:
+        call.join(call.k, call.v, states, reverse=False)
+    output_kernel[call.grid()](
+        call.q, call.k, call.v, call.g, states, y, *call.sizes,
+        SCALE=call.scale, DECAY=call.kind, LAST=call.segments == 1, **call.options,
+    )  # fmt: skip
+    return y, states[:, :, -1].clone() if call.segments > 1 else states[:, :, 1]
+
+
+def backward(q, k, v, log_decay, state, scale, dy, dlast=None):
+    """Gradients of q, k, v, log_decay (None if there is none) and of the initial state.
+
+    Nothing is kept from the forward pass: states are found again at boundaries of segments.
+    """
+    call = _Call(q, k, v, log_decay, scale, grad=True)
+    states = call.boundaries(state, reverse=False)
+    grads = call.boundaries(dlast, reverse=True)
+    dy = dy.contiguous()
+    dv = torch.empty_like(call.v)
+    shares = (call.columns, *call.k.shape)
+    dq, dk = call.empty(*shares), call.empty(*shares)
+    dg = None if log_decay is None else call.empty(call.columns, *log_decay.shape)
+    if call.v.numel() == 0 or call.K == 0:
+        zero = [torch.zeros_like(x) for x in (q, k, v)]
+        last = None if log_decay is None else torch.zeros_like(log_decay)
+        return (*zero, last, grads[:, :, -1].clone())
+    call.join(call.k, call.v, states, reverse=False)
+    call.join(call.q, dy, grads, reverse=True)
+    dq_kernel[call.grid()](
+        call.k, call.v, call.g, dy, states, dq, call.B, *call.sizes,
+        SCALE=call.scale, DECAY=call.kind, **call.options,
+    )  # fmt: skip
+    dkv_kernel[call.grid()](
+        call.q, call.k, call.v, call.g, dy, states, grads, dq, dk, dv, dq if dg is None else dg,
+        call.B, *call.sizes, SCALE=call.scale, DECAY=call.kind, **call.options,
+    )  # fmt: skip
+    dq, dk = dq.sum(0).to(q.dtype), dk.sum(0).to(k.dtype)
+    dg = None if dg is None else dg.sum(0).to(log_decay.dtype)
+    return dq, dk, dv, dg, grads[:, :, 0].clone()

@@ -1,0 +1,1 @@
+"""A matrix state with a diagonal plus rank-one transition: the delta rules."""

@@ -1,0 +1,1 @@
+"""The selective scan: diagonal states whose step sizes the input sets."""
