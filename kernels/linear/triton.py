@@ -28,19 +28,20 @@ LOG2E = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
-def load_rows(ptr, t, first, end, columns, N, stride, ACC: tl.constexpr):
-    """Rows t of a matrix as [T N], zero outside first <= t < end."""
-    inside = (t >= first) & (t < end)
+def load_rows(ptr, start, rows, first, end, columns, N, stride, ACC: tl.constexpr):
+    """Rows start + rows of a matrix as [T N], zero outside first <= row < end."""
+    inside = (start + rows >= first) & (start + rows < end)
     mask = inside[:, None] & (columns[None, :] < N)
-    at = ptr + t[:, None].to(tl.int64) * stride + columns[None, :]
-    return tl.load(at, mask=mask, other=0.0).to(ACC)
+    ptr += tl.cast(start, tl.int64) * stride
+    return tl.load(ptr + rows[:, None] * stride + columns[None, :], mask=mask, other=0.0).to(ACC)
 
 
 @triton.jit
-def store_rows(ptr, value, t, end, columns, N, stride):
-    mask = (t < end)[:, None] & (columns[None, :] < N)
-    at = ptr + t[:, None].to(tl.int64) * stride + columns[None, :]
-    tl.store(at, value.to(ptr.dtype.element_ty), mask=mask)
+def store_rows(ptr, value, start, rows, end, columns, N, stride):
+    mask = (start + rows < end)[:, None] & (columns[None, :] < N)
+    ptr += tl.cast(start, tl.int64) * stride
+    value = value.to(ptr.dtype.element_ty)
+    tl.store(ptr + rows[:, None] * stride + columns[None, :], value, mask=mask)
 
 
 @triton.jit
@@ -68,12 +69,13 @@ def dot(a, b, ACC: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr):
 
 
 @triton.jit
-def load_decay(g_ptr, t, end, columns, K, H, DECAY: tl.constexpr, ACC: tl.constexpr):
-    """Log-decays of rows t: [T] for one per head, [T K] for one per channel."""
+def load_decay(g_ptr, start, rows, end, columns, K, H, DECAY: tl.constexpr, ACC: tl.constexpr):
+    """Log-decays of rows: [T] for one per head, [T K] for one per channel."""
     if DECAY == 2:
-        return bounded(load_rows(g_ptr, t, 0, end, columns, K, H * K, ACC), ACC)
+        return bounded(load_rows(g_ptr, start, rows, 0, end, columns, K, H * K, ACC), ACC)
     else:
-        return bounded(tl.load(g_ptr + t.to(tl.int64) * H, mask=t < end, other=0.0), ACC)
+        at = g_ptr + tl.cast(start, tl.int64) * H + rows * H
+        return bounded(tl.load(at, mask=start + rows < end, other=0.0), ACC)
 
 
 @triton.jit
@@ -115,7 +117,7 @@ def states_kernel(
     k_ptr, v_ptr, g_ptr, out_ptr, decay_ptr, L, H, K, V, LENGTH, SEGMENTS,
     SCALE: tl.constexpr, DECAY: tl.constexpr, REVERSE: tl.constexpr,
     BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
-    ACC: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
+    ACC: tl.constexpr, RAW: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """What a segment adds to the state at its end; REVERSE: to the gradient at its start."""
     column, segment, head = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
@@ -135,13 +137,13 @@ def states_kernel(
     chunks = tl.cdiv(tl.minimum(LENGTH, L - start), BT)
     for i in range(chunks):
         if REVERSE:
-            t = start + (chunks - 1 - i) * BT + rows
+            t = start + (chunks - 1 - i) * BT
         else:
-            t = start + i * BT + rows
-        k = load_rows(k_ptr, t, 0, L, ks, K, H * K, ACC)
-        v = load_rows(v_ptr, t, 0, L, vs, V, H * V, ACC)
+            t = start + i * BT
+        k = load_rows(k_ptr, t, rows, 0, L, ks, K, H * K, ACC)
+        v = load_rows(v_ptr, t, rows, 0, L, vs, V, H * V, ACC)
         if DECAY > 0:
-            g = load_decay(g_ptr, t, L, ks, K, H, DECAY, ACC)
+            g = load_decay(g_ptr, t, rows, L, ks, K, H, DECAY, ACC)
             inward, outward, over = edges(g, ACC)
             if REVERSE:
                 k = k * spread(inward, DECAY)
@@ -158,7 +160,7 @@ def states_kernel(
         S = S * SCALE
     else:
         slot += 1
-    store_rows(out_ptr + slot * K * V, S, ks, K, vs, V, V)
+    store_rows(out_ptr + slot * K * V, S, 0, ks, K, vs, V, V)
     if column == 0:
         if DECAY == 2:
             at = decay_ptr + (head * SEGMENTS + segment) * K + ks
@@ -202,7 +204,7 @@ def output_kernel(
     q_ptr, k_ptr, v_ptr, g_ptr, states_ptr, y_ptr, L, H, K, V, LENGTH, SEGMENTS,
     SCALE: tl.constexpr, DECAY: tl.constexpr, LAST: tl.constexpr,
     BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
-    ACC: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
+    ACC: tl.constexpr, RAW: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Outputs of one segment from the state at its start; LAST: writes the state at its end."""
     column, segment, head = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
@@ -218,28 +220,28 @@ def output_kernel(
     elif DECAY == 1:
         g_ptr += b * L * H + h
     states_ptr += (head * (SEGMENTS + 1) + segment) * K * V
-    S = load_rows(states_ptr, ks, 0, K, vs, V, V, ACC)
+    S = load_rows(states_ptr, 0, ks, 0, K, vs, V, V, ACC)
     start = segment * LENGTH
     for i in range(tl.cdiv(tl.minimum(LENGTH, L - start), BT)):
-        t = start + i * BT + rows
-        q = load_rows(q_ptr, t, 0, L, ks, K, H * K, ACC)
-        k = load_rows(k_ptr, t, 0, L, ks, K, H * K, ACC)
-        v = load_rows(v_ptr, t, 0, L, vs, V, H * V, ACC)
+        t = start + i * BT
+        q = load_rows(q_ptr, t, rows, 0, L, ks, K, H * K, ACC)
+        k = load_rows(k_ptr, t, rows, 0, L, ks, K, H * K, ACC)
+        v = load_rows(v_ptr, t, rows, 0, L, vs, V, H * V, ACC)
         if DECAY == 2:
             A = tl.zeros([BT, BT], ACC)
             log_w = tl.zeros([BT, BK], ACC)
             for d in range(BT):  # the d-th diagonal below the main one
-                kd = load_rows(k_ptr, t - d, start + i * BT, L, ks, K, H * K, ACC)
+                kd = load_rows(k_ptr, t, rows - d, t, L, ks, K, H * K, ACC)
                 diagonal = rows[:, None] - d == rows[None, :]
                 A += tl.where(diagonal, tl.sum(q * kd * tl.exp2(log_w), 1)[:, None], 0.0)
-                gd = load_rows(g_ptr, t - d, start + i * BT, L, ks, K, H * K, ACC)
+                gd = load_rows(g_ptr, t, rows - d, t, L, ks, K, H * K, ACC)
                 log_w += bounded(gd, ACC)
         else:
-            A = dot(q, tl.trans(k), ACC, DOT, PRECISION)
+            A = dot(q, tl.trans(k), ACC, RAW, PRECISION)
             if DECAY == 0:
                 A = tl.where(rows[:, None] >= rows[None, :], A, 0.0)
         if DECAY > 0:
-            g = load_decay(g_ptr, t, L, ks, K, H, DECAY, ACC)
+            g = load_decay(g_ptr, t, rows, L, ks, K, H, DECAY, ACC)
             inward, outward, over = edges(g, ACC)
             k = k * spread(outward, DECAY)
             if DECAY == 1:
@@ -252,10 +254,10 @@ def output_kernel(
         else:
             y = dot(q, S, ACC, DOT, PRECISION)
         y += dot(A, v, ACC, DOT, PRECISION)
-        store_rows(y_ptr, y * SCALE, t, L, vs, V, H * V)
+        store_rows(y_ptr, y * SCALE, t, rows, L, vs, V, H * V)
         S += dot(tl.trans(k), v, ACC, DOT, PRECISION)
     if LAST:
-        store_rows(states_ptr + K.to(tl.int64) * V, S, ks, K, vs, V, V)
+        store_rows(states_ptr + K.to(tl.int64) * V, S, 0, ks, K, vs, V, V)
 
 
 @triton.jit
@@ -263,7 +265,7 @@ def dq_kernel(
     k_ptr, v_ptr, g_ptr, dy_ptr, states_ptr, dq_ptr, B, L, H, K, V, LENGTH, SEGMENTS,
     SCALE: tl.constexpr, DECAY: tl.constexpr,
     BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
-    ACC: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
+    ACC: tl.constexpr, RAW: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Gradients of the queries, the share of BV values; with decays the pair (t, t) is left out."""
     column, segment, head = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
@@ -279,20 +281,20 @@ def dq_kernel(
     elif DECAY == 1:
         g_ptr += b * L * H + h
     states_ptr += (head * (SEGMENTS + 1) + segment) * K * V
-    S = load_rows(states_ptr, ks, 0, K, vs, V, V, ACC)
+    S = load_rows(states_ptr, 0, ks, 0, K, vs, V, V, ACC)
     start = segment * LENGTH
     for i in range(tl.cdiv(tl.minimum(LENGTH, L - start), BT)):
-        t = start + i * BT + rows
-        k = load_rows(k_ptr, t, 0, L, ks, K, H * K, ACC)
-        v = load_rows(v_ptr, t, 0, L, vs, V, H * V, ACC)
-        dy = load_rows(dy_ptr, t, 0, L, vs, V, H * V, ACC)
-        P = dot(dy, tl.trans(v), ACC, DOT, PRECISION)
+        t = start + i * BT
+        k = load_rows(k_ptr, t, rows, 0, L, ks, K, H * K, ACC)
+        v = load_rows(v_ptr, t, rows, 0, L, vs, V, H * V, ACC)
+        dy = load_rows(dy_ptr, t, rows, 0, L, vs, V, H * V, ACC)
+        P = dot(dy, tl.trans(v), ACC, RAW, PRECISION)
         dq = dot(dy, tl.trans(S), ACC, DOT, PRECISION)
         if DECAY == 0:
             P = tl.where(rows[:, None] >= rows[None, :], P, 0.0)
             dq += dot(P, k, ACC, DOT, PRECISION)
         else:
-            g = load_decay(g_ptr, t, L, ks, K, H, DECAY, ACC)
+            g = load_decay(g_ptr, t, rows, L, ks, K, H, DECAY, ACC)
             inward, outward, over = edges(g, ACC)
             dq = dq * spread(inward, DECAY)
             if DECAY == 1:
@@ -300,16 +302,16 @@ def dq_kernel(
                 dq += dot(P, k, ACC, DOT, PRECISION)
                 S = S * over
             else:
-                log_w = bounded(load_rows(g_ptr, t, 0, L, ks, K, H * K, ACC), ACC)
+                log_w = bounded(load_rows(g_ptr, t, rows, 0, L, ks, K, H * K, ACC), ACC)
                 for d in range(1, BT):
-                    kd = load_rows(k_ptr, t - d, start + i * BT, L, ks, K, H * K, ACC)
+                    kd = load_rows(k_ptr, t, rows - d, t, L, ks, K, H * K, ACC)
                     p = tl.sum(tl.where(rows[:, None] - d == rows[None, :], P, 0.0), 1)
                     dq += p[:, None] * kd * tl.exp2(log_w)
-                    gd = load_rows(g_ptr, t - d, start + i * BT, L, ks, K, H * K, ACC)
+                    gd = load_rows(g_ptr, t, rows - d, t, L, ks, K, H * K, ACC)
                     log_w += bounded(gd, ACC)
                 S = S * over[:, None]
             k = k * spread(outward, DECAY)
-        store_rows(dq_ptr, dq * SCALE, t, L, ks, K, H * K)
+        store_rows(dq_ptr, dq * SCALE, t, rows, L, ks, K, H * K)
         S += dot(tl.trans(k), v, ACC, DOT, PRECISION)
 
 
@@ -319,7 +321,7 @@ def dkv_kernel(
     B, L, H, K, V, LENGTH, SEGMENTS,
     SCALE: tl.constexpr, DECAY: tl.constexpr,
     BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
-    ACC: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
+    ACC: tl.constexpr, RAW: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Gradients of keys, values and log-decays, from the end of a segment to its start."""
     column, segment, head = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
@@ -334,9 +336,9 @@ def dkv_kernel(
     dk_ptr += ((column * B + b) * L * H + h) * K
     dq_ptr += ((column * B + b) * L * H + h) * K
     slot = (head * (SEGMENTS + 1) + segment + 1) * K * V
-    G = load_rows(grads_ptr + slot, ks, 0, K, vs, V, V, ACC)
+    G = load_rows(grads_ptr + slot, 0, ks, 0, K, vs, V, V, ACC)
     if DECAY > 0:
-        S = load_rows(states_ptr + slot, ks, 0, K, vs, V, V, ACC)
+        S = load_rows(states_ptr + slot, 0, ks, 0, K, vs, V, V, ACC)
         at_end = tl.sum(S * G, 1)
         if DECAY == 2:
             g_ptr += (b * L * H + h) * K
@@ -348,28 +350,28 @@ def dkv_kernel(
     start = segment * LENGTH
     chunks = tl.cdiv(tl.minimum(LENGTH, L - start), BT)
     for i in range(chunks):
-        t = start + (chunks - 1 - i) * BT + rows
-        q = load_rows(q_ptr, t, 0, L, ks, K, H * K, ACC)
-        k = load_rows(k_ptr, t, 0, L, ks, K, H * K, ACC)
-        v = load_rows(v_ptr, t, 0, L, vs, V, H * V, ACC)
-        dy = load_rows(dy_ptr, t, 0, L, vs, V, H * V, ACC)
-        P = dot(v, tl.trans(dy), ACC, DOT, PRECISION)  # [j i]: the transpose of that of dq
+        t = start + (chunks - 1 - i) * BT
+        q = load_rows(q_ptr, t, rows, 0, L, ks, K, H * K, ACC)
+        k = load_rows(k_ptr, t, rows, 0, L, ks, K, H * K, ACC)
+        v = load_rows(v_ptr, t, rows, 0, L, vs, V, H * V, ACC)
+        dy = load_rows(dy_ptr, t, rows, 0, L, vs, V, H * V, ACC)
+        P = dot(v, tl.trans(dy), ACC, RAW, PRECISION)  # [j i]: the transpose of that of dq
         dk = dot(v, tl.trans(G), ACC, DOT, PRECISION)
         if DECAY == 0:
             later = rows[:, None] <= rows[None, :]
-            A = dot(k, tl.trans(q), ACC, DOT, PRECISION)
+            A = dot(k, tl.trans(q), ACC, RAW, PRECISION)
             dv = dot(tl.where(later, A, 0.0), dy, ACC, DOT, PRECISION) * SCALE
             dv += dot(k, G, ACC, DOT, PRECISION)
             dk += dot(tl.where(later, P, 0.0), q, ACC, DOT, PRECISION) * SCALE
         else:
-            g = load_decay(g_ptr, t, L, ks, K, H, DECAY, ACC)
+            g = load_decay(g_ptr, t, rows, L, ks, K, H, DECAY, ACC)
             inward, outward, over = edges(g, ACC)
             same = rows[:, None] == rows[None, :]
             own = tl.sum(tl.where(same, P, 0.0), 1) * SCALE
             dk = dk * spread(outward, DECAY)
             if DECAY == 1:
                 w = tl.trans(between(g, rows, False, ACC))
-                A = dot(k, tl.trans(q), ACC, DOT, PRECISION) * w
+                A = dot(k, tl.trans(q), ACC, RAW, PRECISION) * w
                 dv = dot(k, G, ACC, DOT, PRECISION) * outward[:, None]
                 P = tl.where(same, 0.0, P * w)
                 dk += dot(P, q, ACC, DOT, PRECISION) * SCALE
@@ -379,38 +381,39 @@ def dkv_kernel(
                 log_w = tl.zeros([BT, BK], ACC)
                 stop = tl.minimum(L, start + (chunks - i) * BT)
                 for d in range(1, BT):  # the d-th diagonal above the main one
-                    gd = load_rows(g_ptr, t + d, 0, stop, ks, K, H * K, ACC)
+                    gd = load_rows(g_ptr, t, rows + d, 0, stop, ks, K, H * K, ACC)
                     log_w += bounded(gd, ACC)
-                    qd = load_rows(q_ptr, t + d, 0, stop, ks, K, H * K, ACC) * tl.exp2(log_w)
+                    qd = load_rows(q_ptr, t, rows + d, 0, stop, ks, K, H * K, ACC) * tl.exp2(log_w)
                     diagonal = rows[:, None] + d == rows[None, :]
                     A += tl.where(diagonal, tl.sum(k * qd, 1)[:, None], 0.0)
                     inner += tl.sum(tl.where(diagonal, P, 0.0), 1)[:, None] * qd
                 dk += inner * SCALE
                 dv = dot(k * outward, G, ACC, DOT, PRECISION)
             dv += dot(A, dy, ACC, DOT, PRECISION) * SCALE
-            dq = load_rows(dq_ptr, t, 0, L, ks, K, H * K, ACC)
+            dq = load_rows(dq_ptr, t, rows, 0, L, ks, K, H * K, ACC)
             share = q * dq - k * dk
             if DECAY == 1:
                 share = tl.sum(share, 1)
                 dg = tl.cumsum(share, 0, reverse=True) + at_end
                 closed = g <= (-1100.0 if ACC == tl.float64 else -160.0)
                 dg = tl.where(closed, 0.0, dg)
-                tl.store(dg_ptr + t.to(tl.int64) * H, dg.to(dg_ptr.dtype.element_ty), mask=t < L)
+                at = dg_ptr + tl.cast(t, tl.int64) * H + rows * H
+                tl.store(at, dg.to(dg_ptr.dtype.element_ty), mask=t + rows < L)
             else:
                 dg = tl.cumsum(share, 0, reverse=True) + at_end[None, :]
                 closed = g <= (-1100.0 if ACC == tl.float64 else -160.0)
                 dg = tl.where(closed, 0.0, dg)
-                store_rows(dg_ptr, dg, t, L, ks, K, H * K)
+                store_rows(dg_ptr, dg, t, rows, L, ks, K, H * K)
             at_end += tl.sum(share, 0)
-            store_rows(dq_ptr, dq + own[:, None] * k, t, L, ks, K, H * K)
+            store_rows(dq_ptr, dq + own[:, None] * k, t, rows, L, ks, K, H * K)
             dk += own[:, None] * q
             q = q * spread(inward, DECAY)
             if DECAY == 1:
                 G = G * over
             else:
                 G = G * over[:, None]
-        store_rows(dk_ptr, dk, t, L, ks, K, H * K)
-        store_rows(dv_ptr, dv, t, L, vs, V, H * V)
+        store_rows(dk_ptr, dk, t, rows, L, ks, K, H * K)
+        store_rows(dv_ptr, dv, t, rows, L, vs, V, H * V)
         G += dot(tl.trans(q), dy, ACC, DOT, PRECISION) * SCALE
 
 
@@ -422,13 +425,14 @@ def architecture(device: torch.device) -> int:
     return 10 * major + minor
 
 
-def _options(tile: Any, dtype: str, K: int) -> dict[str, Any]:
+def options(tile: Any, dtype: str, K: int) -> dict[str, Any]:
     """What all kernels take: widths, dtypes, warps."""
     return {
         "BT": tile.rows,
         "BK": power_of_two(K),
         "BV": tile.columns,
         "ACC": getattr(tl, accumulator(dtype)),
+        "RAW": getattr(tl, dtype),  # products of two inputs: exact in their own dtype
         "DOT": getattr(tl, tile.dot),
         "PRECISION": tile.precision,
         "num_warps": tile.warps,
@@ -450,7 +454,7 @@ class _Call:
         self.tile = linear_tile(
             architecture(q.device), self.dtype, self.K, self.V, self.kind == 2, grad
         )
-        self.options = _options(self.tile, self.dtype, self.K)
+        self.options = options(self.tile, self.dtype, self.K)
         self.columns = -(-self.V // self.tile.columns)
         programs = self.B * self.H * self.columns
         most = 256 if grad else None
