@@ -36,20 +36,55 @@ def accumulator(dtype: str) -> str:
     return "float64" if dtype == "float64" else "float32"
 
 
+# Linear attention: width of the keys -> (rows, columns, warps) of the forward kernels and of the
+# gradients.  The largest tiles tried that keep all in registers on sm_80 and sm_90.
+LINEAR = {
+    ("half", "head"): {64: ((64, 64, 8), (32, 64, 8)), 128: ((32, 64, 8), (32, 32, 8))},
+    ("half", "channel"): {64: ((16, 64, 8), (16, 32, 8)), 128: ((16, 64, 8), (16, 32, 8))},
+    ("float32", "head"): {64: ((16, 32, 8), (16, 32, 8)), 128: ((16, 32, 8), (16, 16, 8))},
+    ("float32", "channel"): {64: ((16, 32, 8), (16, 32, 8)), 128: ((16, 32, 8), (16, 16, 8))},
+    ("float64", "head"): {64: ((16, 16, 8), (16, 16, 8)), 128: ((16, 16, 8), (16, 16, 8))},
+    ("float64", "channel"): {64: ((16, 16, 8), (16, 16, 8)), 128: ((16, 16, 8), (16, 16, 8))},
+}
+
+
+def product(dtype: str) -> dict[str, str]:
+    """How a kernel multiplies what it has computed: half inputs by TF32, which holds their digits."""
+    if dtype in ("float16", "bfloat16"):
+        return {"dot": "float32", "precision": "tf32"}
+    return {"dot": accumulator(dtype), "precision": "ieee"}
+
+
 def linear_tile(arch: int, dtype: str, K: int, V: int, channels: bool, grad: bool) -> Tile:
-    """The tile of linear attention; `channels`: one decay per channel, which walks 16 rows."""
-    width, half = power_of_two(K), dtype in ("float16", "bfloat16")
-    product = {"dot": "float32", "precision": "tf32"} if half else {"dot": accumulator(dtype)}
-    # The state, width x columns, stays in registers.
-    state = 2048 if dtype == "float64" else 4096 if grad or not half else 8192
-    columns = min(power_of_two(V), max(16, state // width))
-    if channels:
-        return Tile(16, columns, 4, **product)
-    if dtype == "float64":
-        return Tile(16, columns, 4, **product)
-    if not half:
-        return Tile(32, columns, 4 if width <= 64 else 8, **product)
-    return Tile(64 if not grad or width <= 64 else 32, columns, 4 if width <= 64 else 8, **product)
+    """The tile of linear attention; `channels`: one decay per channel, which walks 16 rows.
+
+    arch is 80, 90, ..., 0 for the interpreter; so far all of them take the same tiles.
+    """
+    kind = "half" if dtype in ("float16", "bfloat16") else dtype
+    table = LINEAR[kind, "channel" if channels else "head"]
+    width = power_of_two(K)
+    rows, columns, warps = table[64 if width <= 64 else 128][grad]
+    if width > 128:
+        rows, columns = 16, max(16, columns * 128 // width // 2)
+    return Tile(rows, min(columns, power_of_two(V)), warps, **product(dtype))
+
+
+# The delta rule: width of the keys -> (rows, columns, warps) of the walk and of the gradients.
+DELTA = {
+    "half": {64: ((64, 32, 8), (32, 32, 8)), 128: ((32, 32, 8), (16, 32, 8))},
+    "float32": {64: ((16, 32, 8), (16, 32, 8)), 128: ((16, 16, 8), (16, 16, 8))},
+    "float64": {64: ((16, 16, 8), (16, 16, 8)), 128: ((16, 16, 8), (16, 16, 8))},
+}
+
+
+def delta_tile(arch: int, dtype: str, K: int, V: int, grad: bool) -> Tile:
+    """The tile of the delta rule; rows are those of one WY block."""
+    kind = "half" if dtype in ("float16", "bfloat16") else dtype
+    width = power_of_two(K)
+    rows, columns, warps = DELTA[kind][64 if width <= 64 else 128][grad]
+    if width > 128:
+        rows, columns = 16, 16
+    return Tile(rows, min(columns, power_of_two(V)), warps, **product(dtype))
 
 
 def segments(L: int, rows: int, programs: int, most: int | None = None, wanted: int = 264) -> Any:

@@ -316,14 +316,14 @@ def dq_kernel(
 
 
 @triton.jit
-def dkv_kernel(
-    q_ptr, k_ptr, v_ptr, g_ptr, dy_ptr, states_ptr, grads_ptr, dq_ptr, dk_ptr, dv_ptr, dg_ptr,
+def dk_kernel(
+    q_ptr, k_ptr, v_ptr, g_ptr, dy_ptr, states_ptr, grads_ptr, dq_ptr, dk_ptr, dg_ptr,
     B, L, H, K, V, LENGTH, SEGMENTS,
     SCALE: tl.constexpr, DECAY: tl.constexpr,
     BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     ACC: tl.constexpr, RAW: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of keys, values and log-decays, from the end of a segment to its start."""
+    """Gradients of keys and log-decays, from the end of a segment to its start; completes dq."""
     column, segment, head = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     b, h = head // H, head % H
     rows, ks = tl.arange(0, BT), tl.arange(0, BK)
@@ -332,87 +332,132 @@ def dkv_kernel(
     k_ptr += (b * L * H + h) * K
     v_ptr += (b * L * H + h) * V
     dy_ptr += (b * L * H + h) * V
-    dv_ptr += (b * L * H + h) * V
     dk_ptr += ((column * B + b) * L * H + h) * K
     dq_ptr += ((column * B + b) * L * H + h) * K
     slot = (head * (SEGMENTS + 1) + segment + 1) * K * V
     G = load_rows(grads_ptr + slot, 0, ks, 0, K, vs, V, V, ACC)
     if DECAY > 0:
         S = load_rows(states_ptr + slot, 0, ks, 0, K, vs, V, V, ACC)
-        at_end = tl.sum(S * G, 1)
+        later = tl.sum(S * G, 1)  # what dg has gathered from the rows behind
         if DECAY == 2:
             g_ptr += (b * L * H + h) * K
             dg_ptr += ((column * B + b) * L * H + h) * K
         else:
             g_ptr += b * L * H + h
             dg_ptr += (column * B + b) * L * H + h
-            at_end = tl.sum(at_end, 0)
+            later = tl.sum(later, 0)
+    start = segment * LENGTH
+    chunks = tl.cdiv(tl.minimum(LENGTH, L - start), BT)
+    for i in range(chunks):
+        t = start + (chunks - 1 - i) * BT
+        v = load_rows(v_ptr, t, rows, 0, L, vs, V, H * V, ACC)
+        dy = load_rows(dy_ptr, t, rows, 0, L, vs, V, H * V, ACC)
+        P = dot(v, tl.trans(dy), ACC, RAW, PRECISION)  # [j i]: the transpose of that of dq
+        dk = dot(v, tl.trans(G), ACC, DOT, PRECISION)
+        q = load_rows(q_ptr, t, rows, 0, L, ks, K, H * K, ACC)
+        if DECAY == 0:
+            P = tl.where(rows[:, None] <= rows[None, :], P, 0.0)
+            dk += dot(P, q, ACC, DOT, PRECISION) * SCALE
+        else:
+            g = load_decay(g_ptr, t, rows, L, ks, K, H, DECAY, ACC)
+            inward, outward, over = edges(g, ACC)
+            own = tl.sum(tl.where(rows[:, None] == rows[None, :], P, 0.0), 1) * SCALE
+            dk = dk * spread(outward, DECAY)
+            if DECAY == 1:
+                P = P * tl.trans(between(g, rows, True, ACC))
+                dk += dot(P, q, ACC, DOT, PRECISION) * SCALE
+            else:
+                inner = tl.zeros([BT, BK], ACC)
+                log_w = tl.zeros([BT, BK], ACC)
+                stop = tl.minimum(L, t + BT)
+                for d in range(1, BT):  # the d-th diagonal above the main one
+                    gd = load_rows(g_ptr, t, rows + d, 0, stop, ks, K, H * K, ACC)
+                    log_w += bounded(gd, ACC)
+                    qd = load_rows(q_ptr, t, rows + d, 0, stop, ks, K, H * K, ACC)
+                    diagonal = rows[:, None] + d == rows[None, :]
+                    p = tl.sum(tl.where(diagonal, P, 0.0), 1)
+                    inner += p[:, None] * qd * tl.exp2(log_w)
+                dk += inner * SCALE
+            k = load_rows(k_ptr, t, rows, 0, L, ks, K, H * K, ACC)
+            dq = load_rows(dq_ptr, t, rows, 0, L, ks, K, H * K, ACC)
+            share = q * dq - k * dk
+            store_rows(dq_ptr, dq + own[:, None] * k, t, rows, L, ks, K, H * K)
+            dk += own[:, None] * q
+            q = q * spread(inward, DECAY)
+            closed = g <= (-1100.0 if ACC == tl.float64 else -160.0)
+            if DECAY == 1:
+                share = tl.sum(share, 1)
+                dg = tl.where(closed, 0.0, tl.cumsum(share, 0, reverse=True) + later)
+                at = dg_ptr + tl.cast(t, tl.int64) * H + rows * H
+                tl.store(at, dg.to(dg_ptr.dtype.element_ty), mask=t + rows < L)
+                G = G * over
+            else:
+                dg = tl.cumsum(share, 0, reverse=True) + later[None, :]
+                dg = tl.where(closed, 0.0, dg)
+                store_rows(dg_ptr, dg, t, rows, L, ks, K, H * K)
+                G = G * over[:, None]
+            later += tl.sum(share, 0)
+        store_rows(dk_ptr, dk, t, rows, L, ks, K, H * K)
+        G += dot(tl.trans(q), dy, ACC, DOT, PRECISION) * SCALE
+
+
+@triton.jit
+def dv_kernel(
+    q_ptr, k_ptr, g_ptr, dy_ptr, grads_ptr, dv_ptr, L, H, K, V, LENGTH, SEGMENTS,
+    SCALE: tl.constexpr, DECAY: tl.constexpr,
+    BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    ACC: tl.constexpr, RAW: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Gradients of values: the output kernel backward in time."""
+    column, segment, head = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    b, h = head // H, head % H
+    rows, ks = tl.arange(0, BT), tl.arange(0, BK)
+    vs = column * BV + tl.arange(0, BV)
+    q_ptr += (b * L * H + h) * K
+    k_ptr += (b * L * H + h) * K
+    dy_ptr += (b * L * H + h) * V
+    dv_ptr += (b * L * H + h) * V
+    if DECAY == 2:
+        g_ptr += (b * L * H + h) * K
+    elif DECAY == 1:
+        g_ptr += b * L * H + h
+    slot = (head * (SEGMENTS + 1) + segment + 1) * K * V
+    G = load_rows(grads_ptr + slot, 0, ks, 0, K, vs, V, V, ACC)
     start = segment * LENGTH
     chunks = tl.cdiv(tl.minimum(LENGTH, L - start), BT)
     for i in range(chunks):
         t = start + (chunks - 1 - i) * BT
         q = load_rows(q_ptr, t, rows, 0, L, ks, K, H * K, ACC)
         k = load_rows(k_ptr, t, rows, 0, L, ks, K, H * K, ACC)
-        v = load_rows(v_ptr, t, rows, 0, L, vs, V, H * V, ACC)
         dy = load_rows(dy_ptr, t, rows, 0, L, vs, V, H * V, ACC)
-        P = dot(v, tl.trans(dy), ACC, RAW, PRECISION)  # [j i]: the transpose of that of dq
-        dk = dot(v, tl.trans(G), ACC, DOT, PRECISION)
-        if DECAY == 0:
-            later = rows[:, None] <= rows[None, :]
-            A = dot(k, tl.trans(q), ACC, RAW, PRECISION)
-            dv = dot(tl.where(later, A, 0.0), dy, ACC, DOT, PRECISION) * SCALE
-            dv += dot(k, G, ACC, DOT, PRECISION)
-            dk += dot(tl.where(later, P, 0.0), q, ACC, DOT, PRECISION) * SCALE
+        if DECAY == 2:
+            A = tl.zeros([BT, BT], ACC)
+            log_w = tl.zeros([BT, BK], ACC)
+            stop = tl.minimum(L, t + BT)
+            for d in range(BT):  # the d-th diagonal above the main one
+                qd = load_rows(q_ptr, t, rows + d, 0, stop, ks, K, H * K, ACC)
+                diagonal = rows[:, None] + d == rows[None, :]
+                A += tl.where(diagonal, tl.sum(k * qd * tl.exp2(log_w), 1)[:, None], 0.0)
+                gd = load_rows(g_ptr, t, rows + d + 1, 0, stop, ks, K, H * K, ACC)
+                log_w += bounded(gd, ACC)
         else:
+            A = dot(k, tl.trans(q), ACC, RAW, PRECISION)
+            if DECAY == 0:
+                A = tl.where(rows[:, None] <= rows[None, :], A, 0.0)
+        if DECAY > 0:
             g = load_decay(g_ptr, t, rows, L, ks, K, H, DECAY, ACC)
             inward, outward, over = edges(g, ACC)
-            same = rows[:, None] == rows[None, :]
-            own = tl.sum(tl.where(same, P, 0.0), 1) * SCALE
-            dk = dk * spread(outward, DECAY)
-            if DECAY == 1:
-                w = tl.trans(between(g, rows, False, ACC))
-                A = dot(k, tl.trans(q), ACC, RAW, PRECISION) * w
-                dv = dot(k, G, ACC, DOT, PRECISION) * outward[:, None]
-                P = tl.where(same, 0.0, P * w)
-                dk += dot(P, q, ACC, DOT, PRECISION) * SCALE
-            else:
-                inner = tl.zeros([BT, BK], ACC)
-                A = tl.where(same, tl.sum(q * k, 1)[:, None], 0.0)
-                log_w = tl.zeros([BT, BK], ACC)
-                stop = tl.minimum(L, start + (chunks - i) * BT)
-                for d in range(1, BT):  # the d-th diagonal above the main one
-                    gd = load_rows(g_ptr, t, rows + d, 0, stop, ks, K, H * K, ACC)
-                    log_w += bounded(gd, ACC)
-                    qd = load_rows(q_ptr, t, rows + d, 0, stop, ks, K, H * K, ACC) * tl.exp2(log_w)
-                    diagonal = rows[:, None] + d == rows[None, :]
-                    A += tl.where(diagonal, tl.sum(k * qd, 1)[:, None], 0.0)
-                    inner += tl.sum(tl.where(diagonal, P, 0.0), 1)[:, None] * qd
-                dk += inner * SCALE
-                dv = dot(k * outward, G, ACC, DOT, PRECISION)
-            dv += dot(A, dy, ACC, DOT, PRECISION) * SCALE
-            dq = load_rows(dq_ptr, t, rows, 0, L, ks, K, H * K, ACC)
-            share = q * dq - k * dk
-            if DECAY == 1:
-                share = tl.sum(share, 1)
-                dg = tl.cumsum(share, 0, reverse=True) + at_end
-                closed = g <= (-1100.0 if ACC == tl.float64 else -160.0)
-                dg = tl.where(closed, 0.0, dg)
-                at = dg_ptr + tl.cast(t, tl.int64) * H + rows * H
-                tl.store(at, dg.to(dg_ptr.dtype.element_ty), mask=t + rows < L)
-            else:
-                dg = tl.cumsum(share, 0, reverse=True) + at_end[None, :]
-                closed = g <= (-1100.0 if ACC == tl.float64 else -160.0)
-                dg = tl.where(closed, 0.0, dg)
-                store_rows(dg_ptr, dg, t, rows, L, ks, K, H * K)
-            at_end += tl.sum(share, 0)
-            store_rows(dq_ptr, dq + own[:, None] * k, t, rows, L, ks, K, H * K)
-            dk += own[:, None] * q
             q = q * spread(inward, DECAY)
             if DECAY == 1:
+                A = A * tl.trans(between(g, rows, False, ACC))
+                dv = dot(k, G, ACC, DOT, PRECISION) * outward[:, None]
                 G = G * over
             else:
+                dv = dot(k * outward, G, ACC, DOT, PRECISION)
                 G = G * over[:, None]
-        store_rows(dk_ptr, dk, t, rows, L, ks, K, H * K)
+        else:
+            dv = dot(k, G, ACC, DOT, PRECISION)
+        dv += dot(A, dy, ACC, DOT, PRECISION) * SCALE
         store_rows(dv_ptr, dv, t, rows, L, vs, V, H * V)
         G += dot(tl.trans(q), dy, ACC, DOT, PRECISION) * SCALE
 
@@ -531,9 +576,13 @@ def backward(q, k, v, log_decay, state, scale, dy, dlast=None):
         call.k, call.v, call.g, dy, states, dq, call.B, *call.sizes,
         SCALE=call.scale, DECAY=call.kind, **call.options,
     )  # fmt: skip
-    dkv_kernel[call.grid()](
-        call.q, call.k, call.v, call.g, dy, states, grads, dq, dk, dv, dq if dg is None else dg,
+    dk_kernel[call.grid()](
+        call.q, call.k, call.v, call.g, dy, states, grads, dq, dk, dq if dg is None else dg,
         call.B, *call.sizes, SCALE=call.scale, DECAY=call.kind, **call.options,
+    )  # fmt: skip
+    dv_kernel[call.grid()](
+        call.q, call.k, call.g, dy, grads, dv, *call.sizes,
+        SCALE=call.scale, DECAY=call.kind, **call.options,
     )  # fmt: skip
     dq, dk = dq.sum(0).to(q.dtype), dk.sum(0).to(k.dtype)
     dg = None if dg is None else dg.sum(0).to(log_decay.dtype)

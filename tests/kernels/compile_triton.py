@@ -1,0 +1,117 @@
+"""Compiles every Triton kernel without a GPU, and prints what each needs, one JSON line each.
+
+`python tests/kernels/compile_triton.py [name ...]`: registers, bytes of stack (spills), shared
+memory, for sm_80 and sm_90, in the dtypes and tiles of the tables.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import triton
+import triton.language as tl
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from dsf.kernels.linear import triton as linear
+from dsf.kernels.tiles import accumulator, linear_tile
+
+TYPES = {"float64": "fp64", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+SHARED = {80: 163 * 1024, 90: 227 * 1024}  # bytes that one program can have
+
+
+def cuobjdump() -> str:
+    return triton.knobs.nvidia.cuobjdump.path
+
+
+def resources(cubin: bytes) -> tuple[int, int]:
+    """(registers of a thread, bytes of stack of a thread)."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        out = subprocess.run([cuobjdump(), "-res-usage", file.name], capture_output=True, text=True)
+    found = re.findall(r"REG:(\d+) STACK:(\d+)", out.stdout + out.stderr)
+    if not found:
+        raise RuntimeError(f"cuobjdump printed no usage: {out.stdout}{out.stderr}")
+    return max(int(r) for r, _ in found), max(int(s) for _, s in found)
+
+
+def compiled(kernel: Any, arch: int, dtype: str, meta: dict[str, Any], wide: set[str]) -> dict:
+    """One kernel; `wide` names the pointers to accumulators."""
+    meta = dict(meta)
+    options = {"num_warps": meta.pop("num_warps"), "num_stages": meta.pop("num_stages", 1)}
+    signature: dict[str, str] = {}
+    constants: dict[Any, Any] = {}
+    attributes: dict[Any, Any] = {}
+    for place, name in enumerate(kernel.arg_names):
+        if name in meta:
+            signature[name] = "constexpr"
+            constants[(place,)] = meta[name]
+        elif name.endswith("_ptr"):
+            signature[name] = "*" + TYPES[accumulator(dtype) if name in wide else dtype]
+            attributes[(place,)] = [["tt.divisibility", 16]]
+        else:
+            signature[name] = "i32"
+            if name in ("K", "V", "H", "L", "LENGTH", "D"):
+                attributes[(place,)] = [["tt.divisibility", 16]]
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes)
+    made = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
+    registers, stack = resources(made.asm["cubin"])
+    return {
+        "registers": registers,
+        "stack": stack,
+        "shared": made.metadata.shared,
+        "fits": made.metadata.shared <= SHARED[arch],
+        "wgmma": "wgmma" in made.asm["ptx"],
+    }
+
+
+SHARES = {"states_ptr", "grads_ptr", "dq_ptr", "dk_ptr", "dg_ptr", "decay_ptr", "out_ptr"}
+
+
+def linear_cases(arch: int, dtype: str) -> Iterator[tuple[str, Any, dict, set[str]]]:
+    for K, DECAY in [(64, 1), (128, 1), (64, 2), (128, 2)]:
+        if dtype == "float64" and K == 128:
+            continue
+        forward = (linear.states_kernel, linear.output_kernel)
+        for kernel in (*forward, linear.dq_kernel, linear.dk_kernel, linear.dv_kernel):
+            grad = kernel not in forward
+            tile = linear_tile(arch, dtype, K, K, DECAY == 2, grad)
+            meta = {**linear.options(tile, dtype, K), "DECAY": DECAY, "SCALE": 0.125}
+            if kernel is linear.output_kernel:
+                meta["LAST"] = True
+            if kernel is linear.states_kernel:
+                meta["REVERSE"] = False
+            yield f"{kernel.fn.__name__} K={K} decay={DECAY}", kernel, meta, SHARES
+    meta = {"DECAY": 2, "REVERSE": False, "BLOCK": 512, "ACC": getattr(tl, accumulator(dtype))}
+    yield "carry_kernel", linear.carry_kernel, {**meta, "num_warps": 4}, SHARES
+
+
+CASES = {"linear": linear_cases}
+
+
+def main(names: list[str]) -> None:
+    for structure, cases in CASES.items():
+        if names and structure not in names:
+            continue
+        for arch in (80, 90):
+            for dtype in set(TYPES) - {"float16"}:  # as bfloat16
+                for name, kernel, meta, wide in cases(arch, dtype):
+                    row = {"kernel": f"{structure}.{name}", "arch": arch, "dtype": dtype}
+                    try:
+                        row |= compiled(kernel, arch, dtype, meta, wide)
+                    except Exception as error:
+                        row["error"] = f"{type(error).__name__}: {error}"[-600:]
+                    print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    main(sys.argv[1:])
