@@ -97,3 +97,10 @@ def segments(L: int, rows: int, programs: int, most: int | None = None, wanted: 
     length = max(least, -(-L // max(number, 1)))
     length = -(-length // rows) * rows
     return max(1, -(-L // length)), length
+
+
+def scan_tile(dtype: str, N: int) -> tuple[int, int, int]:
+    """(channels, warps, steps unrolled) of a program of the selective scan."""
+    if dtype == "float64" or N > 16:
+        return 32, 1, 2
+    return 32, 1, 4

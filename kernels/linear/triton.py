@@ -230,7 +230,7 @@ def output_kernel(
         if DECAY == 2:
             A = tl.zeros([BT, BT], ACC)
             log_w = tl.zeros([BT, BK], ACC)
-            for d in range(BT):  # the d-th diagonal below the main one
+            for d in range(tl.minimum(BT, L - t)):  # the d-th diagonal below the main one
                 kd = load_rows(k_ptr, t, rows - d, t, L, ks, K, H * K, ACC)
                 diagonal = rows[:, None] - d == rows[None, :]
                 A += tl.where(diagonal, tl.sum(q * kd * tl.exp2(log_w), 1)[:, None], 0.0)
@@ -303,7 +303,7 @@ def dq_kernel(
                 S = S * over
             else:
                 log_w = bounded(load_rows(g_ptr, t, rows, 0, L, ks, K, H * K, ACC), ACC)
-                for d in range(1, BT):
+                for d in range(1, tl.minimum(BT, L - t)):
                     kd = load_rows(k_ptr, t, rows - d, t, L, ks, K, H * K, ACC)
                     p = tl.sum(tl.where(rows[:, None] - d == rows[None, :], P, 0.0), 1)
                     dq += p[:, None] * kd * tl.exp2(log_w)
@@ -370,7 +370,7 @@ def dk_kernel(
                 inner = tl.zeros([BT, BK], ACC)
                 log_w = tl.zeros([BT, BK], ACC)
                 stop = tl.minimum(L, t + BT)
-                for d in range(1, BT):  # the d-th diagonal above the main one
+                for d in range(1, tl.minimum(BT, L - t)):  # the d-th diagonal above the main one
                     gd = load_rows(g_ptr, t, rows + d, 0, stop, ks, K, H * K, ACC)
                     log_w += bounded(gd, ACC)
                     qd = load_rows(q_ptr, t, rows + d, 0, stop, ks, K, H * K, ACC)
@@ -434,7 +434,7 @@ def dv_kernel(
             A = tl.zeros([BT, BT], ACC)
             log_w = tl.zeros([BT, BK], ACC)
             stop = tl.minimum(L, t + BT)
-            for d in range(BT):  # the d-th diagonal above the main one
+            for d in range(tl.minimum(BT, L - t)):  # the d-th diagonal above the main one
                 qd = load_rows(q_ptr, t, rows + d, 0, stop, ks, K, H * K, ACC)
                 diagonal = rows[:, None] + d == rows[None, :]
                 A += tl.where(diagonal, tl.sum(k * qd * tl.exp2(log_w), 1)[:, None], 0.0)
