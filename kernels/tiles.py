@@ -104,3 +104,21 @@ def scan_tile(dtype: str, N: int) -> tuple[int, int, int]:
     if dtype == "float64" or N > 16:
         return 32, 1, 2
     return 32, 1, 4
+
+
+# Softmax attention: width of a head -> (queries, keys, warps) forward and backward.
+SOFTMAX = {
+    "half": {64: ((128, 64, 8), (64, 64, 8)), 128: ((128, 64, 8), (64, 32, 8))},
+    "float32": {64: ((32, 32, 8), (32, 16, 8)), 128: ((32, 16, 8), (16, 16, 8))},
+    "float64": {64: ((16, 16, 4), (16, 16, 8)), 128: ((16, 16, 8), (16, 16, 8))},
+}
+
+
+def softmax_tile(arch: int, dtype: str, K: int, V: int, grad: bool) -> Tile:
+    """The tile of streamed softmax attention: rows are queries, columns keys."""
+    kind = "half" if dtype in ("float16", "bfloat16") else dtype
+    width = power_of_two(max(K, V))
+    rows, columns, warps = SOFTMAX[kind][64 if width <= 64 else 128][grad]
+    if width > 128:
+        rows, columns = max(16, rows // 2), max(16, columns // 2)
+    return Tile(rows, columns, warps, 2 if kind == "half" else 1, dtype)
