@@ -22,6 +22,8 @@ from dsf.kernels.linear.triton import options as tile_options
 from dsf.kernels.linear.triton import store_rows
 from dsf.kernels.tiles import accumulator, delta_tile, power_of_two
 
+INVERSE_WARPS = 1  # blocks of 16 x 16
+
 
 @triton.jit
 def load_numbers(ptr, start, rows, end, stride, ACC: tl.constexpr):
@@ -140,6 +142,139 @@ def delta_kernel(
     store_rows(last_ptr, S, 0, ks, K, vs, V, V)
 
 
+@triton.jit
+def delta_back_kernel(
+    q_ptr, k_ptr, beta_ptr, g_ptr, T_ptr, dy_ptr, grads_ptr, dw_ptr, dv_ptr, first_ptr,
+    L, H, K, V, CHUNKS,
+    SCALE: tl.constexpr, DECAY: tl.constexpr,
+    BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    ACC: tl.constexpr, RAW: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Backward in time: the gradient of the state after each chunk, of U (as `dw`) and of V."""
+    column, head = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    b, h = head // H, head % H
+    rows, ks = tl.arange(0, BT), tl.arange(0, BK)
+    vs = column * BV + tl.arange(0, BV)
+    q_ptr += (b * L * H + h) * K
+    k_ptr += (b * L * H + h) * K
+    dy_ptr += (b * L * H + h) * V
+    dw_ptr += (b * L * H + h) * V
+    dv_ptr += (b * L * H + h) * V
+    beta_ptr += b * L * H + h
+    if DECAY:
+        g_ptr += b * L * H + h
+    T_ptr += head * CHUNKS * BT * BT
+    first_ptr += head * K * V
+    grads_ptr += head * CHUNKS * K * V
+    G = load_rows(first_ptr, 0, ks, 0, K, vs, V, V, ACC)  # that of the last state stands there
+    for j in range(CHUNKS):
+        i = CHUNKS - 1 - j
+        t = i * BT
+        store_rows(grads_ptr + tl.cast(i, tl.int64) * K * V, G, 0, ks, K, vs, V, V)
+        q = load_rows(q_ptr, t, rows, 0, L, ks, K, H * K, ACC)
+        k = load_rows(k_ptr, t, rows, 0, L, ks, K, H * K, ACC)
+        dy = load_rows(dy_ptr, t, rows, 0, L, vs, V, H * V, ACC)
+        beta = load_numbers(beta_ptr, t, rows, L, H, ACC)
+        T = load_rows(T_ptr + tl.cast(i, tl.int64) * BT * BT, 0, rows, 0, BT, rows, BT, BT, ACC)
+        A = dot(k, tl.trans(q), ACC, RAW, PRECISION)  # [j i]
+        du = dot(k, G, ACC, DOT, PRECISION)
+        if DECAY:
+            g = bounded(load_numbers(g_ptr, t, rows, L, H, ACC), ACC)
+            inward, outward, over = edges(g, ACC)
+            A = A * tl.trans(between(g, rows, False, ACC))
+            du = du * outward[:, None]
+            q = q * inward[:, None]
+            k = k * inward[:, None]
+            G = G * over
+        else:
+            A = tl.where(rows[:, None] <= rows[None, :], A, 0.0)
+        du += dot(A, dy, ACC, DOT, PRECISION) * SCALE
+        dw = dot(tl.trans(T), du, ACC, DOT, PRECISION)
+        store_rows(dw_ptr, dw, t, rows, L, vs, V, H * V)
+        dv = dw * beta[:, None]
+        store_rows(dv_ptr, dv, t, rows, L, vs, V, H * V)
+        G += dot(tl.trans(q), dy, ACC, DOT, PRECISION) * SCALE
+        G -= dot(tl.trans(k), dv, ACC, DOT, PRECISION)
+    store_rows(first_ptr, G, 0, ks, K, vs, V, V)
+
+
+@triton.jit
+def delta_grad_kernel(
+    q_ptr, k_ptr, v_ptr, beta_ptr, g_ptr, T_ptr, dy_ptr, states_ptr, grads_ptr, dw_ptr,
+    dq_ptr, dk_ptr, dbeta_ptr, dg_ptr, B, L, H, K, V, CHUNKS,
+    SCALE: tl.constexpr, DECAY: tl.constexpr,
+    BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    ACC: tl.constexpr, RAW: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Gradients of q, k, beta and g of one chunk, the share of BV values."""
+    column, i, head = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    b, h = head // H, head % H
+    rows, ks = tl.arange(0, BT), tl.arange(0, BK)
+    vs = column * BV + tl.arange(0, BV)
+    t = i * BT
+    at_k, at_v = (b * L * H + h) * K, (b * L * H + h) * V
+    share = (column * B + b) * L * H + h
+    k = load_rows(k_ptr + at_k, t, rows, 0, L, ks, K, H * K, ACC)
+    v = load_rows(v_ptr + at_v, t, rows, 0, L, vs, V, H * V, ACC)
+    dy = load_rows(dy_ptr + at_v, t, rows, 0, L, vs, V, H * V, ACC)
+    dw = load_rows(dw_ptr + at_v, t, rows, 0, L, vs, V, H * V, ACC)
+    beta = load_numbers(beta_ptr + b * L * H + h, t, rows, L, H, ACC)
+    slot = head * CHUNKS + i
+    S = load_rows(states_ptr + slot * K * V, 0, ks, 0, K, vs, V, V, ACC)
+    G = load_rows(grads_ptr + slot * K * V, 0, ks, 0, K, vs, V, V, ACC)
+    T = load_rows(T_ptr + slot * BT * BT, 0, rows, 0, BT, rows, BT, BT, ACC)
+    seen = dot(k, S, ACC, DOT, PRECISION)
+    over = tl.sum(tl.full([BT], 1.0 / BT, ACC), 0)
+    if DECAY:
+        g = bounded(load_numbers(g_ptr + b * L * H + h, t, rows, L, H, ACC), ACC)
+        inward, outward, over = edges(g, ACC)
+        seen = seen * inward[:, None]
+    u = dot(T, (v - seen) * beta[:, None], ACC, DOT, PRECISION)
+    # The keys that the rows before have changed: M / beta.
+    kk = dot(k, tl.trans(k), ACC, RAW, PRECISION)
+    if DECAY:
+        kk = kk * between(g, rows, True, ACC)
+    else:
+        kk = tl.where(rows[:, None] > rows[None, :], kk, 0.0)
+    error = v - seen - dot(kk, u, ACC, DOT, PRECISION)
+    dbeta = tl.sum(dw * error, 1)
+    at = dbeta_ptr + share + tl.cast(t, tl.int64) * H + rows * H
+    tl.store(at, dbeta, mask=t + rows < L)
+    # Pairs (i, j) of the output and of the correction, and what joins rows to the states.
+    P = dot(dy, tl.trans(u), ACC, DOT, PRECISION) * SCALE
+    R = dot(dw * beta[:, None], tl.trans(u), ACC, DOT, PRECISION)
+    q_in = dot(dy, tl.trans(S), ACC, DOT, PRECISION) * SCALE
+    k_in = dot(dw * beta[:, None], tl.trans(S), ACC, DOT, PRECISION)
+    k_out = dot(u, tl.trans(G), ACC, DOT, PRECISION)
+    q = load_rows(q_ptr + at_k, t, rows, 0, L, ks, K, H * K, ACC)
+    if DECAY:
+        w = between(g, rows, False, ACC)
+        P, R = P * w, tl.where(rows[:, None] > rows[None, :], R * w, 0.0)
+        q_in, k_in = q_in * inward[:, None], k_in * inward[:, None]
+        k_out = k_out * outward[:, None]
+        qk = dot(q, tl.trans(k), ACC, RAW, PRECISION)
+        pairs = tl.where(rows[:, None] > rows[None, :], P * qk, 0.0)
+        pairs -= R * dot(k, tl.trans(k), ACC, RAW, PRECISION)
+        entering = tl.sum(q * q_in, 1) - tl.sum(k * k_in, 1)
+        leaving = tl.sum(k * k_out, 1)
+        kept = tl.sum(tl.sum(S * G, 1), 0) * over
+        # A pair counts for the decays between its rows, a row that meets the state at the start
+        # for those up to it, one that meets the end for those after it.
+        dg = tl.cumsum(tl.sum(pairs, 1) - tl.sum(pairs, 0) + entering, 0, reverse=True)
+        dg += tl.cumsum(leaving, 0) - leaving + kept
+        dg = tl.where(g <= (-1100.0 if ACC == tl.float64 else -160.0), 0.0, dg)
+        at = dg_ptr + share + tl.cast(t, tl.int64) * H + rows * H
+        tl.store(at, dg, mask=t + rows < L)
+    else:
+        P = tl.where(rows[:, None] >= rows[None, :], P, 0.0)
+        R = tl.where(rows[:, None] > rows[None, :], R, 0.0)
+    dq = q_in + dot(P, k, ACC, DOT, PRECISION)
+    store_rows(dq_ptr + share * K, dq, t, rows, L, ks, K, H * K)
+    dk = k_out - k_in + dot(tl.trans(P), q, ACC, DOT, PRECISION)
+    dk -= dot(R, k, ACC, DOT, PRECISION) + dot(tl.trans(R), k, ACC, DOT, PRECISION)
+    store_rows(dk_ptr + share * K, dk, t, rows, L, ks, K, H * K)
+
+
 def _prepare(q, k, v, beta, log_decay, state, scale, grad):
     """Contiguous inputs, tile, sizes, T of every chunk, and the state as a buffer."""
     dtype = str(q.dtype).removeprefix("torch.")
@@ -157,7 +292,8 @@ def _prepare(q, k, v, beta, log_decay, state, scale, grad):
     if T.numel() and K:
         inverse_kernel[(chunks, B * H)](
             k, beta, g, T, L, H, K, chunks, DECAY=log_decay is not None,
-            BT=tile.rows, BK=power_of_two(K), ACC=options["ACC"], RAW=options["RAW"], num_warps=1,
+            BT=tile.rows, BK=power_of_two(K), ACC=options["ACC"], RAW=options["RAW"],
+            num_warps=INVERSE_WARPS,
         )  # fmt: skip
     return q, k, v, beta, g, T, last, chunks, tile, options
 
@@ -178,3 +314,41 @@ def forward(q, k, v, beta, log_decay=None, state=None, scale=1.0):
             SCALE=float(scale), DECAY=log_decay is not None, STORE=False, **options,
         )  # fmt: skip
     return y, last
+
+
+def backward(q, k, v, beta, log_decay, state, scale, dy, dlast=None):
+    """Gradients of q, k, v, beta, log_decay (None if there is none) and of the initial state.
+
+    The states before all chunks are found again and kept while the gradients are computed.
+    """
+    shapes = q, k, v, beta, log_decay
+    prepared = _prepare(q, k, v, beta, log_decay, state, scale, True)
+    q, k, v, beta, g, T, last, chunks, tile, options = prepared
+    (B, L, H, K), V = q.shape, v.shape[-1]
+    first = torch.zeros_like(last)
+    if dlast is not None:
+        first += dlast
+    if v.numel() == 0 or K == 0:
+        return *(None if x is None else torch.zeros_like(x) for x in shapes), first
+    dy = dy.contiguous()
+    columns = triton.cdiv(V, tile.columns)
+
+    def new(*shape):
+        return torch.empty(shape, dtype=last.dtype, device=q.device)
+
+    states, grads = new(B, H, chunks, K, V), new(B, H, chunks, K, V)
+    dw, dv = new(B, L, H, V), torch.empty_like(v)
+    fixed = {"SCALE": float(scale), "DECAY": log_decay is not None, **options}
+    delta_kernel[(columns, B * H)](
+        q, k, v, beta, g, T, states, dv, last, L, H, K, V, chunks, STORE=True, **fixed
+    )  # fmt: skip
+    delta_back_kernel[(columns, B * H)](
+        q, k, beta, g, T, dy, grads, dw, dv, first, L, H, K, V, chunks, **fixed
+    )  # fmt: skip
+    dq, dk = new(columns, B, L, H, K), new(columns, B, L, H, K)
+    dbeta, dg = new(columns, B, L, H), new(columns, B, L, H)
+    delta_grad_kernel[(columns, chunks, B * H)](
+        q, k, v, beta, g, T, dy, states, grads, dw, dq, dk, dbeta, dg, B, L, H, K, V, chunks, **fixed
+    )  # fmt: skip
+    dq, dk, dbeta = (x.sum(0).to(y.dtype) for x, y in ((dq, q), (dk, k), (dbeta, beta)))
+    return dq, dk, dv, dbeta, None if log_decay is None else dg.sum(0).to(g.dtype), first

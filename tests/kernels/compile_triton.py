@@ -21,7 +21,17 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from dsf.kernels.linear import triton as linear
-from dsf.kernels.tiles import accumulator, linear_tile
+from dsf.kernels.low_rank import triton as low_rank
+from dsf.kernels.selective import triton as selective
+from dsf.kernels.softmax import triton as softmax
+from dsf.kernels.tiles import (
+    accumulator,
+    delta_tile,
+    linear_tile,
+    power_of_two,
+    scan_tile,
+    softmax_tile,
+)
 
 TYPES = {"float64": "fp64", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 SHARED = {80: 163 * 1024, 90: 227 * 1024}  # bytes that one program can have
@@ -73,28 +83,72 @@ def compiled(kernel: Any, arch: int, dtype: str, meta: dict[str, Any], wide: set
     }
 
 
+# Pointers to numbers in the dtype of sums, by structure.
 SHARES = {"states_ptr", "grads_ptr", "dq_ptr", "dk_ptr", "dg_ptr", "decay_ptr", "out_ptr"}
+DELTA_SHARES = {"T_ptr", "states_ptr", "grads_ptr", "last_ptr", "dw_ptr"}
+DELTA_SHARES |= {"dq_ptr", "dk_ptr", "dbeta_ptr", "dg_ptr"}
+SCAN_SHARES = {"states_ptr", "grads_ptr", "total_ptr", "work_ptr"}
+SCAN_SHARES |= {"dA_ptr", "dB_ptr", "dC_ptr", "dD_ptr"}
+SOFTMAX_SHARES = {"lse_ptr", "sum_ptr"}
+Case = tuple[str, Any, dict[str, Any], set[str]]
 
 
-def linear_cases(arch: int, dtype: str) -> Iterator[tuple[str, Any, dict, set[str]]]:
+def linear_cases(arch: int, dtype: str) -> Iterator[Case]:
     for K, DECAY in [(64, 1), (128, 1), (64, 2), (128, 2)]:
         if dtype == "float64" and K == 128:
             continue
         forward = (linear.states_kernel, linear.output_kernel)
         for kernel in (*forward, linear.dq_kernel, linear.dk_kernel, linear.dv_kernel):
-            grad = kernel not in forward
-            tile = linear_tile(arch, dtype, K, K, DECAY == 2, grad)
+            tile = linear_tile(arch, dtype, K, K, DECAY == 2, kernel not in forward)
             meta = {**linear.options(tile, dtype, K), "DECAY": DECAY, "SCALE": 0.125}
-            if kernel is linear.output_kernel:
-                meta["LAST"] = True
-            if kernel is linear.states_kernel:
-                meta["REVERSE"] = False
+            meta |= {"LAST": True} if kernel is linear.output_kernel else {}
+            meta |= {"REVERSE": False} if kernel is linear.states_kernel else {}
             yield f"{kernel.fn.__name__} K={K} decay={DECAY}", kernel, meta, SHARES
     meta = {"DECAY": 2, "REVERSE": False, "BLOCK": 512, "ACC": getattr(tl, accumulator(dtype))}
     yield "carry_kernel", linear.carry_kernel, {**meta, "num_warps": 4}, SHARES
 
 
-CASES = {"linear": linear_cases}
+def low_rank_cases(arch: int, dtype: str) -> Iterator[Case]:
+    for K in (64, 128):
+        if dtype == "float64" and K == 128:
+            continue
+        tile = delta_tile(arch, dtype, K, K, False)
+        meta = {**linear.options(tile, dtype, K), "DECAY": True}
+        walk = {**meta, "SCALE": 0.125, "STORE": True}
+        yield f"delta_kernel K={K}", low_rank.delta_kernel, walk, DELTA_SHARES
+        inverse = {n: meta[n] for n in ("BT", "BK", "ACC", "RAW", "DECAY")}
+        inverse |= {"num_warps": low_rank.INVERSE_WARPS}
+        yield f"inverse_kernel K={K}", low_rank.inverse_kernel, inverse, DELTA_SHARES
+
+
+def selective_cases(arch: int, dtype: str) -> Iterator[Case]:
+    columns, warps, steps = scan_tile(dtype, 16)
+    meta = {"BD": columns, "BN": power_of_two(16, 1), "ACC": getattr(tl, accumulator(dtype))}
+    meta |= {"STEPS": steps, "num_warps": warps}
+    walk = {"SKIP": True, "OUTPUT": True, "LAST": True}
+    yield "walk_kernel", selective.walk_kernel, meta | walk, SCAN_SHARES
+    yield "reverse_kernel", selective.reverse_kernel, meta, SCAN_SHARES
+    yield "gradient_kernel", selective.gradient_kernel, {**meta, "SKIP": True}, SCAN_SHARES
+    join = {"REVERSE": True, "BLOCK": 256, "ACC": meta["ACC"], "num_warps": 4}
+    yield "join_kernel", selective.join_kernel, join, SCAN_SHARES
+
+
+def softmax_cases(arch: int, dtype: str) -> Iterator[Case]:
+    for K in (64, 128):
+        if dtype == "float64" and K == 128:
+            continue
+        for kernel in (softmax.forward_kernel, softmax.dq_kernel, softmax.dkv_kernel):
+            tile = softmax_tile(arch, dtype, K, K, kernel is not softmax.forward_kernel)
+            meta = softmax.options(tile, dtype, K, K) | {"SCALE": 0.125, "CAUSAL": True}
+            yield f"{kernel.fn.__name__} K={K}", kernel, meta, SOFTMAX_SHARES
+
+
+CASES = {
+    "linear": linear_cases,
+    "low_rank": low_rank_cases,
+    "selective": selective_cases,
+    "softmax": softmax_cases,
+}
 
 
 def main(names: list[str]) -> None:
