@@ -69,6 +69,13 @@ def dot(a, b, ACC: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr):
 
 
 @triton.jit
+def wide_dot(a, b, ACC: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr):
+    """a b for few rows and many columns, as (b' a')': Triton lays warps along rows, and would
+    otherwise give every warp the whole of a tile of 16 rows."""
+    return tl.trans(dot(tl.trans(b), tl.trans(a), ACC, DOT, PRECISION))
+
+
+@triton.jit
 def load_decay(g_ptr, start, rows, end, columns, K, H, DECAY: tl.constexpr, ACC: tl.constexpr):
     """Log-decays of rows: [T] for one per head, [T K] for one per channel."""
     if DECAY == 2:
@@ -246,14 +253,14 @@ def output_kernel(
             k = k * spread(outward, DECAY)
             if DECAY == 1:
                 A = A * between(g, rows, False, ACC)
-                y = dot(q, S, ACC, DOT, PRECISION) * inward[:, None]
+                y = wide_dot(q, S, ACC, DOT, PRECISION) * inward[:, None]
                 S = S * over
             else:
-                y = dot(q * inward, S, ACC, DOT, PRECISION)
+                y = wide_dot(q * inward, S, ACC, DOT, PRECISION)
                 S = S * over[:, None]
         else:
-            y = dot(q, S, ACC, DOT, PRECISION)
-        y += dot(A, v, ACC, DOT, PRECISION)
+            y = wide_dot(q, S, ACC, DOT, PRECISION)
+        y += wide_dot(A, v, ACC, DOT, PRECISION)
         store_rows(y_ptr, y * SCALE, t, rows, L, vs, V, H * V)
         S += dot(tl.trans(k), v, ACC, DOT, PRECISION)
     if LAST:
@@ -288,18 +295,18 @@ def dq_kernel(
         k = load_rows(k_ptr, t, rows, 0, L, ks, K, H * K, ACC)
         v = load_rows(v_ptr, t, rows, 0, L, vs, V, H * V, ACC)
         dy = load_rows(dy_ptr, t, rows, 0, L, vs, V, H * V, ACC)
+        dq = wide_dot(dy, tl.trans(S), ACC, DOT, PRECISION)
         P = dot(dy, tl.trans(v), ACC, RAW, PRECISION)
-        dq = dot(dy, tl.trans(S), ACC, DOT, PRECISION)
         if DECAY == 0:
             P = tl.where(rows[:, None] >= rows[None, :], P, 0.0)
-            dq += dot(P, k, ACC, DOT, PRECISION)
+            dq += wide_dot(P, k, ACC, DOT, PRECISION)
         else:
             g = load_decay(g_ptr, t, rows, L, ks, K, H, DECAY, ACC)
             inward, outward, over = edges(g, ACC)
             dq = dq * spread(inward, DECAY)
             if DECAY == 1:
                 P = P * between(g, rows, True, ACC)
-                dq += dot(P, k, ACC, DOT, PRECISION)
+                dq += wide_dot(P, k, ACC, DOT, PRECISION)
                 S = S * over
             else:
                 log_w = bounded(load_rows(g_ptr, t, rows, 0, L, ks, K, H * K, ACC), ACC)
@@ -352,12 +359,12 @@ def dk_kernel(
         t = start + (chunks - 1 - i) * BT
         v = load_rows(v_ptr, t, rows, 0, L, vs, V, H * V, ACC)
         dy = load_rows(dy_ptr, t, rows, 0, L, vs, V, H * V, ACC)
+        dk = wide_dot(v, tl.trans(G), ACC, DOT, PRECISION)
         P = dot(v, tl.trans(dy), ACC, RAW, PRECISION)  # [j i]: the transpose of that of dq
-        dk = dot(v, tl.trans(G), ACC, DOT, PRECISION)
         q = load_rows(q_ptr, t, rows, 0, L, ks, K, H * K, ACC)
         if DECAY == 0:
             P = tl.where(rows[:, None] <= rows[None, :], P, 0.0)
-            dk += dot(P, q, ACC, DOT, PRECISION) * SCALE
+            dk += wide_dot(P, q, ACC, DOT, PRECISION) * SCALE
         else:
             g = load_decay(g_ptr, t, rows, L, ks, K, H, DECAY, ACC)
             inward, outward, over = edges(g, ACC)
@@ -365,7 +372,7 @@ def dk_kernel(
             dk = dk * spread(outward, DECAY)
             if DECAY == 1:
                 P = P * tl.trans(between(g, rows, True, ACC))
-                dk += dot(P, q, ACC, DOT, PRECISION) * SCALE
+                dk += wide_dot(P, q, ACC, DOT, PRECISION) * SCALE
             else:
                 inner = tl.zeros([BT, BK], ACC)
                 log_w = tl.zeros([BT, BK], ACC)
@@ -450,14 +457,14 @@ def dv_kernel(
             q = q * spread(inward, DECAY)
             if DECAY == 1:
                 A = A * tl.trans(between(g, rows, False, ACC))
-                dv = dot(k, G, ACC, DOT, PRECISION) * outward[:, None]
+                dv = wide_dot(k, G, ACC, DOT, PRECISION) * outward[:, None]
                 G = G * over
             else:
-                dv = dot(k * outward, G, ACC, DOT, PRECISION)
+                dv = wide_dot(k * outward, G, ACC, DOT, PRECISION)
                 G = G * over[:, None]
         else:
-            dv = dot(k, G, ACC, DOT, PRECISION)
-        dv += dot(A, dy, ACC, DOT, PRECISION) * SCALE
+            dv = wide_dot(k, G, ACC, DOT, PRECISION)
+        dv += wide_dot(A, dy, ACC, DOT, PRECISION) * SCALE
         store_rows(dv_ptr, dv, t, rows, L, vs, V, H * V)
         G += dot(tl.trans(q), dy, ACC, DOT, PRECISION) * SCALE
 

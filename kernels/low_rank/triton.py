@@ -17,9 +17,17 @@ import torch
 import triton
 import triton.language as tl
 
-from dsf.kernels.linear.triton import architecture, between, bounded, dot, edges, load_rows
-from dsf.kernels.linear.triton import options as tile_options
-from dsf.kernels.linear.triton import store_rows
+from dsf.kernels.linear.triton import (
+    architecture,
+    between,
+    bounded,
+    dot,
+    edges,
+    load_rows,
+    options,
+    store_rows,
+    wide_dot,
+)
 from dsf.kernels.tiles import accumulator, delta_tile, power_of_two
 
 INVERSE_WARPS = 1  # blocks of 16 x 16
@@ -120,15 +128,15 @@ def delta_kernel(
         v = load_rows(v_ptr, t, rows, 0, L, vs, V, H * V, ACC)
         beta = load_numbers(beta_ptr, t, rows, L, H, ACC)
         T = load_rows(T_ptr + tl.cast(i, tl.int64) * BT * BT, 0, rows, 0, BT, rows, BT, BT, ACC)
-        seen = dot(k, S, ACC, DOT, PRECISION)
+        seen = wide_dot(k, S, ACC, DOT, PRECISION)
         if DECAY:
             g = bounded(load_numbers(g_ptr, t, rows, L, H, ACC), ACC)
             inward, outward, over = edges(g, ACC)
             seen = seen * inward[:, None]
-        u = dot(T, (v - seen) * beta[:, None], ACC, DOT, PRECISION)
+        u = wide_dot(T, (v - seen) * beta[:, None], ACC, DOT, PRECISION)
         q = load_rows(q_ptr, t, rows, 0, L, ks, K, H * K, ACC)
         A = dot(q, tl.trans(k), ACC, RAW, PRECISION)
-        y = dot(q, S, ACC, DOT, PRECISION)
+        y = wide_dot(q, S, ACC, DOT, PRECISION)
         if DECAY:
             A = A * between(g, rows, False, ACC)
             y = y * inward[:, None]
@@ -136,7 +144,7 @@ def delta_kernel(
             S = S * over
         else:
             A = tl.where(rows[:, None] >= rows[None, :], A, 0.0)
-        y += dot(A, u, ACC, DOT, PRECISION)
+        y += wide_dot(A, u, ACC, DOT, PRECISION)
         store_rows(y_ptr, y * SCALE, t, rows, L, vs, V, H * V)
         S += dot(tl.trans(k), u, ACC, DOT, PRECISION)
     store_rows(last_ptr, S, 0, ks, K, vs, V, V)
@@ -177,7 +185,7 @@ def delta_back_kernel(
         beta = load_numbers(beta_ptr, t, rows, L, H, ACC)
         T = load_rows(T_ptr + tl.cast(i, tl.int64) * BT * BT, 0, rows, 0, BT, rows, BT, BT, ACC)
         A = dot(k, tl.trans(q), ACC, RAW, PRECISION)  # [j i]
-        du = dot(k, G, ACC, DOT, PRECISION)
+        du = wide_dot(k, G, ACC, DOT, PRECISION)
         if DECAY:
             g = bounded(load_numbers(g_ptr, t, rows, L, H, ACC), ACC)
             inward, outward, over = edges(g, ACC)
@@ -188,8 +196,8 @@ def delta_back_kernel(
             G = G * over
         else:
             A = tl.where(rows[:, None] <= rows[None, :], A, 0.0)
-        du += dot(A, dy, ACC, DOT, PRECISION) * SCALE
-        dw = dot(tl.trans(T), du, ACC, DOT, PRECISION)
+        du += wide_dot(A, dy, ACC, DOT, PRECISION) * SCALE
+        dw = wide_dot(tl.trans(T), du, ACC, DOT, PRECISION)
         store_rows(dw_ptr, dw, t, rows, L, vs, V, H * V)
         dv = dw * beta[:, None]
         store_rows(dv_ptr, dv, t, rows, L, vs, V, H * V)
@@ -223,29 +231,29 @@ def delta_grad_kernel(
     S = load_rows(states_ptr + slot * K * V, 0, ks, 0, K, vs, V, V, ACC)
     G = load_rows(grads_ptr + slot * K * V, 0, ks, 0, K, vs, V, V, ACC)
     T = load_rows(T_ptr + slot * BT * BT, 0, rows, 0, BT, rows, BT, BT, ACC)
-    seen = dot(k, S, ACC, DOT, PRECISION)
+    seen = wide_dot(k, S, ACC, DOT, PRECISION)
     over = tl.sum(tl.full([BT], 1.0 / BT, ACC), 0)
     if DECAY:
         g = bounded(load_numbers(g_ptr + b * L * H + h, t, rows, L, H, ACC), ACC)
         inward, outward, over = edges(g, ACC)
         seen = seen * inward[:, None]
-    u = dot(T, (v - seen) * beta[:, None], ACC, DOT, PRECISION)
+    u = wide_dot(T, (v - seen) * beta[:, None], ACC, DOT, PRECISION)
     # The keys that the rows before have changed: M / beta.
     kk = dot(k, tl.trans(k), ACC, RAW, PRECISION)
     if DECAY:
         kk = kk * between(g, rows, True, ACC)
     else:
         kk = tl.where(rows[:, None] > rows[None, :], kk, 0.0)
-    error = v - seen - dot(kk, u, ACC, DOT, PRECISION)
+    error = v - seen - wide_dot(kk, u, ACC, DOT, PRECISION)
     dbeta = tl.sum(dw * error, 1)
     at = dbeta_ptr + share + tl.cast(t, tl.int64) * H + rows * H
     tl.store(at, dbeta, mask=t + rows < L)
     # Pairs (i, j) of the output and of the correction, and what joins rows to the states.
     P = dot(dy, tl.trans(u), ACC, DOT, PRECISION) * SCALE
     R = dot(dw * beta[:, None], tl.trans(u), ACC, DOT, PRECISION)
-    q_in = dot(dy, tl.trans(S), ACC, DOT, PRECISION) * SCALE
-    k_in = dot(dw * beta[:, None], tl.trans(S), ACC, DOT, PRECISION)
-    k_out = dot(u, tl.trans(G), ACC, DOT, PRECISION)
+    q_in = wide_dot(dy, tl.trans(S), ACC, DOT, PRECISION) * SCALE
+    k_in = wide_dot(dw * beta[:, None], tl.trans(S), ACC, DOT, PRECISION)
+    k_out = wide_dot(u, tl.trans(G), ACC, DOT, PRECISION)
     q = load_rows(q_ptr + at_k, t, rows, 0, L, ks, K, H * K, ACC)
     if DECAY:
         w = between(g, rows, False, ACC)
@@ -268,10 +276,10 @@ def delta_grad_kernel(
     else:
         P = tl.where(rows[:, None] >= rows[None, :], P, 0.0)
         R = tl.where(rows[:, None] > rows[None, :], R, 0.0)
-    dq = q_in + dot(P, k, ACC, DOT, PRECISION)
+    dq = q_in + wide_dot(P, k, ACC, DOT, PRECISION)
     store_rows(dq_ptr + share * K, dq, t, rows, L, ks, K, H * K)
-    dk = k_out - k_in + dot(tl.trans(P), q, ACC, DOT, PRECISION)
-    dk -= dot(R, k, ACC, DOT, PRECISION) + dot(tl.trans(R), k, ACC, DOT, PRECISION)
+    dk = k_out - k_in + wide_dot(tl.trans(P), q, ACC, DOT, PRECISION)
+    dk -= wide_dot(R, k, ACC, DOT, PRECISION) + wide_dot(tl.trans(R), k, ACC, DOT, PRECISION)
     store_rows(dk_ptr + share * K, dk, t, rows, L, ks, K, H * K)
 
 
@@ -280,7 +288,7 @@ def _prepare(q, k, v, beta, log_decay, state, scale, grad):
     dtype = str(q.dtype).removeprefix("torch.")
     B, L, H, K = q.shape
     tile = delta_tile(architecture(q.device), dtype, K, v.shape[-1], grad)
-    options = tile_options(tile, dtype, K)
+    meta = options(tile, dtype, K)
     acc = getattr(torch, accumulator(dtype))
     q, k, v, beta = (x.contiguous() for x in (q, k, v, beta))
     g = beta if log_decay is None else log_decay.contiguous()
@@ -292,10 +300,10 @@ def _prepare(q, k, v, beta, log_decay, state, scale, grad):
     if T.numel() and K:
         inverse_kernel[(chunks, B * H)](
             k, beta, g, T, L, H, K, chunks, DECAY=log_decay is not None,
-            BT=tile.rows, BK=power_of_two(K), ACC=options["ACC"], RAW=options["RAW"],
+            BT=tile.rows, BK=power_of_two(K), ACC=meta["ACC"], RAW=meta["RAW"],
             num_warps=INVERSE_WARPS,
         )  # fmt: skip
-    return q, k, v, beta, g, T, last, chunks, tile, options
+    return q, k, v, beta, g, T, last, chunks, tile, meta
 
 
 def forward(q, k, v, beta, log_decay=None, state=None, scale=1.0):
@@ -305,13 +313,13 @@ def forward(q, k, v, beta, log_decay=None, state=None, scale=1.0):
     Keys are taken as they are.  States are float32, or float64 for float64 inputs.
     """
     prepared = _prepare(q, k, v, beta, log_decay, state, scale, False)
-    q, k, v, beta, g, T, last, chunks, tile, options = prepared
+    q, k, v, beta, g, T, last, chunks, tile, meta = prepared
     (B, L, H, K), V = q.shape, v.shape[-1]
     y = torch.zeros_like(v)
     if y.numel() and K:
         delta_kernel[(triton.cdiv(V, tile.columns), B * H)](
             q, k, v, beta, g, T, last, y, last, L, H, K, V, chunks,
-            SCALE=float(scale), DECAY=log_decay is not None, STORE=False, **options,
+            SCALE=float(scale), DECAY=log_decay is not None, STORE=False, **meta,
         )  # fmt: skip
     return y, last
 
@@ -323,7 +331,7 @@ def backward(q, k, v, beta, log_decay, state, scale, dy, dlast=None):
     """
     shapes = q, k, v, beta, log_decay
     prepared = _prepare(q, k, v, beta, log_decay, state, scale, True)
-    q, k, v, beta, g, T, last, chunks, tile, options = prepared
+    q, k, v, beta, g, T, last, chunks, tile, meta = prepared
     (B, L, H, K), V = q.shape, v.shape[-1]
     first = torch.zeros_like(last)
     if dlast is not None:
@@ -338,7 +346,7 @@ def backward(q, k, v, beta, log_decay, state, scale, dy, dlast=None):
 
     states, grads = new(B, H, chunks, K, V), new(B, H, chunks, K, V)
     dw, dv = new(B, L, H, V), torch.empty_like(v)
-    fixed = {"SCALE": float(scale), "DECAY": log_decay is not None, **options}
+    fixed = {"SCALE": float(scale), "DECAY": log_decay is not None, **meta}
     delta_kernel[(columns, B * H)](
         q, k, v, beta, g, T, states, dv, last, L, H, K, V, chunks, STORE=True, **fixed
     )  # fmt: skip

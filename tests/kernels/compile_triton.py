@@ -116,6 +116,10 @@ def low_rank_cases(arch: int, dtype: str) -> Iterator[Case]:
         meta = {**linear.options(tile, dtype, K), "DECAY": True}
         walk = {**meta, "SCALE": 0.125, "STORE": True}
         yield f"delta_kernel K={K}", low_rank.delta_kernel, walk, DELTA_SHARES
+        tile = delta_tile(arch, dtype, K, K, True)
+        back = {**linear.options(tile, dtype, K), "DECAY": True, "SCALE": 0.125}
+        yield f"delta_back_kernel K={K}", low_rank.delta_back_kernel, back, DELTA_SHARES
+        yield f"delta_grad_kernel K={K}", low_rank.delta_grad_kernel, back, DELTA_SHARES
         inverse = {n: meta[n] for n in ("BT", "BK", "ACC", "RAW", "DECAY")}
         inverse |= {"num_warps": low_rank.INVERSE_WARPS}
         yield f"inverse_kernel K={K}", low_rank.inverse_kernel, inverse, DELTA_SHARES
