@@ -10,8 +10,8 @@ Accuracy: differences of running sums lose digits in proportion to the sums, so 
 kept as an exact multiple of a power of two and a small remainder.  One decay per channel walks the
 diagonals of a chunk instead, and adds the logarithms between two times directly.
 
-Gradients of log-decays: with dS_t the gradient at the state, dg_t = <S_t, dS_t> minus the share
-of k_t v_t', summed backward from the end of a segment.  The pair (t, t) cancels and is left out.
+Gradients of log-decays: with dS the gradient at a state, dg_t - dg_{t+1} = q_t dq_t - k_t dk_t, and
+at the end of a segment dg = <S, dS>.  The pair (t, t) cancels there and is left out.
 """
 
 from __future__ import annotations
@@ -324,55 +324,46 @@ def dq_kernel(
 
 @triton.jit
 def dk_kernel(
-    q_ptr, k_ptr, v_ptr, g_ptr, dy_ptr, states_ptr, grads_ptr, dq_ptr, dk_ptr, dg_ptr,
-    B, L, H, K, V, LENGTH, SEGMENTS,
+    q_ptr, v_ptr, g_ptr, dy_ptr, grads_ptr, dk_ptr, B, L, H, K, V, LENGTH, SEGMENTS,
     SCALE: tl.constexpr, DECAY: tl.constexpr,
     BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     ACC: tl.constexpr, RAW: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of keys and log-decays, from the end of a segment to its start; completes dq."""
+    """Gradients of the keys, the share of BV values; with decays the pair (t, t) is left out."""
     column, segment, head = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     b, h = head // H, head % H
     rows, ks = tl.arange(0, BT), tl.arange(0, BK)
     vs = column * BV + tl.arange(0, BV)
     q_ptr += (b * L * H + h) * K
-    k_ptr += (b * L * H + h) * K
     v_ptr += (b * L * H + h) * V
     dy_ptr += (b * L * H + h) * V
     dk_ptr += ((column * B + b) * L * H + h) * K
-    dq_ptr += ((column * B + b) * L * H + h) * K
+    if DECAY == 2:
+        g_ptr += (b * L * H + h) * K
+    elif DECAY == 1:
+        g_ptr += b * L * H + h
     slot = (head * (SEGMENTS + 1) + segment + 1) * K * V
     G = load_rows(grads_ptr + slot, 0, ks, 0, K, vs, V, V, ACC)
-    if DECAY > 0:
-        S = load_rows(states_ptr + slot, 0, ks, 0, K, vs, V, V, ACC)
-        later = tl.sum(S * G, 1)  # what dg has gathered from the rows behind
-        if DECAY == 2:
-            g_ptr += (b * L * H + h) * K
-            dg_ptr += ((column * B + b) * L * H + h) * K
-        else:
-            g_ptr += b * L * H + h
-            dg_ptr += (column * B + b) * L * H + h
-            later = tl.sum(later, 0)
     start = segment * LENGTH
     chunks = tl.cdiv(tl.minimum(LENGTH, L - start), BT)
     for i in range(chunks):
         t = start + (chunks - 1 - i) * BT
         v = load_rows(v_ptr, t, rows, 0, L, vs, V, H * V, ACC)
         dy = load_rows(dy_ptr, t, rows, 0, L, vs, V, H * V, ACC)
+        P = dot(v, tl.trans(dy), ACC, RAW, PRECISION) * SCALE  # [j i]: transposed to that of dq
         dk = wide_dot(v, tl.trans(G), ACC, DOT, PRECISION)
-        P = dot(v, tl.trans(dy), ACC, RAW, PRECISION)  # [j i]: the transpose of that of dq
         q = load_rows(q_ptr, t, rows, 0, L, ks, K, H * K, ACC)
         if DECAY == 0:
             P = tl.where(rows[:, None] <= rows[None, :], P, 0.0)
-            dk += wide_dot(P, q, ACC, DOT, PRECISION) * SCALE
+            dk += wide_dot(P, q, ACC, DOT, PRECISION)
         else:
             g = load_decay(g_ptr, t, rows, L, ks, K, H, DECAY, ACC)
             inward, outward, over = edges(g, ACC)
-            own = tl.sum(tl.where(rows[:, None] == rows[None, :], P, 0.0), 1) * SCALE
             dk = dk * spread(outward, DECAY)
             if DECAY == 1:
                 P = P * tl.trans(between(g, rows, True, ACC))
-                dk += wide_dot(P, q, ACC, DOT, PRECISION) * SCALE
+                dk += wide_dot(P, q, ACC, DOT, PRECISION)
+                G = G * over
             else:
                 inner = tl.zeros([BT, BK], ACC)
                 log_w = tl.zeros([BT, BK], ACC)
@@ -384,28 +375,65 @@ def dk_kernel(
                     diagonal = rows[:, None] + d == rows[None, :]
                     p = tl.sum(tl.where(diagonal, P, 0.0), 1)
                     inner += p[:, None] * qd * tl.exp2(log_w)
-                dk += inner * SCALE
-            k = load_rows(k_ptr, t, rows, 0, L, ks, K, H * K, ACC)
-            dq = load_rows(dq_ptr, t, rows, 0, L, ks, K, H * K, ACC)
-            share = q * dq - k * dk
-            store_rows(dq_ptr, dq + own[:, None] * k, t, rows, L, ks, K, H * K)
-            dk += own[:, None] * q
-            q = q * spread(inward, DECAY)
-            closed = g <= (-1100.0 if ACC == tl.float64 else -160.0)
-            if DECAY == 1:
-                share = tl.sum(share, 1)
-                dg = tl.where(closed, 0.0, tl.cumsum(share, 0, reverse=True) + later)
-                at = dg_ptr + tl.cast(t, tl.int64) * H + rows * H
-                tl.store(at, dg.to(dg_ptr.dtype.element_ty), mask=t + rows < L)
-                G = G * over
-            else:
-                dg = tl.cumsum(share, 0, reverse=True) + later[None, :]
-                dg = tl.where(closed, 0.0, dg)
-                store_rows(dg_ptr, dg, t, rows, L, ks, K, H * K)
+                dk += inner
                 G = G * over[:, None]
-            later += tl.sum(share, 0)
+            q = q * spread(inward, DECAY)
         store_rows(dk_ptr, dk, t, rows, L, ks, K, H * K)
         G += dot(tl.trans(q), dy, ACC, DOT, PRECISION) * SCALE
+
+
+@triton.jit
+def finish_kernel(
+    q_ptr, k_ptr, v_ptr, g_ptr, dy_ptr, states_ptr, grads_ptr, dq_ptr, dk_ptr,
+    dq_out, dk_out, dg_out, B, L, H, K, V, LENGTH, SEGMENTS, COLUMNS,
+    SCALE: tl.constexpr, DECAY: tl.constexpr, BT: tl.constexpr, BK: tl.constexpr,
+    BV: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """Sums the shares of dq and dk, adds the pairs (t, t), and finds the gradient of the decays."""
+    segment, head = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    b, h = head // H, head % H
+    rows, ks, vs = tl.arange(0, BT), tl.arange(0, BK), tl.arange(0, BV)
+    at = (b * L * H + h) * K
+    step = tl.cast(B, tl.int64) * L * H * K
+    start = segment * LENGTH
+    if DECAY > 0:
+        slot = (head * (SEGMENTS + 1) + segment + 1) * K * V
+        later = tl.zeros([BK], ACC)  # what dg has gathered from the rows behind
+        for j in range(0, V, BV):
+            S = load_rows(states_ptr + slot, 0, ks, 0, K, j + vs, V, V, ACC)
+            later += tl.sum(S * load_rows(grads_ptr + slot, 0, ks, 0, K, j + vs, V, V, ACC), 1)
+    chunks = tl.cdiv(tl.minimum(LENGTH, L - start), BT)
+    for i in range(chunks):
+        t = start + (chunks - 1 - i) * BT
+        dq, dk = tl.zeros([BT, BK], ACC), tl.zeros([BT, BK], ACC)
+        for j in range(COLUMNS):
+            dq += load_rows(dq_ptr + at + j * step, t, rows, 0, L, ks, K, H * K, ACC)
+            dk += load_rows(dk_ptr + at + j * step, t, rows, 0, L, ks, K, H * K, ACC)
+        if DECAY > 0:
+            own = tl.zeros([BT], ACC)
+            for j in range(0, V, BV):
+                of_head = (b * L * H + h) * V
+                v = load_rows(v_ptr + of_head, t, rows, 0, L, j + vs, V, H * V, ACC)
+                own += tl.sum(v * load_rows(dy_ptr + of_head, t, rows, 0, L, j + vs, V, H * V, ACC), 1)
+            own = own[:, None] * SCALE
+            q = load_rows(q_ptr + at, t, rows, 0, L, ks, K, H * K, ACC)
+            k = load_rows(k_ptr + at, t, rows, 0, L, ks, K, H * K, ACC)
+            share = q * dq - k * dk
+            dq += own * k
+            dk += own * q
+            dg = tl.cumsum(share, 0, reverse=True) + later[None, :]
+            later += tl.sum(share, 0)
+            floor = -1100.0 if ACC == tl.float64 else -160.0
+            if DECAY == 2:
+                g = load_decay(g_ptr + at, t, rows, L, ks, K, H, 2, ACC)
+                store_rows(dg_out + at, tl.where(g <= floor, 0.0, dg), t, rows, L, ks, K, H * K)
+            else:
+                g = load_decay(g_ptr + b * L * H + h, t, rows, L, ks, K, H, 1, ACC)
+                dg = tl.where(g <= floor, 0.0, tl.sum(dg, 1)).to(dg_out.dtype.element_ty)
+                to = dg_out + b * L * H + h + tl.cast(t, tl.int64) * H + rows * H
+                tl.store(to, dg, mask=t + rows < L)
+        store_rows(dq_out + at, dq, t, rows, L, ks, K, H * K)
+        store_rows(dk_out + at, dk, t, rows, L, ks, K, H * K)
 
 
 @triton.jit
@@ -572,7 +600,6 @@ def backward(q, k, v, log_decay, state, scale, dy, dlast=None):
     dv = torch.empty_like(call.v)
     shares = (call.columns, *call.k.shape)
     dq, dk = call.empty(*shares), call.empty(*shares)
-    dg = None if log_decay is None else call.empty(call.columns, *log_decay.shape)
     if call.v.numel() == 0 or call.K == 0:
         zero = [torch.zeros_like(x) for x in (q, k, v)]
         last = None if log_decay is None else torch.zeros_like(log_decay)
@@ -584,13 +611,19 @@ def backward(q, k, v, log_decay, state, scale, dy, dlast=None):
         SCALE=call.scale, DECAY=call.kind, **call.options,
     )  # fmt: skip
     dk_kernel[call.grid()](
-        call.q, call.k, call.v, call.g, dy, states, grads, dq, dk, dq if dg is None else dg,
-        call.B, *call.sizes, SCALE=call.scale, DECAY=call.kind, **call.options,
+        call.q, call.v, call.g, dy, grads, dk, call.B, *call.sizes,
+        SCALE=call.scale, DECAY=call.kind, **call.options,
     )  # fmt: skip
     dv_kernel[call.grid()](
         call.q, call.k, call.g, dy, grads, dv, *call.sizes,
         SCALE=call.scale, DECAY=call.kind, **call.options,
     )  # fmt: skip
-    dq, dk = dq.sum(0).to(q.dtype), dk.sum(0).to(k.dtype)
-    dg = None if dg is None else dg.sum(0).to(log_decay.dtype)
-    return dq, dk, dv, dg, grads[:, :, 0].clone()
+    all_dq, all_dk = torch.empty_like(call.q), torch.empty_like(call.k)
+    dg = None if log_decay is None else torch.empty_like(call.g)
+    finish_kernel[(call.segments, call.B * call.H)](
+        call.q, call.k, call.v, call.g, dy, states, grads, dq, dk,
+        all_dq, all_dk, all_dq if dg is None else dg,
+        call.B, *call.sizes, call.columns, SCALE=call.scale, DECAY=call.kind,
+        BT=16, BK=call.options["BK"], BV=16, ACC=call.options["ACC"], num_warps=4,
+    )  # fmt: skip
+    return all_dq, all_dk, dv, dg, grads[:, :, 0].clone()

@@ -64,7 +64,7 @@ def compiled(kernel: Any, arch: int, dtype: str, meta: dict[str, Any], wide: set
         if name in meta:
             signature[name] = "constexpr"
             constants[(place,)] = meta[name]
-        elif name.endswith("_ptr"):
+        elif name.endswith(("_ptr", "_out")):
             signature[name] = "*" + TYPES[accumulator(dtype) if name in wide else dtype]
             attributes[(place,)] = [["tt.divisibility", 16]]
         else:
@@ -104,6 +104,9 @@ def linear_cases(arch: int, dtype: str) -> Iterator[Case]:
             meta |= {"LAST": True} if kernel is linear.output_kernel else {}
             meta |= {"REVERSE": False} if kernel is linear.states_kernel else {}
             yield f"{kernel.fn.__name__} K={K} decay={DECAY}", kernel, meta, SHARES
+        meta = {n: meta[n] for n in ("BK", "ACC", "SCALE", "DECAY")} | {"BT": 16, "BV": 16}
+        finish = {**meta, "num_warps": 4}
+        yield f"finish_kernel K={K} decay={DECAY}", linear.finish_kernel, finish, SHARES
     meta = {"DECAY": 2, "REVERSE": False, "BLOCK": 512, "ACC": getattr(tl, accumulator(dtype))}
     yield "carry_kernel", linear.carry_kernel, {**meta, "num_warps": 4}, SHARES
 
