@@ -414,7 +414,9 @@ def finish_kernel(
             for j in range(0, V, BV):
                 of_head = (b * L * H + h) * V
                 v = load_rows(v_ptr + of_head, t, rows, 0, L, j + vs, V, H * V, ACC)
-                own += tl.sum(v * load_rows(dy_ptr + of_head, t, rows, 0, L, j + vs, V, H * V, ACC), 1)
+                own += tl.sum(
+                    v * load_rows(dy_ptr + of_head, t, rows, 0, L, j + vs, V, H * V, ACC), 1
+                )
             own = own[:, None] * SCALE
             q = load_rows(q_ptr + at, t, rows, 0, L, ks, K, H * K, ACC)
             k = load_rows(k_ptr + at, t, rows, 0, L, ks, K, H * K, ACC)
@@ -569,10 +571,11 @@ class _Call:
 
 
 def forward(q, k, v, log_decay=None, state=None, scale=1.0):
-    """y_t = scale S_t' q_t and the last state, with S_t = diag(exp(log_decay_t)) S_{t-1} + k_t v_t'.
+    """y_t = scale S_t' q_t and the last state; S_t = diag(exp(log_decay_t)) S_{t-1} + k_t v_t'.
 
     q, k [B L H K], v [B L H V], log_decay None, [B L H] or [B L H K], state None or [B H K V].
-    y has the dtype of v; states are float32, or float64 for float64 inputs.
+    y has the dtype of v; states are float32, or float64 for float64 inputs.  NaN or infinity in a
+    row reaches, besides the rows behind it, those before it in its chunk of at most 64 rows.
     """
     call = _Call(q, k, v, log_decay, scale, grad=False)
     states = call.boundaries(state, reverse=False)

@@ -13,7 +13,7 @@ if os.environ.get("TRITON_INTERPRET") != "1":
 
 from dsf.kernels.linear import triton as kernels
 
-B, H = 2, 1
+H = 2
 EPS = {torch.float64: 2.2e-16, torch.float32: 1.2e-7, torch.float16: 9.8e-4}
 
 
@@ -30,7 +30,7 @@ def recurrence(q, k, v, log_decay, state, scale):
     return (torch.stack(y, 1) if y else torch.zeros_like(v)), S
 
 
-def draw(L, K, V, decay, dtype=torch.float64, least=0.3, seed=0):
+def draw(L, K, V, decay, dtype=torch.float32, least=0.3, seed=0, B=1):
     """q, k, v, log_decay, state and the gradients at y and at the last state."""
     gen = torch.Generator().manual_seed(seed)
 
@@ -116,3 +116,59 @@ def test_other_dtypes(dtype, decay):
 @pytest.mark.parametrize(("K", "V"), [(64, 32), (32, 64), (20, 24), (1, 3)])
 def test_sizes_need_not_be_powers_of_two(K, V, decay):
     check(*draw(40, K, V, decay, torch.float32), torch.float32)
+
+
+@pytest.mark.parametrize("decay", ["head", "channel"])
+def test_closed_and_open_gates(decay):
+    inputs, grads = draw(40, 16, 16, decay)
+    g = inputs[3]
+    g[:, ::3] = 0  # a = 1
+    g[:, 1::4] = -30.0
+    g[:, [5, 20]] = float("-inf")  # a = 0: what was before is forgotten
+    y, _ = kernels.forward(*inputs, 1.0)
+    later = [x[:, 20:].clone() for x in inputs[:4]]
+    later[3][:, 0] = 0
+    nothing = torch.zeros_like(inputs[4])
+    want, _ = recurrence(*map(wide, later), nothing.double(), 1.0)
+    most, _ = recurrence(*map(size, later[:3]), wide(later[3]), nothing.double(), 1.0)
+    assert ratio(y[:, 20:], want, most, torch.float32) <= gate(20, later[3])
+    found = kernels.backward(*inputs, 1.0, *grads)
+    assert all(x.isfinite().all() for x in found)
+    assert (found[3][:, [5, 20]] == 0).all()
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")  # the interpreter is numpy
+def test_nan_and_infinity_are_seen_from_their_chunk_on():
+    inputs, _ = draw(40, 16, 16, "head")
+    inputs[2][0, 20, 0, 3] = float("nan")
+    inputs[2][0, 25, 1, 4] = float("inf")
+    y, last = kernels.forward(*inputs, 1.0)
+    assert y[:, 20:, 0, 3].isnan().all() and last[:, 0, :, 3].isnan().all()
+    assert not y[:, 25:, 1, 4].isfinite().any() and not last[:, 1, :, 4].isfinite().any()
+    # Rows of the same chunk before it are lost too (0 inf in a product); others never.
+    assert y[:, :16].isfinite().all() and y[..., 5].isfinite().all()
+
+
+@pytest.mark.parametrize("decay", ["none", "head", "channel"])
+def test_any_layout_and_no_state(decay):
+    (q, k, v, g, state), grads = draw(20, 16, 16, decay)
+    crossed = [None if x is None else x.transpose(0, 1).contiguous().transpose(0, 1)
+               for x in (q, k, v, g)]  # fmt: skip
+    one = kernels.forward(q, k, v, g, torch.zeros_like(state), 1.0)
+    other = kernels.forward(*crossed, None, 1.0)
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    one = kernels.backward(q, k, v, g, torch.zeros_like(state), 1.0, *grads)
+    other = kernels.backward(*crossed, None, 1.0, *grads)
+    assert all(a is b or torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_the_state_may_be_handed_on_at_any_step():
+    (q, k, v, g, state), _ = draw(40, 16, 16, "head")
+    whole, last = kernels.forward(q, k, v, g, state, 1.0)
+    for cut in (1, 16, 23):
+        first, middle = kernels.forward(q[:, :cut], k[:, :cut], v[:, :cut], g[:, :cut], state, 1.0)
+        second, end = kernels.forward(q[:, cut:], k[:, cut:], v[:, cut:], g[:, cut:], middle, 1.0)
+        both = torch.cat([first, second], 1)
+        most, edge = recurrence(size(q), size(k), size(v), wide(g), size(state), 1.0)
+        assert ratio(both, whole.double(), most, torch.float32) <= gate(40, g)
+        assert ratio(end, last.double(), edge, torch.float32) <= gate(40, g)
