@@ -75,7 +75,7 @@ def recurrence(q, k, v, g, state, scale, beta=None):
 
 def plain_chunks(q, k, v, g=None, scale=1.0, size=64):
     """Linear attention in plain torch: [C C] products in a chunk, a loop over chunks."""
-    B, L, H, K = q.shape
+    L = q.shape[1]
     q, k, v = (x.transpose(1, 2).unflatten(2, (L // size, size)) for x in (q, k, v))
     A = q @ k.transpose(-1, -2)
     if g is None:
@@ -194,7 +194,64 @@ def delta_accuracy(L, K, V, gated, dtype):
     return row
 
 
+def scan_inputs(B, L, D, N, dtype):
+    gen = torch.Generator("cuda").manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(shape, generator=gen, device="cuda", dtype=torch.float32).to(dtype)
+
+    delta = torch.nn.functional.softplus(normal(B, L, D).float() - 2).to(dtype)
+    A = -torch.arange(1, N + 1, device="cuda", dtype=torch.float32).expand(D, N).contiguous()
+    A = A.double() if dtype == torch.float64 else A
+    return normal(B, L, D), delta, A, normal(B, L, N), normal(B, L, N), normal(D)
+
+
+def scan_recurrence(u, delta, A, B, C, D):
+    """The oracle of the selective scan."""
+    h, y = 0, []
+    for t in range(u.shape[1]):
+        new = (delta[:, t] * u[:, t])[..., None] * B[:, t, None]
+        h = (delta[:, t, :, None] * A).exp() * h + new
+        y.append((h * C[:, t, None]).sum(-1) + D * u[:, t])
+    return torch.stack(y, 1), h
+
+
+def scan_accuracy(dtype):
+    inputs = scan_inputs(2, 500, 200, 16, dtype)
+    selective = kernel("selective")
+    y, last = selective.forward(*inputs)
+    leaves = [x.double().requires_grad_() for x in inputs]
+    Y, h = scan_recurrence(*leaves)
+    row = {"y": relative(y, Y), "state": relative(last, h)}
+    dy = torch.randn_like(y)
+    got = selective.backward(*inputs, None, dy)
+    want = torch.autograd.grad(Y, leaves, dy.double())
+    names = ["du", "ddelta", "dA", "dB", "dC", "dD"]
+    return row | {n: relative(a, b) for n, a, b in zip(names, got, want, strict=False)}
+
+
+def softmax_accuracy(K, dtype):
+    gen = torch.Generator("cuda").manual_seed(0)
+    q, k, v, dy = (
+        torch.randn((2, 500, 4, K), generator=gen, device="cuda").to(dtype) for _ in range(4)
+    )
+    softmax = kernel("softmax")
+    y, lse = softmax.forward(q, k, v)
+    leaves = [x.double().requires_grad_() for x in (q, k, v)]
+    Y = attention(*leaves).transpose(1, 2)
+    row = {"y": relative(y, Y)}
+    want = torch.autograd.grad(Y, leaves, dy.double())
+    got = softmax.backward(q, k, v, y, lse, dy)
+    return row | {n: relative(a, b) for n, a, b in zip(["dq", "dk", "dv"], got, want, strict=True)}
+
+
 def accuracy(report: Report) -> None:
+    for dtype in (torch.float32, torch.bfloat16, torch.float64):
+        name = str(dtype).removeprefix("torch.")
+        report.add(lambda t=dtype: scan_accuracy(t), part="accuracy", kernel="scan", dtype=name)
+        for K in (64, 128) if dtype != torch.float64 else (60,):
+            measure = functools.partial(softmax_accuracy, K, dtype)
+            report.add(measure, part="accuracy", kernel="softmax", dtype=name, K=K)
     for dtype in (torch.float32, torch.bfloat16, torch.float64, torch.float16):
         name = str(dtype).removeprefix("torch.")
         for decay in ("none", "head", "channel"):
@@ -304,8 +361,54 @@ def delta_time(shape, copy, dtype):
     return row
 
 
+def scan_time(B, L, D, copy, dtype):
+    inputs = scan_inputs(B, L, D, 16, dtype)
+    selective = kernel("selective")
+    dy = torch.randn_like(inputs[0])
+    row: dict[str, Any] = milliseconds(
+        {
+            "ours": lambda: selective.forward(*inputs),
+            "ours_backward": lambda: selective.backward(*inputs, None, dy),
+        },
+        7,
+    )
+    # 16 exponentials per clock and processor, at 1.75 GHz.
+    limit = 16 * 1.75e9 * torch.cuda.get_device_properties(0).multi_processor_count
+    row["fraction_of_exp"] = 1e3 * B * L * D * 16 / limit / row["ms_ours"]
+    row["fraction_of_copy"] = floor(*inputs, dy, bandwidth=copy) / row["ms_ours"]
+    return row
+
+
+def softmax_time(shape, dtype):
+    B, L, H, d = shape
+    q, k, v, _, _ = draw(B, L, H, d, d, "none", dtype)
+    dy = torch.randn_like(v)
+    softmax = kernel("softmax")
+    y, lse = softmax.forward(q, k, v)
+    leaves = [x.clone().requires_grad_() for x in (q, k, v)]
+    out = attention(*leaves).transpose(1, 2)
+    return milliseconds(
+        {
+            "ours": lambda: softmax.forward(q, k, v),
+            "sdpa": lambda: attention(q, k, v),
+            "ours_backward": lambda: softmax.backward(q, k, v, y, lse, dy),
+            "sdpa_backward": lambda: torch.autograd.grad(out, leaves, dy, retain_graph=True),
+        },
+        7,
+    )
+
+
 def timing(report: Report, copy: float) -> None:
     dtype = torch.bfloat16
+    for B, L, D in [(8, 2048, 2048), (1, 16384, 2048), (4, 4096, 4096)]:
+        for kind in (torch.bfloat16, torch.float32):
+            measure = functools.partial(scan_time, B, L, D, copy, kind)
+            name = str(kind).removeprefix("torch.")
+            report.add(measure, part="time", kernel="scan", B=B, L=L, D=D, N=16, dtype=name)
+    for shape in [(4, 2048, 16, 128), (2, 8192, 16, 64)]:
+        B, L, H, d = shape
+        measure = functools.partial(softmax_time, shape, dtype)
+        report.add(measure, part="time", kernel="softmax", B=B, L=L, H=H, d=d, dtype="bfloat16")
     for shape in SHAPES:
         B, L, H, d = shape
         about = {"part": "time", "B": B, "L": L, "H": H, "d": d, "dtype": "bfloat16"}

@@ -49,7 +49,7 @@ LINEAR = {
 
 
 def product(dtype: str) -> dict[str, str]:
-    """How a kernel multiplies what it has computed: half inputs by TF32, which holds their digits."""
+    """How a kernel multiplies what it has computed; TF32 holds all digits of half inputs."""
     if dtype in ("float16", "bfloat16"):
         return {"dot": "float32", "precision": "tf32"}
     return {"dot": accumulator(dtype), "precision": "ieee"}

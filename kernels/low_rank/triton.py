@@ -356,7 +356,8 @@ def backward(q, k, v, beta, log_decay, state, scale, dy, dlast=None):
     dq, dk = new(columns, B, L, H, K), new(columns, B, L, H, K)
     dbeta, dg = new(columns, B, L, H), new(columns, B, L, H)
     delta_grad_kernel[(columns, chunks, B * H)](
-        q, k, v, beta, g, T, dy, states, grads, dw, dq, dk, dbeta, dg, B, L, H, K, V, chunks, **fixed
+        q, k, v, beta, g, T, dy, states, grads, dw, dq, dk, dbeta, dg,
+        B, L, H, K, V, chunks, **fixed,
     )  # fmt: skip
     dq, dk, dbeta = (x.sum(0).to(y.dtype) for x, y in ((dq, q), (dk, k), (dbeta, beta)))
     return dq, dk, dv, dbeta, None if log_decay is None else dg.sum(0).to(g.dtype), first

@@ -31,7 +31,7 @@ def walk_kernel(
     SKIP: tl.constexpr, OUTPUT: tl.constexpr, LAST: tl.constexpr,
     STEPS: tl.constexpr, BD: tl.constexpr, BN: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """One segment.  OUTPUT: from the state at its start; else what it adds, and its sum of delta."""
+    """One segment.  OUTPUT: from the state at its start; else what it adds, and all its delta."""
     block, segment, b = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     ds, ns = block * BD + tl.arange(0, BD), tl.arange(0, BN)
     in_d, in_n = ds < D, ns < N
@@ -244,7 +244,7 @@ class _Call:
 
 
 def forward(u, delta, A, B, C, D=None, state=None):
-    """y_t = C_t h_t + D u_t and the last state, with h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t.
+    """y_t = C_t h_t + D u_t and the last state; h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t.
 
     u, delta [B L D], A [D N], B, C [B L N], D None or [D], state None or [B D N]; A is not
     positive and delta not negative.  States are float32, or float64 for float64 inputs.
