@@ -10,7 +10,7 @@ ROOMS   := solvers kernels theory_tests figures
 export MPLBACKEND = Agg
 
 .DELETE_ON_ERROR:
-.PHONY: figures test check slow mutants portable lint types clean
+.PHONY: figures test check slow mutants portable test-triton gpu lint types clean
 
 figures: $(READY)
 	@$(PY) -m dsf.figures --profile $(PROFILE)
@@ -32,6 +32,15 @@ mutants: $(READY)
 # The suite as on other machines: narrow vectors, other draws, a load beside; about 20 minutes.
 portable: $(READY)
 	$(PY) tests/portable.py --jobs $(WORKERS)
+
+# The Triton kernels on a CPU: under the interpreter, and compiled for two GPUs.  triton takes 1 GB.
+test-triton: $(READY)
+	.venv/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[gpu]'
+	$(PY) -m pytest -q -m "slow or not slow" tests/kernels/test_triton.py
+
+# The Triton kernels on the GPU of this machine, with its own Python; installs nothing.
+gpu:
+	@python3 benchmarks/gpu.py
 
 lint: $(READY)
 	$(PY) -m ruff check .

@@ -20,6 +20,7 @@ from dsf.kernels.backends import computed
 
 BACKENDS = ("auto", "reference", "numba", "triton", "torch")
 REAL = ("float32", "float64")
+CONNECTED = {"numba": ("linear", "low_rank", "selective", "diagonal"), "triton": ()}
 DTYPES = {"diagonal": (*REAL, "complex64", "complex128")}
 
 
@@ -63,8 +64,8 @@ def _missing(structure: str, backend: str, arrays: list[Any]) -> str:
     if find_spec(backend) is None:
         extra = "pip install 'dsf[gpu]'" if backend == "triton" else f"pip install {backend}"
         return f"{backend} is not installed ({extra})"
-    if find_spec(f"dsf.kernels.{structure}.{backend}") is None:
-        return f"dsf has no {backend} kernel for it"
+    if structure not in CONNECTED[backend]:
+        return f"no {backend} kernel is connected to it yet"
     if on_gpu != (backend == "triton"):
         return f"the arrays lie on {x.device if is_torch(x) else 'the CPU'}"
     if dtype not in DTYPES.get(structure, REAL):

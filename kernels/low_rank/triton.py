@@ -1,0 +1,363 @@
+"""The (gated) delta rule in Triton, by chunks in WY form.
+
+    S <- exp(g_t) S_{t-1},   S_t = S + beta_t k_t (v_t - S'k_t)',   y_t = scale S_t' q_t
+
+In a chunk that starts from S the rows u_t = beta_t (v_t - S_t'k_t) that are written obey
+
+    (I + M) U = diag(beta) (V - diag(e^c) K S),   M_ij = beta_i e^{c_i - c_j} k_i'k_j for j < i,
+
+where c sums the log-decays.  `inverse_kernel` finds T = (I + M)^-1 for all chunks at once: blocks
+of 16 rows by forward substitution (powers of M would overflow where keys repeat), larger ones from
+these.  `delta_kernel` walks the chunks with the state in registers.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from dsf.kernels.linear.triton import (
+    architecture,
+    between,
+    bounded,
+    dot,
+    edges,
+    load_rows,
+    options,
+    store_rows,
+    wide_dot,
+)
+from dsf.kernels.tiles import accumulator, delta_tile, power_of_two
+
+INVERSE_WARPS = 1  # blocks of 16 x 16
+
+
+@triton.jit
+def load_numbers(ptr, start, rows, end, stride, ACC: tl.constexpr):
+    """One number of each row, zero from `end` on."""
+    at = ptr + tl.cast(start, tl.int64) * stride + rows * stride
+    return tl.load(at, mask=start + rows < end, other=0.0).to(ACC)
+
+
+@triton.jit
+def inverse_kernel(
+    k_ptr, beta_ptr, g_ptr, T_ptr, L, H, K, CHUNKS,
+    DECAY: tl.constexpr, BT: tl.constexpr, BK: tl.constexpr,
+    ACC: tl.constexpr, RAW: tl.constexpr,
+):  # fmt: skip
+    """(I + M)^-1 of one chunk, [BT BT], by blocks of 16 rows."""
+    chunk, head = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    b, h = head // H, head % H
+    rows, ks = tl.arange(0, 16), tl.arange(0, BK)
+    all_rows = tl.arange(0, BT)
+    k_ptr += (b * L * H + h) * K
+    beta_ptr += b * L * H + h
+    T_ptr += (head * CHUNKS + chunk) * BT * BT
+    start = chunk * BT
+    if DECAY:
+        g_ptr += b * L * H + h
+    for i in range(BT // 16):
+        first = start + i * 16
+        k = load_rows(k_ptr, first, rows, 0, L, ks, K, H * K, ACC)
+        beta = load_numbers(beta_ptr, first, rows, L, H, ACC)
+        M = dot(k, tl.trans(k), ACC, RAW, "ieee") * beta[:, None]
+        if DECAY:
+            g = bounded(load_numbers(g_ptr, first, rows, L, H, ACC), ACC)
+            M = M * between(g, rows, True, ACC)
+        else:
+            M = tl.where(rows[:, None] > rows[None, :], M, 0.0)
+        # Row r of the inverse: e_r - sum_{j < r} M_rj (row j).
+        T = tl.where(rows[:, None] == rows[None, :], tl.full([16, 16], 1.0, ACC), 0.0)
+        for r in range(1, 16):
+            of_row = tl.sum(tl.where(rows[:, None] == r, M, 0.0), 0)
+            row = tl.sum(of_row[:, None] * T, 0)
+            T = tl.where(rows[:, None] == r, T - row[None, :], T)
+        store_rows(T_ptr, T, i * 16, rows, BT, i * 16 + rows, BT, BT)
+        for j in range(i):  # T_ij = -T_ii sum_{j <= c < i} M_ic T_cj
+            total = tl.zeros([16, 16], ACC)
+            for c in range(j, i):
+                kc = load_rows(k_ptr, start + c * 16, rows, 0, L, ks, K, H * K, ACC)
+                M = dot(k, tl.trans(kc), ACC, RAW, "ieee") * beta[:, None]
+                if DECAY:
+                    # The decay from row (c, b) to row (i, a): all rows between, at once.
+                    all_g = bounded(load_numbers(g_ptr, start, all_rows, L, H, ACC), ACC)[None, :]
+                    behind = tl.where(all_rows[None, :] > c * 16 + rows[:, None], all_g, 0.0)
+                    behind = tl.where(all_rows[None, :] < i * 16, behind, 0.0)
+                    before = tl.where(all_rows[None, :] <= i * 16 + rows[:, None], all_g, 0.0)
+                    before = tl.where(all_rows[None, :] >= i * 16, before, 0.0)
+                    M = M * tl.exp2(tl.sum(before, 1)[:, None] + tl.sum(behind, 1)[None, :])
+                Tc = load_rows(T_ptr, c * 16, rows, 0, BT, j * 16 + rows, BT, BT, ACC)
+                total += tl.dot(M, Tc, input_precision="ieee", out_dtype=ACC)
+            block = -tl.dot(T, total, input_precision="ieee", out_dtype=ACC)
+            store_rows(T_ptr, block, i * 16, rows, BT, j * 16 + rows, BT, BT)
+        for j in range(i + 1, BT // 16):
+            store_rows(T_ptr, tl.zeros([16, 16], ACC), i * 16, rows, BT, j * 16 + rows, BT, BT)
+        tl.debug_barrier()  # the blocks below read these rows
+
+
+@triton.jit
+def delta_kernel(
+    q_ptr, k_ptr, v_ptr, beta_ptr, g_ptr, T_ptr, states_ptr, y_ptr, last_ptr, L, H, K, V, CHUNKS,
+    SCALE: tl.constexpr, DECAY: tl.constexpr, STORE: tl.constexpr,
+    BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    ACC: tl.constexpr, RAW: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Outputs and last state; STORE: the state before every chunk, for the gradients."""
+    column, head = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    b, h = head // H, head % H
+    rows, ks = tl.arange(0, BT), tl.arange(0, BK)
+    vs = column * BV + tl.arange(0, BV)
+    q_ptr += (b * L * H + h) * K
+    k_ptr += (b * L * H + h) * K
+    v_ptr += (b * L * H + h) * V
+    y_ptr += (b * L * H + h) * V
+    beta_ptr += b * L * H + h
+    if DECAY:
+        g_ptr += b * L * H + h
+    T_ptr += head * CHUNKS * BT * BT
+    last_ptr += head * K * V
+    if STORE:
+        states_ptr += head * CHUNKS * K * V
+    S = load_rows(last_ptr, 0, ks, 0, K, vs, V, V, ACC)  # the initial state stands there
+    for i in range(CHUNKS):
+        t = i * BT
+        if STORE:
+            store_rows(states_ptr + tl.cast(i, tl.int64) * K * V, S, 0, ks, K, vs, V, V)
+        k = load_rows(k_ptr, t, rows, 0, L, ks, K, H * K, ACC)
+        v = load_rows(v_ptr, t, rows, 0, L, vs, V, H * V, ACC)
+        beta = load_numbers(beta_ptr, t, rows, L, H, ACC)
+        T = load_rows(T_ptr + tl.cast(i, tl.int64) * BT * BT, 0, rows, 0, BT, rows, BT, BT, ACC)
+        seen = wide_dot(k, S, ACC, DOT, PRECISION)
+        if DECAY:
+            g = bounded(load_numbers(g_ptr, t, rows, L, H, ACC), ACC)
+            inward, outward, over = edges(g, ACC)
+            seen = seen * inward[:, None]
+        u = wide_dot(T, (v - seen) * beta[:, None], ACC, DOT, PRECISION)
+        q = load_rows(q_ptr, t, rows, 0, L, ks, K, H * K, ACC)
+        A = dot(q, tl.trans(k), ACC, RAW, PRECISION)
+        y = wide_dot(q, S, ACC, DOT, PRECISION)
+        if DECAY:
+            A = A * between(g, rows, False, ACC)
+            y = y * inward[:, None]
+            k = k * outward[:, None]
+            S = S * over
+        else:
+            A = tl.where(rows[:, None] >= rows[None, :], A, 0.0)
+        y += wide_dot(A, u, ACC, DOT, PRECISION)
+        store_rows(y_ptr, y * SCALE, t, rows, L, vs, V, H * V)
+        S += dot(tl.trans(k), u, ACC, DOT, PRECISION)
+    store_rows(last_ptr, S, 0, ks, K, vs, V, V)
+
+
+@triton.jit
+def delta_back_kernel(
+    q_ptr, k_ptr, beta_ptr, g_ptr, T_ptr, dy_ptr, grads_ptr, dw_ptr, dv_ptr, first_ptr,
+    L, H, K, V, CHUNKS,
+    SCALE: tl.constexpr, DECAY: tl.constexpr,
+    BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    ACC: tl.constexpr, RAW: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Backward in time: the gradient of the state after each chunk, of U (as `dw`) and of V."""
+    column, head = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    b, h = head // H, head % H
+    rows, ks = tl.arange(0, BT), tl.arange(0, BK)
+    vs = column * BV + tl.arange(0, BV)
+    q_ptr += (b * L * H + h) * K
+    k_ptr += (b * L * H + h) * K
+    dy_ptr += (b * L * H + h) * V
+    dw_ptr += (b * L * H + h) * V
+    dv_ptr += (b * L * H + h) * V
+    beta_ptr += b * L * H + h
+    if DECAY:
+        g_ptr += b * L * H + h
+    T_ptr += head * CHUNKS * BT * BT
+    first_ptr += head * K * V
+    grads_ptr += head * CHUNKS * K * V
+    G = load_rows(first_ptr, 0, ks, 0, K, vs, V, V, ACC)  # that of the last state stands there
+    for j in range(CHUNKS):
+        i = CHUNKS - 1 - j
+        t = i * BT
+        store_rows(grads_ptr + tl.cast(i, tl.int64) * K * V, G, 0, ks, K, vs, V, V)
+        q = load_rows(q_ptr, t, rows, 0, L, ks, K, H * K, ACC)
+        k = load_rows(k_ptr, t, rows, 0, L, ks, K, H * K, ACC)
+        dy = load_rows(dy_ptr, t, rows, 0, L, vs, V, H * V, ACC)
+        beta = load_numbers(beta_ptr, t, rows, L, H, ACC)
+        T = load_rows(T_ptr + tl.cast(i, tl.int64) * BT * BT, 0, rows, 0, BT, rows, BT, BT, ACC)
+        A = dot(k, tl.trans(q), ACC, RAW, PRECISION)  # [j i]
+        du = wide_dot(k, G, ACC, DOT, PRECISION)
+        if DECAY:
+            g = bounded(load_numbers(g_ptr, t, rows, L, H, ACC), ACC)
+            inward, outward, over = edges(g, ACC)
+            A = A * tl.trans(between(g, rows, False, ACC))
+            du = du * outward[:, None]
+            q = q * inward[:, None]
+            k = k * inward[:, None]
+            G = G * over
+        else:
+            A = tl.where(rows[:, None] <= rows[None, :], A, 0.0)
+        du += wide_dot(A, dy, ACC, DOT, PRECISION) * SCALE
+        dw = wide_dot(tl.trans(T), du, ACC, DOT, PRECISION)
+        store_rows(dw_ptr, dw, t, rows, L, vs, V, H * V)
+        dv = dw * beta[:, None]
+        store_rows(dv_ptr, dv, t, rows, L, vs, V, H * V)
+        G += dot(tl.trans(q), dy, ACC, DOT, PRECISION) * SCALE
+        G -= dot(tl.trans(k), dv, ACC, DOT, PRECISION)
+    store_rows(first_ptr, G, 0, ks, K, vs, V, V)
+
+
+@triton.jit
+def delta_grad_kernel(
+    q_ptr, k_ptr, v_ptr, beta_ptr, g_ptr, T_ptr, dy_ptr, states_ptr, grads_ptr, dw_ptr,
+    dq_ptr, dk_ptr, dbeta_ptr, dg_ptr, B, L, H, K, V, CHUNKS,
+    SCALE: tl.constexpr, DECAY: tl.constexpr,
+    BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    ACC: tl.constexpr, RAW: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Gradients of q, k, beta and g of one chunk, the share of BV values."""
+    column, i, head = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    b, h = head // H, head % H
+    rows, ks = tl.arange(0, BT), tl.arange(0, BK)
+    vs = column * BV + tl.arange(0, BV)
+    t = i * BT
+    at_k, at_v = (b * L * H + h) * K, (b * L * H + h) * V
+    share = (column * B + b) * L * H + h
+    k = load_rows(k_ptr + at_k, t, rows, 0, L, ks, K, H * K, ACC)
+    v = load_rows(v_ptr + at_v, t, rows, 0, L, vs, V, H * V, ACC)
+    dy = load_rows(dy_ptr + at_v, t, rows, 0, L, vs, V, H * V, ACC)
+    dw = load_rows(dw_ptr + at_v, t, rows, 0, L, vs, V, H * V, ACC)
+    beta = load_numbers(beta_ptr + b * L * H + h, t, rows, L, H, ACC)
+    slot = head * CHUNKS + i
+    S = load_rows(states_ptr + slot * K * V, 0, ks, 0, K, vs, V, V, ACC)
+    G = load_rows(grads_ptr + slot * K * V, 0, ks, 0, K, vs, V, V, ACC)
+    T = load_rows(T_ptr + slot * BT * BT, 0, rows, 0, BT, rows, BT, BT, ACC)
+    seen = wide_dot(k, S, ACC, DOT, PRECISION)
+    over = tl.sum(tl.full([BT], 1.0 / BT, ACC), 0)
+    if DECAY:
+        g = bounded(load_numbers(g_ptr + b * L * H + h, t, rows, L, H, ACC), ACC)
+        inward, outward, over = edges(g, ACC)
+        seen = seen * inward[:, None]
+    u = wide_dot(T, (v - seen) * beta[:, None], ACC, DOT, PRECISION)
+    # The keys that the rows before have changed: M / beta.
+    kk = dot(k, tl.trans(k), ACC, RAW, PRECISION)
+    if DECAY:
+        kk = kk * between(g, rows, True, ACC)
+    else:
+        kk = tl.where(rows[:, None] > rows[None, :], kk, 0.0)
+    error = v - seen - wide_dot(kk, u, ACC, DOT, PRECISION)
+    dbeta = tl.sum(dw * error, 1)
+    at = dbeta_ptr + share + tl.cast(t, tl.int64) * H + rows * H
+    tl.store(at, dbeta, mask=t + rows < L)
+    # Pairs (i, j) of the output and of the correction, and what joins rows to the states.
+    P = dot(dy, tl.trans(u), ACC, DOT, PRECISION) * SCALE
+    R = dot(dw * beta[:, None], tl.trans(u), ACC, DOT, PRECISION)
+    q_in = wide_dot(dy, tl.trans(S), ACC, DOT, PRECISION) * SCALE
+    k_in = wide_dot(dw * beta[:, None], tl.trans(S), ACC, DOT, PRECISION)
+    k_out = wide_dot(u, tl.trans(G), ACC, DOT, PRECISION)
+    q = load_rows(q_ptr + at_k, t, rows, 0, L, ks, K, H * K, ACC)
+    if DECAY:
+        w = between(g, rows, False, ACC)
+        P, R = P * w, tl.where(rows[:, None] > rows[None, :], R * w, 0.0)
+        q_in, k_in = q_in * inward[:, None], k_in * inward[:, None]
+        k_out = k_out * outward[:, None]
+        qk = dot(q, tl.trans(k), ACC, RAW, PRECISION)
+        pairs = tl.where(rows[:, None] > rows[None, :], P * qk, 0.0)
+        pairs -= R * dot(k, tl.trans(k), ACC, RAW, PRECISION)
+        entering = tl.sum(q * q_in, 1) - tl.sum(k * k_in, 1)
+        leaving = tl.sum(k * k_out, 1)
+        kept = tl.sum(tl.sum(S * G, 1), 0) * over
+        # A pair counts for the decays between its rows, a row that meets the state at the start
+        # for those up to it, one that meets the end for those after it.
+        dg = tl.cumsum(tl.sum(pairs, 1) - tl.sum(pairs, 0) + entering, 0, reverse=True)
+        dg += tl.cumsum(leaving, 0) - leaving + kept
+        dg = tl.where(g <= (-1100.0 if ACC == tl.float64 else -160.0), 0.0, dg)
+        at = dg_ptr + share + tl.cast(t, tl.int64) * H + rows * H
+        tl.store(at, dg, mask=t + rows < L)
+    else:
+        P = tl.where(rows[:, None] >= rows[None, :], P, 0.0)
+        R = tl.where(rows[:, None] > rows[None, :], R, 0.0)
+    dq = q_in + wide_dot(P, k, ACC, DOT, PRECISION)
+    store_rows(dq_ptr + share * K, dq, t, rows, L, ks, K, H * K)
+    dk = k_out - k_in + wide_dot(tl.trans(P), q, ACC, DOT, PRECISION)
+    dk -= wide_dot(R, k, ACC, DOT, PRECISION) + wide_dot(tl.trans(R), k, ACC, DOT, PRECISION)
+    store_rows(dk_ptr + share * K, dk, t, rows, L, ks, K, H * K)
+
+
+def _prepare(q, k, v, beta, log_decay, state, scale, grad):
+    """Contiguous inputs, tile, sizes, T of every chunk, and the state as a buffer."""
+    dtype = str(q.dtype).removeprefix("torch.")
+    B, L, H, K = q.shape
+    tile = delta_tile(architecture(q.device), dtype, K, v.shape[-1], grad)
+    meta = options(tile, dtype, K)
+    acc = getattr(torch, accumulator(dtype))
+    q, k, v, beta = (x.contiguous() for x in (q, k, v, beta))
+    g = beta if log_decay is None else log_decay.contiguous()
+    chunks = triton.cdiv(L, tile.rows)
+    T = torch.empty(B, H, chunks, tile.rows, tile.rows, dtype=acc, device=q.device)
+    last = torch.zeros(B, H, K, v.shape[-1], dtype=acc, device=q.device)
+    if state is not None:
+        last += state
+    if T.numel() and K:
+        inverse_kernel[(chunks, B * H)](
+            k, beta, g, T, L, H, K, chunks, DECAY=log_decay is not None,
+            BT=tile.rows, BK=power_of_two(K), ACC=meta["ACC"], RAW=meta["RAW"],
+            num_warps=INVERSE_WARPS,
+        )  # fmt: skip
+    return q, k, v, beta, g, T, last, chunks, tile, meta
+
+
+def forward(q, k, v, beta, log_decay=None, state=None, scale=1.0):
+    """y_t = scale S_t' q_t and the last state, with S <- exp(g) S, S <- S + beta k (v - S'k)'.
+
+    q, k [B L H K], v [B L H V], beta [B L H], log_decay None or [B L H], state None or [B H K V].
+    Keys are taken as they are.  States are float32, or float64 for float64 inputs.
+    """
+    prepared = _prepare(q, k, v, beta, log_decay, state, scale, False)
+    q, k, v, beta, g, T, last, chunks, tile, meta = prepared
+    (B, L, H, K), V = q.shape, v.shape[-1]
+    y = torch.zeros_like(v)
+    if y.numel() and K:
+        delta_kernel[(triton.cdiv(V, tile.columns), B * H)](
+            q, k, v, beta, g, T, last, y, last, L, H, K, V, chunks,
+            SCALE=float(scale), DECAY=log_decay is not None, STORE=False, **meta,
+        )  # fmt: skip
+    return y, last
+
+
+def backward(q, k, v, beta, log_decay, state, scale, dy, dlast=None):
+    """Gradients of q, k, v, beta, log_decay (None if there is none) and of the initial state.
+
+    The states before all chunks are found again and kept while the gradients are computed.
+    """
+    shapes = q, k, v, beta, log_decay
+    prepared = _prepare(q, k, v, beta, log_decay, state, scale, True)
+    q, k, v, beta, g, T, last, chunks, tile, meta = prepared
+    (B, L, H, K), V = q.shape, v.shape[-1]
+    first = torch.zeros_like(last)
+    if dlast is not None:
+        first += dlast
+    if v.numel() == 0 or K == 0:
+        return *(None if x is None else torch.zeros_like(x) for x in shapes), first
+    dy = dy.contiguous()
+    columns = triton.cdiv(V, tile.columns)
+
+    def new(*shape):
+        return torch.empty(shape, dtype=last.dtype, device=q.device)
+
+    states, grads = new(B, H, chunks, K, V), new(B, H, chunks, K, V)
+    dw, dv = new(B, L, H, V), torch.empty_like(v)
+    fixed = {"SCALE": float(scale), "DECAY": log_decay is not None, **meta}
+    delta_kernel[(columns, B * H)](
+        q, k, v, beta, g, T, states, dv, last, L, H, K, V, chunks, STORE=True, **fixed
+    )  # fmt: skip
+    delta_back_kernel[(columns, B * H)](
+        q, k, beta, g, T, dy, grads, dw, dv, first, L, H, K, V, chunks, **fixed
+    )  # fmt: skip
+    dq, dk = new(columns, B, L, H, K), new(columns, B, L, H, K)
+    dbeta, dg = new(columns, B, L, H), new(columns, B, L, H)
+    delta_grad_kernel[(columns, chunks, B * H)](
+        q, k, v, beta, g, T, dy, states, grads, dw, dq, dk, dbeta, dg,
+        B, L, H, K, V, chunks, **fixed,
+    )  # fmt: skip
+    dq, dk, dbeta = (x.sum(0).to(y.dtype) for x, y in ((dq, q), (dk, k), (dbeta, beta)))
+    return dq, dk, dv, dbeta, None if log_decay is None else dg.sum(0).to(g.dtype), first

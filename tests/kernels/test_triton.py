@@ -1,0 +1,61 @@
+"""The Triton kernels without a GPU: under the interpreter, and compiled for two architectures.
+
+Triton reads TRITON_INTERPRET once, when it is imported; so both run in processes of their own.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+STRUCTURES = ["linear", "low_rank", "selective", "softmax"]
+TESTS = {"linear": "linear", "low_rank": "delta", "selective": "selective", "softmax": "softmax"}
+
+needs_triton = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="triton is not installed: make test-triton"
+)
+
+
+def run(*command: str, interpret: bool) -> subprocess.CompletedProcess[str]:
+    env = {n: x for n, x in os.environ.items() if n != "TRITON_INTERPRET"}
+    if interpret:
+        env["TRITON_INTERPRET"] = "1"
+    return subprocess.run(
+        [sys.executable, "-P", *command], cwd=ROOT, env=env, capture_output=True, text=True
+    )
+
+
+@needs_triton
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_under_the_interpreter(structure):
+    file = f"tests/kernels/test_triton_{TESTS[structure]}.py"
+    done = run("-m", "pytest", "-q", "-p", "no:cacheprovider", file, interpret=True)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout and " skipped" not in done.stdout, done.stdout[-500:]
+
+
+@needs_triton
+@pytest.mark.slow
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_compiles_without_spills(structure):
+    done = run(str(HERE / "compile_triton.py"), structure, interpret=False)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0 and rows, done.stderr[-2000:]
+    assert {r["arch"] for r in rows} == {80, 90}
+    wrong = [r for r in rows if "error" in r or r["stack"] or not r["fits"]]
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+@pytest.mark.parametrize("command", [["benchmarks/gpu.py"]])
+def test_without_a_gpu_the_benchmark_says_so(command, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    done = run(*command, interpret=False)
+    assert done.returncode == 0 and done.stdout.startswith("not run on a GPU"), done.stderr
