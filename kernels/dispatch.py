@@ -2,10 +2,9 @@
 
     "reference"  one step at a time, in numpy or torch (with torch's own gradients)
     "numba"      compiled for this CPU; gradients for torch
-    "triton"     for tensors on a GPU
-    "torch"      an operator of torch, for softmax attention
+    "triton"     for tensors on a GPU: `make gpu` runs these kernels; none is connected here yet
 
-"auto" takes triton on a GPU and numba on a CPU, as far as they are installed and have the kernel.
+"auto" takes numba on a CPU where it is installed and has the kernel, else the reference.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from dsf.core.errors import KernelError
 from dsf.kernels.arrays import is_torch
 from dsf.kernels.backends import computed
 
-BACKENDS = ("auto", "reference", "numba", "triton", "torch")
+BACKENDS = ("auto", "reference", "numba", "triton")
 REAL = ("float32", "float64")
 CONNECTED = {"numba": ("linear", "low_rank", "selective", "diagonal"), "triton": ()}
 DTYPES = {"diagonal": (*REAL, "complex64", "complex128")}
@@ -50,7 +49,7 @@ def _chosen(structure: str, arrays: list[Any], backend: str) -> str:
     why = {name: _missing(structure, name, arrays) for name in ("triton", "numba")}
     if backend == "auto":
         return next((name for name, reason in why.items() if not reason), "reference")
-    reason = why.get(backend) if backend != "torch" else "it runs softmax attention only"
+    reason = why.get(backend)
     if reason:
         raise KernelError(f"backend={backend!r} cannot run the structure {structure!r}: {reason}")
     return backend

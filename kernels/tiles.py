@@ -48,7 +48,7 @@ LINEAR = {
 }
 
 
-def product(dtype: str) -> dict[str, str]:
+def product(dtype: str) -> dict[str, Any]:
     """How a kernel multiplies what it has computed; TF32 holds all digits of half inputs."""
     if dtype in ("float16", "bfloat16"):
         return {"dot": "float32", "precision": "tf32"}

@@ -196,7 +196,7 @@ def carry_kernel(
             slot = segment.to(tl.int64)
         else:
             segment = i
-            slot = (segment + 1).to(tl.int64)
+            slot = (segment + 1).to(tl.int64)  # type: ignore[attr-defined]
         if DECAY == 2:
             d = tl.load(decay_ptr + (head * SEGMENTS + segment) * K + at // V, inside, other=0.0)
             S = S * d
