@@ -29,7 +29,7 @@ def resident() -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--tokens", type=int, default=10_000_000)
     parser.add_argument("--chunk", type=int, default=16384)
     options = parser.parse_args()
