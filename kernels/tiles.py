@@ -36,15 +36,21 @@ def accumulator(dtype: str) -> str:
     return "float64" if dtype == "float64" else "float32"
 
 
+Sizes = tuple[int, int, int]
+
 # Linear attention: width of the keys -> (rows, columns, warps) of the forward kernels and of the
-# gradients.  The largest tiles tried that keep all in registers on sm_80 and sm_90.
-LINEAR = {
-    ("half", "head"): {64: ((64, 64, 8), (32, 64, 8)), 128: ((32, 64, 8), (32, 32, 8))},
-    ("half", "channel"): {64: ((16, 64, 8), (16, 32, 8)), 128: ((16, 64, 8), (16, 32, 8))},
-    ("float32", "head"): {64: ((16, 32, 8), (16, 32, 8)), 128: ((16, 32, 8), (16, 16, 8))},
-    ("float32", "channel"): {64: ((16, 32, 8), (16, 32, 8)), 128: ((16, 32, 8), (16, 16, 8))},
+# gradients.  The largest tiles tried that keep all in registers when compiled for sm_90.
+LINEAR: dict[tuple[str, str], dict[int, tuple[Sizes, Sizes]]] = {
+    ("half", "head"): {64: ((64, 64, 8), (64, 64, 8)), 128: ((32, 128, 8), (32, 64, 8))},
+    ("half", "channel"): {64: ((16, 64, 8), (16, 64, 8)), 128: ((16, 128, 8), (16, 32, 8))},
+    ("float32", "head"): {64: ((32, 64, 8), (32, 32, 8)), 128: ((32, 32, 8), (16, 32, 8))},
+    ("float32", "channel"): {64: ((16, 64, 8), (16, 64, 8)), 128: ((16, 32, 4), (16, 32, 8))},
     ("float64", "head"): {64: ((16, 16, 8), (16, 16, 8)), 128: ((16, 16, 8), (16, 16, 8))},
     ("float64", "channel"): {64: ((16, 16, 8), (16, 16, 8)), 128: ((16, 16, 8), (16, 16, 8))},
+}
+# What fits sm_80, where it is less.
+LINEAR_80: dict[tuple[str, str], dict[int, tuple[Sizes, Sizes]]] = {
+    ("half", "head"): {64: ((32, 64, 8), (32, 64, 8)), 128: ((32, 64, 8), (32, 32, 8))},
 }
 
 
@@ -58,10 +64,11 @@ def product(dtype: str) -> dict[str, Any]:
 def linear_tile(arch: int, dtype: str, K: int, V: int, channels: bool, grad: bool) -> Tile:
     """The tile of linear attention; `channels`: one decay per channel, which walks 16 rows.
 
-    arch is 80, 90, ..., 0 for the interpreter; so far all of them take the same tiles.
+    arch is 80, 90, ..., or 0 for the interpreter.
     """
     kind = "half" if dtype in ("float16", "bfloat16") else dtype
-    table = LINEAR[kind, "channel" if channels else "head"]
+    key = kind, "channel" if channels else "head"
+    table = LINEAR_80.get(key, LINEAR[key]) if 80 <= arch < 90 else LINEAR[key]
     width = power_of_two(K)
     rows, columns, warps = table[64 if width <= 64 else 128][grad]
     if width > 128:
@@ -70,9 +77,9 @@ def linear_tile(arch: int, dtype: str, K: int, V: int, channels: bool, grad: boo
 
 
 # The delta rule: width of the keys -> (rows, columns, warps) of the walk and of the gradients.
-DELTA = {
-    "half": {64: ((64, 32, 8), (32, 32, 8)), 128: ((32, 32, 8), (16, 32, 8))},
-    "float32": {64: ((16, 32, 8), (16, 32, 8)), 128: ((16, 16, 8), (16, 16, 8))},
+DELTA: dict[str, dict[int, tuple[Sizes, Sizes]]] = {
+    "half": {64: ((32, 32, 8), (16, 32, 8)), 128: ((16, 32, 8), (16, 32, 8))},
+    "float32": {64: ((16, 16, 8), (16, 16, 8)), 128: ((16, 16, 8), (16, 16, 8))},
     "float64": {64: ((16, 16, 8), (16, 16, 8)), 128: ((16, 16, 8), (16, 16, 8))},
 }
 
@@ -102,15 +109,15 @@ def segments(L: int, rows: int, programs: int, most: int | None = None, wanted: 
 def scan_tile(dtype: str, N: int) -> tuple[int, int, int]:
     """(channels, warps, steps unrolled) of a program of the selective scan."""
     if dtype == "float64" or N > 16:
-        return 32, 1, 2
+        return 16, 2, 2
     return 32, 1, 4
 
 
 # Softmax attention: width of a head -> (queries, keys, warps) forward and backward.
-SOFTMAX = {
+SOFTMAX: dict[str, dict[int, tuple[Sizes, Sizes]]] = {
     "half": {64: ((128, 64, 8), (64, 64, 8)), 128: ((128, 64, 8), (64, 32, 8))},
-    "float32": {64: ((32, 32, 8), (32, 16, 8)), 128: ((32, 16, 8), (16, 16, 8))},
-    "float64": {64: ((16, 16, 4), (16, 16, 8)), 128: ((16, 16, 8), (16, 16, 8))},
+    "float32": {64: ((32, 32, 8), (32, 16, 8)), 128: ((32, 16, 8), (32, 16, 4))},
+    "float64": {64: ((16, 16, 4), (16, 16, 4)), 128: ((16, 16, 8), (16, 16, 8))},
 }
 
 
@@ -121,4 +128,5 @@ def softmax_tile(arch: int, dtype: str, K: int, V: int, grad: bool) -> Tile:
     rows, columns, warps = SOFTMAX[kind][64 if width <= 64 else 128][grad]
     if width > 128:
         rows, columns = max(16, rows // 2), max(16, columns // 2)
-    return Tile(rows, columns, warps, 2 if kind == "half" else 1, dtype)
+    stages = 2 if kind == "half" and not grad else 1
+    return Tile(rows, columns, warps, stages, dtype)

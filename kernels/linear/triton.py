@@ -71,8 +71,11 @@ def dot(a, b, ACC: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr):
 @triton.jit
 def wide_dot(a, b, ACC: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr):
     """a b for few rows and many columns, as (b' a')': Triton lays warps along rows, and would
-    otherwise give every warp the whole of a tile of 16 rows."""
-    return tl.trans(dot(tl.trans(b), tl.trans(a), ACC, DOT, PRECISION))
+    otherwise give every warp the whole of a tile of 16 rows.  Not so in float64."""
+    if ACC == tl.float64:
+        return dot(a, b, ACC, DOT, PRECISION)
+    else:
+        return tl.trans(dot(tl.trans(b), tl.trans(a), ACC, DOT, PRECISION))
 
 
 @triton.jit
@@ -187,16 +190,16 @@ def carry_kernel(
     inside = at < K * V
     states_ptr += head * (SEGMENTS + 1) * K * V + at
     if REVERSE:
-        S = tl.load(states_ptr + SEGMENTS.to(tl.int64) * K * V, mask=inside, other=0.0)
+        S = tl.load(states_ptr + tl.cast(SEGMENTS, tl.int64) * K * V, mask=inside, other=0.0)
     else:
         S = tl.load(states_ptr, mask=inside, other=0.0)
     for i in range(SEGMENTS):
         if REVERSE:
             segment = SEGMENTS - 1 - i
-            slot = segment.to(tl.int64)
+            slot = tl.cast(segment, tl.int64)
         else:
             segment = i
-            slot = (segment + 1).to(tl.int64)  # type: ignore[attr-defined]
+            slot = tl.cast(segment + 1, tl.int64)
         if DECAY == 2:
             d = tl.load(decay_ptr + (head * SEGMENTS + segment) * K + at // V, inside, other=0.0)
             S = S * d
@@ -264,7 +267,7 @@ def output_kernel(
         store_rows(y_ptr, y * SCALE, t, rows, L, vs, V, H * V)
         S += dot(tl.trans(k), v, ACC, DOT, PRECISION)
     if LAST:
-        store_rows(states_ptr + K.to(tl.int64) * V, S, 0, ks, K, vs, V, V)
+        store_rows(states_ptr + tl.cast(K, tl.int64) * V, S, 0, ks, K, vs, V, V)
 
 
 @triton.jit

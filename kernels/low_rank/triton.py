@@ -30,7 +30,7 @@ from dsf.kernels.linear.triton import (
 )
 from dsf.kernels.tiles import accumulator, delta_tile, power_of_two
 
-INVERSE_WARPS = 1  # blocks of 16 x 16
+INVERSE_WARPS = 2  # blocks of 16 x 16
 
 
 @triton.jit
@@ -38,6 +38,15 @@ def load_numbers(ptr, start, rows, end, stride, ACC: tl.constexpr):
     """One number of each row, zero from `end` on."""
     at = ptr + tl.cast(start, tl.int64) * stride + rows * stride
     return tl.load(at, mask=start + rows < end, other=0.0).to(ACC)
+
+
+@triton.jit
+def few_dot(a, b, ACC: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr):
+    """a b for few rows: as `wide_dot` on tensor cores, plainly where there are none."""
+    if PRECISION == "tf32":
+        return wide_dot(a, b, ACC, DOT, PRECISION)
+    else:
+        return dot(a, b, ACC, DOT, PRECISION)
 
 
 @triton.jit
@@ -128,15 +137,15 @@ def delta_kernel(
         v = load_rows(v_ptr, t, rows, 0, L, vs, V, H * V, ACC)
         beta = load_numbers(beta_ptr, t, rows, L, H, ACC)
         T = load_rows(T_ptr + tl.cast(i, tl.int64) * BT * BT, 0, rows, 0, BT, rows, BT, BT, ACC)
-        seen = wide_dot(k, S, ACC, DOT, PRECISION)
+        seen = few_dot(k, S, ACC, DOT, PRECISION)
         if DECAY:
             g = bounded(load_numbers(g_ptr, t, rows, L, H, ACC), ACC)
             inward, outward, over = edges(g, ACC)
             seen = seen * inward[:, None]
-        u = wide_dot(T, (v - seen) * beta[:, None], ACC, DOT, PRECISION)
+        u = few_dot(T, (v - seen) * beta[:, None], ACC, DOT, PRECISION)
         q = load_rows(q_ptr, t, rows, 0, L, ks, K, H * K, ACC)
         A = dot(q, tl.trans(k), ACC, RAW, PRECISION)
-        y = wide_dot(q, S, ACC, DOT, PRECISION)
+        y = few_dot(q, S, ACC, DOT, PRECISION)
         if DECAY:
             A = A * between(g, rows, False, ACC)
             y = y * inward[:, None]
@@ -144,7 +153,7 @@ def delta_kernel(
             S = S * over
         else:
             A = tl.where(rows[:, None] >= rows[None, :], A, 0.0)
-        y += wide_dot(A, u, ACC, DOT, PRECISION)
+        y += few_dot(A, u, ACC, DOT, PRECISION)
         store_rows(y_ptr, y * SCALE, t, rows, L, vs, V, H * V)
         S += dot(tl.trans(k), u, ACC, DOT, PRECISION)
     store_rows(last_ptr, S, 0, ks, K, vs, V, V)
@@ -185,7 +194,7 @@ def delta_back_kernel(
         beta = load_numbers(beta_ptr, t, rows, L, H, ACC)
         T = load_rows(T_ptr + tl.cast(i, tl.int64) * BT * BT, 0, rows, 0, BT, rows, BT, BT, ACC)
         A = dot(k, tl.trans(q), ACC, RAW, PRECISION)  # [j i]
-        du = wide_dot(k, G, ACC, DOT, PRECISION)
+        du = few_dot(k, G, ACC, DOT, PRECISION)
         if DECAY:
             g = bounded(load_numbers(g_ptr, t, rows, L, H, ACC), ACC)
             inward, outward, over = edges(g, ACC)
@@ -196,8 +205,8 @@ def delta_back_kernel(
             G = G * over
         else:
             A = tl.where(rows[:, None] <= rows[None, :], A, 0.0)
-        du += wide_dot(A, dy, ACC, DOT, PRECISION) * SCALE
-        dw = wide_dot(tl.trans(T), du, ACC, DOT, PRECISION)
+        du += few_dot(A, dy, ACC, DOT, PRECISION) * SCALE
+        dw = few_dot(tl.trans(T), du, ACC, DOT, PRECISION)
         store_rows(dw_ptr, dw, t, rows, L, vs, V, H * V)
         dv = dw * beta[:, None]
         store_rows(dv_ptr, dv, t, rows, L, vs, V, H * V)
@@ -231,29 +240,29 @@ def delta_grad_kernel(
     S = load_rows(states_ptr + slot * K * V, 0, ks, 0, K, vs, V, V, ACC)
     G = load_rows(grads_ptr + slot * K * V, 0, ks, 0, K, vs, V, V, ACC)
     T = load_rows(T_ptr + slot * BT * BT, 0, rows, 0, BT, rows, BT, BT, ACC)
-    seen = wide_dot(k, S, ACC, DOT, PRECISION)
+    seen = few_dot(k, S, ACC, DOT, PRECISION)
     over = tl.sum(tl.full([BT], 1.0 / BT, ACC), 0)
     if DECAY:
         g = bounded(load_numbers(g_ptr + b * L * H + h, t, rows, L, H, ACC), ACC)
         inward, outward, over = edges(g, ACC)
         seen = seen * inward[:, None]
-    u = wide_dot(T, (v - seen) * beta[:, None], ACC, DOT, PRECISION)
+    u = few_dot(T, (v - seen) * beta[:, None], ACC, DOT, PRECISION)
     # The keys that the rows before have changed: M / beta.
     kk = dot(k, tl.trans(k), ACC, RAW, PRECISION)
     if DECAY:
         kk = kk * between(g, rows, True, ACC)
     else:
         kk = tl.where(rows[:, None] > rows[None, :], kk, 0.0)
-    error = v - seen - wide_dot(kk, u, ACC, DOT, PRECISION)
+    error = v - seen - few_dot(kk, u, ACC, DOT, PRECISION)
     dbeta = tl.sum(dw * error, 1)
     at = dbeta_ptr + share + tl.cast(t, tl.int64) * H + rows * H
     tl.store(at, dbeta, mask=t + rows < L)
     # Pairs (i, j) of the output and of the correction, and what joins rows to the states.
     P = dot(dy, tl.trans(u), ACC, DOT, PRECISION) * SCALE
     R = dot(dw * beta[:, None], tl.trans(u), ACC, DOT, PRECISION)
-    q_in = wide_dot(dy, tl.trans(S), ACC, DOT, PRECISION) * SCALE
-    k_in = wide_dot(dw * beta[:, None], tl.trans(S), ACC, DOT, PRECISION)
-    k_out = wide_dot(u, tl.trans(G), ACC, DOT, PRECISION)
+    q_in = few_dot(dy, tl.trans(S), ACC, DOT, PRECISION) * SCALE
+    k_in = few_dot(dw * beta[:, None], tl.trans(S), ACC, DOT, PRECISION)
+    k_out = few_dot(u, tl.trans(G), ACC, DOT, PRECISION)
     q = load_rows(q_ptr + at_k, t, rows, 0, L, ks, K, H * K, ACC)
     if DECAY:
         w = between(g, rows, False, ACC)
@@ -276,10 +285,10 @@ def delta_grad_kernel(
     else:
         P = tl.where(rows[:, None] >= rows[None, :], P, 0.0)
         R = tl.where(rows[:, None] > rows[None, :], R, 0.0)
-    dq = q_in + wide_dot(P, k, ACC, DOT, PRECISION)
+    dq = q_in + few_dot(P, k, ACC, DOT, PRECISION)
     store_rows(dq_ptr + share * K, dq, t, rows, L, ks, K, H * K)
-    dk = k_out - k_in + wide_dot(tl.trans(P), q, ACC, DOT, PRECISION)
-    dk -= wide_dot(R, k, ACC, DOT, PRECISION) + wide_dot(tl.trans(R), k, ACC, DOT, PRECISION)
+    dk = k_out - k_in + few_dot(tl.trans(P), q, ACC, DOT, PRECISION)
+    dk -= few_dot(R, k, ACC, DOT, PRECISION) + few_dot(tl.trans(R), k, ACC, DOT, PRECISION)
     store_rows(dk_ptr + share * K, dk, t, rows, L, ks, K, H * K)
 
 
