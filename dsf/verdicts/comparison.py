@@ -100,10 +100,19 @@ class Comparison(Result):
         return [
             Text([Item(self.statement), *notes, scope]),
             SideBySide(self.left, self.right, self.differences, FORMULAS),
-            Text([item for f in rest for item in _items(f)], "also"),
+            Text([item for f in rest for item in self._items(f)], "also"),
             Text(self._shown(), "certificates (recompute them with .check())"),
             Text([Item(f"- {t}", 2, 4) for t in self.tried], "tried without success"),
         ]
+
+    def _items(self, f: Finding) -> list[Item]:
+        """A further finding as a paragraph, with its notes below it."""
+        scopes = {c.scope for c in f.certificates}
+        about = (
+            f" {SCOPES[scopes.pop()][0]}" if len(scopes) == 1 and self.scope not in scopes else ""
+        )
+        head = Item(f"{f.verdict.name}{about}: {f.statement}", 2)
+        return [head, *(Item(note, 4) for note in f.notes)]
 
     def _shown(self) -> list[Item]:
         shown = [
@@ -176,11 +185,6 @@ SCOPES = {  # in the first line, and in full
     Scope.INSTANCE: ("for these parameters", "all inputs, unless some are named"),
     Scope.OPERATOR: ("on this input", "these parameters, this input"),
 }
-
-
-def _items(f: Finding) -> list[Item]:
-    """A further finding as a paragraph, with its notes below it."""
-    return [Item(f"{f.verdict.name}: {f.statement}", 2), *(Item(note, 4) for note in f.notes)]
 
 
 def _label(label: str) -> str:

@@ -69,6 +69,14 @@ def test_certificates_of_another_scope_say_so(pair):
         assert {x.scope for x in c.certificates} == {Scope.RECURRENCE, Scope.MECHANISM}
 
 
+def test_a_further_finding_of_another_scope_says_so():
+    """Of tokens it is nested; of maps of inputs, whose channels it mixes, it is not."""
+    c = dsf.compare("window_softmax(width=1)", "s4d")
+    assert c.verdict is Verdict.NESTED and c.check()
+    told = " ".join(str(c).split())
+    assert "also NOT_NESTED as maps of u: window_softmax(width=1) is not nested in s4d" in told
+
+
 def test_every_scope_has_words_of_its_own():
     assert set(SCOPES) == set(Scope)
     assert len({first for first, _ in SCOPES.values()}) == len(Scope)
