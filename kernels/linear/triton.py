@@ -520,6 +520,7 @@ def options(tile: Any, dtype: str, K: int) -> dict[str, Any]:
         "RAW": getattr(tl, dtype),  # products of two inputs: exact in their own dtype
         "DOT": getattr(tl, tile.dot),
         "PRECISION": tile.precision,
+        "enable_fp_fusion": True,
         "num_warps": tile.warps,
         "num_stages": tile.stages,
     }
@@ -569,7 +570,8 @@ class _Call:
         )  # fmt: skip
         carry_kernel[(triton.cdiv(self.K * self.V, 512), self.B * self.H)](
             buffer, decay, self.K, self.V, self.segments,
-            DECAY=self.kind, REVERSE=reverse, BLOCK=512, ACC=self.options["ACC"], num_warps=4,
+            DECAY=self.kind, REVERSE=reverse, BLOCK=512, ACC=self.options["ACC"],
+            num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip
 
 
@@ -630,6 +632,7 @@ def backward(q, k, v, log_decay, state, scale, dy, dlast=None):
         call.q, call.k, call.v, call.g, dy, states, grads, dq, dk,
         all_dq, all_dk, all_dq if dg is None else dg,
         call.B, *call.sizes, call.columns, SCALE=call.scale, DECAY=call.kind,
-        BT=16, BK=call.options["BK"], BV=16, ACC=call.options["ACC"], num_warps=4,
+        BT=16, BK=call.options["BK"], BV=16, ACC=call.options["ACC"],
+        num_warps=4, enable_fp_fusion=True,
     )  # fmt: skip
     return all_dq, all_dk, dv, dg, grads[:, :, 0].clone()

@@ -310,7 +310,7 @@ def _prepare(q, k, v, beta, log_decay, state, scale, grad):
         inverse_kernel[(chunks, B * H)](
             k, beta, g, T, L, H, K, chunks, DECAY=log_decay is not None,
             BT=tile.rows, BK=power_of_two(K), ACC=meta["ACC"], RAW=meta["RAW"],
-            num_warps=INVERSE_WARPS,
+            num_warps=INVERSE_WARPS, enable_fp_fusion=True,
         )  # fmt: skip
     return q, k, v, beta, g, T, last, chunks, tile, meta
 

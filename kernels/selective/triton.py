@@ -218,6 +218,7 @@ class _Call:
             "BN": power_of_two(self.N, 1),
             "ACC": getattr(tl, accumulator(dtype)),
             "STEPS": steps,
+            "enable_fp_fusion": True,
             "num_warps": warps,
         }
         self.empty_call = self.u.numel() == 0 or self.N == 0
@@ -233,7 +234,7 @@ class _Call:
     def join(self, states, total, reverse):
         join_kernel[(triton.cdiv(self.channels * self.N, 256), self.batch)](
             self.A, states, total, self.channels, self.N, self.segments,
-            REVERSE=reverse, BLOCK=256, ACC=self.options["ACC"], num_warps=4,
+            REVERSE=reverse, BLOCK=256, ACC=self.options["ACC"], num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip
 
     def walk(self, states, total, y, output):

@@ -152,6 +152,7 @@ def options(tile, dtype: str, K: int, V: int):
         "BV": power_of_two(V),
         "ACC": getattr(tl, accumulator(dtype)),
         "DOT": getattr(tl, dtype),
+        "enable_fp_fusion": True,
         "num_warps": tile.warps,
         "num_stages": tile.stages,
     }

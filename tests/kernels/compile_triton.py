@@ -57,6 +57,7 @@ def compiled(kernel: Any, arch: int, dtype: str, meta: dict[str, Any], wide: set
     """One kernel; `wide` names the pointers to accumulators."""
     meta = dict(meta)
     options = {"num_warps": meta.pop("num_warps"), "num_stages": meta.pop("num_stages", 1)}
+    options["enable_fp_fusion"] = meta.pop("enable_fp_fusion", True)
     signature: dict[str, str] = {}
     constants: dict[Any, Any] = {}
     attributes: dict[Any, Any] = {}

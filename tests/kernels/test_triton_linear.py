@@ -12,6 +12,7 @@ if os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("runs in a process of its own: test_triton.py", allow_module_level=True)
 
 from dsf.kernels.linear import triton as kernels
+from dsf.kernels.tiles import linear_tile
 
 H = 2
 EPS = {torch.float64: 2.2e-16, torch.float32: 1.2e-7, torch.float16: 9.8e-4}
@@ -139,14 +140,15 @@ def test_closed_and_open_gates(decay):
 
 @pytest.mark.filterwarnings("ignore:invalid value")  # the interpreter is numpy
 def test_nan_and_infinity_are_seen_from_their_chunk_on():
-    inputs, _ = draw(40, 16, 16, "head")
-    inputs[2][0, 20, 0, 3] = float("nan")
-    inputs[2][0, 25, 1, 4] = float("inf")
+    rows = linear_tile(0, "float32", 16, 16, False, False).rows
+    inputs, _ = draw(rows + 8, 16, 16, "head")
+    inputs[2][0, rows + 3, 0, 3] = float("nan")
+    inputs[2][0, rows + 5, 1, 4] = float("inf")
     y, last = kernels.forward(*inputs, 1.0)
-    assert y[:, 20:, 0, 3].isnan().all() and last[:, 0, :, 3].isnan().all()
-    assert not y[:, 25:, 1, 4].isfinite().any() and not last[:, 1, :, 4].isfinite().any()
+    assert y[:, rows + 3 :, 0, 3].isnan().all() and last[:, 0, :, 3].isnan().all()
+    assert not y[:, rows + 5 :, 1, 4].isfinite().any() and not last[:, 1, :, 4].isfinite().any()
     # Rows of the same chunk before it are lost too (0 inf in a product); others never.
-    assert y[:, :16].isfinite().all() and y[..., 5].isfinite().all()
+    assert y[:, :rows].isfinite().all() and y[..., 5].isfinite().all()
 
 
 @pytest.mark.parametrize("decay", ["none", "head", "channel"])

@@ -98,7 +98,7 @@ def test_other_dtypes(dtype):
 
 
 def test_the_states_kept_for_the_gradients_are_bounded(monkeypatch):
-    inputs, grads = draw(300, 3, 2, torch.float32, batch=1)
+    inputs, grads = draw(140, 3, 2, torch.float32, batch=1)
     want = kernels.backward(*inputs, *grads)
     monkeypatch.setattr(kernels, "WORK", 1)  # one segment at a time
     got = kernels.backward(*inputs, *grads)
