@@ -22,10 +22,10 @@ class Call:
         self.who = who
         given = {k: x for k, x in arrays.items() if x is not None}
         self.torch = any(map(is_torch, given.values()))
-        self.given = {k: self._array(k, x) for k, x in given.items()}
-        self.half = all(is_half(x) for k, x in self.given.items() if k != "state")
-        self.dtypes = {k: x.dtype for k, x in self.given.items()}
-        wide = {k: at_least_float32(x) for k, x in self.given.items()}
+        given = {k: self._array(k, x) for k, x in given.items()}
+        self.half = all(is_half(x) for k, x in given.items() if k != "state")
+        self.dtypes = {k: x.dtype for k, x in given.items()}
+        wide = {k: at_least_float32(x) for k, x in given.items()}
         self.dtype = common_dtype(*wide.values())
         self.arrays = {k: self._cast(x) for k, x in wide.items()}
         self.sizes: dict[str, int] = {}

@@ -60,7 +60,6 @@ class _Layout:
     def __init__(self, ltv: Any, X: Array) -> None:
         self.lead = ltv.out_batch(X)
         self.L = ltv.length
-        self.like = X
         self.flat = (math.prod(self.lead[:-1]), *(self.lead[-1:] or (1,)))
 
     def rows(self, x: Array, size: int) -> Array:

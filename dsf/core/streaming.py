@@ -67,7 +67,7 @@ def simulate(
             _written(out, y, done, length)
         state, done = after, done + length
         told(done, time.monotonic() - started)
-    return (_joined(mech, kept) if out is None else out), state
+    return (_joined(kept) if out is None else out), state
 
 
 def _parts(u: Any, chunk: int) -> Iterator[Any]:
@@ -94,7 +94,7 @@ def _written(out: Any, y: Any, start: int, length: int) -> None:
     out[..., start : start + length, :] = y if isinstance(y, type(out)) else to_numpy(y)
 
 
-def _joined(mech: Mechanism, parts: list[Any]) -> Any:
+def _joined(parts: list[Any]) -> Any:
     if not parts:
         raise ShapeError("simulate: no part of u was given")
     if isinstance(parts[0], np.ndarray):

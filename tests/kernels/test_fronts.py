@@ -1,0 +1,77 @@
+"""The public kernels: shapes, dtypes, backends, widths of vectors, and what is refused."""
+
+from __future__ import annotations
+
+import cases
+import numpy as np
+import pytest
+
+from dsf import kernels
+from dsf.core.errors import DTypeError, KernelError, ShapeError
+from dsf.core.metrics import gate, ratio
+
+pytest.importorskip("numba")
+
+
+def drawn(*lead: int, L: int = 6, H: int = 2, K: int = 3, V: int = 4):
+    rng = np.random.default_rng(0)
+    q, k = rng.standard_normal((2, *lead, L, H, K))
+    k /= np.linalg.norm(k, axis=-1, keepdims=True)
+    return q, k, rng.standard_normal((*lead, L, H, V)), -rng.uniform(0, 1, (*lead, L, H))
+
+
+@pytest.mark.parametrize("name", ["linear", "linear before", "low_rank substeps"])
+@pytest.mark.parametrize("simd", ["avx512", "avx2", "none"])
+def test_every_width_of_vectors(name, simd, monkeypatch):
+    monkeypatch.setenv("DSF_SIMD", simd)
+    structure, arrays, numbers = cases.case(name, L=7, V=9)
+    found, wanted = (
+        kernels.dispatch.run(structure, arrays, numbers, backend)
+        for backend in ("numba", "reference")
+    )
+    for x, y in zip(found, wanted, strict=True):
+        assert ratio(x, y, 8 * np.abs(y).max()) <= gate(7)
+
+
+def test_an_unknown_width(monkeypatch):
+    monkeypatch.setenv("DSF_SIMD", "sse")
+    with pytest.raises(KernelError, match="avx512, avx2, none"):
+        kernels.linear_attention(*drawn()[:3])
+
+
+@pytest.mark.parametrize("lead", [(), (2,), (2, 3)])
+def test_the_delta_rule_as_it_is_written(lead):
+    q, k, v, g = drawn(*lead)
+    beta = np.full(g.shape, 0.7)
+    S, rows = np.zeros((*lead, 2, 3, 4)), []
+    for t in range(6):
+        a, x, b = k[..., t, :, :, None], v[..., t, :, None, :], beta[..., t, :, None, None]
+        S = np.exp(g[..., t, :, None, None]) * S
+        S = S + b * a * (x - np.swapaxes(a, -1, -2) @ S)
+        rows.append(0.5 * (q[..., t, :, None, :] @ S)[..., 0, :])
+    y, last = kernels.delta_rule(q, k, v, beta, g, scale=0.5)
+    assert np.allclose(y, np.stack(rows, -3), rtol=1e-12, atol=1e-13)
+    assert np.allclose(last, S, rtol=1e-12, atol=1e-13)
+
+
+def test_half_precision_is_computed_in_float32():
+    q, k, v, g = (x.astype(np.float16) for x in drawn(L=40))
+    y, S = kernels.linear_attention(q, k, v, g)
+    exact, _ = kernels.linear_attention(*(x.astype(np.float64) for x in (q, k, v, g)))
+    assert y.dtype == np.float16 and S.dtype == np.float32
+    assert np.abs(y - exact).max() <= 1e-3 * np.abs(exact).max()
+
+
+def test_what_is_refused():
+    q, k, v, g = drawn()
+    with pytest.raises(KernelError, match="backend='cuda' is unknown"):
+        kernels.linear_attention(q, k, v, backend="cuda")
+    with pytest.raises(KernelError, match="backend='triton' cannot run"):
+        kernels.linear_attention(q, k, v, backend="triton")
+    with pytest.raises(ShapeError, match=r"k must be \[... L H K\]"):
+        kernels.linear_attention(q, k[:-1], v)
+    with pytest.raises(ShapeError, match="a bonus needs 'before'"):
+        kernels.linear_attention(q, k, v, bonus=k[0])
+    torch = pytest.importorskip("torch")
+    with pytest.raises(DTypeError, match="mixed"):
+        kernels.linear_attention(torch.tensor(q), k, v, g)
