@@ -6,10 +6,7 @@ from typing import Any
 
 import numpy as np
 
-
-def is_torch(x: Any) -> bool:
-    """Whether x is a tensor; torch is not loaded to find out."""
-    return type(x).__module__.partition(".")[0] == "torch" or hasattr(x, "__torch_function__")
+from dsf.core.worlds import is_torch
 
 
 def stack(rows: list[Any], like: Any) -> Any:

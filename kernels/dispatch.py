@@ -14,7 +14,7 @@ from typing import Any
 
 from dsf.core import hooks
 from dsf.core.errors import KernelError
-from dsf.kernels.arrays import is_torch
+from dsf.core.worlds import is_torch
 from dsf.kernels.backends import computed
 
 BACKENDS = ("auto", "reference", "numba", "triton")

@@ -9,7 +9,7 @@ import numpy as np
 
 from dsf.core.arrays import at_least_float32, common_dtype, is_half
 from dsf.core.errors import DTypeError, ShapeError
-from dsf.kernels.arrays import is_torch
+from dsf.core.worlds import is_torch
 
 
 class Call:
