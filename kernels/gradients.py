@@ -7,6 +7,7 @@ is left as one vector for each row, and `row_sums` adds up its lanes.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from llvmlite import ir
@@ -17,6 +18,11 @@ from numba.extending import intrinsic
 from dsf.kernels.vectors import Code
 
 STEPS = 4  # that a sweep takes at once
+
+
+def chunk_length(L: int) -> int:
+    """Steps between kept states: those of one chunk stay in the cache, and few hundred are kept."""
+    return max(32, math.ceil(L / 1024) * STEPS)
 
 
 class _Sweep(Code):
@@ -138,3 +144,123 @@ def row_sums(context: Any, part: Any, out: Any, rows: Any, lanes: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(part, out, rows, lanes), code
+
+
+# --------------------------------------------------------------------- transitions of rank one
+def _low_rank_again(keep: bool) -> Any:
+    """new = w S + b seen' + k x' into `after`; with `keep` also dq = new d.
+
+    part is new a, whose lanes add up to what the next step sees.  w, b, k, a, dq [K], seen, x, d
+    [V], S, after [V K], part [V lanes].
+    """
+
+    @intrinsic
+    def sweep(
+        context: Any, S: Any, after: Any, w: Any, b: Any, k: Any, a: Any, seen: Any, x: Any,
+        d: Any, dq: Any, part: Any, V: Any, K: Any, lanes: Any,
+    ) -> Any:  # fmt: skip
+        def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
+            c = _Sweep(context, build, signature, args)
+            S, after, w, b, k, a, seen, x, d, dq, part, V, K, _ = c.args
+            first = ir.Constant(K.type, 0)
+
+            def body(places: list[Any]) -> None:
+                decays, changes, keys, ahead = (
+                    [c.load(z, i) for i in places] for z in (w, b, k, a)
+                )
+                sums = c.sums(len(places))
+                begin = build.icmp_signed("==", places[0], first)
+                with cgutils.for_range(build, V) as loop:
+                    j = loop.index
+                    old, value = c.spread(seen, j), c.spread(x, j)
+                    read = c.spread(d, j) if keep else None
+                    total = build.select(begin, c.zero(), c.load(part, j, first))
+                    for e, i in enumerate(places):
+                        new = build.fmul(decays[e], c.load(S, j, i))
+                        new = c.fma(keys[e], value, c.fma(changes[e], old, new))
+                        c.store(new, after, j, i)
+                        total = c.fma(new, ahead[e], total)
+                        if keep:
+                            c.add(sums[e], new, read)
+                    c.store(total, part, j, first)
+                if keep:
+                    for total, i in zip(sums, places, strict=True):
+                        c.store(build.load(total), dq, i)
+
+            c.columns(K, body)
+            return context.get_dummy_value()
+
+        return types.void(S, after, w, b, k, a, seen, x, d, dq, part, V, K, lanes), code
+
+    return sweep
+
+
+low_rank_again, low_rank_ahead = _low_rank_again(True), _low_rank_again(False)
+
+
+@intrinsic
+def low_rank_read(
+    context: Any, G: Any, q: Any, d: Any, k: Any, b: Any, to_v: Any, to_seen: Any, V: Any, K: Any,
+    lanes: Any,
+) -> Any:  # fmt: skip
+    """G <- G + q d', and the parts [V lanes] of G k and G b, whose lanes are still to be added."""
+
+    def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
+        c = _Sweep(context, build, signature, args)
+        G, q, d, k, b, to_v, to_seen, V, K, _ = c.args
+        first = ir.Constant(K.type, 0)
+
+        def body(places: list[Any]) -> None:
+            queries, keys, changes = ([c.load(z, i) for i in places] for z in (q, k, b))
+            begin = build.icmp_signed("==", places[0], first)
+            with cgutils.for_range(build, V) as loop:
+                j = loop.index
+                read = c.spread(d, j)
+                one, other = (
+                    build.select(begin, c.zero(), c.load(z, j, first)) for z in (to_v, to_seen)
+                )
+                for e, i in enumerate(places):
+                    g = c.fma(queries[e], read, c.load(G, j, i))
+                    c.store(g, G, j, i)
+                    one, other = c.fma(g, keys[e], one), c.fma(g, changes[e], other)
+                c.store(one, to_v, j, first)
+                c.store(other, to_seen, j, first)
+
+        c.columns(K, body)
+        return context.get_dummy_value()
+
+    return types.void(G, q, d, k, b, to_v, to_seen, V, K, lanes), code
+
+
+@intrinsic
+def low_rank_back(
+    context: Any, G: Any, S: Any, w: Any, a: Any, x: Any, seen: Any, back: Any, dk: Any, db: Any,
+    da: Any, dw: Any, V: Any, K: Any, lanes: Any,
+) -> Any:  # fmt: skip
+    """dk = G x, db = G seen, da = S back, dw = sum_j G S, then G <- w G + a back'; back [V]."""
+
+    def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
+        c = _Sweep(context, build, signature, args)
+        G, S, w, a, x, seen, back, dk, db, da, dw, V, K, _ = c.args
+
+        def body(places: list[Any]) -> None:
+            decays, ahead = ([c.load(z, i) for i in places] for z in (w, a))
+            sums = [c.sums(len(places)) for _ in range(4)]
+            with cgutils.for_range(build, V) as loop:
+                j = loop.index
+                value, old, change = (c.spread(z, j) for z in (x, seen, back))
+                for e, i in enumerate(places):
+                    g, state = c.load(G, j, i), c.load(S, j, i)
+                    for total, (one, other) in zip(
+                        sums, ((g, value), (g, old), (state, change), (g, state)), strict=True
+                    ):
+                        c.add(total[e], one, other)
+                    c.store(c.fma(ahead[e], change, build.fmul(decays[e], g)), G, j, i)
+            for totals, out in zip(sums, (dk, db, da, dw), strict=True):
+                for total, i in zip(totals, places, strict=True):
+                    c.store(build.load(total), out, i)
+
+        c.columns(K, body)
+        return context.get_dummy_value()
+
+    return types.void(G, S, w, a, x, seen, back, dk, db, da, dw, V, K, lanes), code

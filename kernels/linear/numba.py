@@ -160,7 +160,7 @@ def backward(
     B, L, H, _ = q.shape
     dq, dk, dw = (np.empty(q.shape, q.dtype) for _ in range(3))
     dv, dS = np.empty(v.shape, v.dtype), np.array(dS)
-    C, lanes = chunk_length(L), vectors.lanes(q.dtype)
+    C, lanes = gradients.chunk_length(L), vectors.lanes(q.dtype)
 
     def run(first: int, last: int) -> None:
         _back(
@@ -169,8 +169,3 @@ def backward(
 
     compiled.shared(B * H, 14 * dS.size * L, run)
     return dq, dk, dv, dw, dS
-
-
-def chunk_length(L: int) -> int:
-    """Steps between kept states: the states of one stay in the cache, few hundred are kept."""
-    return max(32, math.ceil(L / 1024) * gradients.STEPS)
