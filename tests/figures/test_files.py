@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from dsf.core.errors import OutputError
 from dsf.figures import Table, sweep
-from dsf.figures.runner.files import read_record, write, write_record
 from dsf.figures.runner.sweep import keep_points
+from dsf.tools.files import read_record, write, write_record
 
 
 def test_a_full_disk_is_named_and_leaves_the_old_file(tmp_path, monkeypatch):
