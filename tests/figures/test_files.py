@@ -87,9 +87,10 @@ def test_a_cell_that_csv_would_change_is_refused(cell):
         Table([{"x": cell}])
 
 
-def test_a_sweep_takes_what_it_kept(tmp_path):
-    calls = []
+calls = []  # of `task`; within the test it would be a part of it that changes
 
+
+def test_a_sweep_takes_what_it_kept(tmp_path):
     def task(n):
         calls.append(n)
         return [{"m": n, "x": 0.1 * n}, {"m": n + 1, "x": float("inf")}]

@@ -5,6 +5,8 @@
     outcomes   what comes back: an outcome per task, and the sweep of them
     store      one checksummed file per finished task
     workers    who computes: this process, processes of their own, or a backend of joblib
+
+What a task computes depends on its parameters and the seed, never on who computes it, or when.
 """
 
 from dsf.tools.sweeps.front import sweep

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -21,10 +22,9 @@ from dsf.tools.sweeps.workers import (
     WITHIN,
     Numbered,
     Task,
+    here,
     isolated,
-    threads_limited,
     through_joblib,
-    work,
 )
 
 Grid = Mapping[str, Iterable[Any]] | Iterable[Mapping[str, Any]]
@@ -97,7 +97,12 @@ def sweep(
     first: dict[str, int] = {}  # equal tasks are computed once
     twins = [first.setdefault(t.key, i) if t.key else i for i, t in enumerate(tasks)]
     todo = [i for i, twin in enumerate(twins) if twin == i and i not in outcomes]
-    with _engine(backend, n_jobs, retries, time_limit, threads) as compute, _shown(progress) as show:
+    if todo and cache is not None:
+        _require_writable(Path(cache))
+    with (
+        _engine(backend, n_jobs, retries, time_limit, threads) as compute,
+        _shown(progress) as show,
+    ):
         done = len(tasks) - sum(twin in {*todo} for twin in twins)
         show(done, len(tasks))
         with closing(compute(fn, [tasks[i] for i in todo])) as coming:
@@ -110,7 +115,7 @@ def sweep(
     return Sweep(name, [outcomes[i] for i in twins], notes, time.monotonic() - start)
 
 
-# --- the grid --------------------------------------------------------------------------------------
+# --- the grid -----------------------------------------------------------------------------------
 
 
 def _points(grid: Grid) -> list[dict[str, Any]]:
@@ -122,8 +127,8 @@ def _points(grid: Grid) -> list[dict[str, Any]]:
     for point in points:
         if not isinstance(point, Mapping) or not all(isinstance(k, str) for k in point):
             raise DomainError(
-                f"sweep: a point of the grid must be a dict of names and values; got {point!r:.80}. "
-                "Give {'n': [1, 2]} for every combination, or [{'n': 1}, {'n': 2}]"
+                f"sweep: a point of the grid must be a dict of names and values; got {point!r:.80}."
+                "  Give {'n': [1, 2]} for every combination, or [{'n': 1}, {'n': 2}]"
             )
     return [{k: v.item() if isinstance(v, np.generic) else v for k, v in p.items()} for p in points]
 
@@ -163,7 +168,7 @@ def _require(
 
 
 def _whole(x: Any, least: int) -> bool:
-    return isinstance(x, (int, np.integer)) and not isinstance(x, bool) and x >= least
+    return isinstance(x, (int, np.integer)) and not isinstance(x, bool) and bool(x >= least)
 
 
 def _tasks(
@@ -179,13 +184,16 @@ def _tasks(
                 text_of(point, "task")
         return [Task(point, seed) for point in points]
     function = text_of({"function": fn, "version": version}, "fn")
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(13, "Permission denied")
     keys = [key_of(function, point, seed) for point in points]
     pairs = zip(points, keys, strict=True)
     return [Task(point, seed, key, folder / f"{key}.result") for point, key in pairs]
+
+
+def _require_writable(folder: Path) -> None:
+    """OutputError now, rather than after the first task."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
 
 
 def _kept(tasks: list[Task]) -> tuple[dict[int, Outcome], list[str]]:
@@ -209,13 +217,13 @@ def _raise(outcome: Outcome) -> None:
     raise outcome.exception
 
 
-# --- who computes, and what is shown ---------------------------------------------------------------
+# --- who computes, and what is shown ------------------------------------------------------------
 
 
 @contextmanager
 def _engine(
     backend: str | None, n_jobs: int | None, retries: int, time_limit: float | None, threads: int
-) -> Iterator[Callable[..., Iterator[Numbered]]]:
+) -> Iterator[Callable[..., Generator[Numbered, None, None]]]:
     """A function of `fn` and tasks that yields their outcomes as they come."""
     from joblib import cpu_count, parallel_config
     from joblib.parallel import LokyBackend, get_active_backend
@@ -236,8 +244,7 @@ def _engine(
             jobs = 1
         jobs = max(1, cpu_count() + 1 + jobs) if jobs < 0 else jobs
         if jobs == 1 and time_limit is None and backend is None:
-            with threads_limited(threads):
-                yield lambda fn, tasks: ((i, work(fn, task)) for i, task in enumerate(tasks))
+            yield partial(here, threads=threads)
             return
         yield partial(
             isolated, n_jobs=jobs, retries=retries, time_limit=time_limit, threads=threads
@@ -255,8 +262,8 @@ def _register(backend: str | None) -> None:
             register_ray()
     except ImportError as e:
         raise MissingExtraError(
-            f"sweep: {backend} is not installed.  Install the extra {backend!r} of this package, or "
-            "use backend='loky', which needs nothing more"
+            f"sweep: {backend} is not installed.  Install the extra {backend!r} of this package, "
+            "or use backend='loky', which needs nothing more"
         ) from e
 
 
@@ -268,7 +275,8 @@ def _shown(progress: bool | Progress) -> Iterator[Progress]:
         yield lambda done, total: None
     else:
         from rich.console import Console
-        from rich.progress import MofNCompleteColumn, Progress as Bar, TimeRemainingColumn
+        from rich.progress import MofNCompleteColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
 
         with Bar(
             "sweep", *Bar.get_default_columns()[1:2], MofNCompleteColumn(), TimeRemainingColumn(),

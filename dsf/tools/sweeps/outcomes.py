@@ -47,7 +47,8 @@ class Outcome:
 
     def told(self) -> str:
         """One line about a task that is not done."""
-        return f"sweep: the task {named(self.parameters)} has no result ({self.status}): {self.error}"
+        task = named(self.parameters)
+        return f"sweep: the task {task} has no result ({self.status}): {self.error}"
 
 
 class Sweep(Sequence[Outcome]):
@@ -59,7 +60,11 @@ class Sweep(Sequence[Outcome]):
     """
 
     def __init__(
-        self, name: str, outcomes: Iterable[Outcome], notes: Iterable[str] = (), seconds: float = 0.0
+        self,
+        name: str,
+        outcomes: Iterable[Outcome],
+        notes: Iterable[str] = (),
+        seconds: float = 0.0,
     ) -> None:
         self.name, self.outcomes, self.notes = name, tuple(outcomes), tuple(notes)
         self.seconds = seconds  # on the clock, for all of it

@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ Numbered = tuple[int, Outcome]
 
 @dataclass(frozen=True)
 class Task:
-    """One call: its parameters, the seed of the sweep, and where the result is kept, if anywhere."""
+    """One call: its parameters, the seed of the sweep, and where its result is kept, if it is."""
 
     parameters: dict[str, Any]
     seed: int | None = None
@@ -45,7 +45,8 @@ class Task:
         found = None if self.path is None else read(self.path, self.key)
         if found is None:
             return None
-        return Outcome(self.parameters, "done", found["value"], attempts=0, seconds=found["seconds"])
+        seconds = found["seconds"]
+        return Outcome(self.parameters, "done", found["value"], attempts=0, seconds=seconds)
 
 
 def work(fn: Function, task: Task) -> Outcome:
@@ -71,6 +72,13 @@ def work(fn: Function, task: Task) -> Outcome:
     return Outcome(task.parameters, "done", value, seconds=seconds)
 
 
+def here(fn: Function, tasks: Sequence[Task], threads: int) -> Generator[Numbered, None, None]:
+    """Outcomes with their numbers, one after the other in this process."""
+    with threads_limited(threads):
+        for number, task in enumerate(tasks):
+            yield number, work(fn, task)
+
+
 def _failed(task: Task, error: str, e: BaseException | None, seconds: float = 0.0) -> Outcome:
     text = "" if e is None else "".join(traceback.format_exception(e))
     return Outcome(task.parameters, "failed", None, error, e, text, seconds=seconds)
@@ -84,7 +92,7 @@ def _unpicklable(value: Any, e: Exception) -> str:
     )
 
 
-# --- the way to another process and back -----------------------------------------------------------
+# --- the way to another process and back --------------------------------------------------------
 
 
 def threads_limited(threads: int) -> Any:
@@ -131,7 +139,7 @@ def _received(task: Task, data: bytes) -> Outcome:
     return outcome
 
 
-# --- processes of their own ------------------------------------------------------------------------
+# --- processes of their own ---------------------------------------------------------------------
 
 
 def isolated(
@@ -141,7 +149,7 @@ def isolated(
     retries: int,
     time_limit: float | None,
     threads: int,
-) -> Iterator[Numbered]:
+) -> Generator[Numbered, None, None]:
     """Outcomes as they come, with their number; at most `n_jobs` processes of joblib's loky.
 
     Each is a pool of one, so when it dies or is stopped it is known which task it was, and the
@@ -272,12 +280,12 @@ def _do(task: Task, threads: int) -> bytes:
     return _answer(_function, task, threads)
 
 
-# --- other backends of joblib ----------------------------------------------------------------------
+# --- other backends of joblib -------------------------------------------------------------------
 
 
 def through_joblib(
     fn: Function, tasks: Sequence[Task], n_jobs: int, retries: int, threads: int
-) -> Iterator[Numbered]:
+) -> Generator[Numbered, None, None]:
     """Outcomes as they come from the backend of joblib that is active (dask, ray, threading, ...).
 
     Backends start lost tasks again themselves; where one gives up, what it has not sent back is
