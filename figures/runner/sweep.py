@@ -47,10 +47,10 @@ def sweep(
     return Table(dsf.sweep(cells, points, cache=folder, on_error="raise", progress=tell).rows())
 
 
-def _cells(task: Callable[..., Any], /, **point: Any) -> Table:
+def _cells(task: Callable[..., Any], /, **point: Any) -> list[dict[str, Any]]:
     """The rows of one point, of plain cells."""
     result = task(**point)
-    return Table([result] if isinstance(result, Mapping) else result)
+    return list(Table([result] if isinstance(result, Mapping) else result))
 
 
 def _tell(done: int, total: int) -> None:

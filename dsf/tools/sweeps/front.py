@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
@@ -91,7 +93,8 @@ def sweep(
     """
     points = _points(grid)
     _require(n_jobs, seed, retries, time_limit, threads, on_error, points)
-    start, name = time.monotonic(), getattr(fn, "__qualname__", type(fn).__name__)
+    _require_fits(fn, points, seed)
+    start, name = time.monotonic(), getattr(fn, "__name__", type(fn).__name__)[:40]
     tasks = _tasks(fn, points, seed, None if cache is None else Path(cache), version)
     outcomes, notes = _kept(tasks)
     first: dict[str, int] = {}  # equal tasks are computed once
@@ -103,14 +106,15 @@ def sweep(
         _engine(backend, n_jobs, retries, time_limit, threads) as compute,
         _shown(progress) as show,
     ):
-        done = len(tasks) - sum(twin in {*todo} for twin in twins)
+        shares = Counter(twins)
+        done = len(tasks) - sum(shares[i] for i in todo)
         show(done, len(tasks))
         with closing(compute(fn, [tasks[i] for i in todo])) as coming:
             for number, outcome in coming:
                 outcomes[todo[number]] = outcome
                 if on_error == "raise" and outcome.status != "done":
                     _raise(outcome)
-                done += twins.count(todo[number])
+                done += shares[todo[number]]
                 show(done, len(tasks))
     return Sweep(name, [outcomes[i] for i in twins], notes, time.monotonic() - start)
 
@@ -167,6 +171,24 @@ def _require(
             raise DomainError(f"sweep: {text}")
 
 
+def _require_fits(fn: Callable[..., Any], points: list[dict[str, Any]], seed: int | None) -> None:
+    """DomainError now, rather than the same TypeError for every task."""
+    try:
+        signature = inspect.signature(fn)
+    except (TypeError, ValueError):  # a builtin without one
+        return
+    for point in points:
+        given = {**point, "rng": None} if seed is not None else point
+        try:
+            signature.bind(**given)
+        except TypeError as e:
+            wanted = "" if seed is None else "  With a seed it must take `rng`, a numpy Generator."
+            raise DomainError(
+                f"sweep: the function cannot be called with {', '.join(given) or 'nothing'}: {e}."
+                f"{wanted}  Its parameters are {signature}"
+            ) from e
+
+
 def _whole(x: Any, least: int) -> bool:
     return isinstance(x, (int, np.integer)) and not isinstance(x, bool) and bool(x >= least)
 
@@ -213,7 +235,8 @@ def _kept(tasks: list[Task]) -> tuple[dict[int, Outcome], list[str]]:
 def _raise(outcome: Outcome) -> None:
     if outcome.exception is None:
         raise SweepError(outcome.told() + ("\n" + outcome.details).rstrip())
-    outcome.exception.add_note(outcome.told())
+    there = "" if outcome.exception.__traceback__ else "\n" + outcome.details.rstrip()
+    outcome.exception.add_note(outcome.told() + there)
     raise outcome.exception
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
 import re
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -25,6 +27,7 @@ from dsf.tools.sweeps.store import packed, read, unpacked
 
 WITHIN = "DSF_WITHIN_A_SWEEP"  # set in the processes of a sweep
 LIBRARIES = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM", "NUMBA")
+PR_SET_PDEATHSIG = 1  # sys/prctl.h: the signal that a process gets when its parent ends
 WATCH = 0.5  # seconds between two looks at whether the process of the sweep is still there
 
 Function = Callable[..., Any]
@@ -266,6 +269,8 @@ def _begin(payload: bytes, parent: int) -> None:
     """In a new process: the function, and an end with that of the sweep."""
     global _function
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the sweep ends its own
+    if sys.platform == "linux":  # also where compiled code keeps the thread below from running
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     _function = pickle.loads(payload)
 
