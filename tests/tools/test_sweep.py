@@ -462,9 +462,7 @@ def test_a_sweep_prints_in_79_columns():
 
     text = str(dsf.sweep(fails, {"n": range(9), "long": ["x" * 200]}))
     assert max(map(len, text.splitlines())) <= 79 and "and 4 more" in text
-    assert text.startswith(
-        "sweep of test_a_sweep_prints_in_79_columns.<locals>.fails   0 of 9 done"
-    )
+    assert text.startswith("sweep of fails   0 of 9 done, 9 failed\n")
 
 
 def test_to_pandas_has_a_column_for_each_name():

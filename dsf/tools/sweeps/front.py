@@ -52,8 +52,8 @@ def sweep(
 
     grid        name -> values: every combination, the last name varies fastest; or the points
                 themselves, as dicts
-    n_jobs      processes at a time, -1 for one per core; by default 1: this process, or what
-                `joblib.parallel_config` says
+    n_jobs      processes at a time, -1 for one per core; by default what `joblib.parallel_config`
+                says, else 1: this process, or all there are of a backend that is named
     seed        `fn` is also given `rng=`, a numpy Generator made from this seed and the task's
                 parameters: the same for any order, number of processes and other tasks
     cache       a folder: each finished task is one file with a checksum there, written by the
@@ -254,7 +254,7 @@ def _engine(
     _register(backend)
     with nullcontext() if backend is None else parallel_config(backend=backend):
         active, ambient = get_active_backend()
-        jobs = (ambient or 1) if n_jobs is None else n_jobs
+        jobs = ambient or (1 if backend is None else -1) if n_jobs is None else n_jobs
         if not isinstance(active, LokyBackend):
             if time_limit is not None:
                 raise DomainError(

@@ -300,9 +300,10 @@ def through_joblib(
     from joblib.parallel import get_active_backend
 
     engine, _ = get_active_backend()
-    here = bool(engine.supports_sharedmem)
+    here = getattr(engine, "supports_sharedmem", False)
     payload = None if here else function_packed(fn)
-    how = "generator_unordered" if engine.supports_return_generator else "list"
+    one_by_one = getattr(engine, "supports_return_generator", False)
+    how = "generator_unordered" if one_by_one else "list"
     left = dict(enumerate(tasks))
     for attempt in range(1, retries + 2):
         calls = [
