@@ -100,3 +100,15 @@ def test_a_sweep_takes_what_it_kept(tmp_path):
     with keep_points(tmp_path):
         assert sweep(task, grid) == sweep(task, grid) == plain
     assert calls == [1, 2, 1, 2]
+
+
+def test_a_cell_that_cannot_be_kept_ends_the_sweep_at_its_point(tmp_path):
+    calls.clear()
+
+    def task(n):
+        calls.append(n)
+        return {"x": 1j}
+
+    with keep_points(tmp_path), pytest.raises(ValueError, match="column 'x' holds a complex"):
+        sweep(task, [{"n": 1}, {"n": 2}])
+    assert calls == [1] and list(tmp_path.iterdir()) == []

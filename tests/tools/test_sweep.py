@@ -105,10 +105,14 @@ def test_a_function_that_does_not_take_the_points_is_refused_at_once(tmp_path):
     assert calls == []
 
 
-def test_progress_is_told(capsys):
+def test_progress_is_told(capsys, tmp_path):
     told = []
     dsf.sweep(square, {"n": [1, 2]}, progress=lambda *x: told.append(x))
     assert told == [(0, 2), (1, 2), (2, 2)]
+    told.clear()
+    dsf.sweep(square, {"n": [1, 2, 1]}, cache=tmp_path, progress=lambda *x: told.append(x))
+    dsf.sweep(square, {"n": [1, 3, 1]}, cache=tmp_path, progress=lambda *x: told.append(x))
+    assert told == [(0, 3), (2, 3), (3, 3), (2, 3), (3, 3)]
     assert capsys.readouterr().err == ""
     dsf.sweep(square, {"n": [1, 2]}, progress=True)
     assert "2/2" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import cloudpickle
@@ -316,3 +317,31 @@ def test_clocks_zones_and_processes_do_not_matter(whole, tmp_path):
         os.utime(path, (4e9, 4e9))
     runs.diary.write_text("")
     assert runs.run()[:2] == (0, out) and runs.diary.read_text() == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["dask", "ray"])
+def test_faults_on_a_cluster_are_those_of_their_tasks(backend, tmp_path):
+    with cluster(backend):
+        grid = {"fault": list(FAULTS), "folder": [str(tmp_path)]}
+        found = dsf.sweep(faulty, grid, backend=backend, time_limit=4.0)
+    assert {o.parameters["fault"]: o.status for o in found} == FAULTS
+    assert of(found, "killed once").attempts == 2 and of(found, "killed always").attempts == 3
+    assert of(found, "none").value == "none" and of(found, "class").value.x == 3
+
+
+@contextmanager
+def cluster(backend):
+    """Two workers of dask or ray; skips the test where it is not installed."""
+    if backend == "dask":
+        distributed = pytest.importorskip("distributed", reason="the extra 'dask'")
+        options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+        with distributed.LocalCluster(**options) as local, distributed.Client(local):
+            yield
+    else:
+        ray = pytest.importorskip("ray", reason="the extra 'ray'")
+        ray.init(num_cpus=2, include_dashboard=False)
+        try:
+            yield
+        finally:
+            ray.shutdown()

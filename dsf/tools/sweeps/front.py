@@ -24,6 +24,7 @@ from dsf.tools.sweeps.workers import (
     WITHIN,
     Numbered,
     Task,
+    function_packed,
     here,
     isolated,
     through_joblib,
@@ -65,8 +66,8 @@ def sweep(
     retries     how often a task is started again whose process died.  What raises is not: the same
                 numbers would raise again
     time_limit  seconds for one task; its process is killed then, so there is one also for n_jobs=1
-    backend     "loky" (processes here), "threading", "dask" or "ray" (their clusters, which see to
-                lost workers themselves), or another one registered in joblib
+    backend     "loky" (processes here), "threading", "dask" or "ray" (their clusters; a worker
+                starts a process for each task), or another one registered in joblib
     threads     of BLAS and OpenMP within a task; their number can change last bits, n_jobs does not
     on_error    "raise": the first task without a result ends the sweep with its exception, others
                 are kept; "keep": the sweep goes on, and asking for the missing value raises
@@ -255,23 +256,22 @@ def _engine(
     with nullcontext() if backend is None else parallel_config(backend=backend):
         active, ambient = get_active_backend()
         jobs = ambient or (1 if backend is None else -1) if n_jobs is None else n_jobs
+        limits: dict[str, Any] = {"retries": retries, "time_limit": time_limit, "threads": threads}
+        if getattr(active, "supports_sharedmem", False) and time_limit is not None:
+            raise DomainError(
+                "sweep: time_limit needs processes, which can be ended one by one; the active "
+                f"backend is {type(active).__name__}.  Use backend='loky'"
+            )
         if not isinstance(active, LokyBackend):
-            if time_limit is not None:
-                raise DomainError(
-                    "sweep: time_limit needs the backend 'loky', whose processes can be ended one "
-                    f"by one; the active one is {type(active).__name__}"
-                )
-            yield partial(through_joblib, n_jobs=jobs, retries=retries, threads=threads)
+            yield partial(through_joblib, n_jobs=jobs, **limits)
             return
         if WITHIN in os.environ:  # a sweep within a task: the cores are taken
             jobs = 1
         jobs = max(1, cpu_count() + 1 + jobs) if jobs < 0 else jobs
         if jobs == 1 and time_limit is None and backend is None:
             yield partial(here, threads=threads)
-            return
-        yield partial(
-            isolated, n_jobs=jobs, retries=retries, time_limit=time_limit, threads=threads
-        )
+        else:
+            yield lambda fn, tasks: isolated(function_packed(fn), tasks, jobs, **limits)
 
 
 def _register(backend: str | None) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dsf.tools.files import sha256
+from dsf.tools.sweeps.keys import FORMAT
 
-HEAD = b"dsf sweep 1\n"
+HEAD = f"dsf sweep {FORMAT}\n".encode()
 CHECKSUM = 64  # characters
 
 

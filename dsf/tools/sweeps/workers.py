@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import pickle
 import re
@@ -119,10 +120,8 @@ def function_packed(fn: Function) -> bytes:
         ) from e
 
 
-def _answer(fn: Function, task: Task, threads: int) -> bytes:
-    """`work` in another process: bytes, because not everything survives the way back."""
-    with threads_limited(threads):
-        outcome = work(fn, task)
+def _sealed(outcome: Outcome, task: Task) -> bytes:
+    """An outcome on its way to another process: not everything survives that way."""
     with suppress(Exception):
         pickle.loads(pickle.dumps(outcome.exception))  # some can be written and not read
         return packed({"outcome": outcome})
@@ -146,7 +145,7 @@ def _received(task: Task, data: bytes) -> Outcome:
 
 
 def isolated(
-    fn: Function,
+    payload: bytes,
     tasks: Sequence[Task],
     n_jobs: int,
     retries: int,
@@ -156,10 +155,9 @@ def isolated(
     """Outcomes as they come, with their number; at most `n_jobs` processes of joblib's loky.
 
     Each is a pool of one, so when it dies or is stopped it is known which task it was, and the
-    others go on.
+    others go on.  `payload`: the function, packed.
     """
     waiting = deque((number, 1) for number in range(len(tasks)))
-    payload = function_packed(fn)
     seats = [_Seat(payload, threads) for _ in range(min(n_jobs, len(tasks)))]
     try:
         while seats:
@@ -282,54 +280,59 @@ def _end_with(parent: int) -> None:
 
 
 def _do(task: Task, threads: int) -> bytes:
-    return _answer(_function, task, threads)
+    with threads_limited(threads):
+        return _sealed(work(_function, task), task)
 
 
 # --- other backends of joblib -------------------------------------------------------------------
 
 
 def through_joblib(
-    fn: Function, tasks: Sequence[Task], n_jobs: int, retries: int, threads: int
+    fn: Function,
+    tasks: Sequence[Task],
+    n_jobs: int,
+    retries: int,
+    time_limit: float | None,
+    threads: int,
 ) -> Generator[Numbered, None, None]:
     """Outcomes as they come from the backend of joblib that is active (dask, ray, threading, ...).
 
-    Backends start lost tasks again themselves; where one gives up, what it has not sent back is
-    given to it again, at most `retries` times.
+    Threads call the function itself.  A worker of a cluster starts a process for each task: were it
+    to die with a task, dask would give the task to the next worker, and after some of them
+    joblib 1.6 waits for its result for ever.
     """
     from joblib import Parallel, delayed
     from joblib.parallel import get_active_backend
 
     engine, _ = get_active_backend()
-    here = getattr(engine, "supports_sharedmem", False)
-    payload = None if here else function_packed(fn)
+    calls: list[Any]
+    if getattr(engine, "supports_sharedmem", False):
+        limit = threads_limited(threads)  # of all threads at once: it is one of the process
+        calls = [delayed(_direct)(number, fn, task) for number, task in enumerate(tasks)]
+    else:
+        limit, payload = nullcontext(), function_packed(fn)
+        rest = (retries, time_limit, threads)
+        calls = [delayed(_remote)(n, payload, task, *rest) for n, task in enumerate(tasks)]
     one_by_one = getattr(engine, "supports_return_generator", False)
     how = "generator_unordered" if one_by_one else "list"
-    left = dict(enumerate(tasks))
-    for attempt in range(1, retries + 2):
-        calls = [
-            delayed(_direct)(number, fn, task)
-            if payload is None
-            else delayed(_remote)(number, payload, task, threads)
-            for number, task in left.items()
-        ]
-        try:
-            with threads_limited(threads) if here else nullcontext():
-                for number, answer in Parallel(n_jobs, return_as=how, batch_size=1)(calls):
-                    task = left.pop(number)
-                    found = answer if here else _received(task, answer)
-                    yield number, replace(found, attempts=found.attempts and attempt)
-            return
-        except (OutputError, SweepError):
-            raise
-        except Exception as e:
-            lost = f"the backend gave it up ({type(e).__name__}: {e})"
-    for number, task in left.items():
-        yield number, Outcome(task.parameters, "killed", error=lost, attempts=retries + 1)
+    with limit:
+        for number, answer in Parallel(n_jobs, return_as=how, batch_size=1)(calls):
+            is_packed = isinstance(answer, bytes)
+            yield number, _received(tasks[number], answer) if is_packed else answer
 
 
-def _direct(number: int, fn: Function, task: Task) -> tuple[int, Outcome]:
+def _direct(number: int, fn: Function, task: Task) -> Numbered:
     return number, work(fn, task)
 
 
-def _remote(number: int, payload: bytes, task: Task, threads: int) -> tuple[int, bytes]:
-    return number, _answer(pickle.loads(payload), task, threads)
+def _remote(
+    number: int,
+    payload: bytes,
+    task: Task,
+    retries: int,
+    time_limit: float | None,
+    threads: int,
+) -> tuple[int, bytes]:
+    multiprocessing.current_process().daemon = False  # those of dask are, and might start none
+    ((_, outcome),) = isolated(payload, [task], 1, retries, time_limit, threads)
+    return number, _sealed(outcome, task)
