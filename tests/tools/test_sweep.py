@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info
 
 import dsf
 from dsf.core.errors import DomainError, DTypeError, MissingExtraError, OutputError, SweepError
@@ -157,6 +158,18 @@ def test_every_bit_is_the_same_for_every_backend(options):
     alone = dsf.sweep(product, BLAS, seed=0)
     found = dsf.sweep(product, BLAS, seed=0, **options)
     assert all(np.array_equal(a, b) for a, b in zip(alone.values, found.values, strict=True))
+
+
+@pytest.mark.parametrize("backend", [None, "threading"])
+def test_threads_within_a_task_are_as_many_as_wished(backend):
+    def blas():
+        return [x["num_threads"] for x in threadpool_info() if x["user_api"] == "blas"]
+
+    before = blas()
+    for n in (1, 2):
+        (found,) = dsf.sweep(blas, {}, threads=n, backend=backend).values
+        assert found and {*found} == {n}
+    assert blas() == before
 
 
 def test_the_backend_of_joblib_is_taken():

@@ -76,6 +76,13 @@ def work(fn: Function, task: Task) -> Outcome:
     return Outcome(task.parameters, "done", value, seconds=seconds)
 
 
+def threads_limited(threads: int) -> Any:
+    """A context in which BLAS and OpenMP use so many threads, in this process."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(threads)
+
+
 def here(fn: Function, tasks: Sequence[Task], threads: int) -> Generator[Numbered, None, None]:
     """Outcomes with their numbers, one after the other in this process."""
     with threads_limited(threads):
@@ -97,13 +104,6 @@ def _unpicklable(value: Any, e: Exception) -> str:
 
 
 # --- the way to another process and back --------------------------------------------------------
-
-
-def threads_limited(threads: int) -> Any:
-    """A context in which BLAS and OpenMP use so many threads."""
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(threads)
 
 
 def function_packed(fn: Function) -> bytes:
@@ -208,7 +208,7 @@ class _Seat:
     def takes(self, job: tuple[int, int], tasks: Sequence[Task]) -> bool:
         """Start a task, unless the process has gone."""
         try:
-            self.future = self.executor.submit(_do, tasks[job[0]], self.threads)
+            self.future = self.executor.submit(_do, tasks[job[0]])
         except RuntimeError:  # loky's "broken" and "shut down"
             return False
         self.job, self.started = job, time.monotonic()
@@ -279,9 +279,8 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _do(task: Task, threads: int) -> bytes:
-    with threads_limited(threads):
-        return _sealed(work(_function, task), task)
+def _do(task: Task) -> bytes:
+    return _sealed(work(_function, task), task)
 
 
 # --- other backends of joblib -------------------------------------------------------------------
