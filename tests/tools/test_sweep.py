@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import functools
+import json
 import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import cloudpickle
 import numpy as np
@@ -234,8 +236,9 @@ def make(scale, power=2):
 def test_other_code_closures_defaults_and_partials_are_other_functions():
     variants = [
         make(1), make(2), make(1, 3), lambda n: n, lambda n: n + 1, lambda n, k=1: n,
-        lambda n, k=2: n, lambda n, *, k=1: n, lambda m: m, functools.partial(square, 1),
-        functools.partial(square, 2), functools.partial(square, n=1), square, math_like,
+        lambda n, k=2: n, lambda n, *, k=1: n, lambda n, *, k=2: n, lambda m: m,
+        functools.partial(square, 1), functools.partial(square, 2), functools.partial(square, n=1),
+        square, math_like,
         functools.cache(square), lambda n: n in {"a", "b"}, lambda n: n in {"a", "c"},
         lambda n: [m for m in n], lambda n: [m + 1 for m in n], np.linalg.norm, dict, set, len, abs,
     ]  # fmt: skip
@@ -312,6 +315,12 @@ def test_arrays_are_known_by_value():
     assert text_of(np.float64(0.1), "") == text_of(0.1, "")
 
 
+def test_the_text_of_one_kind_is_not_that_of_another():
+    for x in ([1], {"a": 1}, 2j, np.ones(2), Path("a"), square, len, functools.partial(square)):
+        assert text_of(x, "") != text_of(json.loads(text_of(x, "")), "")
+    assert text_of(Path("a"), "") != text_of("a", "")
+
+
 def test_parameters_without_a_text_are_refused_only_where_it_is_needed(tmp_path):
     thing = object()
     assert dsf.sweep(lambda x: x is thing, {"x": [thing]}).values == [True]
@@ -322,6 +331,17 @@ def test_parameters_without_a_text_are_refused_only_where_it_is_needed(tmp_path)
         DTypeError, match=r"fn\['function'\]: \['closed over'\]\[0\] is of type obj"
     ):
         dsf.sweep(lambda x: thing, {"x": [1]}, cache=tmp_path)
+
+
+def test_what_another_call_finished_meanwhile_is_taken(tmp_path):
+    def task(n):
+        calls.append(n)
+        if n == 1:
+            assert dsf.sweep(task, {"n": [2]}, cache=tmp_path)[0].attempts == 1
+        return n
+
+    found = dsf.sweep(task, {"n": [1, 2]}, cache=tmp_path)
+    assert found.values == [1, 2] and found[1].attempts == 0 and calls == [1, 2]
 
 
 def test_another_version_seed_or_function_does_not_take_what_is_kept(tmp_path):

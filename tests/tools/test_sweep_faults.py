@@ -253,9 +253,13 @@ def test_a_sweep_that_was_stopped_resumes(whole, name):
     while len(runs.diary.read_text().splitlines()) < 4:
         assert process.poll() is None
         time.sleep(0.02)
-    process.send_signal(signal.Signals[name])
-    process.communicate(timeout=30)
+    if name == "SIGINT":  # Ctrl-C goes to the whole group
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.send_signal(signal.Signals[name])
+    _, err = process.communicate(timeout=30)
     assert process.returncode != 0
+    assert err.count("Traceback") == (name == "SIGINT"), err  # of the sweep, and of no worker
     _, pids = runs.started()
     for pid in pids:
         gone(pid)

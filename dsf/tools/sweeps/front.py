@@ -59,7 +59,7 @@ def sweep(
                 parameters: the same for any order, number of processes and other tasks
     cache       a folder: each finished task is one file with a checksum there, written by the
                 process that computed it, and is taken from there by later calls.  After a kill the
-                same call goes on; two calls at once share the work
+                same call goes on; two calls at once agree, and one takes what the other finished
     version     a word for all that `fn` calls and reads.  A task is known by its parameters, seed
                 and version, and by name, code, defaults and closure of `fn` itself; where other
                 code has changed, another word makes old files count no longer

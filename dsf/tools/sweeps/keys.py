@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -19,9 +20,9 @@ FORMAT = 1  # of the files; another one is not read
 def text_of(x: Any, place: str) -> str:
     """The same text for the same value, in every process and on every machine.
 
-    Numbers (also of numpy), text, None, arrays, and lists, tuples and dicts of these by value;
-    functions by name, code, defaults and what they close over; classes by name.  Raises DTypeError
-    for anything else, with its place.
+    Numbers (also of numpy), text, paths, None, arrays, and lists, tuples and dicts of these by
+    value; functions by name, code, defaults and what they close over; classes by name.  Raises
+    DTypeError for anything else, with its place.
 
     >>> text_of({"n": np.int64(3), "x": (0.5, None)}, "") == text_of({"x": [0.5, None], "n": 3}, "")
     True
@@ -59,6 +60,8 @@ def _coded(x: Any, place: str, inside: tuple[int, ...]) -> Any:
         return x
     if isinstance(x, complex):
         return ["complex", x.real, x.imag]
+    if isinstance(x, os.PathLike):
+        return ["path", str(x)]
     if isinstance(x, (list, tuple)):
         return ["list", *(_coded(v, f"{place}[{i}]", inside) for i, v in enumerate(x))]
     if isinstance(x, Mapping) and all(isinstance(k, str) for k in x):

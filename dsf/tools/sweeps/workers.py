@@ -266,7 +266,6 @@ _function: Function
 def _begin(payload: bytes, parent: int) -> None:
     """In a new process: the function, and an end with that of the sweep."""
     global _function
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the sweep ends its own
     if sys.platform == "linux":  # also where compiled code keeps the thread below from running
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
