@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dsf.core import border, ops
+from dsf.core import border, fast, ops
 from dsf.core.arrays import at_least_float32
 from dsf.core.checks import LIMIT, check_size
 from dsf.core.errors import ContractError, NotLinearError
@@ -39,15 +39,17 @@ class Recurrence(Mechanism):
         3
         """
         tok = self.positioned(tok.map(at_least_float32), 0)
-        return self._of(self.after_nothing(tok) if self.lookback else tok, self.length(tok))
+        full = self.after_nothing(tok) if self.lookback else tok
+        return self.system_after(full, self.length(tok))
 
-    def _of(self, full: Tokens, L: int) -> tuple[LTV, Array]:
+    def system_after(self, full: Tokens, L: int) -> tuple[LTV, Array]:
+        """`recurrence` of the last L tokens of `full`, which begins with the rows before them."""
         if self.lookback:
             full = full.with_previous(self.lookback, self.token_fields, self.substeps, L)
         return _two(self.name, "recurrence(tok)", "LTV, X", self.recurrence(full))
 
     def outputs(self, tok: Tokens, full: Tokens, S: Any) -> tuple[Array, Any]:
-        ltv, X = self._of(full, self.length(tok))
+        ltv, X = self.system_after(full, self.length(tok))
         o, S = ltv.scan(X, S)
         return o if self.substeps == 1 else o[..., self.substeps - 1 :: self.substeps, :, :], S
 
@@ -111,6 +113,29 @@ class Attention(Mechanism):
 
     def mixing(self, tok: Tokens, L: int) -> Array:
         return self._weights(tok, L)[0]  # `linear(...).kernel()` rebuilds them in O(L^3)
+
+
+class DotProductAttention(Attention):
+    """Attention whose weights are the softmax of scaled products of queries and keys.
+
+        scores(tok, L) -> q, k, v     q [... L n] of the last L rows, scaled; k, v of all kept
+
+    A kernel streams long sequences: their weights are never held at once.
+    """
+
+    def scores(self, tok: Tokens, L: int) -> tuple[Array, Array, Array]:
+        """The last L queries [... L n], scaled, the kept keys [... T n] and values [... T p]."""
+        raise NotImplementedError
+
+    def weights(self, tok: Tokens, L: int) -> tuple[Array, Array]:
+        q, k, v = self.scores(tok, L)
+        seen = self.support(L, k.shape[-2])
+        return ops.softmax(ops.logits(q, k, seen), seen), v
+
+    def outputs(self, tok: Tokens, full: Tokens, S: Any) -> tuple[Array, Any]:
+        width = None if self.lookback is None else self.lookback + 1
+        y = fast.attended(*self.scores(full, self.length(tok)), width)
+        return super().outputs(tok, full, S) if y is None else (ops.expand(y, -2), None)
 
 
 class Step(Mechanism):

@@ -265,13 +265,7 @@ class Mechanism:
         if state.tail is None and self.lookback:
             full = self.after_nothing(tok)
         o, S = self.outputs(tok, full, state.S)
-        T = self.length(full)
-        keep = T if self.lookback is None else min(self.lookback, T)
-        tail = None
-        if keep:
-            kept = Tokens(**{k: v for k, v in full.items() if k not in self.not_cached})
-            tail = kept.part(T - keep, T, self.token_fields, self.substeps)
-        return self.readout(o, tok), State(S, tail, state.t + self.length(tok))
+        return self.readout(o, tok), State(S, self.tail_of(full), state.t + self.length(tok))
 
     def ltv(self, u: Array) -> LTV:
         """The linear system that this input produces: y = kernel . values before output gates.
@@ -342,6 +336,17 @@ class Mechanism:
             return tok
         like = next(v for k, v in tok.items() if self.token_fields[k].per_token)
         return tok.replace(pos=ops.positions(t, self.length(tok), like))
+
+    def tail_of(self, full: Tokens) -> Tokens | None:
+        """The rows that the tokens after these look back on."""
+        if self.lookback == 0:
+            return None
+        T = self.length(full)
+        keep = T if self.lookback is None else min(self.lookback, T)
+        if not keep:
+            return None
+        kept = Tokens(**{k: v for k, v in full.items() if k not in self.not_cached})
+        return kept.part(T - keep, T, self.token_fields, self.substeps)
 
     def after_nothing(self, tok: Tokens) -> Tokens:
         """The tokens behind `lookback` rows of zeros: the start of a sequence."""
