@@ -470,7 +470,7 @@ def test_a_task_that_raises_is_recorded_and_never_a_silent_gap(tmp_path):
     assert found.finished.values == [0, 2] and len(found.failures) == 1
     assert isinstance(found[1].exception, RuntimeError) and "in gpu" in found[1].details
     for wanted in (lambda: found.values, found.rows, found.to_pandas, lambda: found[1].value):
-        with pytest.raises(SweepError, match=r"n=1 has no result \(failed\): RuntimeError: CUDA"):
+        with pytest.raises(SweepError, match="sweep: no result for n=1: RuntimeError: CUDA"):
             wanted()
     assert "2 of 3 done, 1 failed" in str(found) and "CUDA" in found._repr_html_()
     assert len(list(tmp_path.iterdir())) == 2  # a failure is not kept
@@ -482,7 +482,7 @@ def test_the_first_failure_is_raised_where_that_is_wished(tmp_path):
 
     with pytest.raises(ZeroDivisionError) as e:
         dsf.sweep(fails, {"n": [0, 1, 2]}, on_error="raise")
-    assert "n=1 has no result (failed): ZeroDivisionError" in e.value.__notes__[0]
+    assert "no result for n=1: ZeroDivisionError" in e.value.__notes__[0]
     assert calls == [0, 1]
 
 

@@ -47,8 +47,7 @@ class Outcome:
 
     def told(self) -> str:
         """One line about a task that is not done."""
-        task = named(self.parameters)
-        return f"sweep: the task {task} has no result ({self.status}): {self.error}"
+        return f"sweep: no result for {named(self.parameters)}: {self.error}"
 
 
 class Sweep(Sequence[Outcome]):
