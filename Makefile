@@ -10,7 +10,7 @@ ROOMS   := solvers kernels theory_tests figures
 export MPLBACKEND = Agg
 
 .DELETE_ON_ERROR:
-.PHONY: figures test check slow mutants portable test-triton gpu lint types clean
+.PHONY: figures test check slow mutants portable bench test-triton gpu lint types clean
 
 figures: $(READY)
 	@$(PY) -m dsf.figures --profile $(PROFILE)
@@ -37,6 +37,10 @@ portable: $(READY)
 test-triton: $(READY)
 	.venv/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[gpu]'
 	$(PY) -m pytest -q -m "slow or not slow" tests/kernels/test_triton.py
+
+# The kernels beside their peers, one thread: about a quarter of an hour on a quiet machine.
+bench: $(READY)
+	@.venv/bin/python benchmarks/kernels.py
 
 # The Triton kernels on the GPU of this machine, with its own Python; installs nothing.
 gpu:
