@@ -50,6 +50,9 @@ def kept(structure: str, outputs: Any) -> tuple[Any, ...]:
 
 
 def as_numpy(x: Any) -> np.ndarray:
-    """A tensor's memory as an array: nothing is copied."""
-    array: np.ndarray = x.detach().resolve_conj().resolve_neg().numpy()
+    """A tensor's memory as an array: nothing is copied.
+
+    Conjugated and negated views come to an operator of torch as what they stand for.
+    """
+    array: np.ndarray = x.detach().numpy()
     return array

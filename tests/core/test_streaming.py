@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import dsf
+from dsf.core.authoring import LTV, Array, Diag, Recurrence, Tokens, col, row
+from dsf.core.authoring import drawn as parameter
 from dsf.core.catalogue import families
-from dsf.core.errors import OverflowingScanError, ShapeError
+from dsf.core.errors import DomainError, DTypeError, OverflowingScanError, ShapeError
 from dsf.core.metrics import gate, ratio
 
 
@@ -162,14 +164,82 @@ def test_a_stream_says_what_run_says_and_keeps_its_state():
     assert np.isnan(stream(np.nan * u[1])).all() and np.isnan(mech.run(np.nan * u[:1])[0]).all()
 
 
+class Plain(Recurrence):
+    """The input itself in the place of a gate, and S_t = S_{t-1} + f_t f_t' read before it."""
+
+    spec = {"f": "L d in (0, 1)", "g": "L d"}
+    has_heads = False
+    w: Array = parameter("d", lambda rng, shape: np.ones(shape))
+
+    def tokens(self, u):
+        return Tokens(f=np.where(u > 1e100, 0.5, u * self.w), g=u)
+
+    def recurrence(self, tok):
+        B, C = col(tok.g), row(tok.f)
+        return LTV(Diag(a=tok.f), B, C, read="before"), row(tok.g)
+
+
+class Sums(Recurrence):
+    """Reads the sum of the last three inputs, the current one included."""
+
+    spec = {"f": "L d"}
+    has_heads = False
+    lookback = 2
+    w: Array = parameter("d", lambda rng, shape: np.ones(shape))
+
+    def tokens(self, u):
+        return Tokens(f=u * self.w)
+
+    def recurrence(self, tok):
+        f = tok.f + tok.previous.f + tok.previous.previous.f
+        return LTV(Diag(a=0 * f), col(f), row(0 * f + 1)), row(0 * f + 1)
+
+
+@pytest.mark.parametrize(
+    "mech", [Sums(w=np.ones(4)), dsf.retnet(rotation="qk").init(d=4, n=2)], ids=["rows", "retnet"]
+)
+def test_a_stream_of_more_rows_before_and_of_positions(mech):
+    u = np.random.default_rng(0).standard_normal((9, 4))
+    stream = dsf.Stream(mech)
+    y = np.stack([stream(token) for token in u])
+    assert np.allclose(y, mech(u), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("bad", [-0.5, 1.5])
+def test_a_later_token_that_leaves_its_domain(bad):
+    stream, u = dsf.Stream(Plain(w=np.ones(3))), np.full(3, 0.5)
+    stream(u), stream(u)
+    with pytest.raises(DomainError, match="f leaves its domain"):
+        stream(np.array([0.5, 0.5, bad]))
+    assert stream.state.t == 2
+
+
+def test_a_state_that_overflows_behind_finite_outputs():
+    stream, u = dsf.Stream(Plain(w=np.ones(3))), np.full(3, 0.5)
+    stream(u)
+    before = stream.state
+    with pytest.raises(OverflowingScanError):
+        stream(np.array([0.5, 0.5, 1e200]))
+    assert stream.state is before
+
+
+def test_a_later_token_of_another_dtype_and_batches_of_none():
+    mech, u = drawn()
+    stream, empty = dsf.Stream(mech), dsf.Stream(mech)
+    stream(u[0])
+    with pytest.raises(DTypeError, match="complex128"):
+        stream(u[1].astype(complex))
+    assert [empty(u[:0]).shape for _ in range(2)] == [(0, 4)] * 2
+
+
 def test_only_the_first_token_is_checked_at_length(monkeypatch):
     """The fast step is taken: nothing else would tell."""
     mech, u = drawn()
     stream, calls = dsf.Stream(mech), []
     run = type(mech).run
     monkeypatch.setattr(type(mech), "run", lambda *a: calls.append(1) or run(*a))
-    for row in u:
-        stream(row)
+    for token in u:
+        stream(token)
     assert len(calls) == 1
 
 

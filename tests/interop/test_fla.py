@@ -40,7 +40,7 @@ CALLS = {
     "rwkv6": (lambda x, **kw: fla.rwkv6(x["q"], x["k"], x["v"], x["full"], x["u"], **kw), 1),
     "rwkv7": (
         lambda x, **kw: fla.rwkv7(
-            x["q"], x["full"], x["k"], x["v"], -x["k"], x["k"] * x["beta"][..., None], **kw
+            x["q"], x["full"], x["k"], x["v"], -x["k"], -x["k"] * x["full"], **kw
         ), 1,
     ),
     "delta": (lambda x, **kw: fla.delta_rule(x["q"], x["k"], x["v"], x["beta"], **kw), 1),
@@ -65,7 +65,7 @@ def step(name, S, x, t):
         o = (S + np.outer(x["u"] * k[t], v[t])).T @ q
         return o, full * S + np.outer(k[t], v[t])
     if name == "rwkv7":
-        S = full * S + np.outer(k[t] * beta[t], -k[t] @ S) + np.outer(k[t], v[t])
+        S = full * S + np.outer(-k[t] * x["full"][t], -k[t] @ S) + np.outer(k[t], v[t])
         return S.T @ q, S
     S *= full if name in ("gla", "kda") else 1.0 if name in ("linear", "delta") else np.exp(a)
     for i in range(2 * t, 2 * t + 2) if name == "product" else [t]:
@@ -87,6 +87,7 @@ def test_the_recurrences(name):
             o, S = step(name, S, mine, t)
             assert np.allclose(y[0, t, h], scale * o, rtol=1e-12, atol=1e-13)
         assert np.allclose(last[0, h], S, rtol=1e-12, atol=1e-13)
+    assert call(x)[1] is None
 
 
 @EVERY

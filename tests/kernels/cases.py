@@ -28,7 +28,7 @@ def case(
         s = 2 if name.endswith("substeps") else 1
         q, k, v = normal((B, L, H, K)), normal((B, s * L, H, K)), normal((B, s * L, H, V))
         k /= np.linalg.norm(k, axis=-1, keepdims=True)
-        w, beta = decays(B, s * L, H, 1) + 0 * k, rng.uniform(0, 1, (B, s * L, H, 1))
+        w, beta = decays(B, s * L, H, K), rng.uniform(0, 1, (B, s * L, H, 1))
         return (
             "low_rank",
             [q, beta * k, v, w, w * k, -beta * k, normal((B, H, K, V))],

@@ -33,3 +33,11 @@ def test_the_ends(dtype):
     y = np.empty_like(x)
     powers(x, y)
     assert np.array_equal(y, np.array([0, np.inf, np.nan, 1, 0, np.inf], dtype), equal_nan=True)
+
+
+@pytest.mark.parametrize(("dtype", "low"), [(np.float32, -125), (np.float64, -1021)])
+def test_what_is_too_small_is_zero(dtype, low):
+    x = np.array([np.nextafter(dtype(low), dtype(-np.inf)), low - 0.5, low - 1, low - 40], dtype)
+    y = np.ones_like(x)
+    powers(x, y)
+    assert (y == 0).all()

@@ -11,6 +11,7 @@ from dsf.core.catalogue import everything
 from dsf.core.errors import OverflowingScanError
 from dsf.core.kinds import Recurrence
 from dsf.core.metrics import effective_length, gate, ratio, scale
+from dsf.core.transition import Prod
 
 pytest.importorskip("numba")
 FAMILIES = [f for f in everything() if issubclass(f.cls, Recurrence)]
@@ -53,6 +54,75 @@ def test_every_recurrence(family, used):
         assert ratio(y, z, scale(ltv, X, S)) <= gate(effective_length(ltv))
         assert y.shape == z.shape and y.dtype == z.dtype and last.shape == end.shape
         assert np.allclose(last, end, rtol=1e-11, atol=1e-12 * np.abs(end).max())
+
+
+def by_hand(kind, read, L=40, p=5):
+    """Systems whose coefficients are written out: X [L 1 p]."""
+    rng = np.random.default_rng(0)
+    B, C = rng.standard_normal((L, 3, 1)), rng.standard_normal((L, 1, 3))
+    A, rank = dsf.Diag(a=rng.uniform(0.5, 1, (L, 3))), int(kind.endswith("2")) + 1
+    U = 0.3 * rng.standard_normal((3, rank))
+    A = A if kind == "Diag" else dsf.LowRank(A, U=-U, W=U)
+    return dsf.LTV(A, B, C, read=read), rng.standard_normal((L, 1, p))
+
+
+@pytest.mark.parametrize("kind", ["Diag", "LowRank", "LowRank of rank 2"])
+@pytest.mark.parametrize("read", ["after", "before"])
+@pytest.mark.parametrize("p", [1, 5])
+def test_both_ways_to_read_and_stretches_of_time(kind, read, p, used, monkeypatch):
+    monkeypatch.setattr(fast, "STRETCH", 16)
+    ltv, X = by_hand(kind, read, p=p)
+    S = np.random.default_rng(1).standard_normal((3, p))
+    for x, z in zip(ltv.scan(X, S), single_steps(ltv, X, S), strict=True):
+        assert np.allclose(x, z, rtol=1e-12, atol=1e-13)
+    assert used or kind != "Diag"
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("read", ["after", "before"])
+@pytest.mark.parametrize("own", ["", "B", "C"])
+def test_what_the_selective_scan_takes(turned, read, own, used):
+    """dt a in either order; other ways to read, and keys or queries of a channel, run elsewhere."""
+    rng = np.random.default_rng(0)
+    D, L, n = 5, 30, 3
+    dt, a = rng.uniform(0.1, 1, (D, L, 1)), -rng.uniform(0.1, 1, (D, 1, n))
+    k, q = (rng.standard_normal((D if own == x else 1, L, n)) for x in "BC")
+    A = dsf.Diag(log_a=Prod((a, dt) if turned else (dt, a)))
+    ltv = dsf.LTV(A, Prod((dt[..., None], k[..., None])), q[..., None, :], read=read)
+    X = rng.standard_normal((D, L, 1, 1))
+    for x, z in zip(ltv.scan(X), single_steps(ltv, X), strict=True):
+        assert x.shape == z.shape and np.allclose(x, z, rtol=1e-12, atol=1e-13)
+    assert set(used) == {"diagonal" if own or read == "before" else "selective"}
+
+
+@pytest.mark.parametrize("bad", ["logit", "value"])
+def test_attention_that_may_not_stay_finite_is_left_to_the_weights(bad, monkeypatch):
+    """A logit of -infinity: the kernel would give it the weight 0 and say nothing."""
+    monkeypatch.setattr(fast, "SMALL", 0)
+    q, k, v = np.ones((3, 1, 4, 2))
+    assert fast.attended(q, k, v, None) is not None
+    if bad == "logit":
+        q, k = 1e160 * q, np.stack([[0.0, 0.0], *[[-1e160, -1e160]] * 3])[None]
+    else:
+        v[0, 2] = np.nan
+    assert fast.attended(q, k, v, None) is None
+
+
+def test_mixed_precision_is_computed_in_the_wider_one(used):
+    ltv, X = by_hand("Diag", "after")
+    ltv = dsf.LTV(ltv.A, ltv.B, ltv.C.astype(np.float32))
+    y, S = ltv.scan(X)
+    z, T = single_steps(ltv, X)
+    assert used and y.dtype == z.dtype == S.dtype == np.float64
+    assert np.allclose(y, z, rtol=1e-12, atol=1e-13) and np.allclose(S, T, rtol=1e-12, atol=1e-13)
+
+
+def test_a_state_that_overflows_where_nothing_reads_it(used):
+    """The last step; the output is finite."""
+    one = np.ones((3, 1, 1))
+    ltv = dsf.LTV(dsf.Diag(a=np.array([[1.0], [1.0], [1e300]])), one, one, read="before")
+    with pytest.raises(OverflowingScanError, match="step 3 of 3"):
+        ltv.scan(1e30 * np.ones((3, 1, 5)))
 
 
 def test_small_systems_run_step_by_step(monkeypatch):

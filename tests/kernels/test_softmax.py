@@ -42,7 +42,7 @@ def agree(found, wanted, arrays, numbers):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize(
-    ("M", "N"), [(0, 0), (1, 1), (1, 64), (3, 0), (63, 63), (65, 130), (70, 6)]
+    ("M", "N"), [(0, 0), (1, 1), (1, 64), (3, 0), (63, 63), (65, 130), (2, 260), (70, 6)]
 )
 @pytest.mark.parametrize("extras", [{}, {"bias": True, "forget": True, "sink": True}])
 @pytest.mark.parametrize(("causal", "window"), [(1, 0), (1, 1), (1, 66), (0, 0)])
@@ -85,6 +85,28 @@ def test_prefill_then_one_by_one():
         ]  # fmt: skip
         y = np.concatenate(parts, 1)
         assert ratio(y, whole, 10 * abs(v).max() + 0 * y) <= gate(150)
+
+
+@pytest.mark.parametrize(("M", "N"), [(3, 70), (70, 3), (66, 131), (2, 260), (0, 3), (3, 0)])
+@pytest.mark.parametrize(("causal", "window"), [(1, 0), (1, 5), (0, 0)])
+def test_gradients_of_other_queries_than_keys(M, N, causal, window):
+    """The last queries of longer keys, more queries than keys, and those that see all keys."""
+    torch = pytest.importorskip("torch")
+    arrays = drawn(2, M, N, 4, 2, 3, 4, bias=True, forget=bool(causal), sink=True)
+    inputs = [torch.tensor(x, requires_grad=True) for x in arrays]
+    y, lse = reference.forward(*inputs, 0.7, causal, window)
+    rng = np.random.default_rng(1)
+    dy, dlse = rng.standard_normal(y.shape), rng.standard_normal(lse.shape)
+    seen = torch.isfinite(lse)
+    total = (y * torch.tensor(dy)).sum() + (lse[seen] * torch.tensor(dlse)[seen]).sum()
+    wanted = torch.autograd.grad(total, inputs, allow_unused=True)
+    dlse[~seen.numpy()] = 0
+    kept = numba.forward(*arrays, 0.7, causal, window)
+    found = numba.backward(*arrays, *kept, 0.7, causal, window, dy, dlse)
+    for x, g, array in zip(found, wanted, arrays, strict=True):
+        exact = np.zeros_like(array) if g is None else g.numpy()
+        assert x.shape == exact.shape
+        assert ratio(x, exact, 10 * abs(exact).max(initial=1e-300) + 0 * exact) <= gate(N)
 
 
 # --------------------------------------------------------------------- bits

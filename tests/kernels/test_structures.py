@@ -15,6 +15,8 @@ from dsf.kernels import dispatch
 numba = pytest.importorskip("numba")
 import cases  # noqa: E402
 
+from dsf.kernels import gradients  # noqa: E402
+
 EVERY = pytest.mark.parametrize("name", cases.STRUCTURES)
 LENGTHS = (0, 1, 63, 65)
 
@@ -50,6 +52,24 @@ def test_any_sizes(name, sizes, seed):
     scales = cases.sizes(structure, arrays, numbers, slow)
     for x, y, s in zip(fast(*arrays, *numbers), slow(*arrays, *numbers), scales, strict=True):
         assert ratio(x, y, s) <= gate(L)
+
+
+@EVERY
+def test_states_wider_than_one_thread_takes(name):
+    """Blocks of columns or channels, the last one narrower."""
+    K, V = (131, 1) if name == "diagonal" else (6, 131)
+    structure, arrays, numbers = cases.case(name, L=6, B=1, H=1, K=K, V=V)
+    fast, slow = both(structure)
+    scales = cases.sizes(structure, arrays, numbers, slow)
+    for x, y, s in zip(fast(*arrays, *numbers), slow(*arrays, *numbers), scales, strict=True):
+        assert ratio(x, y, s) <= gate(6)
+
+
+@given(L=st.integers(0, 10**7))
+def test_chunks_of_gradients(L):
+    """Whole sweeps, and few kept states: a sweep beyond a chunk's memory would not be noticed."""
+    C = gradients.chunk_length(L)
+    assert C >= 32 and C % gradients.STEPS == 0 and L <= 256 * C
 
 
 @EVERY

@@ -30,10 +30,11 @@ def gradients(structure, backend, arrays, numbers, dy, dS):
 @EVERY
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize(
-    ("L", "K", "V"), [(1, 4, 5), (2, 4, 5), (63, 4, 5), (65, 4, 5), (70, 83, 18), (3, 1, 2)]
+    ("L", "K", "V"),
+    [(1, 4, 5), (2, 4, 5), (63, 4, 5), (65, 4, 5), (70, 83, 18), (70, 6, 131), (3, 1, 2)],
 )
 def test_gradients(name, dtype, L, K, V):
-    """Also over several chunks of time, and states wider than what one sweep takes."""
+    """Also over several chunks of time, and states wider than what one sweep or thread takes."""
     structure, arrays, numbers = cases.case(name, L, B=1, H=2, K=K, V=V)
     rng = np.random.default_rng(1)
     inputs = tensors(arrays, dtype)
@@ -63,6 +64,15 @@ def test_complex_gradients():
     turned = [torch.tensor(x * np.exp(1j * np.arange(3)), requires_grad=True) for x in (a, b, h)]
     run = differentiable.run
     assert torch.autograd.gradcheck(lambda *x: run("diagonal", "numba", [*x], []), turned)
+
+
+def test_views_that_are_conjugated_or_negated():
+    """Marks on a tensor, which its memory does not show."""
+    a, b = torch.randn(2, 5, 3, dtype=torch.complex128).unbind()
+    for x in (a.conj(), a.conj().imag):
+        assert x.is_conj() or x.is_neg()
+        found, wanted = kernels.scan(x, b), kernels.scan(x.clone() + 0, b)
+        assert all(map(torch.equal, found, wanted))
 
 
 @EVERY
