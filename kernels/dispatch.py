@@ -19,12 +19,12 @@ from dsf.kernels.backends import computed
 
 BACKENDS = ("auto", "reference", "numba", "triton")
 REAL = ("float32", "float64")
-CONNECTED = {"numba": ("linear", "low_rank", "selective", "diagonal"), "triton": ()}
+CONNECTED = {"numba": ("linear", "low_rank", "selective", "diagonal", "flow"), "triton": ()}
 DTYPES = {"diagonal": (*REAL, "complex64", "complex128")}
 
 
 def run(
-    structure: str, arrays: list[Any], numbers: list[float], backend: str = "auto"
+    structure: str, arrays: list[Any], numbers: list[Any], backend: str = "auto"
 ) -> tuple[Any, Any]:
     """(y, last state) of a structure from canonical arrays, all of one dtype and one world.
 

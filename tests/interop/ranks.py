@@ -4,6 +4,7 @@ All ranks run `cases()` over slices of unequal length, one of them empty where t
 """
 
 import sys
+from datetime import timedelta
 
 import numpy as np
 import torch
@@ -34,9 +35,9 @@ def gradient(x):
 
 
 def main(rank, size, folder):
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size
-    )
+    meeting = f"file://{folder}/meeting"
+    wait = timedelta(seconds=60)
+    dist.init_process_group("gloo", meeting, timeout=wait, rank=rank, world_size=size)
     rows = slice(*CUTS[size][rank : rank + 2])
     found = {}
     for name in FAMILIES:

@@ -208,7 +208,11 @@ def in_processes(size, folder):
     ranks = script()
     command = [sys.executable, "-P", str(SCRIPT)]
     started = [subprocess.Popen([*command, str(r), str(size), str(folder)]) for r in range(size)]
-    assert [p.wait(240) for p in started] == [0] * size
+    try:
+        assert [p.wait(200) for p in started] == [0] * size
+    finally:
+        for p in started:
+            p.kill()
     found = [np.load(folder / f"{r}.npz") for r in range(size)]
     for name in ranks.FAMILIES:
         mech, u = ranks.drawn(name)
