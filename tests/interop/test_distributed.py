@@ -15,9 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dsf
+from dsf.core.authoring import (
+    LTV,
+    Array,
+    Diag,
+    Recurrence,
+    Step,
+    Tokens,
+    ops,
+    row,
+    split_heads,
+    weight,
+)
 from dsf.core.catalogue import everything
 from dsf.core.errors import DTypeError, NotLinearError, OverflowingScanError, RankError, ShapeError
-from dsf.core.kinds import Step
 from dsf.core.metrics import end_to_end, ratio
 
 torch = pytest.importorskip("torch")
@@ -110,6 +121,30 @@ def test_every_mechanism(family):
 @given(st.sampled_from(FAMILIES), st.lists(st.integers(0, L), max_size=4).map(sorted))
 def test_any_cuts(family, cuts):
     agrees(family, cuts)
+
+
+class Echo(Recurrence):
+    """S_t = S_{t-1} / 2 + v_t + (t - 2) v_{t-2}: reads rows before, at their places."""
+
+    W: Array = weight("H d p")
+    spec = {"v": "L p", "pos": "L 1"}
+    lookback = 2
+
+    def tokens(self, u):
+        return Tokens(v=split_heads(u) @ self.W)
+
+    def recurrence(self, tok):
+        before = tok.previous.previous
+        one = ops.ones((1, 1, 1), tok.v)
+        return LTV(Diag(a=one[0] / 2), one, one), row(tok.v + before.pos * before.v)
+
+
+@pytest.mark.parametrize("cuts", [[4, 8], [1, 2, 3], [0, 5, 5, 6]])
+def test_rows_before_are_read_at_their_places(cuts):
+    mech = Echo(W=np.random.default_rng(0).standard_normal((2, D, 3)))
+    u = np.random.default_rng(1).standard_normal((L, D))
+    found = np.concatenate([y for y, _ in split(mech, u, cuts)], -2)
+    assert np.allclose(found, mech(u), rtol=1e-12, atol=1e-13)
 
 
 def test_no_tokens_at_all():
@@ -220,7 +255,7 @@ def in_processes(size, folder):
         scale, gate = end_to_end(mech, u)
         for kind in ("y", "torch"):
             assert ratio(np.concatenate([f[f"{name} {kind}"] for f in found], -2), y, scale) <= gate
-        assert [int(f[f"{name} t"]) for f in found] == list(ranks.CUTS[size][1:])
+        assert [int(f[f"{name} t"]) for f in found] == [*ranks.ends(size, name)[1:]]
         if state.S is not None:
             assert np.allclose(found[-1][f"{name} S"], state.S, rtol=1e-11, atol=1e-12)
         layer, whole = mech.to_torch(), torch.tensor(u, requires_grad=True)
