@@ -11,6 +11,7 @@ from dsf.kernels.fronts import (
     low_rank_rule,
     scan,
     selective_scan,
+    softmax_attention,
 )
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "low_rank_rule",
     "scan",
     "selective_scan",
+    "softmax_attention",
 ]
 
 if "torch" in sys.modules:  # now rather than while torch traces a graph, where nothing is imported

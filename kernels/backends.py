@@ -37,9 +37,16 @@ def module(structure: str, backend: str) -> Any:
 def outputs_like(structure: str, arrays: list[Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The shapes of y and of the last state."""
     shapes = [tuple(x.shape) for x in arrays]
+    if structure == "softmax":  # y, and the logarithms of the denominators
+        return (*shapes[0][:-1], shapes[2][-1]), shapes[0][:-1]
     if structure == "low_rank":  # q has a row for each output, the others one for each substep
         return (*shapes[0][:-1], shapes[2][-1]), shapes[-1]
     return shapes[{"linear": 2, "diagonal": 1, "selective": 0}[structure]], shapes[-1]
+
+
+def kept(structure: str, outputs: Any) -> tuple[Any, ...]:
+    """The outputs that the backward pass takes after the inputs."""
+    return tuple(outputs) if structure == "softmax" else ()
 
 
 def as_numpy(x: Any) -> np.ndarray:

@@ -21,8 +21,8 @@ LIBRARY.define(
     "kernel(str structure, str backend, Tensor[] arrays, float[] numbers) -> (Tensor, Tensor)"
 )
 LIBRARY.define(
-    "kernel_backward(str structure, str backend, Tensor[] arrays, float[] numbers, Tensor dy, "
-    "Tensor dlast) -> Tensor[]"
+    "kernel_backward(str structure, str backend, Tensor[] arrays, Tensor[] outputs, "
+    "float[] numbers, Tensor dy, Tensor dlast) -> Tensor[]"
 )
 
 
@@ -33,10 +33,10 @@ def _forward(
 
 
 def _backward(
-    structure: str, backend: str, arrays: list[Tensor], numbers: list[float],
-    dy: Tensor, dlast: Tensor,
+    structure: str, backend: str, arrays: list[Tensor], outputs: list[Tensor],
+    numbers: list[float], dy: Tensor, dlast: Tensor,
 ) -> list[Tensor]:  # fmt: skip
-    return list(_computed(structure, backend, "backward", arrays, numbers, dy, dlast))
+    return list(_computed(structure, backend, "backward", [*arrays, *outputs], numbers, dy, dlast))
 
 
 for _device in ("CPU", "CUDA"):
@@ -64,8 +64,8 @@ def _(structure: str, backend: str, arrays: list[Tensor], numbers: list[float]) 
 
 @torch.library.register_fake("dsf::kernel_backward", lib=LIBRARY)
 def _(
-    structure: str, backend: str, arrays: list[Tensor], numbers: list[float],
-    dy: Tensor, dlast: Tensor,
+    structure: str, backend: str, arrays: list[Tensor], outputs: list[Tensor],
+    numbers: list[float], dy: Tensor, dlast: Tensor,
 ) -> list[Tensor]:  # fmt: skip
     return [x.new_empty(x.shape) for x in arrays]
 
@@ -77,22 +77,24 @@ def _folded(size: int, arrays: list[Tensor], dims: list[int | None]) -> list[Ten
         x.expand(size, *x.shape) if d is None else x.movedim(d, 0)
         for x, d in zip(arrays, dims, strict=True)
     ]
-    return [x.reshape(-1, *x.shape[2:]) for x in moved]
+    return [x.flatten(0, 1) for x in moved]
 
 
 def _unfolded(size: int, outputs: Any) -> list[Tensor]:
-    return [x.reshape(size, -1, *x.shape[1:]) for x in outputs]
+    return [x.unflatten(0, (size, x.shape[0] // size)) for x in outputs]
 
 
 @torch.library.register_vmap("dsf::kernel_backward", lib=LIBRARY)
 def _(
     info: Any, dims: Any, structure: str, backend: str, arrays: list[Tensor],
-    numbers: list[float], dy: Tensor, dlast: Tensor,
+    outputs: list[Tensor], numbers: list[float], dy: Tensor, dlast: Tensor,
 ) -> Any:  # fmt: skip
     size, n = info.batch_size, len(arrays)
-    whole = _folded(size, [*arrays, dy, dlast], [*dims[2], dims[4], dims[5]])
-    outputs = torch.ops.dsf.kernel_backward(structure, backend, whole[:n], numbers, *whole[n:])
-    return _unfolded(size, outputs), [0] * n
+    whole = _folded(size, [*arrays, *outputs, dy, dlast], [*dims[2], *dims[3], dims[5], dims[6]])
+    found = torch.ops.dsf.kernel_backward(
+        structure, backend, whole[:n], whole[n:-2], numbers, *whole[-2:]
+    )
+    return _unfolded(size, found), [0] * n
 
 
 class _Once(torch.autograd.Function):
@@ -124,13 +126,14 @@ class _Kernel(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         ctx.structure, ctx.backend, ctx.numbers, *arrays = inputs
-        ctx.save_for_backward(*arrays)
+        ctx.count = len(arrays)
+        ctx.save_for_backward(*arrays, *backends.kept(ctx.structure, output))
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor, dlast: Tensor) -> Any:
-        arrays = list(ctx.saved_tensors)
+        arrays, outputs = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
         found = torch.ops.dsf.kernel_backward(
-            ctx.structure, ctx.backend, arrays, ctx.numbers, dy, dlast
+            ctx.structure, ctx.backend, list(arrays), list(outputs), ctx.numbers, dy, dlast
         )
         if not torch.compiler.is_compiling():
             found = _Once.apply(len(found), *found, *arrays, dy, dlast)
@@ -149,18 +152,20 @@ def run(
     structure: str, backend: str, arrays: list[Tensor], numbers: list[float]
 ) -> tuple[Tensor, Tensor]:
     """(y, last state), with gradients of every array."""
-    if backend == "reference":
-        return _reference(structure, arrays, numbers)
+    if backend in ("reference", "torch"):
+        return _by_torch(structure, backend, arrays, numbers)
     y, last = _Kernel.apply(structure, backend, numbers, *arrays)
     return y, last
 
 
-def _reference(structure: str, arrays: list[Tensor], numbers: list[float]) -> tuple[Tensor, Tensor]:
+def _by_torch(
+    structure: str, backend: str, arrays: list[Tensor], numbers: list[float]
+) -> tuple[Tensor, Tensor]:
     """Operations of torch, which torch differentiates itself."""
     if torch.compiler.is_compiling():
-        forward = backends.module(structure, "reference").forward
+        forward = backends.module(structure, backend).forward
         return forward(*arrays, *numbers)
-    return backends.computed(structure, "reference", *arrays, *numbers)
+    return backends.computed(structure, backend, *arrays, *numbers)
 
 
 hooks.torch_kernel = run

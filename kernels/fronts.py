@@ -7,6 +7,7 @@ dtype of the inputs, the state at least float32.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -121,6 +122,49 @@ def low_rank_rule(
     arrays = [q, k, v, call.decays(full), a, b, call.state()]
     y, last = dispatch.run("low_rank", arrays, [scale, 1.0], backend)
     return call.output(y), call.last(last)
+
+
+def softmax_attention(
+    q: Any, k: Any, v: Any, bias: Any = None, window: int | None = None, causal: bool = True,
+    scale: float | None = None, log_forget: Any = None, sink: Any = None, *, backend: str = "auto",
+) -> Any:  # fmt: skip
+    """Softmax attention, streamed over keys: no array of all weights is made.
+
+        y_i = sum_j e^{s_ij} v_j / (e^sink + sum_j e^{s_ij})
+        s_ij = scale q_i'k_j + bias_ij + sum_{j < l <= i} log_forget_l
+
+    q [... M H K], k [... N G K], v [... N G V]: G heads of keys divide the H heads of queries.
+    With fewer queries than keys they are the last ones.  `causal` queries see no later keys, and of
+    the others the last `window`, the current one included.  bias [... H M N], log_forget [... N H]
+    (at most 0; -inf forgets), sink [H]; scale is K^-1/2 if not given.  Returns y [... M H V]; a
+    query that sees no key with a finite logit gives 0.  Source: Dao et al. 2022, arXiv 2205.14135
+    (streaming); Lin et al. 2025, arXiv 2503.02130 (forget gate).  Raises ShapeError, DTypeError,
+    KernelError.
+
+    >>> import numpy as np
+    >>> one = np.ones((3, 1, 1))
+    >>> softmax_attention(one, one, np.cumsum(one, 0)).ravel()
+    array([1. , 1.5, 2. ])
+    """
+    call = Call("softmax_attention", q=q, k=k, v=v, bias=bias, log_forget=log_forget, sink=sink)
+    call.axes(q="... M H K", k="... N G K", v="... N G V", bias="... H M N")
+    call.axes(log_forget="... N H", sink="H")
+    B, M, H, G = math.prod(call.batch), *(call.sizes[x] for x in "MHG")
+    if H % max(G, 1) or (G == 0 and H):
+        raise ShapeError(f"softmax_attention: {G} heads of keys do not divide {H} heads of queries")
+    if not causal and (window is not None or log_forget is not None):
+        raise ShapeError("softmax_attention: a window and forget gates need causal=True")
+    if window is not None and window < 1:
+        raise ShapeError(f"softmax_attention: window counts the current token; got {window}")
+    optional = [
+        call.zeros(B, H, M, 0) if bias is None else call.rows("bias"),
+        call.zeros(B, 0, H) if log_forget is None else call.rows("log_forget"),
+        call.zeros(B, 0) if sink is None else call.flat(call["sink"], 0),
+    ]
+    scale = call.sizes["K"] ** -0.5 if scale is None else scale
+    numbers = [scale, float(causal), float(window or 0)]
+    y, _ = dispatch.run("softmax", [*(call.rows(x) for x in "qkv"), *optional], numbers, backend)
+    return call.output(y)
 
 
 def scan(a: Any, b: Any, h0: Any = None, *, backend: str = "auto") -> tuple[Any, Any]:

@@ -42,8 +42,8 @@ def _widest() -> str:
     return next(found, "none")
 
 
-class _Code:
-    """What sweeps are made of: pointers into arrays, broadcasts, fused multiply-adds."""
+class Code:
+    """What vector code is made of: pointers into arrays, broadcasts, fused multiply-adds."""
 
     def __init__(self, context: Any, build: Any, signature: Any, args: Any) -> None:
         self.build = build
@@ -116,7 +116,7 @@ def _linear(steps: int, before: bool) -> Any:
         context: Any, S: Any, w: Any, k: Any, q: Any, x: Any, y: Any, K: Any, V: Any, lanes: Any
     ) -> Any:
         def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
-            c = _Code(context, build, signature, args)
+            c = Code(context, build, signature, args)
             S, w, k, q, x, y, K, V, _ = c.args
             at = [ir.Constant(K.type, t) for t in range(steps)]
             with c.columns(V) as (j, _count):
@@ -157,7 +157,7 @@ def low_rank(
     """
 
     def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
-        c = _Code(context, build, signature, args)
+        c = Code(context, build, signature, args)
         S, w, b, k, q, a, x, seen, y, K, V, _ = c.args
         with c.columns(V) as (j, _count):
             value, old = c.load(x, j), c.load(seen, j)

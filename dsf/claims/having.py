@@ -19,7 +19,7 @@ from dsf.claims.reading import require
 from dsf.core import foreign, ops
 from dsf.core.family import Family
 from dsf.core.fields import GATE, UNIT, Domain
-from dsf.core.kinds import Attention, Recurrence, Step
+from dsf.core.kinds import Attention, DotProductAttention, Recurrence, Step
 from dsf.core.state import State
 from dsf.core.tokens import Tokens
 from dsf.core.worlds.modular import Field, number, vanishing
@@ -27,7 +27,7 @@ from dsf.mechanisms.rnn.gru import GRU
 from dsf.relations.invariants import WordInvariant, double, paired
 
 SIZES = ((1, 1), (2, 2), (3, 2))
-KINDS = {*Recurrence.__mro__, *Attention.__mro__, *Step.__mro__}
+KINDS = {x for kind in (Recurrence, Attention, DotProductAttention, Step) for x in kind.__mro__}
 OF_THE_KIND = {"advance", "outputs", "system", "positioned", "after_nothing"}
 TIME = 5  # of a free state, where a mechanism sees positions
 PAST = "cdefghij"  # free tokens before a word, where the package does not define the class

@@ -46,15 +46,15 @@ from dsf.core.draws import (
 )
 from dsf.core.errors import DomainError
 from dsf.core.facts import Facts
-from dsf.core.kinds import Attention, Recurrence, Step
+from dsf.core.kinds import Attention, DotProductAttention, Recurrence, Step
 from dsf.core.ops import Array, as_pairs, channels, col, rotate, row, split_heads
 from dsf.core.system import LTV
 from dsf.core.tokens import Tokens
 from dsf.core.transition import Dense, Diag, LowRank, Prod
 
 __all__ = [
-    "LTV", "Any", "Array", "Attention", "Dense", "Diag", "DomainError", "Facts", "LowRank", "Prod",
-    "Recurrence", "Step", "Tokens", "as_pairs", "channels", "col", "drawn", "fixed", "normal",
-    "np", "ones", "ops", "option", "replace", "rotate", "row", "split_heads", "step_size",
-    "uniform", "weight", "zeros",
+    "LTV", "Any", "Array", "Attention", "Dense", "Diag", "DomainError", "DotProductAttention",
+    "Facts", "LowRank", "Prod", "Recurrence", "Step", "Tokens", "as_pairs", "channels", "col",
+    "drawn", "fixed", "normal", "np", "ones", "ops", "option", "replace", "rotate", "row",
+    "split_heads", "step_size", "uniform", "weight", "zeros",
 ]  # fmt: skip

@@ -4,6 +4,7 @@
     Diag, one column, log_a = dt * a             the selective scan
     Diag, everything else                        C (scan of B X), a stretch of time at once
     LowRank of rank 1, one write and one read    the delta rules
+    softmax of q'k                               softmax attention, streamed
 
 Everything else, and what is small, runs step by step: that code is the slow twin of this one.
 """
@@ -13,11 +14,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from dsf.core import hooks, ops
 from dsf.core.arrays import common_zero
 from dsf.core.checks import all_finite
 from dsf.core.ops import Array
 from dsf.core.transition import Diag, LowRank, Prod, dense, factors
+from dsf.core.worlds import holder
 
 SMALL = 1 << 15  # entries of all states of a sequence, below which loading a kernel does not pay
 STRETCH = 256  # steps whose B X exists at the same time
@@ -51,6 +55,42 @@ def _structure(ltv: Any, X: Array) -> Any:
     if single and wide:
         return _linear
     return _selective if single and _steps_of(ltv, X) is not None else _diagonal
+
+
+def attended(q: Array, k: Array, v: Array, width: int | None) -> Array | None:
+    """Softmax attention [... L p] of L queries on T keys, or None where no kernel takes it.
+
+    The queries are the last ones; each sees the last `width` keys, or all (None).  None also where
+    a logit may leave the range of the dtype or an output is not finite: the code that makes the
+    weights says why.
+    """
+    L, T = q.shape[-2], k.shape[-2]
+    lead = np.broadcast_shapes(*(tuple(x.shape[:-2]) for x in (q, k, v)))
+    if math.prod(lead) * L * T < SMALL or not ops.is_float(q, k, v):
+        return None
+    if any(map(ops.is_complex, (q, k, v))) or not _logits_stay_finite(q, k):
+        return None
+    flat = (math.prod(lead[:-1]), *(lead[-1:] or (1,)))
+
+    def rows(x: Array) -> Array:
+        x = ops.broadcast_to(x, (*lead, *x.shape[-2:])).reshape(*flat, *x.shape[-2:])
+        return ops.moveaxis(x, 1, 2)
+
+    B, H = flat
+    none = [ops.zeros(shape, q) for shape in ((B, H, L, 0), (B, 0, H), (B, 0))]
+    arrays = _alike(rows(q), rows(k), rows(v), *none)
+    found = hooks.kernel("softmax", arrays, [1.0, 1.0, float(width or 0)])
+    if found is None or (ops.readable(found[0]) and not bool(all_finite(found[0]))):
+        return None
+    return ops.moveaxis(found[0], 2, 1).reshape(*lead, L, v.shape[-1])
+
+
+def _logits_stay_finite(q: Array, k: Array) -> bool:
+    """Whether |q| |k| stays in the range of the dtype; True where nothing can be read."""
+    if not ops.readable(q, k):
+        return True
+    sizes = [float(holder(x).detach(ops.l2norm(x)).max()) for x in (q, k)]
+    return math.prod(sizes) < float(np.finfo(str(q.dtype).removeprefix("torch.")).max)
 
 
 # --------------------------------------------------------------------- layout

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dsf.core import border, ops
+from dsf.core import border, fast, ops
 from dsf.core.arrays import at_least_float32
 from dsf.core.checks import LIMIT, check_size
 from dsf.core.errors import ContractError, NotLinearError
@@ -112,6 +112,29 @@ class Attention(Mechanism):
 
     def mixing(self, tok: Tokens, L: int) -> Array:
         return self._weights(tok, L)[0]  # `linear(...).kernel()` rebuilds them in O(L^3)
+
+
+class DotProductAttention(Attention):
+    """Attention whose weights are the softmax of scaled products of queries and keys.
+
+        scores(tok, L) -> q, k, v     q [... L n] of the last L rows, scaled; k, v of all kept
+
+    A kernel streams long sequences: their weights are never held at once.
+    """
+
+    def scores(self, tok: Tokens, L: int) -> tuple[Array, Array, Array]:
+        """The last L queries [... L n], scaled, the kept keys [... T n] and values [... T p]."""
+        raise NotImplementedError
+
+    def weights(self, tok: Tokens, L: int) -> tuple[Array, Array]:
+        q, k, v = self.scores(tok, L)
+        seen = self.support(L, k.shape[-2])
+        return ops.softmax(ops.logits(q, k, seen), seen), v
+
+    def outputs(self, tok: Tokens, full: Tokens, S: Any) -> tuple[Array, Any]:
+        width = None if self.lookback is None else self.lookback + 1
+        y = fast.attended(*self.scores(full, self.length(tok)), width)
+        return super().outputs(tok, full, S) if y is None else (ops.expand(y, -2), None)
 
 
 class Step(Mechanism):

@@ -242,7 +242,7 @@ def test_giants_are_refused_with_their_size():
         with pytest.raises(TooLargeError, match=r"\[1000000 1000000\] takes 8,000,000,000,000"):
             dense_request()
     with pytest.raises(TooLargeError, match="attention weights"):
-        dsf.softmax.init(d=1)(np.zeros((40_000, 1)))
+        dsf.softmax.init(d=1).ltv(np.zeros((40_000, 1)))
 
 
 # ---------------------------------------------------------------- 12: shapes and names

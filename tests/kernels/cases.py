@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 STRUCTURES = ("linear", "linear before", "low_rank", "low_rank substeps", "diagonal", "selective")
+EVERY = (*STRUCTURES, "softmax")  # softmax attention has no state, and its own tests
 
 
 def case(
@@ -33,6 +34,15 @@ def case(
             [q, beta * k, v, w, w * k, -beta * k, normal((B, H, K, V))],
             [0.5, float(s)],
         )
+    if name == "softmax":
+        return (
+            "softmax",
+            [
+                normal((B, L, 2 * H, K)), normal((B, L, H, K)), normal((B, L, H, V)),
+                normal((B, 2 * H, L, L)), -decays(B, L, 2 * H), normal((B, 2 * H)),
+            ],
+            [0.5, 1.0, 7.0],
+        )  # fmt: skip
     if name == "diagonal":
         return "diagonal", [decays(B, L, K), normal((B, L, K)), normal((B, K))], []
     x, delta, A = (

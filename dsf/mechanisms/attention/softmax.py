@@ -1,7 +1,7 @@
 from dsf.core.authoring import *
 
 
-class Softmax(Attention, name="softmax", look=("black", 0)):
+class Softmax(DotProductAttention, name="softmax", look=("black", 0)):
     """Softmax attention.   y_i = sum_{j<=i} w_ij v_j,   w_i = softmax_j(q_i' k_j / sqrt(n))
 
     Causal softmax attention; its state is the growing cache of keys and values.
@@ -32,8 +32,7 @@ class Softmax(Attention, name="softmax", look=("black", 0)):
         u = split_heads(u)
         return Tokens(q=u @ self.Wq, k=u @ self.Wk, v=u @ self.Wv)
 
-    def weights(self, tok: Tokens, L: int) -> tuple[Array, Array]:
-        T, n = tok.k.shape[-2:]
+    def scores(self, tok: Tokens, L: int) -> tuple[Array, Array, Array]:
+        n = tok.k.shape[-1]
         q = tok.q[..., tok.q.shape[-2] - L :, :] / ops.sqrt(ops.const(n, tok.q))
-        seen = self.support(L, T)
-        return ops.softmax(ops.logits(q, tok.k, seen), seen), tok.v
+        return q, tok.k, tok.v

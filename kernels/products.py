@@ -1,0 +1,119 @@
+"""C += A B of small blocks, in vector instructions: the sums stay in registers.
+
+Every entry of C is summed in the order of the inner index, whatever the width of the vectors, so
+its bits are the same on all of them.  See `vectors` for how they are made.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from dsf.kernels.compiled import EXACT
+from dsf.kernels.vectors import Code
+
+ROWS = 4  # of C that are summed at once
+
+
+@numba.njit
+def _vectors(size: int) -> int:
+    """How many vectors of so many bytes a tile is wide: sums, row and column fit the registers."""
+    return 4 if size == 64 else 2
+
+
+def _tile(rows: int, many: bool) -> Any:
+    """C[i:i+rows, j:j+width] += A[i:i+rows] B[:, j:j+width], one vector wide or as many as fit."""
+
+    @intrinsic
+    def tile(context: Any, C: Any, A: Any, B: Any, i: Any, j: Any, inner: Any, lanes: Any) -> Any:
+        def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
+            c = Code(context, build, signature, args)
+            C, A, B, i, j, inner, _ = c.args
+            vectors = _vectors.py_func(c.width * c.bytes) if many else 1
+            at = [build.add(i, ir.Constant(i.type, r)) for r in range(rows)]
+            to = [build.add(j, ir.Constant(j.type, u * c.width)) for u in range(vectors)]
+            sums = [[c.slot(c.load(C, a, b)) for b in to] for a in at]
+            with cgutils.for_range(build, inner) as loop:
+                values = [c.load(B, loop.index, b) for b in to]
+                for a, totals in zip(at, sums, strict=True):
+                    x = c.spread(A, a, loop.index)
+                    for value, total in zip(values, totals, strict=True):
+                        c.add(total, x, value)
+            for a, totals in zip(at, sums, strict=True):
+                for b, total in zip(to, totals, strict=True):
+                    c.store(build.load(total), C, a, b)
+            return context.get_dummy_value()
+
+        return types.void(C, A, B, i, j, inner, lanes), code
+
+    return tile
+
+
+_block, _rows = _tile(ROWS, True), _tile(1, True)
+_column, _one = _tile(ROWS, False), _tile(1, False)
+
+
+@numba.njit(nogil=True, error_model="numpy", fastmath={*EXACT})
+def product(
+    C: Any, A: Any, B: Any, rows: int, inner: int, columns: int, lanes: tuple[int, ...]
+) -> None:
+    """C[:rows, :columns] += A[:rows, :inner] B[:inner, :columns].
+
+    Columns lie side by side in B and C, and count in whole vectors; A has any strides.
+    """
+    W = len(lanes)
+    wide = _vectors(W * C.itemsize) * W
+    whole = rows - rows % ROWS
+    j = 0
+    while j < columns:
+        if columns - j >= wide:
+            for i in range(0, whole, ROWS):
+                _block(C, A, B, i, j, inner, lanes)
+            for i in range(whole, rows):
+                _rows(C, A, B, i, j, inner, lanes)
+            j += wide
+        else:
+            for i in range(0, whole, ROWS):
+                _column(C, A, B, i, j, inner, lanes)
+            for i in range(whole, rows):
+                _one(C, A, B, i, j, inner, lanes)
+            j += W
+
+
+@intrinsic
+def _copy(context: Any, target: Any, source: Any, i: Any, size: Any) -> Any:
+    """target[i, :size] = source[i, :size], both side by side in memory."""
+
+    def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
+        kinds = signature.args[:2]
+        to, start = (
+            context.make_array(kind)(context, build, x)
+            for kind, x in zip(kinds, args[:2], strict=True)
+        )
+        places = []
+        for array in (to, start):
+            stride = cgutils.unpack_tuple(build, array.strides)[0]
+            raw = build.bitcast(array.data, ir.IntType(8).as_pointer())
+            places.append(build.gep(raw, [build.mul(args[2], stride)]))
+        item = context.get_abi_sizeof(context.get_data_type(kinds[0].dtype))
+        cgutils.raw_memcpy(build, places[0], places[1], args[3], item)
+        return context.get_dummy_value()
+
+    return types.void(target, source, i, size), code
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def copy_rows(target: Any, source: Any, rows: int, size: int) -> None:
+    """target[:rows, :size] = source[:rows, :size] into memory that lies side by side."""
+    if source.strides[1] == source.itemsize:
+        for i in range(rows):
+            _copy(target, source, i, size)
+    else:
+        for i in range(rows):
+            for d in range(size):
+                target[i, d] = source[i, d]
