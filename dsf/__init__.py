@@ -24,7 +24,7 @@ _LAZY = {
     "Mechanism": "dsf.core.mechanism",
     "State": "dsf.core.state",
     "Tokens": "dsf.core.tokens",
-    "simulate": "dsf.core.streaming",
+    **dict.fromkeys(("simulate", "Stream"), "dsf.core.streaming"),
     "Family": "dsf.core.family",
     "family": "dsf.core.catalogue",
     **dict.fromkeys(("Certificate", "Scope", "Strength"), "dsf.core.certificate"),

@@ -39,16 +39,17 @@ class Recurrence(Mechanism):
         3
         """
         tok = self.positioned(tok.map(at_least_float32), 0)
-        return self.system_of(self.after_nothing(tok) if self.lookback else tok, self.length(tok))
+        full = self.after_nothing(tok) if self.lookback else tok
+        return self.system_after(full, self.length(tok))
 
-    def system_of(self, full: Tokens, L: int) -> tuple[LTV, Array]:
-        """`recurrence` of the last L of these rows; the `lookback` rows before are read only."""
+    def system_after(self, full: Tokens, L: int) -> tuple[LTV, Array]:
+        """`recurrence` of the last L tokens of `full`, which begins with the rows before them."""
         if self.lookback:
             full = full.with_previous(self.lookback, self.token_fields, self.substeps, L)
         return _two(self.name, "recurrence(tok)", "LTV, X", self.recurrence(full))
 
     def outputs(self, tok: Tokens, full: Tokens, S: Any) -> tuple[Array, Any]:
-        ltv, X = self.system_of(full, self.length(tok))
+        ltv, X = self.system_after(full, self.length(tok))
         o, S = ltv.scan(X, S)
         return o if self.substeps == 1 else o[..., self.substeps - 1 :: self.substeps, :, :], S
 

@@ -262,7 +262,7 @@ class Mechanism:
         """
         tok, full = self.behind(tok, state)
         o, S = self.outputs(tok, full, state.S)
-        return self.readout(o, tok), State(S, self.tail(full), state.t + self.length(tok))
+        return self.readout(o, tok), State(S, self.tail_of(full), state.t + self.length(tok))
 
     def behind(self, tok: Tokens, state: State) -> tuple[Tokens, Tokens]:
         """Tokens at their positions, and the same behind the earlier rows that are read."""
@@ -270,15 +270,6 @@ class Mechanism:
         if state.tail is not None:
             return tok, tok.after(state.tail, self.token_fields)
         return tok, self.after_nothing(tok) if self.lookback else tok
-
-    def tail(self, full: Tokens) -> Tokens | None:
-        """Of these rows those that later tokens read."""
-        T = self.length(full)
-        keep = T if self.lookback is None else min(self.lookback, T)
-        if not keep:
-            return None
-        kept = Tokens(**{k: v for k, v in full.items() if k not in self.not_cached})
-        return kept.part(T - keep, T, self.token_fields, self.substeps)
 
     def ltv(self, u: Array) -> LTV:
         """The linear system that this input produces: y = kernel . values before output gates.
@@ -349,6 +340,17 @@ class Mechanism:
             return tok
         like = next(v for k, v in tok.items() if self.token_fields[k].per_token)
         return tok.replace(pos=ops.positions(t, self.length(tok), like))
+
+    def tail_of(self, full: Tokens) -> Tokens | None:
+        """The rows that the tokens after these look back on."""
+        if self.lookback == 0:
+            return None
+        T = self.length(full)
+        keep = T if self.lookback is None else min(self.lookback, T)
+        if not keep:
+            return None
+        kept = Tokens(**{k: v for k, v in full.items() if k not in self.not_cached})
+        return kept.part(T - keep, T, self.token_fields, self.substeps)
 
     def after_nothing(self, tok: Tokens) -> Tokens:
         """The tokens behind `lookback` rows of zeros: the start of a sequence."""

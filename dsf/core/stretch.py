@@ -36,8 +36,13 @@ def element(ltv: LTV, X: Array) -> Element:
     >>> bool(np.allclose(whole.b, slow.b)), bool(np.allclose(whole.A.values(), slow.A.values()))
     (True, True)
     """
-    b = ltv.scan(X)[1] + common_zero(*ltv.arrays())  # complex where A is, also of no steps
-    return Element(_transition(ltv, X.shape[-3], b), b)
+    b = _typed(ltv, ltv.scan(X)[1])
+    return Element(_transition(ltv, X.shape[-3], ops.real(b)), b)
+
+
+def _typed(ltv: LTV, S: Array) -> Array:
+    """A state in the common dtype of the coefficients, also after no steps: complex where A is."""
+    return S + common_zero(*ltv.arrays())
 
 
 def _transition(ltv: LTV, L: int, like: Array) -> Transition:
@@ -56,7 +61,7 @@ def _carried(ltv: LTV, L: int, S: Array) -> Array:
     S = ops.broadcast_to(S, (*ltv.batch, *S.shape[-2:]))
     still = LTV(ltv.A, ops.zeros((1, ltv.n, 1), S), ops.zeros((1, 1, ltv.n), S), steps=L)
     try:
-        return still.scan(ops.zeros((L, 1, S.shape[-1]), S), S)[1]
+        return _typed(ltv, still.scan(ops.zeros((L, 1, S.shape[-1]), S), S)[1])
     except OverflowingScanError as e:
         raise OverflowingScanError.at(
             e.index,

@@ -210,9 +210,9 @@ class LTV:
         >>> ltv.step(0, np.array([[4.0]]), np.array([[1.0]]))
         (array([[3.]]), array([[3.]]))
         """
-        return self.part(t, t + 1).multiplied_out()._step(0, self.promote(S), self.promote(x))
+        return self.part(t, t + 1).multiplied_out().ready_step(0, self.promote(S), self.promote(x))
 
-    def _step(self, t: int, S: Array, x: Array) -> tuple[Array, Array]:
+    def ready_step(self, t: int, S: Array, x: Array) -> tuple[Array, Array]:
         """`step` where coefficients, state and input have one dtype: torch wants that."""
         A, B, C = self.A.at(t), at(self.B, t, -3), at(self.C, t, -3)
         new = A.apply(S) + B @ x
@@ -248,7 +248,7 @@ class LTV:
             rows = []
             with np.errstate(over="ignore", invalid="ignore"):
                 for t in range(part.length):
-                    y, S = ready._step(t, S, x[..., t, :, :])
+                    y, S = ready.ready_step(t, S, x[..., t, :, :])
                     rows.append(ops.expand(y, -3))
                 out.append(ops.cat(rows, -3))
             check_finite(part, x, S0, out[-1], S, first + start, total)
@@ -566,6 +566,8 @@ class LTV:
         return common_zero(*self.arrays())
 
     def promote(self, x: Array) -> Array:
+        if type(x) is np.ndarray and x.dtype.kind in "fc" and x.dtype.itemsize > 2:
+            return x  # numpy widens by itself: the coefficients need not be looked at
         return promoted(x, self._like)
 
     def multiplied_out(self) -> LTV:

@@ -3,6 +3,7 @@
     to_scipy, to_control          a constant system, or one step, as a state space model
     to_sympy, to_latex            the matrices of every step and the kernel, for reading and proving
     to_pandas                     kernel, coefficients or sizes as a data frame
+    fla                           functions of flash-linear-attention, by their names and arguments
     from_fla, to_fla              tokens in the layout [B T H K] of flash-linear-attention
     from_mamba, to_mamba          tokens in the layout [B D L] of the selective scan
 

@@ -295,7 +295,7 @@ def _tail(mech: Mechanism, rows: list[Array], before: int) -> Tokens | None:
     u = ops.cat(rows, -2)
     u = u if mech.lookback is None else u[..., max(u.shape[-2] - mech.lookback, 0) :, :]
     mech, u, tok = border.tokens(mech, u)
-    return mech.tail(mech.behind(tok, State(t=before - u.shape[-2]))[1])
+    return mech.tail_of(mech.behind(tok, State(t=before - u.shape[-2]))[1])
 
 
 def _summed_up(mech: Recurrence, u: Array, state: State) -> tuple[list[Array], tuple[str, Shapes]]:
@@ -303,7 +303,7 @@ def _summed_up(mech: Recurrence, u: Array, state: State) -> tuple[list[Array], t
     mech, u, tok = border.tokens(mech, u)
     with border.named(mech):
         tok, full = mech.behind(tok, state)
-        e = element(*mech.system_of(full, mech.length(tok)))
+        e = element(*mech.system_after(full, mech.length(tok)))
     arrays = [*_arrays(e.A), e.b]
     return arrays, (type(e.A).__name__, [tuple(x.shape) for x in arrays])
 

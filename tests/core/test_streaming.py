@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import dsf
+from dsf.core.catalogue import families
 from dsf.core.errors import OverflowingScanError, ShapeError
+from dsf.core.metrics import gate, ratio
 
 
 def drawn(name="gla", L=37, dtype=np.float64):
@@ -106,3 +108,75 @@ def test_progress_on_the_error_stream(capsys):
     mech, u = drawn()
     dsf.simulate(mech, u, chunk=20, progress=True)
     assert "37 tokens" in capsys.readouterr().err
+
+
+# --------------------------------------------------------------------- one token at a time
+@pytest.mark.parametrize("name", sorted(families()))
+def test_a_stream_gives_what_the_whole_gives(name):
+    mech, u = drawn(name, L=9)
+    whole, end = mech.run(u)
+    stream = dsf.Stream(mech)
+    y = np.stack([stream(row) for row in u])
+    assert ratio(y, whole, 10 * np.abs(whole).max() + 0 * whole) <= gate(9)
+    assert stream.state.t == 9
+    for x, wanted in zip(stream.state.arrays(), end.arrays(), strict=True):
+        size = 10 * np.abs(wanted).max() + 0 * wanted.real
+        assert ratio(x, wanted, size, wanted.real.dtype) <= gate(9)
+
+
+def test_a_stream_goes_on_with_batches_and_other_inputs():
+    mech, u = drawn()
+    u = np.stack([u, 2 * u])
+    _, state = mech.run(u[:, :5])
+    stream = dsf.Stream(mech, state)
+    y = [stream(u[:, t]) for t in range(5, 9)]
+    assert np.allclose(np.stack(y, 1), mech(u)[:, 5:9], rtol=1e-12, atol=1e-13)
+    assert dsf.Stream(mech)(u[:0, 0]).shape == (0, 4)
+    with pytest.raises(ShapeError, match="batch axes"):
+        stream(u[0, 0])
+    with pytest.raises(ShapeError, match="d = 4"):
+        stream(u[:, 0, :3])
+    assert stream.state.t == 9
+
+
+@pytest.mark.parametrize("name", ["gla", "mamba3", "window_softmax", "gru"])
+def test_a_state_in_place(name):
+    mech, u = drawn(name)
+    _, state = mech.run(u[:8])
+    held = state.arrays()
+    stream = dsf.Stream(mech, state, inplace=True)
+    y = np.stack([stream(row) for row in u[8:]])
+    assert np.allclose(y, mech(u)[8:], rtol=1e-12, atol=1e-13)
+    assert all(a is b for a, b in zip(held, stream.state.arrays(), strict=True))
+    assert stream.state.t == 37
+
+
+def test_a_stream_says_what_run_says_and_keeps_its_state():
+    mech, u = drawn()
+    stream = dsf.Stream(mech)
+    stream(u[0])
+    before = stream.state
+    with pytest.raises(OverflowingScanError, match="1 of 1"):
+        stream(1e300 * u[1])
+    assert stream.state is before
+    assert np.isnan(stream(np.nan * u[1])).all() and np.isnan(mech.run(np.nan * u[:1])[0]).all()
+
+
+def test_only_the_first_token_is_checked_at_length(monkeypatch):
+    """The fast step is taken: nothing else would tell."""
+    mech, u = drawn()
+    stream, calls = dsf.Stream(mech), []
+    run = type(mech).run
+    monkeypatch.setattr(type(mech), "run", lambda *a: calls.append(1) or run(*a))
+    for row in u:
+        stream(row)
+    assert len(calls) == 1
+
+
+def test_a_stream_of_tensors():
+    torch = pytest.importorskip("torch")
+    mech, u = drawn()
+    layer = mech.to_torch().double().mech
+    stream = dsf.Stream(layer)
+    y = torch.stack([stream(row) for row in torch.tensor(u)])
+    assert torch.allclose(y, torch.tensor(mech(u)), rtol=1e-11)

@@ -48,6 +48,12 @@ def test_every_recurrence_against_its_single_steps(family, small, monkeypatch):
     A, B = whole.A.dense(ltv.n), slow.A.dense(ltv.n)
     assert close(A, np.broadcast_to(B, A.shape))
     assert isinstance(whole.A, Diag) == isinstance(ltv.A, Diag)
+    single = ltv.map(lambda x: x.astype(np.complex64 if x.dtype.kind == "c" else np.float32))
+    narrow = element(single, X.astype(np.float32))
+    assert (
+        {x.dtype for x in narrow.A.arrays()} == {narrow.b.dtype} == {single.promote(narrow.b).dtype}
+    )
+    assert narrow.b.real.dtype == np.float32
     if isinstance(ltv.A, Diag):
         assert whole.A.structure == ltv.A.structure  # one number travels as one number
 

@@ -118,6 +118,15 @@ def test_every_mechanism(family):
     agrees(family, [0, 4, 4, 5, 9])  # slices of 0, 4, 0, 1, 4 and 2 tokens
 
 
+@pytest.mark.parametrize("family", FAMILIES, ids=str)
+def test_in_float32(family):
+    mech, u, *_ = known(family)
+    mech, u = mech.map(np.float32), u.astype(np.float32)
+    scale, gate = end_to_end(mech, u)
+    y = np.concatenate([y for y, _ in split(mech, u, [0, 4, 4, 5, 9])], -2)
+    assert y.dtype == np.float32 and ratio(y, known(family)[2], scale, np.float32) <= gate
+
+
 @given(st.sampled_from(FAMILIES), st.lists(st.integers(0, L), max_size=4).map(sorted))
 def test_any_cuts(family, cuts):
     agrees(family, cuts)

@@ -25,7 +25,9 @@ class NumpyArrays(World):
         return np.concatenate(xs, axis=axis)
 
     def expand(self, x: Array, axis: int) -> Array:
-        return np.expand_dims(x, axis)
+        if axis >= 0:
+            return x[(slice(None),) * axis + (None,)]
+        return x[(Ellipsis, None) + (slice(None),) * (-axis - 1)]  # `expand_dims` takes 3 us
 
     def broadcast_to(self, x: Array, shape: Sequence[int]) -> Array:
         return np.broadcast_to(x, shape)
@@ -34,6 +36,8 @@ class NumpyArrays(World):
         return np.swapaxes(x, -1, -2)
 
     def moveaxis(self, x: Array, source: int, target: int) -> Array:
+        if source - target in (1, -1):
+            return x.swapaxes(source, target)  # `moveaxis` takes 5 us
         return np.moveaxis(x, source, target)
 
 
