@@ -1,81 +1,53 @@
-"""The kernels of `dsf` beside plain torch, in one process, interleaved, one thread.
+"""The kernels of `dsf` beside their best peers, in one process, interleaved, one thread.
 
-    python benchmarks/kernels.py [--lengths 512 2048] [--dtype float32] [--repeat 5]
+    python benchmarks/kernels.py [--lengths 512 2048 8192] [--dtypes float32] [--repeat 5]
 
-Each row: our minimum in ms, that of the peer, the median over repetitions of the ratio peer / ours,
-and the largest difference of the outputs, relative to their size.  Peers are what a user of torch
-would write: a chunked form with matrix products (linear attention, chunks of 64), the recurrence
-step by step (delta rule, selective scan), and scipy's `lfilter` for a constant diagonal scan.  A
-first block calibrates the machine.  Writes benchmarks/results/kernels.json.
+Each row: our least milliseconds of CPU; the best peer and its least; the median over repetitions of
+peer / ours; our multiply-adds or bytes per second as a part of what this machine can do (the larger
+of the two floors); how many times as long a training step (forward and backward) takes as forward
+alone, and the same step of that peer beside ours; the difference of the outputs, relative to their
+size.  With --threads 2 a last column tells how much faster two threads are (on a quiet machine).
+Peers are in `benchmarks/peers.py`.  Writes benchmarks/results/kernels.json, from which --table
+prints README's table without measuring.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
-import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import machine
 import numba
 import numpy as np
+import peers
 import torch
-from scipy.signal import lfilter
+from machine import timed
 
 from dsf import kernels
-from dsf.kernels import vectors
 
 RESULTS = Path(__file__).parent / "results" / "kernels.json"
-HEADS, SIZE, CHANNELS, STATES, CHUNK = 8, 64, 512, 16, 64
+HEADS, SIZE, CHANNELS, STATES = 8, 64, 512, 16
+SLOW = 8192  # tokens up to which peers run that go token by token
+Call = Callable[[], Any]
 
 
-# ------------------------------------------------------------------------- peers
-def chunked(q: Any, k: Any, v: Any, g: Any) -> Any:
-    """Linear attention with a scalar decay, chunk by chunk; q, k, v [1 L H K], g [1 L H]."""
-    q, k, v, g = (x[0].movedim(1, 0) for x in (q, k, v, g[..., None]))  # [H L K]
-    S, rows = q.new_zeros(HEADS, SIZE, SIZE), []
-    mask = torch.ones(CHUNK, CHUNK, dtype=torch.bool).tril()
-    for a, b, c, d in zip(*(x.split(CHUNK, 1) for x in (q, k, v, g)), strict=True):
-        sums = d[..., 0].cumsum(-1)
-        D = (sums[:, :, None] - sums[:, None, :]).masked_fill(~mask, -torch.inf).exp()
-        rows.append((a @ b.mT * D) @ c + (a * sums.exp()[..., None]) @ S)
-        keep = (sums[:, -1:] - sums).exp()[..., None]
-        S = sums[:, -1, None, None].exp() * S + (b * keep).mT @ c
-    return torch.cat(rows, 1).movedim(0, 1)[None]
+@dataclass
+class Row:
+    """A kernel on arrays, its peers by name, and the work that cannot be avoided."""
+
+    ours: Callable[..., Any]
+    arrays: list[Any]
+    peers: dict[str, Callable[..., Any]]
+    flops: float = 0.0
+    bytes: float = 0.0
 
 
-def delta_steps(q: Any, k: Any, v: Any, beta: Any, g: Any) -> Any:
-    """The gated delta rule, one token after the other."""
-    S, rows = q.new_zeros(HEADS, SIZE, SIZE), []
-    for t in range(q.shape[1]):
-        a, b, c = q[0, t], k[0, t], v[0, t]
-        S = g[0, t, :, None, None].exp() * S
-        change = beta[0, t, :, None] * (c - (b[:, None] @ S)[:, 0])
-        S = S + b[..., None] * change[:, None]
-        rows.append((a[:, None] @ S)[:, 0])
-    return torch.stack(rows)[None]
-
-
-def selective_steps(u: Any, delta: Any, A: Any, B: Any, C: Any) -> Any:
-    """The selective scan, one token after the other."""
-    h, rows = u.new_zeros(A.shape), []
-    for t in range(u.shape[1]):
-        d = delta[0, t, :, None]
-        h = (d * A).exp() * h + d * u[0, t, :, None] * B[0, t]
-        rows.append(h @ C[0, t])
-    return torch.stack(rows)[None]
-
-
-def filtered(a: Any, b: Any) -> Any:
-    return lfilter([1.0], [1.0, -float(a[0, 0, 0])], b, axis=1)
-
-
-# ------------------------------------------------------------------------- rows
-def rows(L: int, dtype: type) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
-    """(ours, peer) by name; both give y alone."""
+def rows(L: int, dtype: type) -> dict[str, Row]:
     rng = np.random.default_rng(0)
     q, k, v = rng.standard_normal((3, 1, L, HEADS, SIZE)).astype(dtype)
     k /= np.linalg.norm(k, axis=-1, keepdims=True)
@@ -85,86 +57,172 @@ def rows(L: int, dtype: type) -> dict[str, tuple[Callable[[], Any], Callable[[],
     delta = rng.uniform(0.001, 0.1, u.shape).astype(dtype)
     A = -rng.uniform(1, 16, (CHANNELS, STATES)).astype(dtype)
     B, C = rng.standard_normal((2, 1, L, STATES)).astype(dtype)
-    a = np.broadcast_to(dtype(0.9), u.shape)
-    t = [torch.from_numpy(x) for x in (q, k, v, g, beta, u, delta, A, B, C)]
+    a = rng.uniform(0.9, 1.0, u.shape).astype(dtype)
+    state, item = L * HEADS * SIZE * SIZE, np.dtype(dtype).itemsize
+    chunked = {
+        f"torch, chunks of {n}": lambda *x, n=n: peers.chunked_linear(*x, n) for n in (32, 64, 128)
+    }
+    wy = {f"torch, chunks of {n}": lambda *x, n=n: peers.chunked_delta(*x, n) for n in (32, 64)}
+    slow = L <= SLOW
     return {
-        "linear attention": (
-            lambda: kernels.linear_attention(q, k, v, g)[0], lambda: chunked(*t[:4])
+        "linear attention": Row(
+            lambda *x: kernels.linear_attention(*x)[0], [q, k, v, g], chunked, flops=5 * state
         ),
-        "gated delta rule": (
-            lambda: kernels.delta_rule(q, k, v, beta, g)[0],
-            lambda: delta_steps(*t[:3], t[4], t[3]),
+        "gated delta rule": Row(
+            lambda *x: kernels.delta_rule(*x)[0], [q, k, v, beta, g],
+            {**wy, **({"torch, token by token": peers.delta_steps} if slow else {})},
+            flops=7 * state,
         ),
-        "selective scan": (
-            lambda: kernels.selective_scan(u, delta, A, B, C)[0], lambda: selective_steps(*t[5:])
+        "softmax attention": Row(
+            kernels.softmax_attention, [q, k, v], {"torch, SDPA": peers.attention},
+            flops=2 * L * state / SIZE if slow else 0,
         ),
-        "diagonal scan": (lambda: kernels.scan(a, u)[0], lambda: filtered(a, u)),
+        "selective scan": Row(
+            lambda *x: kernels.selective_scan(*x)[0], [u, delta, A, B, C],
+            {"torch, token by token": peers.selective_steps} if slow
+            else {"torch, doubling": peers.selective_doubling},
+            flops=L * CHANNELS * STATES * 20,  # 16 of them for the exponential
+        ),
+        "diagonal scan": Row(
+            lambda *x: kernels.scan(*x)[0], [a, u],
+            {"torch, doubling": lambda a, b: peers.doubling(a[0], b[0])[None]},
+            bytes=3 * item * u.size,
+        ),
+        "diagonal scan, constant": Row(
+            lambda *x: kernels.scan(*x)[0], [np.broadcast_to(dtype(0.9), u.shape), u],
+            {"scipy, lfilter": peers.filtered}, bytes=2 * item * u.size,
+        ),
     }  # fmt: skip
 
 
-def timed(run: Callable[[], Any]) -> float:
-    start = time.process_time()
-    run()
-    return 1e3 * (time.process_time() - start)
+# ------------------------------------------------------------------------- measuring
+def interleaved(
+    ours: Call, others: dict[str, Call], repeat: int
+) -> tuple[list[float], str, list[float]]:
+    """Milliseconds of ours in every repetition, the fastest peer, and its milliseconds."""
+    ours()
+    for run in others.values():
+        run()
+    mine, theirs = [], {name: [] for name in others}  # type: tuple[list[float], dict[str, list[float]]]
+    for _ in range(repeat):
+        mine.append(timed(ours))
+        for name, run in others.items():
+            theirs[name].append(timed(run))
+    best = min(theirs, key=lambda name: min(theirs[name]))
+    return mine, best, theirs[best]
 
 
-def measure(ours: Callable[[], Any], peer: Callable[[], Any], repeat: int) -> dict[str, float]:
-    y, z = np.asarray(ours()), np.asarray(peer())
-    error = float(np.abs(y - z).max() / np.abs(z).max())
-    times = [(timed(ours), timed(peer)) for _ in range(repeat)]
-    ratio = float(np.median([b / a for a, b in times]))
-    fast, slow = (min(t) for t in zip(*times, strict=True))
-    return {"ms": fast, "peer_ms": slow, "ratio": ratio, "difference": error}
+def training(run: Callable[..., Any], arrays: list[Any]) -> Call:
+    """Forward and backward with gradients of every array."""
+    leaves = [torch.tensor(np.ascontiguousarray(x), requires_grad=True) for x in arrays]
+
+    def step() -> None:
+        y = run(*leaves)
+        torch.autograd.grad(y, leaves, torch.ones_like(y))
+
+    return step
 
 
-def calibrated(dtype: type) -> dict[str, float]:
-    """GB/s of a copy far above the caches, GFLOP/s of a product of torch."""
-    x, A = (
-        np.ones(1 << 26, np.float32),
-        torch.ones(1024, 1024, dtype=getattr(torch, dtype.__name__)),
-    )
-    y = x.copy()
-    copy = min(timed(lambda: np.copyto(y, x)) for _ in range(5))
-    product = min(timed(lambda: A @ A) for _ in range(5))
-    return {"copy_GB_s": 2 * x.nbytes / copy / 1e6, "product_GFLOP_s": 2 * 1024**3 / product / 1e6}
-
-
-def about() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    models = [x.partition(":")[2].strip() for x in lines if x.startswith("model name")]
-    root, command = RESULTS.parents[1], ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(command, capture_output=True, text=True, cwd=root).stdout.strip()
-    return {
-        "cpu": models[0] if models else platform.processor(),
-        "lanes_float32": len(vectors.lanes(np.dtype(np.float32))),
-        "threads": 1, "commit": commit, "torch": torch.__version__, "numba": numba.__version__,
+def measured(row: Row, repeat: int, roof: dict[str, float], threads: int) -> dict[str, Any]:
+    tensors = [torch.tensor(np.ascontiguousarray(x)) for x in row.arrays]
+    by_torch = not any(name.startswith("scipy") for name in row.peers)
+    given = tensors if by_torch else row.arrays
+    others = {name: lambda run=run: run(*given) for name, run in row.peers.items()}
+    with torch.no_grad():
+        y, z = np.asarray(row.ours(*row.arrays)), np.asarray(next(iter(others.values()))())
+        mine, best, theirs = interleaved(lambda: row.ours(*row.arrays), others, repeat)
+    fast = min(mine)
+    floor = max(row.bytes / roof["copy_GB_s"], row.flops / roof["fma_GFLOP_s"]) / 1e6
+    found = {
+        "ms": fast, "peer": best, "peer_ms": min(theirs),
+        "ratio": float(np.median([b / a for a, b in zip(mine, theirs, strict=True)])),
+        "part_of_floor": floor / fast,
+        "difference": float(np.abs(y - z).max() / np.abs(z).max()),
     }  # fmt: skip
+    if by_torch:
+        ours, peer = training(row.ours, row.arrays), training(row.peers[best], row.arrays)
+        steps, _, peers_ = interleaved(ours, {best: peer}, max(2, repeat // 2))
+        found["training_over_forward"] = min(steps) / fast
+        found["training_ratio"] = float(
+            np.median([b / a for a, b in zip(steps, peers_, strict=True)])
+        )
+    if threads > 1:
+        found["speed_of_two_threads"] = two_threads(lambda: row.ours(*row.arrays), threads)
+    return found
+
+
+def two_threads(run: Call, threads: int) -> float:
+    """The median ratio of wall times, one thread over several."""
+    ratios = []
+    for _ in range(5):
+        seconds = []
+        for n in (1, threads):
+            numba.set_num_threads(n)
+            start = time.perf_counter()
+            run()
+            seconds.append(time.perf_counter() - start)
+        ratios.append(seconds[0] / seconds[1])
+    numba.set_num_threads(1)
+    return float(np.median(ratios))
+
+
+# ------------------------------------------------------------------------- printing
+def table(found: dict[str, Any]) -> str:
+    """The rows as a table of README."""
+    lines = [
+        "| kernel | L | ms | times faster than | training step: times faster | of the floor |",
+        "|---|---:|---:|---|---:|---:|",
+    ]
+    for r in found["rows"]:
+        step = f"{r['training_ratio']:.1f}" if "training_ratio" in r else ""
+        lines.append(
+            f"| {r['kernel']}, {r['dtype']} | {r['L']} | {r['ms']:.3g} | {r['ratio']:.1f} "
+            f"({r['peer']}) | {step} | {100 * r['part_of_floor']:.0f} % |"
+        )
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--lengths", type=int, nargs="+", default=[512, 2048])
-    parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[512, 2048, 8192])
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "float64"])
+    parser.add_argument("--kernels", nargs="+", help="names of rows; all if not given")
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--table", action="store_true", help="print the kept table, measure nothing"
+    )
     options = parser.parse_args()
-    dtype = getattr(np, options.dtype)
+    if options.table:
+        print(table(json.loads(RESULTS.read_text())))
+        return
     numba.set_num_threads(1)
     torch.set_num_threads(1)
-    found: dict[str, Any] = {**about(), "dtype": options.dtype, **calibrated(dtype), "rows": []}
-    shown = {k: f"{v:.3g}" if isinstance(v, float) else v for k, v in found.items() if k != "rows"}
-    print(", ".join(f"{k} {v}" for k, v in shown.items()))
-    print(f"{'kernel':18} {'L':>6} {'ms':>9} {'peer ms':>9} {'ratio':>7}  difference")
-    for L in options.lengths:
-        for name, (ours, peer) in rows(L, dtype).items():
-            row = measure(ours, peer, options.repeat)
-            found["rows"].append({"kernel": name, "L": L, **row})
-            print(
-                f"{name:18} {L:6} {row['ms']:9.2f} {row['peer_ms']:9.2f} {row['ratio']:7.1f}  "
-                f"{row['difference']:.1e}",
-                flush=True,
-            )
-            RESULTS.parent.mkdir(exist_ok=True)
-            RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    found: dict[str, Any] = {**machine.about(), "rows": []}
+    print(", ".join(f"{k} {v}" for k, v in found.items() if k != "rows"))
+    for name in options.dtypes:
+        dtype = getattr(np, name)
+        roof = machine.ceilings(np.dtype(dtype))
+        found[name] = roof
+        print(name, ", ".join(f"{k} {v:.3g}" for k, v in roof.items()))
+        print(
+            f"{'kernel':24} {'L':>6} {'ms':>8} {'peer':>8} {'ratio':>6} floor  train  diff   peer"
+        )
+        for L in options.lengths:
+            for kernel, row in rows(L, dtype).items():
+                if options.kernels and kernel not in options.kernels:
+                    continue
+                r = measured(row, options.repeat, roof, options.threads)
+                found["rows"].append({"kernel": kernel, "dtype": name, "L": L, **r})
+                print(
+                    f"{kernel:24} {L:6} {r['ms']:8.2f} {r['peer_ms']:8.2f} {r['ratio']:6.1f} "
+                    f"{100 * r['part_of_floor']:4.0f}%  {r.get('training_over_forward', 0):4.1f}x "
+                    f"{r.get('training_ratio', 0):5.1f} {r['difference']:.0e} {r['peer']} "
+                    f"{r.get('speed_of_two_threads', '')}",
+                    flush=True,
+                )
+                RESULTS.parent.mkdir(exist_ok=True)
+                RESULTS.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ kernel as the length of a tuple, so that each width is compiled and kept on its 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -102,10 +102,17 @@ class Code:
         """slot += a b."""
         self.build.store(self.fma(a, b, self.build.load(slot)), slot)
 
-    def columns(self, V: Any) -> Any:
-        """The loop over vectors of columns: gives the first of each."""
-        step = ir.Constant(V.type, self.width)
-        return cgutils.for_range_slice(self.build, ir.Constant(V.type, 0), V, step)
+    def columns(self, V: Any, body: Callable[[list[Any]], None]) -> None:
+        """body(places of vectors of columns), several at once while there are as many, then one."""
+        many = 4 if self.width * self.bytes == 64 else 2
+        one, whole = ir.Constant(V.type, self.width), ir.Constant(V.type, many * self.width)
+        split = self.build.sub(V, self.build.srem(V, whole))
+        for start, stop, step, count in (
+            (ir.Constant(V.type, 0), split, whole, many), (split, V, one, 1),
+        ):  # fmt: skip
+            with cgutils.for_range_slice(self.build, start, stop, step) as (j, _):
+                ends = (ir.Constant(V.type, u * self.width) for u in range(count))
+                body([self.build.add(j, end) for end in ends])
 
 
 def _linear(steps: int, before: bool) -> Any:
@@ -119,20 +126,26 @@ def _linear(steps: int, before: bool) -> Any:
             c = Code(context, build, signature, args)
             S, w, k, q, x, y, K, V, _ = c.args
             at = [ir.Constant(K.type, t) for t in range(steps)]
-            with c.columns(V) as (j, _count):
-                values = [c.load(x, t, j) for t in at]
-                sums = [c.slot(c.zero()) for _ in at]
+
+            def body(places: list[Any]) -> None:
+                values = [[c.load(x, t, j) for j in places] for t in at]
+                sums = [[c.slot(c.zero()) for _ in places] for _ in at]
                 with cgutils.for_range(build, K) as loop:
                     i = loop.index
-                    state = c.load(S, i, j)
-                    for t, value, total in zip(at, values, sums, strict=True):
-                        new = build.fmul(c.spread(w, t, i), state)
-                        new = c.fma(c.spread(k, t, i), value, new)
-                        c.add(total, c.spread(q, t, i), state if before else new)
-                        state = new
-                    c.store(state, S, i, j)
-                for t, total in zip(at, sums, strict=True):
-                    c.store(build.load(total), y, t, j)
+                    states = [c.load(S, i, j) for j in places]
+                    for t, here, totals in zip(at, values, sums, strict=True):
+                        decay, key, query = (c.spread(z, t, i) for z in (w, k, q))
+                        for e, (value, total) in enumerate(zip(here, totals, strict=True)):
+                            new = c.fma(key, value, build.fmul(decay, states[e]))
+                            c.add(total, query, states[e] if before else new)
+                            states[e] = new
+                    for state, j in zip(states, places, strict=True):
+                        c.store(state, S, i, j)
+                for t, totals in zip(at, sums, strict=True):
+                    for total, j in zip(totals, places, strict=True):
+                        c.store(build.load(total), y, t, j)
+
+            c.columns(V, body)
             return context.get_dummy_value()
 
         return types.void(S, w, k, q, x, y, K, V, lanes), code
@@ -159,19 +172,25 @@ def low_rank(
     def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
         c = Code(context, build, signature, args)
         S, w, b, k, q, a, x, seen, y, K, V, _ = c.args
-        with c.columns(V) as (j, _count):
-            value, old = c.load(x, j), c.load(seen, j)
-            out, following = c.slot(c.zero()), c.slot(c.zero())
+
+        def body(places: list[Any]) -> None:
+            values, old = ([c.load(z, j) for j in places] for z in (x, seen))
+            out, following = ([c.slot(c.zero()) for _ in places] for _ in range(2))
             with cgutils.for_range(build, K) as loop:
                 i = loop.index
-                new = build.fmul(c.spread(w, i), c.load(S, i, j))
-                new = c.fma(c.spread(b, i), old, new)
-                new = c.fma(c.spread(k, i), value, new)
-                c.store(new, S, i, j)
-                c.add(out, c.spread(q, i), new)
-                c.add(following, c.spread(a, i), new)
-            c.store(build.load(out), y, j)
-            c.store(build.load(following), seen, j)
+                decay, change, key, query, ahead = (c.spread(z, i) for z in (w, b, k, q, a))
+                for e, j in enumerate(places):
+                    new = build.fmul(decay, c.load(S, i, j))
+                    new = c.fma(change, old[e], new)
+                    new = c.fma(key, values[e], new)
+                    c.store(new, S, i, j)
+                    c.add(out[e], query, new)
+                    c.add(following[e], ahead, new)
+            for e, j in enumerate(places):
+                c.store(build.load(out[e]), y, j)
+                c.store(build.load(following[e]), seen, j)
+
+        c.columns(V, body)
         return context.get_dummy_value()
 
     return types.void(S, w, b, k, q, a, x, seen, y, K, V, lanes), code
