@@ -13,13 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import machine
 import numba
 import numpy as np
 import sympy
@@ -44,18 +43,6 @@ def seconds(run: Callable[[], Any], clock: Callable[[], float]) -> float:
     start = clock()
     run()
     return clock() - start
-
-
-def about() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    models = [x.partition(":")[2].strip() for x in lines if x.startswith("model name")]
-    root, command = RESULTS.parents[1], ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(command, capture_output=True, text=True, cwd=root).stdout.strip()
-    return {
-        "cpu": models[0] if models else platform.processor(), "commit": commit,
-        "load": os.getloadavg()[0], "numpy": np.__version__, "numba": numba.__version__,
-        "sympy": sympy.__version__,
-    }  # fmt: skip
 
 
 def main() -> None:
@@ -88,7 +75,8 @@ def main() -> None:
     numba.set_num_threads(threads)
     wall = [seconds(runs["numba"], time.perf_counter) for _ in range(options.repeat)]
     found = {
-        **about(), "systems": N, "variables": 4, "steps": steps, "dtype": "float64",
+        **machine.about(), "load": os.getloadavg()[0], "dtype": "float64", "systems": N,
+        "variables": 4, "steps": steps,
         "difference": difference, "first_call_s": first,
         **{f"{name}_s": float(np.median(x)) for name, x in times.items()},
         "ratio": float(np.median(ratios)),
