@@ -25,6 +25,7 @@ _LAZY = {
     "State": "dsf.core.state",
     "Tokens": "dsf.core.tokens",
     **dict.fromkeys(("simulate", "Stream"), "dsf.core.streaming"),
+    "sweep": "dsf.tools.sweeps",
     "Family": "dsf.core.family",
     "family": "dsf.core.catalogue",
     **dict.fromkeys(("Certificate", "Scope", "Strength"), "dsf.core.certificate"),

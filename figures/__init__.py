@@ -31,8 +31,9 @@ returns it.  Cells are int, float, bool, str or None.
         grid = [{"length": L, "seed": 0} for L in PARAMETERS[profile]["lengths"]]
         return sweep(one, grid)                         # rows {"length", "seed", "gap"}
 
-`sweep` keeps each finished point on disk, so that a run that was killed resumes where it stopped.
-Everything that varies has to be in the grid: it is the key under which a point is kept.
+`sweep` is `dsf.sweep` for rows of cells: it keeps each finished point on disk, so that a run that
+was killed resumes where it stopped.  Everything that varies has to be in the grid: it is the key
+under which a point is kept.
 
 A paper's number is matched or not, a statement without one holds or not, and where nothing is known
 nothing is claimed.  The thresholds of these rules are named constants with a reason, and the smoke

@@ -9,7 +9,8 @@ kernel as the length of a tuple, so that each width is compiled and kept on its 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -102,6 +103,25 @@ class Code:
         """slot += a b."""
         self.build.store(self.fma(a, b, self.build.load(slot)), slot)
 
+    def index(self, i: int) -> Any:
+        return ir.Constant(ir.IntType(64), i)
+
+    def vectors(self, size: Any) -> Any:
+        """The loop over vectors that cover so many entries: gives the first entry of each."""
+        step = ir.Constant(size.type, self.width)
+        return _index_alone(
+            cgutils.for_range_slice(self.build, ir.Constant(size.type, 0), size, step)
+        )
+
+    def pair_sums(self, a: Any, b: Any) -> Any:
+        """Sums of neighbouring lanes: those of a, then those of b."""
+        kind, lanes = ir.IntType(32), range(0, 2 * self.width, 2)
+        picks = [
+            ir.Constant(ir.VectorType(kind, self.width), [i + e for i in lanes]) for e in (0, 1)
+        ]
+        even, odd = (self.build.shuffle_vector(a, b, pick) for pick in picks)
+        return self.build.fadd(even, odd)
+
     def columns(self, V: Any, body: Callable[[list[Any]], None]) -> None:
         """body(places of vectors of columns), several at once while there are as many, then one."""
         many = 4 if self.width * self.bytes == 64 else 2
@@ -113,6 +133,12 @@ class Code:
             with cgutils.for_range_slice(self.build, start, stop, step) as (j, _):
                 ends = (ir.Constant(V.type, u * self.width) for u in range(count))
                 body([self.build.add(j, end) for end in ends])
+
+
+@contextmanager
+def _index_alone(loop: Any) -> Iterator[Any]:
+    with loop as (index, _):
+        yield index
 
 
 def _linear(steps: int, before: bool) -> Any:

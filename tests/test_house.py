@@ -21,7 +21,8 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("solvers", "kernels", "theory_tests", "figures")
 HEAVY = {"torch", "cvxpy", "matplotlib", "numba", "sympy", "scipy", "flint", "pandas", "rich"}
 # These may be imported inside functions, and so may modules of ours that import one of them.
-OPTIONAL = {*HEAVY, "control", "joblib", "mpmath", "threadpoolctl"}
+OPTIONAL = {*HEAVY, "control", "mpmath", "threadpoolctl"}
+OPTIONAL |= {"cloudpickle", "distributed", "joblib", "ray"}
 
 
 def measures() -> ModuleType:

@@ -93,6 +93,10 @@ class OutputError(DSFError, OSError):
     """A file of results cannot be written: a full disk, no permission, a file in the way."""
 
 
+class SweepError(DSFError, RuntimeError):
+    """A task of a sweep has no result: it raised, its process died, or its time was over."""
+
+
 class EmptyProblemError(DSFError, ValueError):
     """An optimisation problem has no constraint, so every answer is one."""
 

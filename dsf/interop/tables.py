@@ -7,23 +7,12 @@ from typing import Any
 import numpy as np
 
 from dsf.core.arrays import common_zero, to_numpy
-from dsf.core.errors import MissingExtraError, UnknownNameError
+from dsf.core.errors import UnknownNameError
+from dsf.core.optional import pandas
 from dsf.core.system import LTV
 from dsf.interop.steps import step_matrices
 
 TABLES = ("kernel", "coefficients", "sizes")
-
-
-def pandas(who: str) -> Any:
-    """The module pandas, or MissingExtraError."""
-    try:
-        import pandas
-    except ImportError as e:
-        raise MissingExtraError(
-            f"{who}: pandas is not installed. Install the extra 'interop' of this package, or use "
-            "to_json."
-        ) from e
-    return pandas
 
 
 def to_pandas(ltv: LTV, table: str = "kernel") -> Any:

@@ -25,12 +25,15 @@ REQUIRED = {
     "matplotlib": ("matplotlib", "no figures"),
     "rich": ("rich", "no tables and no progress on the command line"),
     "joblib": ("joblib", "no sweeps over several processes"),
+    "cloudpickle": ("cloudpickle", "no sweeps that keep their results"),
     "threadpoolctl": ("threadpoolctl", "no control of BLAS threads"),
 }
 OPTIONAL = {
     "pandas": ("pandas", "no to_pandas()"),
     "control": ("control", "no interop with python-control"),
     "triton": ("triton", "no GPU kernels; those of the CPU are used"),
+    "distributed": ("distributed", "no sweeps over a dask cluster"),
+    "ray": ("ray", "no sweeps over a ray cluster"),
 }
 
 

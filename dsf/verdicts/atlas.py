@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 from dsf.core import notation
 from dsf.core.catalogue import families, family, variants
 from dsf.core.errors import ShapeError, UnknownNameError
+from dsf.core.optional import pandas
 from dsf.core.result import WIDTH
-from dsf.interop.tables import pandas
 from dsf.verdicts.measure import Row, measure
 
 COLUMNS = {

@@ -9,8 +9,8 @@ from typing import Any, Self
 from dsf.claims.reading import require
 from dsf.core import notation
 from dsf.core.certificate import Certificate, Scope
+from dsf.core.optional import pandas
 from dsf.core.result import Item, Result, Section, SideBySide, Text
-from dsf.interop.tables import pandas
 from dsf.verdicts.differences import FORMULAS, compared
 from dsf.verdicts.finding import Finding, Verdict
 from dsf.verdicts.plot import plot

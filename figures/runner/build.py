@@ -16,11 +16,11 @@ from typing import Any
 from dsf.core.errors import OutputError
 from dsf.figures import Table, overall
 from dsf.figures.runner.catalogue import catalogue, select
-from dsf.figures.runner.files import FULL, UNWRITABLE, sha256, write, write_record
 from dsf.figures.runner.gallery import SMALL
 from dsf.figures.runner.kept import PROFILE, judged, kept, kept_record
 from dsf.figures.runner.provenance import fingerprint, provenance
 from dsf.figures.runner.sweep import keep_points
+from dsf.tools.files import FULL, UNWRITABLE, sha256, write, write_record
 from dsf.tools.style import style
 
 THUMBNAIL = 480  # pixels, the width

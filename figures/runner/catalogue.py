@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dsf.core.errors import UnknownNameError
-from dsf.figures.runner.files import read_record, sha256
 from dsf.figures.runner.provenance import fingerprint
+from dsf.tools.files import read_record, sha256
 from dsf.tools.literals import literals
 
 NO_PAPERS = ("build", "runner")  # folders beside those of papers

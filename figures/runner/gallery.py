@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from dsf.figures.runner.catalogue import Figure
-from dsf.figures.runner.files import write
 from dsf.figures.runner.findings import tally
 from dsf.figures.runner.formulas import formulas
 from dsf.figures.runner.kept import PROFILE
@@ -28,6 +27,7 @@ from dsf.figures.runner.page import (
     ZOOM,
 )
 from dsf.figures.runner.tutorial import tutorial
+from dsf.tools.files import write
 
 SVG_LIMIT = 600_000  # bytes; a larger drawing is shown as PNG
 SMALL = ".small.png"  # the thumbnail

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dsf.figures.runner.catalogue import Figure
-from dsf.figures.runner.files import UNWRITABLE, writing
+from dsf.tools.files import UNWRITABLE, writing
 
 # One thread: the number of threads changes the last bits of a sum.  No clock in the bytes.
 ENVIRONMENT = {

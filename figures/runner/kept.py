@@ -13,9 +13,9 @@ from types import ModuleType
 from typing import Any
 
 from dsf.figures.runner.catalogue import Figure
-from dsf.figures.runner.files import read_record, sha256, write, write_record
 from dsf.figures.runner.findings import Finding, overall
 from dsf.figures.runner.table import Table
+from dsf.tools.files import read_record, sha256, write, write_record
 
 PROFILE = "paper"
 

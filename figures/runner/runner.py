@@ -14,11 +14,11 @@ from pathlib import Path
 from dsf.core.errors import OutputError, UnknownNameError
 from dsf.figures.runner import kept as _kept
 from dsf.figures.runner.catalogue import Figure, catalogue, select
-from dsf.figures.runner.files import writing
 from dsf.figures.runner.findings import tally
 from dsf.figures.runner.gallery import gallery
 from dsf.figures.runner.job import Job
 from dsf.figures.runner.progress import Progress
+from dsf.tools.files import writing
 from dsf.tools.terminal import show
 
 PROFILES = ("smoke", "default", "paper")

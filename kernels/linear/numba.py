@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from dsf.kernels import compiled, vectors
+from dsf.kernels import compiled, gradients, vectors
+from dsf.kernels.products import copy_rows
 
 Array = np.ndarray
 COLUMNS = 64  # of the state that one thread takes at least
@@ -78,62 +79,71 @@ def forward(
 def _back(
     q: Array, k: Array, v: Array, w: Array, S: Array, scale: Any, before: bool,
     dy: Array, dS: Array, dq: Array, dk: Array, dv: Array, dw: Array, C: int,
-    first: int, last: int,
+    first: int, last: int, lanes: tuple[int, ...],
 ) -> None:  # fmt: skip
-    """Heads first .. last-1.  The state and its gradient G are held as [V K]."""
+    """Heads first .. last-1.  The state and its gradient are held as [V K], keys in the lanes."""
     L, H, K, V = q.shape[1], q.shape[2], q.shape[3], v.shape[3]
+    W, T = len(lanes), gradients.STEPS
+    wide, rows = (K + W - 1) // W * W, (V + W - 1) // W * W
     chunks = (L + C - 1) // C
-    starts, inner = np.empty((chunks, V, K), q.dtype), np.empty((C + 1, V, K), q.dtype)
-    G = np.empty((V, K), q.dtype)
-    a, kt, qt = np.empty(K, q.dtype), np.empty(K, q.dtype), np.empty(K, q.dtype)
-    gq, gk, gw = np.empty(K, q.dtype), np.empty(K, q.dtype), np.empty(K, q.dtype)
+    starts, inner = np.zeros((chunks, V, wide), q.dtype), np.zeros((C, V, wide), q.dtype)
+    A, G = np.zeros((V, wide), q.dtype), np.zeros((V, wide), q.dtype)
+    a, c = np.zeros((T, wide), q.dtype), np.zeros((T, wide), q.dtype)
+    r, gq = np.zeros((T, wide), q.dtype), np.zeros((T, wide), q.dtype)
+    gk, gw = np.zeros((T, wide), q.dtype), np.zeros((T, wide), q.dtype)
+    x, d = np.zeros((T, V), q.dtype), np.zeros((T, V), q.dtype)
+    part, gv = np.zeros((T, rows, W), q.dtype), np.zeros((T, rows), q.dtype)
     for unit in range(first, last):
         b, h = unit // H, unit % H
         for j in range(V):
             for i in range(K):
-                G[j, i], inner[0, j, i] = dS[b, h, i, j], S[b, h, i, j]
-        for c in range(2 * chunks):
+                G[j, i], A[j, i] = dS[b, h, i, j], S[b, h, i, j]
+        for e in range(2 * chunks):
             # first from chunk to chunk, then back through the chunks, states computed again
-            again = c >= chunks
-            chunk = 2 * chunks - 1 - c if again else c
-            stop = min(chunk * C + C, L)
-            for j in range(V):
-                for i in range(K):
-                    if again:
-                        inner[0, j, i] = starts[chunk, j, i]
+            again = e >= chunks
+            chunk = 2 * chunks - 1 - e if again else e
+            start, stop = chunk * C, min(chunk * C + C, L)
+            if again:
+                A[...] = starts[chunk]
+            else:
+                starts[chunk] = A
+            for back in range(2 if again else 1):
+                for n in range((stop - start + T - 1) // T):
+                    t0 = start + T * ((stop - start - 1) // T - n if back else n)
+                    count = min(T, stop - t0)
+                    if count < T:  # steps that change nothing
+                        a[...], c[...], r[...], x[...], d[...] = 1, 0, 0, 0, 0
+                    copy_rows(a, w[b, t0 : t0 + count, h], count, K)
+                    copy_rows(c, k[b, t0 : t0 + count, h], count, K)
+                    copy_rows(x, v[b, t0 : t0 + count, h], count, V)
+                    if not again:
+                        gradients.ahead(A, a, c, x, d, inner, gq, V, wide, lanes)
+                        continue
+                    copy_rows(d, dy[b, t0 : t0 + count, h], count, V)
+                    held = inner[t0 - start : t0 - start + T]
+                    if not back:
+                        if before:
+                            gradients.again_before(A, a, c, x, d, held, gq, V, wide, lanes)
+                        else:
+                            gradients.again(A, a, c, x, d, held, gq, V, wide, lanes)
+                        for t in range(count):
+                            for i in range(K):
+                                dq[b, t0 + t, h, i] = gq[t, i] * scale
+                        continue
+                    copy_rows(r, q[b, t0 : t0 + count, h], count, K)
+                    for t in range(count):
+                        for i in range(K):
+                            r[t, i] *= scale
+                    if before:
+                        gradients.back_before(G, held, a, r, c, x, d, gk, gw, part, V, wide, lanes)
                     else:
-                        starts[chunk, j, i] = inner[0, j, i]
-            for t in range(chunk * C, stop):
-                s = t - chunk * C
-                new = s + 1 if again else 0
-                s = s if again else 0
-                for i in range(K):
-                    a[i], kt[i] = w[b, t, h, i], k[b, t, h, i]
-                for j in range(V):
-                    x = v[b, t, h, j]
-                    for i in range(K):
-                        inner[new, j, i] = a[i] * inner[s, j, i] + kt[i] * x
-            if not again:
-                continue
-            for t in range(stop - 1, chunk * C - 1, -1):
-                s = t - chunk * C
-                read = s if before else s + 1
-                for i in range(K):
-                    a[i], kt[i], qt[i] = w[b, t, h, i], k[b, t, h, i], q[b, t, h, i] * scale
-                    gq[i] = gk[i] = gw[i] = 0
-                for j in range(V):
-                    x, d = v[b, t, h, j], dy[b, t, h, j]
-                    total = x * 0
-                    for i in range(K):
-                        g = G[j, i] if before else G[j, i] + qt[i] * d
-                        gq[i] += inner[read, j, i] * d
-                        gk[i] += g * x
-                        gw[i] += g * inner[s, j, i]
-                        total += g * kt[i]
-                        G[j, i] = a[i] * g + qt[i] * d if before else a[i] * g
-                    dv[b, t, h, j] = total
-                for i in range(K):
-                    dq[b, t, h, i], dk[b, t, h, i], dw[b, t, h, i] = gq[i] * scale, gk[i], gw[i]
+                        gradients.back(G, held, a, r, c, x, d, gk, gw, part, V, wide, lanes)
+                    for t in range(count):
+                        gradients.row_sums(part[t], gv[t], rows, lanes)
+                        for j in range(V):
+                            dv[b, t0 + t, h, j] = gv[t, j]
+                        for i in range(K):
+                            dk[b, t0 + t, h, i], dw[b, t0 + t, h, i] = gk[t, i], gw[t, i]
         for j in range(V):
             for i in range(K):
                 dS[b, h, i, j] = G[j, i]
@@ -145,15 +155,17 @@ def backward(
 ) -> tuple[Array, ...]:  # fmt: skip
     """Gradients of q, k, v, w and S, from those of y and of the last state.
 
-    States are computed again from one kept for each chunk of about sqrt(L) steps.
+    States are computed again from one kept for each chunk of steps.
     """
     B, L, H, _ = q.shape
     dq, dk, dw = (np.empty(q.shape, q.dtype) for _ in range(3))
     dv, dS = np.empty(v.shape, v.dtype), np.array(dS)
-    C = max(16, math.isqrt(L))
+    C, lanes = gradients.chunk_length(L), vectors.lanes(q.dtype)
 
     def run(first: int, last: int) -> None:
-        _back(q, k, v, w, S, float(scale), bool(before), dy, dS, dq, dk, dv, dw, C, first, last)
+        _back(
+            q, k, v, w, S, float(scale), bool(before), dy, dS, dq, dk, dv, dw, C, first, last, lanes
+        )
 
     compiled.shared(B * H, 14 * dS.size * L, run)
     return dq, dk, dv, dw, dS

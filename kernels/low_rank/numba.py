@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from dsf.kernels import compiled, vectors
+from dsf.kernels import compiled, gradients, vectors
+from dsf.kernels.products import copy_rows
 
 Array = np.ndarray
 COLUMNS = 64  # of the state that one thread takes at least
@@ -77,83 +78,108 @@ def forward(
 def _back(
     q: Array, k: Array, v: Array, w: Array, a: Array, b: Array, S: Array, dy: Array,
     scale: Any, substeps: int, dS: Array, dq: Array, dk: Array, dv: Array, dw: Array,
-    da: Array, db: Array, C: int, first: int, last: int,
+    da: Array, db: Array, C: int, first: int, last: int, lanes: tuple[int, ...],
 ) -> None:  # fmt: skip
-    """Heads first .. last-1.  The state and its gradient G are held as [V K]."""
+    """Heads first .. last-1.  The state and its gradient are held as [V K], keys in the lanes."""
     L, H, K, V = k.shape[1], k.shape[2], k.shape[3], v.shape[3]
+    W = len(lanes)
+    wide, rows = (K + W - 1) // W * W, (V + W - 1) // W * W
     chunks = (L + C - 1) // C
-    starts, inner = np.empty((chunks, V, K), q.dtype), np.empty((C + 1, V, K), q.dtype)
-    G = np.empty((V, K), q.dtype)
-    wt, kt, qt = np.empty(K, q.dtype), np.empty(K, q.dtype), np.empty(K, q.dtype)
-    at, bt = np.empty(K, q.dtype), np.empty(K, q.dtype)
-    gq, gk, gw = np.empty(K, q.dtype), np.empty(K, q.dtype), np.empty(K, q.dtype)
-    ga, gb = np.empty(K, q.dtype), np.empty(K, q.dtype)
+    starts, inner = np.zeros((chunks, V, wide), q.dtype), np.zeros((C + 1, V, wide), q.dtype)
+    G, saw = np.zeros((V, wide), q.dtype), np.zeros((C + 1, rows), q.dtype)
+    # rows of one token: w, k, a (of this step), b, a of the next step, q
+    t_w, t_k, t_a = (
+        np.zeros((1, wide), q.dtype),
+        np.zeros((1, wide), q.dtype),
+        np.zeros((1, wide), q.dtype),
+    )
+    t_b, t_n, t_q = (
+        np.zeros((1, wide), q.dtype),
+        np.zeros((1, wide), q.dtype),
+        np.zeros((1, wide), q.dtype),
+    )
+    x, d, none = np.zeros((1, V), q.dtype), np.zeros((1, V), q.dtype), np.zeros((1, V), q.dtype)
+    g_q, g_k, g_w = np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype)
+    g_a, g_b = np.zeros(wide, q.dtype), np.zeros(wide, q.dtype)
+    part, other = np.zeros((rows, W), q.dtype), np.zeros((rows, W), q.dtype)
+    g_v, g_s = np.zeros(rows, q.dtype), np.zeros(rows, q.dtype)
     for unit in range(first, last):
         n, h = unit // H, unit % H
         for j in range(V):
             for i in range(K):
                 G[j, i], inner[0, j, i] = dS[n, h, i, j], S[n, h, i, j]
-        for c in range(2 * chunks):
+        for e in range(2 * chunks):
             # first from chunk to chunk, then back through the chunks, states computed again
-            again = c >= chunks
-            chunk = 2 * chunks - 1 - c if again else c
-            stop = min(chunk * C + C, L)
+            again = e >= chunks
+            chunk = 2 * chunks - 1 - e if again else e
+            start, stop = chunk * C, min(chunk * C + C, L)
+            if again:
+                inner[0] = starts[chunk]
+            else:
+                starts[chunk] = inner[0]
+            copy_rows(t_n, a[n, start : start + 1, h], 1, K)
             for j in range(V):
+                total = scale * 0
                 for i in range(K):
-                    if again:
-                        inner[0, j, i] = starts[chunk, j, i]
-                    else:
-                        starts[chunk, j, i] = inner[0, j, i]
-            for t in range(chunk * C, stop):
-                s = t - chunk * C
-                new = s + 1 if again else 0
-                s = s if again else 0
-                for i in range(K):
-                    wt[i], kt[i] = w[n, t, h, i], k[n, t, h, i]
-                    at[i], bt[i] = a[n, t, h, i], b[n, t, h, i]
-                for j in range(V):
-                    x = v[n, t, h, j]
-                    seen = x * 0
-                    for i in range(K):
-                        seen += at[i] * inner[s, j, i]
-                    for i in range(K):
-                        inner[new, j, i] = wt[i] * inner[s, j, i] + bt[i] * seen + kt[i] * x
-            if not again:
-                continue
-            for t in range(stop - 1, chunk * C - 1, -1):
-                s = t - chunk * C
-                read = t % substeps == substeps - 1
-                for i in range(K):
-                    wt[i], kt[i] = w[n, t, h, i], k[n, t, h, i]
-                    at[i], bt[i] = a[n, t, h, i], b[n, t, h, i]
-                    qt[i] = q[n, t // substeps, h, i] * scale
-                    gq[i] = gk[i] = gw[i] = ga[i] = gb[i] = 0
-                for j in range(V):
-                    x = v[n, t, h, j]
-                    d = dy[n, t // substeps, h, j]
+                    total += inner[0, j, i] * t_n[0, i]
+                saw[0, j] = total
+            for t in range(start, stop):
+                s = t - start if again else 0
+                copy_rows(t_w, w[n, t : t + 1, h], 1, K)
+                copy_rows(t_k, k[n, t : t + 1, h], 1, K)
+                copy_rows(t_b, b[n, t : t + 1, h], 1, K)
+                copy_rows(x, v[n, t : t + 1, h], 1, V)
+                if t + 1 < stop:
+                    copy_rows(t_n, a[n, t + 1 : t + 2, h], 1, K)
+                if again:
+                    read = t % substeps == substeps - 1
+                    if read:
+                        copy_rows(d, dy[n, t // substeps : t // substeps + 1, h], 1, V)
+                    gradients.low_rank_again(
+                        inner[s], inner[s + 1], t_w[0], t_b[0], t_k[0], t_n[0], saw[s], x[0], d[0],
+                        g_q, part, V, wide, lanes,
+                    )  # fmt: skip
                     if read:
                         for i in range(K):
-                            gq[i] += inner[s + 1, j, i] * d
-                            G[j, i] += qt[i] * d
-                    total, seen, back = x * 0, x * 0, x * 0
-                    for i in range(K):
-                        total += G[j, i] * kt[i]
-                        seen += at[i] * inner[s, j, i]
-                        back += G[j, i] * bt[i]
-                    for i in range(K):
-                        g = G[j, i]
-                        gk[i] += g * x
-                        gb[i] += g * seen
-                        gw[i] += g * inner[s, j, i]
-                        ga[i] += back * inner[s, j, i]
-                        G[j, i] = wt[i] * g + at[i] * back
-                    dv[n, t, h, j] = total
-                for i in range(K):
-                    dk[n, t, h, i], dw[n, t, h, i] = gk[i], gw[i]
-                    da[n, t, h, i], db[n, t, h, i] = ga[i], gb[i]
+                            dq[n, t // substeps, h, i] = g_q[i] * scale
+                else:
+                    gradients.low_rank_ahead(
+                        inner[0], inner[0], t_w[0], t_b[0], t_k[0], t_n[0], saw[0], x[0], d[0],
+                        g_q, part, V, wide, lanes,
+                    )  # fmt: skip
+                gradients.row_sums(part, saw[s + 1 if again else 0], rows, lanes)
+            if not again:
+                continue
+            for t in range(stop - 1, start - 1, -1):
+                s = t - start
+                read = t % substeps == substeps - 1
+                copy_rows(t_w, w[n, t : t + 1, h], 1, K)
+                copy_rows(t_k, k[n, t : t + 1, h], 1, K)
+                copy_rows(t_a, a[n, t : t + 1, h], 1, K)
+                copy_rows(t_b, b[n, t : t + 1, h], 1, K)
+                copy_rows(x, v[n, t : t + 1, h], 1, V)
                 if read:
+                    copy_rows(d, dy[n, t // substeps : t // substeps + 1, h], 1, V)
+                    copy_rows(t_q, q[n, t // substeps : t // substeps + 1, h], 1, K)
                     for i in range(K):
-                        dq[n, t // substeps, h, i] = gq[i] * scale
+                        t_q[0, i] *= scale
+                else:
+                    t_q[0] = 0
+                gradients.low_rank_read(
+                    G, t_q[0], d[0] if read else none[0], t_k[0], t_b[0], part, other, V, wide,
+                    lanes,
+                )  # fmt: skip
+                gradients.row_sums(part, g_v, rows, lanes)
+                gradients.row_sums(other, g_s, rows, lanes)
+                gradients.low_rank_back(
+                    G, inner[s], t_w[0], t_a[0], x[0], saw[s], g_s, g_k, g_b, g_a, g_w, V, wide,
+                    lanes,
+                )  # fmt: skip
+                for j in range(V):
+                    dv[n, t, h, j] = g_v[j]
+                for i in range(K):
+                    dk[n, t, h, i], dw[n, t, h, i] = g_k[i], g_w[i]
+                    da[n, t, h, i], db[n, t, h, i] = g_a[i], g_b[i]
         for j in range(V):
             for i in range(K):
                 dS[n, h, i, j] = G[j, i]
@@ -165,17 +191,17 @@ def backward(
 ) -> tuple[Array, ...]:  # fmt: skip
     """Gradients of q, k, v, w, a, b and S, from those of y and of the last state.
 
-    States are computed again from one kept for each chunk of about sqrt(L) steps.
+    States are computed again from one kept for each chunk of steps.
     """
     B, L, H, _ = k.shape
     dk, dw, da, db = (np.empty(k.shape, k.dtype) for _ in range(4))
     dq, dv, dS = np.empty(q.shape, q.dtype), np.empty(v.shape, v.dtype), np.array(dS)
-    C = max(16, math.isqrt(L))
+    C, lanes = gradients.chunk_length(L), vectors.lanes(q.dtype)
 
     def run(first: int, last: int) -> None:
         _back(
             q, k, v, w, a, b, S, dy, float(scale), int(substeps), dS, dq, dk, dv, dw, da, db,
-            C, first, last,
+            C, first, last, lanes,
         )  # fmt: skip
 
     compiled.shared(B * H, 24 * dS.size * L, run)

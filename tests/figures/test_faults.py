@@ -40,7 +40,7 @@ def test_a_run_that_was_killed_resumes(two_houses):
     process.communicate()
     assert not cut.file("slow", ".json").exists()
     # One of the points it kept is damaged besides.
-    kept = sorted(cut.out.rglob("*.points/*/*.json"))
+    kept = sorted(cut.out.rglob("*.points/*/*.result"))
     kept[0].write_bytes(kept[0].read_bytes()[:-20])
 
     assert cut.run()[0] == 0

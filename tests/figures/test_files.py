@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from dsf.core.errors import OutputError
 from dsf.figures import Table, sweep
-from dsf.figures.runner.files import read_record, write, write_record
 from dsf.figures.runner.sweep import keep_points
+from dsf.tools.files import read_record, write, write_record
 
 
 def test_a_full_disk_is_named_and_leaves_the_old_file(tmp_path, monkeypatch):
@@ -87,9 +87,10 @@ def test_a_cell_that_csv_would_change_is_refused(cell):
         Table([{"x": cell}])
 
 
-def test_a_sweep_takes_what_it_kept(tmp_path):
-    calls = []
+calls = []  # of `task`; within the test it would be a part of it that changes
 
+
+def test_a_sweep_takes_what_it_kept(tmp_path):
     def task(n):
         calls.append(n)
         return [{"m": n, "x": 0.1 * n}, {"m": n + 1, "x": float("inf")}]
@@ -99,3 +100,15 @@ def test_a_sweep_takes_what_it_kept(tmp_path):
     with keep_points(tmp_path):
         assert sweep(task, grid) == sweep(task, grid) == plain
     assert calls == [1, 2, 1, 2]
+
+
+def test_a_cell_that_cannot_be_kept_ends_the_sweep_at_its_point(tmp_path):
+    calls.clear()
+
+    def task(n):
+        calls.append(n)
+        return {"x": 1j}
+
+    with keep_points(tmp_path), pytest.raises(ValueError, match="column 'x' holds a complex"):
+        sweep(task, [{"n": 1}, {"n": 2}])
+    assert calls == [1] and list(tmp_path.iterdir()) == []

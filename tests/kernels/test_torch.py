@@ -29,9 +29,12 @@ def gradients(structure, backend, arrays, numbers, dy, dS):
 
 @EVERY
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("L", [1, 2, 63, 65])
-def test_gradients(name, dtype, L):
-    structure, arrays, numbers = cases.case(name, L)
+@pytest.mark.parametrize(
+    ("L", "K", "V"), [(1, 4, 5), (2, 4, 5), (63, 4, 5), (65, 4, 5), (70, 83, 18), (3, 1, 2)]
+)
+def test_gradients(name, dtype, L, K, V):
+    """Also over several chunks of time, and states wider than what one sweep takes."""
+    structure, arrays, numbers = cases.case(name, L, B=1, H=2, K=K, V=V)
     rng = np.random.default_rng(1)
     inputs = tensors(arrays, dtype)
     exact = tensors([x.detach().numpy() for x in inputs])

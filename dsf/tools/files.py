@@ -16,6 +16,7 @@ from dsf.core.errors import OutputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BLOCKED = (errno.ENOTDIR, errno.EEXIST)
+OTHER = "choose another folder (--out of the figures, cache= of a sweep)"
 UNWRITABLE = 74  # exit code of a process that cannot write; EX_IOERR of sysexits.h
 
 
@@ -41,8 +42,8 @@ def _diagnosis(path: Path, e: OSError) -> str:
         return f"{e.strerror}.  Free some space; the same command resumes"
     file = next((p for p in (path, *path.parents) if p.is_file()), None)
     if e.errno in BLOCKED and file is not None:
-        return f"{file} is a file.  Move it, or choose another folder with --out"
-    return f"{e.strerror or e}.  Make it writable, or choose another folder with --out"
+        return f"{file} is a file.  Move it, or {OTHER}"
+    return f"{e.strerror or e}.  Make it writable, or {OTHER}"
 
 
 def sha256(data: bytes) -> str:
