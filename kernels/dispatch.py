@@ -23,14 +23,14 @@ BACKENDS = ("auto", "reference", "numba", "torch", "triton")
 REAL = ("float32", "float64")
 CONNECTED = {
     "triton": (),
-    "numba": ("linear", "low_rank", "selective", "diagonal", "softmax"),
+    "numba": ("linear", "low_rank", "selective", "diagonal", "softmax", "flow"),
     "torch": ("softmax",),
 }  # in the order in which "auto" asks them
 DTYPES = {"diagonal": (*REAL, "complex64", "complex128")}
 
 
 def run(
-    structure: str, arrays: list[Any], numbers: list[float], backend: str = "auto"
+    structure: str, arrays: list[Any], numbers: list[Any], backend: str = "auto"
 ) -> tuple[Any, Any]:
     """(y, last state) of a structure from canonical arrays, all of one dtype and one world.
 

@@ -60,7 +60,9 @@ def simulate(
         try:
             y, after = mech.run(part, state)
         except OverflowingScanError as e:
-            raise _counted(e, done, state) from e
+            error = counted("simulate", e, done)
+            error.state = state
+            raise error from e
         length = part.shape[-2]
         if callable(out):
             out(y)
@@ -181,13 +183,11 @@ def _joined(parts: list[Any]) -> Any:
     return torch.cat(parts, -2)
 
 
-def _counted(e: OverflowingScanError, done: int, state: State) -> OverflowingScanError:
+def counted(who: str, e: OverflowingScanError, done: int) -> OverflowingScanError:
     """The same error, counted from the start of the whole sequence."""
     index = None if e.index is None else done + e.index
     where = f"after token {done}" if index is None else f"at token {index + 1} (index {index})"
-    told = OverflowingScanError.at(index, f"simulate: {where} of the whole sequence: {e}")
-    told.state = state
-    return told
+    return OverflowingScanError.at(index, f"{who}: {where} of the whole sequence: {e}")
 
 
 def _teller(progress: bool | Callable[[int], object]) -> Callable[[int, float], object]:
