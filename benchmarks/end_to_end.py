@@ -77,7 +77,7 @@ def plain(structure: str, arrays: list[Any], numbers: list[float]) -> tuple[Any,
         return chunked_vectors(q, k, v, w.log(), 32), arrays[-1]
     if structure == "low_rank":
         q, write, v, w, a, _, _ = arrays
-        k = a / w
+        k = a
         beta = (write * k).sum(-1) / (k * k).sum(-1)
         rows = [
             peers.chunked_delta(*(x[b : b + 1] for x in (q, k, v, beta, w[..., 0].log())), 64)
@@ -85,13 +85,15 @@ def plain(structure: str, arrays: list[Any], numbers: list[float]) -> tuple[Any,
         ]
         return torch.cat(rows), arrays[-1]
     x, delta, A, B, C, _ = arrays
-    rows = [peers.selective_steps(x[b : b + 1] / delta[b : b + 1], delta[b : b + 1], A[b],
-                                  B[b : b + 1], C[b : b + 1]) for b in range(x.shape[0])]  # fmt: skip
+    rows = []
+    for b in range(x.shape[0]):
+        u, d, key, query = (z[b : b + 1] for z in (x, delta, B, C))
+        rows.append(peers.selective_steps(u / d, d, A[b], key, query))
     return torch.cat(rows), arrays[-1]
 
 
 def chunked_vectors(q: Any, k: Any, v: Any, g: Any, chunk: int) -> Any:
-    """Gated linear attention by chunks; e^{-sums} is taken, as plain code does, so chunks are short."""
+    """Gated linear attention by chunks, short ones: plain code takes e^{-sums}."""
     q, k, v, g = (x.movedim(2, 1) for x in (q, k, v, g))
     S, rows = q.new_zeros(*q.shape[:2], q.shape[-1], v.shape[-1]), []
     mask = torch.ones(chunk, chunk, dtype=torch.bool).tril()
@@ -118,7 +120,7 @@ def step_of(name: str, L: int) -> Callable[[], float]:
         loss = model(u).square().mean()
         loss.backward()
         adam.step()
-        return float(loss)
+        return float(loss.detach())
 
     return step
 

@@ -22,6 +22,8 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from dsf import kernels
 from dsf.core import ops
 from dsf.core.arrays import at_least_float32, to_numpy
@@ -274,7 +276,7 @@ def _packed(
     if cu_seqlens is None:
         return run(rows, state)
     batch, T = rows["q"].shape[:2]
-    cuts = [int(x) for x in to_numpy(cu_seqlens)]
+    cuts = np.asarray(to_numpy(cu_seqlens)).astype(int).tolist()
     rising = all(a <= b for a, b in pairwise(cuts))
     if batch != 1 or cuts[:1] != [0] or cuts[-1] != T or not rising or len(cuts) < 2:
         raise ShapeError(
