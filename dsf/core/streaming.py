@@ -128,9 +128,9 @@ class Stream:
             tok = mech.positioned(tok, state.t)
             full = tok if state.tail is None else tok.after(state.tail, mech.token_fields)
             ltv, X = mech.system_after(full, 1)
-            ready, S = ltv.multiplied_out(), state.S
+            S = state.S
             for t in range(X.shape[-3]):
-                o, S = ready.ready_step(t, S, X[..., t, :, :])
+                o, S = ltv.ready_step(t, S, X[..., t, :, :])
             y = mech.merge(mech.readout(ops.expand(o, -3), tok))
         if not (np.isfinite(y.sum()) and np.isfinite(S.sum())):
             return None
