@@ -139,7 +139,7 @@ def _copy(context: Any, target: Any, source: Any, i: Any, size: Any) -> Any:
 
 @numba.njit(nogil=True, error_model="numpy")
 def copy_rows(target: Any, source: Any, rows: int, size: int) -> None:
-    """target[:rows, :size] = source[:rows, :size] into memory that lies side by side."""
+    """target[:rows, :size] = source[:rows, :size]; a row of the target is one piece of memory."""
     if source.strides[1] == source.itemsize:
         for i in range(rows):
             _copy(target, source, i, size)
