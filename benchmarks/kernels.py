@@ -7,7 +7,7 @@ peer / ours; our multiply-adds or bytes per second as a part of what this machin
 of the two floors); how many times as long a training step (forward and backward) takes as forward
 alone, and the same step of that peer beside ours; the difference of the outputs, relative to their
 size.  With --threads 2 a last column tells how much faster two threads are (on a quiet machine).
-Peers are in `benchmarks/peers.py`.  Writes benchmarks/results/kernels.json, and kernels.md, which is
+Peers are in `benchmarks/peers.py`.  Writes benchmarks/results/kernels.json and kernels.md, which is
 README's table.
 """
 
