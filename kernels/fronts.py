@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dsf.core.errors import DTypeError, NonFiniteError, ShapeError
+from dsf.core.ops import is_complex
 from dsf.core.worlds import is_torch
 from dsf.kernels import dispatch
 from dsf.kernels.flow.system import checked
@@ -154,14 +155,16 @@ def softmax_attention(
         raise ShapeError(f"softmax_attention: {G} heads of keys do not divide {H} heads of queries")
     if not causal and (window is not None or log_forget is not None):
         raise ShapeError("softmax_attention: a window and forget gates need causal=True")
-    if window is not None and window < 1:
-        raise ShapeError(f"softmax_attention: window counts the current token; got {window}")
+    if window is not None and (not isinstance(window, int | np.integer) or window < 1):
+        raise ShapeError(f"softmax_attention: window counts tokens, with the current one: {window}")
+    if any(map(is_complex, call.arrays.values())):
+        raise DTypeError("softmax_attention: complex logits have no largest one; give real arrays")
     optional = [
         call.zeros(B, H, M, 0) if bias is None else call.rows("bias"),
         call.zeros(B, 0, H) if log_forget is None else call.rows("log_forget"),
         call.zeros(B, 0) if sink is None else call.flat(call["sink"], 0),
     ]
-    scale = call.sizes["K"] ** -0.5 if scale is None else scale
+    scale = max(call.sizes["K"], 1) ** -0.5 if scale is None else scale
     numbers = [scale, float(causal), float(window or 0)]
     y, _ = dispatch.run("softmax", [*(call.rows(x) for x in "qkv"), *optional], numbers, backend)
     return call.output(y)

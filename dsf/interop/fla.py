@@ -259,7 +259,7 @@ def _run(
     kernel: Callable[..., tuple[Array, Array]], rows: dict[str, Array], scale: float | None,
     initial_state: Array | None, output_final_state: bool, cu_seqlens: Any,
 ) -> Outputs:  # fmt: skip
-    scale = rows["q"].shape[-1] ** -0.5 if scale is None else scale
+    scale = max(rows["q"].shape[-1], 1) ** -0.5 if scale is None else scale
 
     def run(part: dict[str, Array], state: Array | None) -> tuple[Array, Array]:
         return kernel(**part, state=state, scale=scale)
