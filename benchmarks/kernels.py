@@ -7,8 +7,8 @@ peer / ours; our multiply-adds or bytes per second as a part of what this machin
 of the two floors); how many times as long a training step (forward and backward) takes as forward
 alone, and the same step of that peer beside ours; the difference of the outputs, relative to their
 size.  With --threads 2 a last column tells how much faster two threads are (on a quiet machine).
-Peers are in `benchmarks/peers.py`.  Writes benchmarks/results/kernels.json, from which --table
-prints README's table without measuring.
+Peers are in `benchmarks/peers.py`.  Writes benchmarks/results/kernels.json and kernels.md, which is
+README's table.
 """
 
 from __future__ import annotations
@@ -170,6 +170,9 @@ def two_threads(run: Call, threads: int) -> float:
 def table(found: dict[str, Any]) -> str:
     """The rows as a table of README."""
     lines = [
+        f"One thread of {found['cpu']}, {found['lanes_float32']} lanes of float32, torch "
+        f"{found['torch']}, numba {found['numba']}, commit {found['commit']}:",
+        "",
         "| kernel | L | ms | times faster than | training step: times faster | of the floor |",
         "|---|---:|---:|---|---:|---:|",
     ]
@@ -179,7 +182,7 @@ def table(found: dict[str, Any]) -> str:
             f"| {r['kernel']}, {r['dtype']} | {r['L']} | {r['ms']:.3g} | {r['ratio']:.1f} "
             f"({r['peer']}) | {step} | {100 * r['part_of_floor']:.0f} % |"
         )
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -189,13 +192,7 @@ def main() -> None:
     parser.add_argument("--kernels", nargs="+", help="names of rows; all if not given")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument(
-        "--table", action="store_true", help="print the kept table, measure nothing"
-    )
     options = parser.parse_args()
-    if options.table:
-        print(table(json.loads(RESULTS.read_text())))
-        return
     numba.set_num_threads(1)
     torch.set_num_threads(1)
     found: dict[str, Any] = {**machine.about(), "rows": []}
@@ -223,6 +220,7 @@ def main() -> None:
                 )
                 RESULTS.parent.mkdir(exist_ok=True)
                 RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+                RESULTS.with_suffix(".md").write_text(table(found))
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ _LAZY = {
     "style": "dsf.tools.style",
     "authoring": "dsf.core.authoring",
     "errors": "dsf.core.errors",
+    "distributed": "dsf.interop.distributed",
     "interop": "dsf.interop",
     "kernels": "dsf.kernels",
     "lattice": "dsf.verdicts.lattice",

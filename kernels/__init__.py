@@ -6,6 +6,7 @@ from dsf.core import hooks
 from dsf.kernels.backends import last_backend
 from dsf.kernels.fronts import (
     delta_rule,
+    gradient_flow,
     linear_attention,
     low_rank_rule,
     scan,
@@ -15,6 +16,7 @@ from dsf.kernels.fronts import (
 
 __all__ = [
     "delta_rule",
+    "gradient_flow",
     "last_backend",
     "linear_attention",
     "low_rank_rule",

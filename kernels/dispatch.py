@@ -11,6 +11,7 @@ the reference.
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -23,14 +24,14 @@ BACKENDS = ("auto", "reference", "numba", "torch", "triton")
 REAL = ("float32", "float64")
 CONNECTED = {
     "triton": (),
-    "numba": ("linear", "low_rank", "selective", "diagonal", "softmax"),
+    "numba": ("linear", "low_rank", "selective", "diagonal", "softmax", "flow"),
     "torch": ("softmax",),
 }  # in the order in which "auto" asks them
 DTYPES = {"diagonal": (*REAL, "complex64", "complex128")}
 
 
 def run(
-    structure: str, arrays: list[Any], numbers: list[float], backend: str = "auto"
+    structure: str, arrays: list[Any], numbers: list[Any], backend: str = "auto"
 ) -> tuple[Any, Any]:
     """(y, last state) of a structure from canonical arrays, all of one dtype and one world.
 
@@ -63,12 +64,17 @@ def _chosen(structure: str, arrays: list[Any], numbers: list[float], backend: st
     return backend
 
 
+@cache
+def _installed(name: str) -> bool:
+    return find_spec(name) is not None
+
+
 def _missing(structure: str, backend: str, arrays: list[Any], numbers: list[float]) -> str:
     """Why a backend cannot take these arrays; "" if it can."""
     x = arrays[0]
     on_gpu = is_torch(x) and x.device.type != "cpu"
     dtype = str(x.dtype).removeprefix("torch.")
-    if find_spec(backend) is None:
+    if not _installed(backend):
         extra = "pip install 'dsf[gpu]'" if backend == "triton" else f"pip install {backend}"
         return f"{backend} is not installed ({extra})"
     if structure not in CONNECTED[backend]:

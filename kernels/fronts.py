@@ -8,10 +8,16 @@ dtype of the inputs, the state at least float32.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-from dsf.core.errors import ShapeError
+import numpy as np
+
+from dsf.core.errors import DTypeError, NonFiniteError, ShapeError
+from dsf.core.ops import is_complex
+from dsf.core.worlds import is_torch
 from dsf.kernels import dispatch
+from dsf.kernels.flow.system import checked
 from dsf.kernels.intake import Call
 
 
@@ -149,14 +155,16 @@ def softmax_attention(
         raise ShapeError(f"softmax_attention: {G} heads of keys do not divide {H} heads of queries")
     if not causal and (window is not None or log_forget is not None):
         raise ShapeError("softmax_attention: a window and forget gates need causal=True")
-    if window is not None and window < 1:
-        raise ShapeError(f"softmax_attention: window counts the current token; got {window}")
+    if window is not None and (not isinstance(window, int | np.integer) or window < 1):
+        raise ShapeError(f"softmax_attention: window counts tokens, with the current one: {window}")
+    if any(map(is_complex, call.arrays.values())):
+        raise DTypeError("softmax_attention: complex logits have no largest one; give real arrays")
     optional = [
         call.zeros(B, H, M, 0) if bias is None else call.rows("bias"),
         call.zeros(B, 0, H) if log_forget is None else call.rows("log_forget"),
         call.zeros(B, 0) if sink is None else call.flat(call["sink"], 0),
     ]
-    scale = call.sizes["K"] ** -0.5 if scale is None else scale
+    scale = max(call.sizes["K"], 1) ** -0.5 if scale is None else scale
     numbers = [scale, float(causal), float(window or 0)]
     y, _ = dispatch.run("softmax", [*(call.rows(x) for x in "qkv"), *optional], numbers, backend)
     return call.output(y)
@@ -206,3 +214,74 @@ def selective_scan(
     y, last = dispatch.run("selective", [delta * u, delta, A, B, C, call.state("D N")], [], backend)
     y = y if D is None else y + call["D"] * u
     return call.output(y), call.last(last)
+
+
+def gradient_flow(
+    rhs: Mapping[Any, Any], y0: Any, t: Any, parameters: Mapping[Any, Any] | None = None, *,
+    steps: int = 1, backend: str = "auto",
+) -> np.ndarray:  # fmt: skip
+    """Many small systems of differential equations at once, by Runge-Kutta steps of fixed length.
+
+        y' = f(y; p),     y [T ... d] at the times t, with `steps` steps of order 4 between two
+
+    rhs         {variable: its derivative}: symbols and expressions of sympy, in the order of the
+                last axis of y0; a gradient flow is {x: -loss.diff(x) for x in variables}
+    y0          [... d], the start of every system, at t[0]
+    t           [T], at least one time; backwards is allowed
+    parameters  {symbol: number or array [...]}: numbers of each system, together with y0 broadcast
+
+    Computed and returned in float64; the same bits for every split of the systems and number of
+    threads.  The first call with an rhs compiles it, which takes about a second in each process.
+    The error is that of the method, about (h L)^4 with L the size of the derivatives of f; halve h
+    to see it.  Stiff systems need an implicit method (scipy's LSODA).  A system that leaves the
+    range of float64 becomes infinite or NaN by itself.  Raises DomainError for an rhs that does not
+    name its symbols, ShapeError, DTypeError, NonFiniteError for times, and KernelError.
+
+    >>> import numpy as np, sympy
+    >>> x, a = sympy.symbols("x a")
+    >>> loss = a * x**2 / 2
+    >>> y = gradient_flow({x: -loss.diff(x)}, [[1.0], [3.0]], [0, 1], {a: [1, 2]}, steps=100)
+    >>> bool(np.allclose(y[-1], [[np.exp(-1)], [3 * np.exp(-2)]], rtol=1e-8))
+    True
+    """
+    given = {} if parameters is None else parameters
+    system = checked(rhs, given)
+    y, times = _array("y0", y0), _array("t", t)
+    p = [_array(str(k), x) for k, x in given.items()]
+    d = len(system[0])
+    if y.ndim < 1 or y.shape[-1] != d:
+        raise ShapeError(
+            f"gradient_flow: y0 must be [... d] with d = {d}, the number of variables "
+            f"({', '.join(map(str, system[0]))}); got {list(y.shape)}"
+        )
+    if times.ndim != 1 or not len(times) or steps < 1:
+        raise ShapeError(
+            f"gradient_flow: t must be [T] with at least one time and steps at least 1; got "
+            f"{list(times.shape)} and steps = {steps}"
+        )
+    if not np.isfinite(times).all():
+        raise NonFiniteError("gradient_flow: t holds NaN or infinity")
+    try:
+        batch = np.broadcast_shapes(y.shape[:-1], *(x.shape for x in p))
+    except ValueError:
+        shapes = ", ".join(f"{k} {list(x.shape)}" for k, x in zip(given, p, strict=True))
+        raise ShapeError(
+            f"gradient_flow: the parameters must fit the systems {list(y.shape[:-1])} of y0; got "
+            f"{shapes}"
+        ) from None
+    flat = np.broadcast_to(y, (*batch, d)).reshape(-1, d).T
+    rows = np.array([np.broadcast_to(x, batch).ravel() for x in p]).reshape(len(p), flat.shape[1])
+    out, _ = dispatch.run("flow", [flat, rows, times], [steps, system], backend)
+    found: np.ndarray = np.moveaxis(out, 1, -1).reshape(len(times), *batch, d)
+    return found
+
+
+def _array(name: str, x: Any) -> np.ndarray:
+    if not is_torch(x):
+        found = np.asarray(x)
+        if found.dtype.kind in "iuf":
+            return found.astype(np.float64, copy=False)
+    raise DTypeError(
+        f"gradient_flow: {name} must hold real numbers in a numpy array; got "
+        f"{getattr(x, 'dtype', type(x).__name__)}{' in a tensor (use x.numpy())' * is_torch(x)}"
+    )

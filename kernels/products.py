@@ -85,6 +85,36 @@ def product(
             j += W
 
 
+AHEAD = 32  # rows from the one that is read to the one that is fetched
+
+
+@intrinsic
+def fetch(context: Any, source: Any, i: Any, size: Any) -> Any:
+    """Ask for source[i, :size] without waiting: no CPU guesses rows that lie far apart.
+
+    A row that does not exist does no harm.
+    """
+
+    def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, build, args[0])
+        stride = cgutils.unpack_tuple(build, array.strides)[0]
+        start = build.ptrtoint(array.data, stride.type)
+        start = build.add(start, build.mul(args[1], stride))
+        item = context.get_abi_sizeof(context.get_data_type(signature.args[0].dtype))
+        stop = build.mul(args[2], ir.Constant(args[2].type, item))
+        number, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        name = "llvm.prefetch.p0"
+        function = cgutils.get_or_insert_function(build.module, kind, name)
+        line, none = ir.Constant(stop.type, 64), ir.Constant(stop.type, 0)
+        with cgutils.for_range_slice(build, none, stop, line) as (offset, _):
+            place = build.inttoptr(build.add(start, offset), byte)
+            build.call(function, [place, *(ir.Constant(number, x) for x in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(source, i, size), code
+
+
 @intrinsic
 def _copy(context: Any, target: Any, source: Any, i: Any, size: Any) -> Any:
     """target[i, :size] = source[i, :size], both side by side in memory."""
@@ -109,7 +139,7 @@ def _copy(context: Any, target: Any, source: Any, i: Any, size: Any) -> Any:
 
 @numba.njit(nogil=True, error_model="numpy")
 def copy_rows(target: Any, source: Any, rows: int, size: int) -> None:
-    """target[:rows, :size] = source[:rows, :size] into memory that lies side by side."""
+    """target[:rows, :size] = source[:rows, :size]; a row of the target is one piece of memory."""
     if source.strides[1] == source.itemsize:
         for i in range(rows):
             _copy(target, source, i, size)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -37,6 +38,7 @@ def lanes(dtype: np.dtype) -> tuple[int, ...]:
     return (0,) * max(1, BYTES[name] // dtype.itemsize)
 
 
+@cache  # asking takes 0.1 ms
 def _widest() -> str:
     has = llvm.get_host_cpu_features()
     found = (name for name, key in (("avx512", "avx512f"), ("avx2", "avx2")) if has.get(key))

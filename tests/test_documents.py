@@ -168,6 +168,17 @@ def test_the_script_prints_the_table_of_the_readme():
 
 
 # ---------------------------------------------------------------------- architecture
+def test_the_table_of_kernels_is_the_measured_one():
+    """As `make bench` wrote it, with every row of the numbers it kept."""
+    results = ROOT / "benchmarks" / "results"
+    table = (results / "kernels.md").read_text(encoding="utf-8")
+    kept = json.loads((results / "kernels.json").read_text(encoding="utf-8"))
+    assert table in README
+    for row in kept["rows"]:
+        start = f"| {row['kernel']}, {row['dtype']} | {row['L']} | {row['ms']:.3g} |"
+        assert start in table
+
+
 def test_the_floors_are_those_of_the_test():
     text = TEXTS["ARCHITECTURE.md"].partition("    FLOORS = (")[2].partition("\n    )")[0]
     floors = runpy.run_path(str(ROOT / "tests" / "test_house.py"))["FLOORS"]

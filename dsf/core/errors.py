@@ -85,6 +85,10 @@ class KernelError(DSFError, ValueError):
     """A backend was asked for that is unknown, not installed, or cannot run this kernel."""
 
 
+class RankError(DSFError, RuntimeError):
+    """Processes of one distributed call do not fit together, or another one failed."""
+
+
 class OutputError(DSFError, OSError):
     """A file of results cannot be written: a full disk, no permission, a file in the way."""
 

@@ -260,12 +260,16 @@ class Mechanism:
         >>> mech.advance(mech.tokens(np.ones((7, 4))), State())[0].shape
         (5, 7, 1, 3)
         """
-        tok = self.positioned(tok.map(at_least_float32), state.t)
-        full = tok if state.tail is None else tok.after(state.tail, self.token_fields)
-        if state.tail is None and self.lookback:
-            full = self.after_nothing(tok)
+        tok, full = self.behind(tok, state)
         o, S = self.outputs(tok, full, state.S)
         return self.readout(o, tok), State(S, self.tail_of(full), state.t + self.length(tok))
+
+    def behind(self, tok: Tokens, state: State) -> tuple[Tokens, Tokens]:
+        """Tokens at their positions, and the same behind the earlier rows that are read."""
+        tok = self.positioned(tok.map(at_least_float32), state.t)
+        if state.tail is not None:
+            return tok, tok.after(state.tail, self.token_fields)
+        return tok, self.after_nothing(tok) if self.lookback else tok
 
     def ltv(self, u: Array) -> LTV:
         """The linear system that this input produces: y = kernel . values before output gates.

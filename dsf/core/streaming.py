@@ -60,7 +60,9 @@ def simulate(
         try:
             y, after = mech.run(part, state)
         except OverflowingScanError as e:
-            raise _counted(e, done, state) from e
+            error = counted("simulate", e, done)
+            error.state = state
+            raise error from e
         length = part.shape[-2]
         if callable(out):
             out(y)
@@ -126,9 +128,9 @@ class Stream:
             tok = mech.positioned(tok, state.t)
             full = tok if state.tail is None else tok.after(state.tail, mech.token_fields)
             ltv, X = mech.system_after(full, 1)
-            ready, S = ltv.multiplied_out(), state.S
+            S = state.S
             for t in range(X.shape[-3]):
-                o, S = ready.ready_step(t, S, X[..., t, :, :])
+                o, S = ltv.ready_step(t, S, X[..., t, :, :])
             y = mech.merge(mech.readout(ops.expand(o, -3), tok))
         if not (np.isfinite(y.sum()) and np.isfinite(S.sum())):
             return None
@@ -181,13 +183,11 @@ def _joined(parts: list[Any]) -> Any:
     return torch.cat(parts, -2)
 
 
-def _counted(e: OverflowingScanError, done: int, state: State) -> OverflowingScanError:
+def counted(who: str, e: OverflowingScanError, done: int) -> OverflowingScanError:
     """The same error, counted from the start of the whole sequence."""
     index = None if e.index is None else done + e.index
     where = f"after token {done}" if index is None else f"at token {index + 1} (index {index})"
-    told = OverflowingScanError.at(index, f"simulate: {where} of the whole sequence: {e}")
-    told.state = state
-    return told
+    return OverflowingScanError.at(index, f"{who}: {where} of the whole sequence: {e}")
 
 
 def _teller(progress: bool | Callable[[int], object]) -> Callable[[int, float], object]:

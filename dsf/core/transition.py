@@ -142,12 +142,12 @@ class Transition:
 
     def map_time(self, f: Callable[[Coefficient, int], Coefficient]) -> Transition:
         """f(coefficient, its axis of time) in place of every coefficient."""
-        new = object.__new__(type(self))
+        new, axes = object.__new__(type(self)), dict(self.time_axes)
         for name, value in vars(self).items():
             if isinstance(value, Transition):
                 value = value.map_time(f)
-            elif name in dict(self.time_axes) and value is not None:
-                value = f(value, dict(self.time_axes)[name])
+            elif name in axes and value is not None:
+                value = f(value, axes[name])
             object.__setattr__(new, name, value)
         return new
 
@@ -170,11 +170,12 @@ class Transition:
 
     def _coefficients(self) -> Iterator[tuple[Coefficient, int]]:
         """Every coefficient with its axis of time, those of a transition inside included."""
+        axes = dict(self.time_axes)
         for name, value in vars(self).items():
             if isinstance(value, Transition):
                 yield from value._coefficients()
-            elif name in dict(self.time_axes) and value is not None:
-                yield value, dict(self.time_axes)[name]
+            elif name in axes and value is not None:
+                yield value, axes[name]
 
     def __matmul__(self, other: Transition) -> Transition:
         """The composition A2 A1 (`self` is applied last), by the compose table."""

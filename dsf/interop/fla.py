@@ -22,6 +22,8 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from dsf import kernels
 from dsf.core import ops
 from dsf.core.arrays import at_least_float32, to_numpy
@@ -257,7 +259,7 @@ def _run(
     kernel: Callable[..., tuple[Array, Array]], rows: dict[str, Array], scale: float | None,
     initial_state: Array | None, output_final_state: bool, cu_seqlens: Any,
 ) -> Outputs:  # fmt: skip
-    scale = rows["q"].shape[-1] ** -0.5 if scale is None else scale
+    scale = max(rows["q"].shape[-1], 1) ** -0.5 if scale is None else scale
 
     def run(part: dict[str, Array], state: Array | None) -> tuple[Array, Array]:
         return kernel(**part, state=state, scale=scale)
@@ -274,7 +276,7 @@ def _packed(
     if cu_seqlens is None:
         return run(rows, state)
     batch, T = rows["q"].shape[:2]
-    cuts = [int(x) for x in to_numpy(cu_seqlens)]
+    cuts = np.asarray(to_numpy(cu_seqlens)).astype(int).tolist()
     rising = all(a <= b for a, b in pairwise(cuts))
     if batch != 1 or cuts[:1] != [0] or cuts[-1] != T or not rising or len(cuts) < 2:
         raise ShapeError(

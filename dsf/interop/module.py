@@ -51,7 +51,8 @@ class Module(torch.nn.Module):
             else:
                 self.register_parameter(name, torch.nn.Parameter(value))
 
-    def _current(self) -> Any:
+    def live(self) -> Any:
+        """The mechanism with the parameters themselves, so that gradients reach them."""
         names = self._mechanism.parameters()  # as attributes, which parametrisations compute
         return replace(self._mechanism, **{name: getattr(self, name) for name in names})
 
@@ -73,7 +74,7 @@ class Module(torch.nn.Module):
             from dsf.interop import compiled
 
             return compiled.run(self, u, state)
-        mech = self._current()
+        mech = self.live()
         if torch.jit.is_tracing():
             raise DTypeError(
                 f"{mech.name}: torch.jit.trace turns lengths into tensors, which the equations do "
@@ -85,7 +86,7 @@ class Module(torch.nn.Module):
     @property
     def mech(self) -> Any:
         """The mechanism with the present numbers, as numpy arrays of at least float32."""
-        return self._current().map(lambda x: at_least_float32(x.detach()).cpu().numpy().copy())
+        return self.live().map(lambda x: at_least_float32(x.detach()).cpu().numpy().copy())
 
     def extra_repr(self) -> str:
         return repr(self._mechanism)

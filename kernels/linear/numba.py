@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dsf.kernels import compiled, gradients, vectors
-from dsf.kernels.products import copy_rows
+from dsf.kernels.products import AHEAD, copy_rows, fetch
 
 Array = np.ndarray
 COLUMNS = 64  # of the state that one thread takes at least
@@ -23,7 +23,12 @@ def _steps(
     L, H, K, V = q.shape[1], q.shape[2], q.shape[3], v.shape[3]
     blocks = (V + width - 1) // width
     wide = (width + len(lanes) - 1) // len(lanes) * len(lanes)
-    A = np.zeros((K, wide), q.dtype)
+    A, held = np.zeros((K, wide), q.dtype), np.zeros((3 * vectors.STEPS, K), q.dtype)
+    a, c, r = (
+        held[: vectors.STEPS],
+        held[vectors.STEPS : 2 * vectors.STEPS],
+        held[2 * vectors.STEPS :],
+    )
     x, row = np.zeros((vectors.STEPS, wide), q.dtype), np.zeros((vectors.STEPS, wide), q.dtype)
     for unit in range(first, last):
         b, h = unit // blocks // H, unit // blocks % H
@@ -34,10 +39,16 @@ def _steps(
                 A[i, j] = S[b, h, i, start + j]
         for t in range(0, L, vectors.STEPS):
             count = min(vectors.STEPS, L - t)
+            copy_rows(x, v[b, t : t + count, h, start:], count, size)
+            copy_rows(a, w[b, t : t + count, h], count, K)
+            copy_rows(c, k[b, t : t + count, h], count, K)
+            copy_rows(r, q[b, t : t + count, h], count, K)
             for s in range(count):
-                for j in range(size):
-                    x[s, j] = v[b, t + s, h, start + j]
-            a, c, r = w[b, t : t + count, h], k[b, t : t + count, h], q[b, t : t + count, h]
+                fetch(v[b, :, h, start:], t + s + AHEAD, size)
+                fetch(w[b, :, h], t + s + AHEAD, K)
+                fetch(k[b, :, h], t + s + AHEAD, K)
+                fetch(q[b, :, h], t + s + AHEAD, K)
+                fetch(y[b, :, h, start:], t + s + AHEAD, size)
             if count == vectors.STEPS:
                 if before:
                     vectors.linear_steps_before(A, a, c, r, x, row, K, wide, lanes)
@@ -113,6 +124,14 @@ def _back(
                     count = min(T, stop - t0)
                     if count < T:  # steps that change nothing
                         a[...], c[...], r[...], x[...], d[...] = 1, 0, 0, 0, 0
+                    for t in range(t0, t0 + count):
+                        later = max(t - AHEAD, 0) if back else t + AHEAD
+                        for z in (w, k):
+                            fetch(z[b, :, h], later, K)
+                        fetch(v[b, :, h], later, V)
+                        if again:
+                            fetch(dy[b, :, h], later, V)
+                            fetch(q[b, :, h], later, K)
                     copy_rows(a, w[b, t0 : t0 + count, h], count, K)
                     copy_rows(c, k[b, t0 : t0 + count, h], count, K)
                     copy_rows(x, v[b, t0 : t0 + count, h], count, V)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dsf.kernels import compiled, gradients, vectors
-from dsf.kernels.products import copy_rows
+from dsf.kernels.products import AHEAD, copy_rows, fetch
 
 Array = np.ndarray
 COLUMNS = 64  # of the state that one thread takes at least
@@ -26,7 +26,7 @@ def _steps(
     L, H, K, V = k.shape[1], k.shape[2], k.shape[3], v.shape[3]
     blocks = (V + width - 1) // width
     wide = (width + len(lanes) - 1) // len(lanes) * len(lanes)
-    A, x = np.zeros((K, wide), q.dtype), np.zeros(wide, q.dtype)
+    A, x = np.zeros((K, wide), q.dtype), np.zeros((1, wide), q.dtype)
     row, seen, none = np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(K, q.dtype)
     for unit in range(first, last):
         n, h = unit // blocks // H, unit // blocks % H
@@ -40,12 +40,16 @@ def _steps(
                 if L:
                     seen[j] += a[n, 0, h, i] * A[i, j]
         for t in range(L):
-            for j in range(size):
-                x[j] = v[n, t, h, start + j]
+            copy_rows(x, v[n, t : t + 1, h, start:], 1, size)
+            fetch(v[n, :, h, start:], t + AHEAD, size)
+            for z in (w, b, k, a):
+                fetch(z[n, :, h], t + AHEAD, K)
+            fetch(q[n, :, h], t // substeps + AHEAD, K)
+            fetch(y[n, :, h, start:], t // substeps + AHEAD, size)
             following = a[n, t + 1, h] if t + 1 < L else none
             vectors.low_rank(
                 A, w[n, t, h], b[n, t, h], k[n, t, h], q[n, t // substeps, h], following,
-                x, seen, row, K, wide, lanes,
+                x[0], seen, row, K, wide, lanes,
             )  # fmt: skip
             if t % substeps == substeps - 1:
                 for j in range(size):
@@ -125,6 +129,9 @@ def _back(
                 saw[0, j] = total
             for t in range(start, stop):
                 s = t - start if again else 0
+                for z in (w, k, a, b):
+                    fetch(z[n, :, h], t + AHEAD, K)
+                fetch(v[n, :, h], t + AHEAD, V)
                 copy_rows(t_w, w[n, t : t + 1, h], 1, K)
                 copy_rows(t_k, k[n, t : t + 1, h], 1, K)
                 copy_rows(t_b, b[n, t : t + 1, h], 1, K)
@@ -152,6 +159,10 @@ def _back(
                 continue
             for t in range(stop - 1, start - 1, -1):
                 s = t - start
+                for z in (w, k, a, b):
+                    fetch(z[n, :, h], max(t - AHEAD, 0), K)
+                fetch(v[n, :, h], max(t - AHEAD, 0), V)
+                fetch(dy[n, :, h], max(t - AHEAD, 0) // substeps, V)
                 read = t % substeps == substeps - 1
                 copy_rows(t_w, w[n, t : t + 1, h], 1, K)
                 copy_rows(t_k, k[n, t : t + 1, h], 1, K)

@@ -8,6 +8,7 @@ import numpy as np
 
 from dsf.kernels import compiled
 from dsf.kernels.exponential import LOG2E, exp2
+from dsf.kernels.products import AHEAD, copy_rows, fetch
 
 Array = np.ndarray
 WIDTH = 32  # channels that are run side by side
@@ -21,8 +22,9 @@ def _steps(
     """The work units first .. last-1, each a block of channels of one sequence."""
     L, D, S = x.shape[1], x.shape[2], B.shape[2]
     blocks = (D + WIDTH - 1) // WIDTH
-    H, a = np.empty((S, WIDTH), x.dtype), np.zeros((S, WIDTH), x.dtype)
-    u, dt, row = np.zeros(WIDTH, x.dtype), np.zeros(WIDTH, x.dtype), np.empty(WIDTH, x.dtype)
+    H, a = np.zeros((S, WIDTH), x.dtype), np.zeros((S, WIDTH), x.dtype)
+    u, dt = np.zeros((1, WIDTH), x.dtype), np.zeros((1, WIDTH), x.dtype)
+    row = np.empty((1, WIDTH), x.dtype)
     for unit in range(first, last):
         n, start = unit // blocks, unit % blocks * WIDTH
         size = min(WIDTH, D - start)
@@ -30,16 +32,20 @@ def _steps(
             for s in range(S):
                 H[s, d], a[s, d] = h[n, start + d, s], A[n, start + d, s] * log2e
         for t in range(L):
-            for d in range(size):
-                u[d], dt[d], row[d] = x[n, t, start + d], delta[n, t, start + d], 0
+            copy_rows(u, x[n, t : t + 1, start:], 1, size)
+            copy_rows(dt, delta[n, t : t + 1, start:], 1, size)
+            fetch(x[n, :, start:], t + AHEAD, size)
+            fetch(delta[n, :, start:], t + AHEAD, size)
+            fetch(y[n, :, start:], t + AHEAD, size)
+            for d in range(WIDTH):
+                row[0, d] = 0
             for s in range(S):
                 b, c = B[n, t, s], C[n, t, s]
-                for d in range(size):
-                    new = exp2(dt[d] * a[s, d]) * H[s, d] + u[d] * b
+                for d in range(WIDTH):  # a fixed number: lanes beyond `size` are not looked at
+                    new = exp2(dt[0, d] * a[s, d]) * H[s, d] + u[0, d] * b
                     H[s, d] = new
-                    row[d] += new * c
-            for d in range(size):
-                y[n, t, start + d] = row[d]
+                    row[0, d] += new * c
+            copy_rows(y[n, t : t + 1, start:], row, 1, size)
         for d in range(size):
             for s in range(S):
                 h[n, start + d, s] = H[s, d]

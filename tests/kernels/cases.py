@@ -71,3 +71,10 @@ def sizes(structure: str, arrays: list[np.ndarray], numbers: list[float], forwar
     substeps = int(numbers[1])
     y = numbers[0] * lengths[0] * held[:, substeps - 1 :: substeps]
     return y[..., None] + np.zeros(v.shape[-1]), last + np.zeros(S.shape)
+
+
+def logits(arrays: list[np.ndarray], numbers: list[float]) -> float:
+    """1 + the largest sum of sizes of the terms of a logit: what rounding may do to a weight."""
+    q, k, bias = (abs(arrays[i]) for i in (0, 1, 3))
+    k = np.repeat(k, q.shape[2] // k.shape[2], axis=2)
+    return 1 + float((numbers[0] * np.einsum("bihk,bjhk->bhij", q, k) + bias).max())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import dsf
 from dsf import kernels
 from dsf.core import fast
-from dsf.core.errors import KernelError, OverflowingScanError, ShapeError
+from dsf.core.errors import DTypeError, KernelError, OverflowingScanError, ShapeError
 from dsf.core.metrics import gate, ratio
 
 pytest.importorskip("numba")
@@ -200,8 +200,12 @@ def test_what_is_refused():
     with pytest.raises(ShapeError, match="2 heads of keys do not divide 3"):
         kernels.softmax_attention(q, k, v)
     q, k, v, *_ = drawn()
-    with pytest.raises(ShapeError, match="window counts the current token; got 0"):
-        kernels.softmax_attention(q, k, v, window=0)
+    for window in (0, 2.5):
+        with pytest.raises(ShapeError, match=f"window counts tokens.*: {window}"):
+            kernels.softmax_attention(q, k, v, window=window)
+    with pytest.raises(DTypeError, match="complex logits"):
+        kernels.softmax_attention(q + 1j, k, v)
+    assert kernels.softmax_attention(q[..., :0], k[..., :0], v).shape == (*v.shape[:2], 2, 4)
     with pytest.raises(ShapeError, match="need causal=True"):
         kernels.softmax_attention(q, k, v, window=2, causal=False)
     with pytest.raises(KernelError, match=r"backend='torch' cannot run .* numpy's"):

@@ -77,7 +77,8 @@ class Numpy(NumpyArrays, FloatWorld):
         return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
 
     def softplus(self, x: Array) -> Array:
-        return np.logaddexp(x, np.zeros((), dtype=np.asarray(x).dtype))
+        x = np.asarray(x)
+        return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))  # `logaddexp` takes 7 times as long
 
     def keep(self, x: Array, where: Array, value: float) -> Array:
         return np.where(where, x, np.array(value, dtype=x.dtype))

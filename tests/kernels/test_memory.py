@@ -1,0 +1,50 @@
+"""Kernels hold their outputs and a chunk, at any length: never a state for every token."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+import cases
+
+STATUS, REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+MARGIN = 6 << 20  # a chunk of states and what the allocator rounds up
+LONG = {"softmax": 1500}  # the bias alone takes 72 MB there
+
+
+def bytes_of(field):
+    return 1024 * int(STATUS.read_text().split(field + ":")[1].split()[0])
+
+
+def peak(run):
+    """Bytes that exist at once beyond those before, and the result."""
+    REFS.write_text("5")  # the peak so far is forgotten
+    before = bytes_of("VmRSS")
+    found = run()
+    return bytes_of("VmHWM") - before, found
+
+
+@pytest.mark.skipif(not REFS.exists(), reason="only Linux tells the peak of a stretch of code")
+@pytest.mark.parametrize("name", cases.EVERY)
+def test_memory_of_outputs_and_one_chunk(name, monkeypatch):
+    monkeypatch.setattr("dsf.kernels.compiled.SMALL", 1 << 62)  # one thread, one chunk
+    L = LONG.get(name, 12_000)
+    structure, arrays, numbers = cases.case(name, L, B=1, H=1, K=16, V=32)
+    kernel = import_module(f"dsf.kernels.{structure}.numba")
+    small = cases.case(name, 70, B=1, H=1, K=16, V=32)[1]
+    y, last = kernel.forward(*small, *numbers)
+    kept = [y, last] if structure == "softmax" else []
+    kernel.backward(*small, *kept, *numbers, y, last)  # compiled before anything is counted
+
+    used, (y, last) = peak(lambda: kernel.forward(*arrays, *numbers))
+    assert used <= y.nbytes + last.nbytes + MARGIN
+    kept = [y, last] if structure == "softmax" else []
+    used, found = peak(lambda: kernel.backward(*arrays, *kept, *numbers, y, last))
+    gradients = sum(x.nbytes for x in found)
+    assert used <= gradients + y.nbytes + MARGIN  # and one product of y and its gradient
+    states = L * 16 * 32 * np.dtype(float).itemsize
+    assert structure in ("softmax", "diagonal") or gradients + y.nbytes + MARGIN < states
