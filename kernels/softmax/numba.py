@@ -15,7 +15,7 @@ import numpy as np
 
 from dsf.kernels import compiled, vectors
 from dsf.kernels.exponential import LOG2E, exp2
-from dsf.kernels.products import copy_rows, product
+from dsf.kernels.products import copy_rows, fetch, product
 
 Array = np.ndarray
 BLOCK = 64  # queries, and keys, that are taken at once
@@ -97,6 +97,9 @@ def _forward(
             n = min(BLOCK, stop - j0)
             copy_rows(keys, k[b, j0 : j0 + n, g], n, K)
             copy_rows(values, v[b, j0 : j0 + n, g], n, V)
+            for j in range(max(j0 - BLOCK, 0), j0):
+                fetch(k[b, :, g], j, K)
+                fetch(v[b, :, g], j, V)
             P[:n, :columns] = zero
             product(P, keys, Q, n, K, columns, lanes)
             if biased:
