@@ -64,7 +64,7 @@ _CLAIMS = (
             "same", "stability", "hankel", "realization", "nesting", "conditions",
             "separation_words", "separation_rank", "separation_tails", "separation_response",
             "separation_instances", "separation_recall", "image", "distance",
-            "coordinates", "separation_states",
+            "coordinates", "scores", "separation_states",
         )
     ),
     "dsf.solvers.svm.check.margin",

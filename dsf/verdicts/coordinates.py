@@ -9,9 +9,10 @@ import numpy as np
 
 from dsf.claims.coordinates import LARGEST, Coordinates
 from dsf.claims.free_tokens import PROBABILITY
+from dsf.claims.scores import SameScores
 from dsf.core.catalogue import family_of
 from dsf.core.errors import CertificateError, DSFError
-from dsf.core.kinds import Recurrence
+from dsf.core.kinds import DotProductAttention, Recurrence
 from dsf.core.mechanism import Mechanism
 
 ALIKE = 1e-9  # relative: what two orders of summation may differ by, and more
@@ -47,6 +48,27 @@ def coordinates(a: Mechanism, b: Mechanism) -> Coordinates | None:
     if G is None:
         return None
     claim = Coordinates(family=family_of(a), left=left, right=right, G=G, probability=PROBABILITY)
+    try:
+        claim.check()
+    except (CertificateError, DSFError):
+        return None
+    return claim
+
+
+def same_scores(a: Mechanism, b: Mechanism) -> SameScores | None:
+    """The claim that two softmax attentions have the same logits and values, if it holds.
+
+    >>> import dsf
+    >>> from dataclasses import replace
+    >>> a = dsf.softmax.init(d=3, n=2, p=2)
+    >>> same_scores(a, replace(a, Wq=a.Wq * 2, Wk=a.Wk / 2)) is None
+    False
+    """
+    if family_of(a) != family_of(b) or not isinstance(a, DotProductAttention) or a.d != b.d:
+        return None
+    claim = SameScores(
+        family=family_of(a), left=a.parameters(), right=b.parameters(), probability=PROBABILITY
+    )
     try:
         claim.check()
     except (CertificateError, DSFError):

@@ -14,7 +14,7 @@ from dsf.core.certificate import Scope
 from dsf.core.errors import CertificateError
 from dsf.core.mechanism import Mechanism
 from dsf.relations.edge import Nesting
-from dsf.verdicts.coordinates import coordinates
+from dsf.verdicts.coordinates import coordinates, same_scores
 from dsf.verdicts.finding import Finding, Outcome
 from dsf.verdicts.lattice.paths import edges
 from dsf.verdicts.question import Question
@@ -30,7 +30,7 @@ SHORTEST = 4  # but enough for a state to be read
 
 def equal_parameters(q: Question) -> Outcome:
     """Equality of two instances: the same numbers, exactly those that a proved edge maps to, or
-    the same map in other coordinates of the state.
+    the same map in other coordinates of the state, or of queries and keys.
 
     Two time-invariant instances are not decided by an exact minimal realization: their transitions
     are exponentials of the parameters, not rational numbers, and enclosures can only refute.
@@ -81,7 +81,7 @@ def _equal(q: Question) -> Finding | None:
         if exact:
             proofs = [image.certificate(), e.certificate(Scope.MECHANISM)]
             return found("image", q.sides, proofs)
-    other = coordinates(a, b)
+    other = coordinates(a, b) or same_scores(a, b)
     return None if other is None else found("same", q.sides, [other.certificate()])
 
 

@@ -56,10 +56,13 @@ class Sides:
 
 
 # --------------------------------------------------------------------- one family
+SAME = ("same-family", "same-instance", "instance-coordinates", "instance-scores")
+
+
 def same(s: Sides, certificates: Certificates) -> Finding:
     """Both sides are one family, or two instances with the same parameters, or the same map in
-    other coordinates of its state."""
-    (c,) = _of_kind(certificates, "same-family", "same-instance", "instance-coordinates")
+    other coordinates of its state or of its queries and keys."""
+    (c,) = _of_kind(certificates, *SAME)
     claim = read(c)
     a, b = s.families()
     named = (claim.left, claim.right) if c.kind == "same-family" else (claim.family,) * 2

@@ -89,6 +89,7 @@ def lattice() -> dict[str, Certificate]:
     a, b = (dsf.gla.init(3, n=2, p=2, seed=0) for _ in range(2))
     copied, rounded = dsf.qlstm.init(2, p=2, seed=0), dsf.retnet.init(2, n=1, p=2, seed=0)
     flipped = edge("qlstm = qlstm(reversed=True)")
+    attention = dsf.softmax.init(2, n=2, p=2, seed=0)
     return {
         "nested": edge("mamba2 -> gla").certificate(),
         "limit": edge("linear_attn -> mamba").certificate(),
@@ -100,6 +101,9 @@ def lattice() -> dict[str, Certificate]:
         "family": dsf.compare("gla", "gla").certificates[0],
         "instance": dsf.compare(a, b).certificates[0],
         "coordinates": dsf.compare(a, halved(a)).certificates[0],
+        "scores": dsf.compare(
+            attention, replace(attention, Wq=attention.Wq / 2, Wk=attention.Wk * 2)
+        ).certificates[0],
         "image": dsf.compare(copied, flipped_image(copied)).certificates[0],
         "near image": dsf.compare(rounded, edge("retnet -> gla").params(rounded)).certificates[0],
     }

@@ -328,6 +328,7 @@ JUDGES = {
     "instance-image": image,
     "instance-image/near": image,
     "instance-coordinates": coordinates,
+    "instance-scores": coordinates,
     "nesting": nesting,
     "equal-when": conditions,
 }

@@ -152,6 +152,7 @@ def test_every_witness_is_read_as_what_it_is(name):
 # which hold parameters and inputs as they are stored, in float64, float32 or float16
 OF_INSTANCES = (
     "same-instance", "instance-image", "instance-image/near", "instance-coordinates",
+    "instance-scores",
     "separation/instances",
     "separation/inputs",
 )  # fmt: skip
