@@ -25,7 +25,7 @@ check: $(READY) lint types
 slow: $(READY)
 	$(PY) -m pytest -m slow -q
 
-# Whether the tests notice a wrong line: about half an hour, for after a change of the tests.
+# Whether the tests notice a wrong line: hours, for after a change of the tests.
 mutants: $(READY)
 	$(PY) tests/mutations/run.py
 

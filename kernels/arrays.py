@@ -18,8 +18,3 @@ def stack(rows: list[Any], like: Any) -> Any:
 
         return torch.stack(rows, 1)
     return np.stack(rows, 1)
-
-
-def exp(x: Any) -> Any:
-    """e^x."""
-    return x.exp() if is_torch(x) else np.exp(x)

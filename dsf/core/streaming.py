@@ -125,8 +125,8 @@ class Stream:
             tok = mech.tokens(row.astype(self._dtype, copy=False))
             if not _inside(mech, tok):
                 return None
-            tok = mech.positioned(tok, state.t)
-            full = tok if state.tail is None else tok.after(state.tail, mech.token_fields)
+            mech.validate(tok)
+            tok, full = mech.behind(tok, state)
             ltv, X = mech.system_after(full, 1)
             S = state.S
             for t in range(X.shape[-3]):

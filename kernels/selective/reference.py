@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dsf.kernels.arrays import exp, stack
+from dsf.core.ops import exp
+from dsf.kernels.arrays import stack
 
 
 def forward(x: Any, delta: Any, A: Any, B: Any, C: Any, h: Any) -> tuple[Any, Any]:

@@ -11,7 +11,13 @@ import dsf
 from dsf.core.authoring import LTV, Array, Diag, Recurrence, Tokens, col, row
 from dsf.core.authoring import drawn as parameter
 from dsf.core.catalogue import families
-from dsf.core.errors import DomainError, DTypeError, OverflowingScanError, ShapeError
+from dsf.core.errors import (
+    DomainError,
+    DTypeError,
+    NotContractive,
+    OverflowingScanError,
+    ShapeError,
+)
 from dsf.core.metrics import gate, ratio
 
 
@@ -250,3 +256,14 @@ def test_a_stream_of_tensors():
     stream = dsf.Stream(layer)
     y = torch.stack([stream(row) for row in torch.tensor(u)])
     assert torch.allclose(y, torch.tensor(mech(u)), rtol=1e-11)
+
+
+def test_a_stream_warns_as_run_does():
+    """Keys that let the state grow, in a token after the first."""
+    mech = dsf.deltanet(unit_keys=False).init(d=4, n=2, p=2, seed=0)
+    small, large = 1e-3 * np.ones(4), 3 * np.ones(4)
+    stream = dsf.Stream(mech)
+    stream(small)
+    for token in (lambda: stream(large), lambda: mech.run(large[None])):
+        with pytest.warns(NotContractive, match="below -1"):
+            token()
