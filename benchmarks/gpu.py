@@ -123,14 +123,18 @@ def draw(B, L, H, K, V, decay, dtype, seed=0, least=0.3):
 
 
 def milliseconds(contestants: dict[str, Callable[[], Any]], repeats: int = 15) -> dict[str, float]:
-    """Median milliseconds, interleaved, each on a cold cache of 50 MB or more."""
+    """Median milliseconds on the GPU, interleaved, each on a cold cache of 50 MB or more.
+
+    The GPU is kept busy for 2 ms before, so that launches are queued and not waited for.
+    """
     flush = torch.empty(1 << 26, dtype=torch.int32, device="cuda")
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for f in contestants.values():
         f(), f()
     for _ in range(repeats):
         for name, f in contestants.items():
-            flush.zero_()
+            for _ in range(32):
+                flush.zero_()
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             start.record()
             f()

@@ -115,10 +115,10 @@ def segments(L: int, rows: int, programs: int, most: int | None = None, wanted: 
 
 
 def scan_tile(dtype: str, N: int) -> tuple[int, int, int]:
-    """(channels, warps, steps unrolled) of a program of the selective scan."""
+    """(channels, those of one thread, warps) of a program of the selective scan."""
     if dtype == "float64" or N > 16:
-        return 16, 2, 2
-    return 32, 1, 4
+        return 16, 1, 2
+    return 32, 2, 1
 
 
 # Softmax attention: width of a head -> (queries, keys, warps) forward and backward.

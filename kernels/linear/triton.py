@@ -14,6 +14,8 @@ k exp(c - c_j), so that no exponent is ever positive.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 import triton
 import triton.language as tl
@@ -25,69 +27,101 @@ from dsf.kernels.blocks import (
     edges,
     load_decay,
     load_rows,
+    load_sums,
     options,
     running,
+    running_sums,
     store_rows,
+    totals,
     wide_dot,
 )
 from dsf.kernels.tiles import accumulator, linear_tile, segments
 
-CHANNELS = 32  # that `prepare_kernel` has in registers
-SLOTS = 1056  # programs of `prepare_kernel`, each with a place for the running sums of a chunk
+PREPARE_WARPS = 4
+SLOTS = 1056  # programs of `prepare_kernel`, each with a place for running sums
+
+
+@triton.jit
+def by_halves(
+    q, k, g, sums_ptr, rows, ks, FINE: tl.constexpr, LEVELS: tl.constexpr, BK: tl.constexpr,
+    ACC: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """A of some rows with its decays, q from their start, k to their end, and their decay."""
+    high, low = running(g, FINE, ACC)
+    place = rows[:, None] * BK + ks[None, :]
+    tl.store(sums_ptr + place, high)
+    size = high.shape[0] * BK
+    if FINE:
+        tl.store(sums_ptr + size + place, low)
+    tl.debug_barrier()  # rows read the sums at boundaries, which others have written
+    A = tl.where(rows[:, None] == rows[None, :], tl.sum(q * k, 1)[:, None], 0.0)
+    for level in range(LEVELS):
+        # Halves of 2^level rows, in blocks of twice as many.
+        block = rows >> (level + 1)
+        boundary = (block << (level + 1)) + (1 << level) - 1
+        later = ((rows >> level) % 2 == 1)[:, None]
+        place = boundary[:, None] * BK + ks[None, :]
+        gap = high - tl.load(sums_ptr + place)
+        if FINE:
+            gap += low - tl.load(sums_ptr + size + place)
+        decay = tl.exp2(tl.where(later, gap, -gap))
+        queries = tl.where(later, q * decay, 0.0)
+        keys = tl.where(later, 0.0, k * decay)
+        P = dot(queries, tl.trans(keys), ACC, DOT, PRECISION)
+        A += tl.where(block[:, None] == block[None, :], P, 0.0)
+    tl.debug_barrier()  # others may overwrite the sums
+    all_high, all_low = totals(high, low)
+    inward, outward, over = edges(high, low, all_high, all_low)
+    return A, q * inward, k * outward, over
 
 
 @triton.jit
 def prepare_kernel(
     q_ptr, k_ptr, g_ptr, sums_ptr, A_ptr, qd_ptr, kd_ptr, over_ptr, L, H, K, CHUNKS, TOTAL,
-    FINE: tl.constexpr, LEVELS: tl.constexpr, BT: tl.constexpr, BK: tl.constexpr,
-    ACC: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
+    FINE: tl.constexpr, LEVELS: tl.constexpr, PARTS: tl.constexpr, BT: tl.constexpr,
+    BK: tl.constexpr, ACC: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """One decay per channel: A with its decays, q from the start of a chunk, k to its end."""
-    rows = tl.arange(0, BT)
-    sums_ptr += tl.program_id(0).to(tl.int64) * 2 * BT * BK
+    """One decay per channel: `by_halves` of all chunks, in one part or two."""
+    PART: tl.constexpr = BT // PARTS
+    rows, ks = tl.arange(0, PART), tl.arange(0, BK)
+    sums_ptr += tl.program_id(0).to(tl.int64) * 2 * PART * BK
     for n in range(tl.program_id(0), TOTAL, tl.num_programs(0)):
         chunk, head = n % CHUNKS, tl.cast(n // CHUNKS, tl.int64)
         b, h = head // H, head % H
         at, start = (b * L * H + h) * K, chunk * BT
-        A = tl.zeros([BT, BT], ACC)
-        for first in range(0, K, BK):  # a few channels at a time
-            own = tl.arange(0, BK)
-            ks = first + own
-            q = load_rows(q_ptr + at, start, rows, 0, L, ks, K, H * K, ACC)
-            k = load_rows(k_ptr + at, start, rows, 0, L, ks, K, H * K, ACC)
-            g = load_decay(g_ptr + at, start, rows, L, ks, K, H, 2, ACC)
-            high, low = running(g, FINE, ACC)
-            store_rows(sums_ptr, high, 0, rows, BT, own, BK, BK)
-            if FINE:
-                store_rows(sums_ptr + BT * BK, low, 0, rows, BT, own, BK, BK)
-            tl.debug_barrier()  # rows read the sums at boundaries, which others have written
-            A += tl.where(rows[:, None] == rows[None, :], tl.sum(q * k, 1)[:, None], 0.0)
-            for level in range(LEVELS):
-                # Halves of 2^level rows, in blocks of twice as many.
-                block = rows >> (level + 1)
-                boundary = (block << (level + 1)) + (1 << level) - 1
-                later = ((rows >> level) % 2 == 1)[:, None]
-                place = boundary[:, None] * BK + own[None, :]
-                gap = high - tl.load(sums_ptr + place)
-                if FINE:
-                    gap += low - tl.load(sums_ptr + BT * BK + place)
-                decay = tl.exp2(tl.where(later, gap, -gap))
-                queries = tl.where(later, q * decay, 0.0)
-                keys = tl.where(later, 0.0, k * decay)
-                P = dot(queries, tl.trans(keys), ACC, DOT, PRECISION)
-                A += tl.where(block[:, None] == block[None, :], P, 0.0)
-            inward, outward, over = edges(g, high, low, FINE, ACC)
-            store_rows(qd_ptr + at, q * inward, start, rows, L, ks, K, H * K)
-            store_rows(kd_ptr + at, k * outward, start, rows, L, ks, K, H * K)
-            tl.store(over_ptr + tl.cast(n, tl.int64) * K + ks, over, mask=ks < K)
-            tl.debug_barrier()  # the next channels overwrite the sums
-        store_rows(A_ptr + tl.cast(n, tl.int64) * BT * BT, A, 0, rows, BT, rows, BT, BT)
+        q = load_rows(q_ptr + at, start, rows, 0, L, ks, K, H * K, ACC)
+        k = load_rows(k_ptr + at, start, rows, 0, L, ks, K, H * K, ACC)
+        g = load_decay(g_ptr + at, start, rows, L, ks, K, H, 2, ACC)
+        A, qd, kd, over = by_halves(
+            q, k, g, sums_ptr, rows, ks, FINE, LEVELS, BK, ACC, DOT, PRECISION
+        )
+        store_rows(qd_ptr + at, qd, start, rows, L, ks, K, H * K)
+        A_slot = A_ptr + tl.cast(n, tl.int64) * BT * BT
+        store_rows(A_slot, A, 0, rows, PART, rows, PART, BT)
+        if PARTS == 2:
+            first, first_over, behind = kd, over, start + PART
+            q = load_rows(q_ptr + at, behind, rows, 0, L, ks, K, H * K, ACC)
+            k = load_rows(k_ptr + at, behind, rows, 0, L, ks, K, H * K, ACC)
+            g = load_decay(g_ptr + at, behind, rows, L, ks, K, H, 2, ACC)
+            A, qd, kd, over = by_halves(
+                q, k, g, sums_ptr, rows, ks, FINE, LEVELS, BK, ACC, DOT, PRECISION
+            )
+            store_rows(qd_ptr + at, qd * first_over[None, :], behind, rows, L, ks, K, H * K)
+            store_rows(kd_ptr + at, kd, behind, rows, L, ks, K, H * K)
+            corner = dot(qd, tl.trans(first), ACC, DOT, PRECISION)
+            store_rows(A_slot + PART * BT, corner, 0, rows, PART, rows, PART, BT)
+            zero = tl.zeros([PART, PART], ACC)
+            store_rows(A_slot + PART, zero, 0, rows, PART, rows, PART, BT)
+            store_rows(A_slot + PART * BT + PART, A, 0, rows, PART, rows, PART, BT)
+            kd, over = first * over[None, :], over * first_over
+        store_rows(kd_ptr + at, kd, start, rows, L, ks, K, H * K)
+        tl.store(over_ptr + tl.cast(n, tl.int64) * K + ks, over, mask=ks < K)
 
 
 @triton.jit
 def walk_kernel(
-    q_ptr, k_ptr, v_ptr, g_ptr, A_ptr, over_ptr, first_ptr, last_ptr, decay_ptr, y_ptr,
-    L, H, K, V, LENGTH, SEGMENTS, CHUNKS, SLOTS_FIRST, SLOTS_LAST,
+    q_ptr, k_ptr, v_ptr, sums_ptr, A_ptr, over_ptr, first_ptr, last_ptr, decay_ptr, y_ptr,
+    L, H, K, V, LENGTH, SEGMENTS, CHUNKS, SIZE, SLOTS_FIRST, SLOTS_LAST,
     SCALE: tl.constexpr, DECAY: tl.constexpr, OUTPUT: tl.constexpr, FIRST: tl.constexpr,
     LAST: tl.constexpr, FINE: tl.constexpr, BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     ACC: tl.constexpr, RAW: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
@@ -111,7 +145,7 @@ def walk_kernel(
         over_ptr += head * CHUNKS * K
         total = tl.full([BK], 1.0, ACC)
     elif DECAY == 1:
-        g_ptr += b * L * H + h
+        sums_ptr += head * CHUNKS * BT
         total = tl.sum(tl.full([BT], 1.0 / BT, ACC), 0)
     start = segment * LENGTH
     for i in range(tl.cdiv(tl.minimum(LENGTH, L - start), BT)):
@@ -120,9 +154,8 @@ def walk_kernel(
         k = load_rows(k_ptr, t, rows, 0, L, ks, K, H * K, RAW)
         v = load_rows(v_ptr, t, rows, 0, L, vs, V, H * V, RAW)
         if DECAY == 1:
-            g = load_decay(g_ptr, t, rows, L, ks, K, H, 1, ACC)
-            high, low = running(g, FINE, ACC)
-            inward, outward, over = edges(g, high, low, FINE, ACC)
+            high, low, all_high, all_low = load_sums(sums_ptr, t, rows, SIZE, FINE)
+            inward, outward, over = edges(high, low, all_high, all_low)
         elif DECAY == 2:
             over = tl.load(over_ptr + chunk * K + ks, mask=ks < K, other=1.0)
         if OUTPUT:
@@ -143,7 +176,8 @@ def walk_kernel(
             S = S * over[:, None]
         elif DECAY == 1:
             S = S * over
-            v = v * outward[:, None]
+            # Read again: a tile both multiplied and scaled would wait for its own load.
+            v = load_rows(v_ptr, t, rows, 0, L, vs, V, H * V, RAW) * outward[:, None]
         if DECAY > 0 and not OUTPUT:
             total = total * over
         S += dot(tl.trans(k), v, ACC, DOT, PRECISION)
@@ -235,23 +269,33 @@ class Call:
 
     def prepare(self):
         """A, queries, keys and decays of all chunks, for one decay per channel."""
-        rows, width, meta = self.tile.rows, min(CHANNELS, self.options["BK"]), self.options
+        rows, meta = self.tile.rows, self.options
+        parts = 2 if rows > 32 else 1
         total = self.B * self.H * self.chunks
         slots = min(total, SLOTS)
         dtype = self.q.dtype if meta["DOT"] == meta["RAW"] else self.acc
-        A = self.empty(total, rows, rows, dtype=dtype)
-        over, sums = self.empty(total, self.K), self.empty(slots, 2, rows, width)
+        A, over = self.empty(total, rows, rows, dtype=dtype), self.empty(total, self.K)
+        sums = self.empty(slots, 2, rows // parts, meta["BK"])
         q, k = torch.empty_like(self.q), torch.empty_like(self.k)
+        names = ("FINE", "BT", "BK", "ACC", "DOT", "PRECISION", "enable_fp_fusion")
         prepare_kernel[(slots,)](
             self.q, self.k, self.g, sums, A, q, k, over, self.L, self.H, self.K, self.chunks, total,
-            BK=width, LEVELS=rows.bit_length() - 1, num_warps=4,
-            **{n: meta[n] for n in ("FINE", "BT", "ACC", "DOT", "PRECISION", "enable_fp_fusion")},
+            LEVELS=(rows // parts).bit_length() - 1, PARTS=parts, num_warps=PREPARE_WARPS,
+            **{n: meta[n] for n in names},
         )  # fmt: skip
         return q, k, A, over
 
+    @cached_property
+    def sums(self):
+        """Running sums of one decay per head; a number that is not read for other decays."""
+        if self.kind != 1:
+            return self.empty(1, 1)
+        return running_sums(self.g, self.tile.rows, self.options["FINE"], self.acc)
+
     def walk(self, q, k, A, over, first, last, decay, y, slots, **how):
         walk_kernel[self.grid()](
-            q, k, self.v, self.g, A, over, first, last, decay, y, *self.sizes, self.chunks, *slots,
+            q, k, self.v, self.sums, A, over, first, last, decay, y,
+            *self.sizes, self.chunks, self.sums[0].numel(), *slots,
             SCALE=self.scale, DECAY=self.kind, **how, **self.options,
         )  # fmt: skip
 
@@ -267,10 +311,7 @@ def forward(q, k, v, log_decay=None, state=None, scale=1.0):
     y = torch.empty_like(call.v)
     if y.numel() == 0 or call.K == 0:
         return y.zero_(), call.boundaries(state, reverse=False)[:, :, 0].clone()
-    if call.kind == 2:
-        q, k, A, over = call.prepare()
-    else:
-        q, k, A, over = call.q, call.k, call.q, call.q
+    q, k, A, over = call.prepare() if call.kind == 2 else (call.q, call.k, call.q, call.q)
     if call.segments == 1:
         last = call.empty(call.B, call.H, call.K, call.V)
         first = last if state is None else state.to(call.acc).contiguous()

@@ -21,6 +21,7 @@ from dsf.kernels.blocks import (
     running,
     spread,
     store_rows,
+    totals,
     wide_dot,
 )
 from dsf.kernels.linear.triton import Call
@@ -59,7 +60,8 @@ def states_kernel(
         if DECAY > 0:
             g = load_decay(g_ptr, t, rows, L, ks, K, H, DECAY, ACC)
             high, low = running(g, FINE, ACC)
-            inward, outward, over = edges(g, high, low, FINE, ACC)
+            all_high, all_low = totals(high, low)
+            inward, outward, over = edges(high, low, all_high, all_low)
             if REVERSE:
                 k = k * spread(inward, DECAY)
             else:
@@ -120,7 +122,8 @@ def dq_kernel(
         else:
             g = load_decay(g_ptr, t, rows, L, ks, K, H, DECAY, ACC)
             high, low = running(g, FINE, ACC)
-            inward, outward, over = edges(g, high, low, FINE, ACC)
+            all_high, all_low = totals(high, low)
+            inward, outward, over = edges(high, low, all_high, all_low)
             dq = dq * spread(inward, DECAY)
             if DECAY == 1:
                 P = P * between(high, low, rows, True)
@@ -177,7 +180,8 @@ def dk_kernel(
         else:
             g = load_decay(g_ptr, t, rows, L, ks, K, H, DECAY, ACC)
             high, low = running(g, FINE, ACC)
-            inward, outward, over = edges(g, high, low, FINE, ACC)
+            all_high, all_low = totals(high, low)
+            inward, outward, over = edges(high, low, all_high, all_low)
             dk = dk * spread(outward, DECAY)
             if DECAY == 1:
                 P = P * tl.trans(between(high, low, rows, True))
@@ -303,7 +307,8 @@ def dv_kernel(
         if DECAY > 0:
             g = load_decay(g_ptr, t, rows, L, ks, K, H, DECAY, ACC)
             high, low = running(g, FINE, ACC)
-            inward, outward, over = edges(g, high, low, FINE, ACC)
+            all_high, all_low = totals(high, low)
+            inward, outward, over = edges(high, low, all_high, all_low)
             q = q * spread(inward, DECAY)
             if DECAY == 1:
                 A = A * tl.trans(between(high, low, rows, False))

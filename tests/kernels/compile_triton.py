@@ -89,10 +89,10 @@ def compiled(kernel: Any, arch: int, dtype: str, meta: dict[str, Any], wide: set
 # Pointers to numbers in the dtype of sums, by structure.
 SHARES = {"states_ptr", "grads_ptr", "dq_ptr", "dk_ptr", "dg_ptr", "decay_ptr", "out_ptr"}
 WALK = {"first_ptr", "last_ptr", "decay_ptr", "over_ptr", "sums_ptr", "g_ptr"}
-DELTA_SHARES = {"T_ptr", "states_ptr", "grads_ptr", "last_ptr", "dw_ptr"}
+DELTA_SHARES = {"T_ptr", "blocks_ptr", "sums_ptr", "states_ptr", "grads_ptr", "last_ptr", "dw_ptr"}
 DELTA_SHARES |= {"dq_ptr", "dk_ptr", "dbeta_ptr", "dg_ptr"}
 SCAN_SHARES = {"states_ptr", "grads_ptr", "total_ptr", "work_ptr"}
-SCAN_SHARES |= {"dA_ptr", "dB_ptr", "dC_ptr", "dD_ptr"}
+SCAN_SHARES |= {"B_ptr", "C_ptr", "dA_ptr", "dB_ptr", "dC_ptr", "dD_ptr"}
 SOFTMAX_SHARES = {"lse_ptr", "sum_ptr"}
 Case = tuple[str, Any, dict[str, Any], set[str]]
 
@@ -109,9 +109,10 @@ def linear_cases(arch: int, dtype: str) -> Iterator[Case]:
             name = f"walk_kernel K={K} decay={DECAY}{'' if OUTPUT else ' states'}"
             yield name, linear.walk_kernel, meta | how, wide
         if DECAY == 2:
-            names = ("FINE", "BT", "ACC", "DOT", "PRECISION")
-            prepare = {n: meta[n] for n in names} | {"LEVELS": tile.rows.bit_length() - 1}
-            prepare |= {"BK": linear.CHANNELS, "num_warps": 4}
+            names = ("FINE", "BT", "BK", "ACC", "DOT", "PRECISION")
+            prepare = {n: meta[n] for n in names} | {"num_warps": linear.PREPARE_WARPS}
+            parts = 2 if tile.rows > 32 else 1
+            prepare |= {"PARTS": parts, "LEVELS": (tile.rows // parts).bit_length() - 1}
             yield f"prepare_kernel K={K}", linear.prepare_kernel, prepare, wide
         tile = linear_tile(arch, dtype, K, K, DECAY == 2, True)
         meta = {**blocks.options(tile, dtype, K), "DECAY": DECAY, "SCALE": 0.125}
@@ -138,18 +139,24 @@ def low_rank_cases(arch: int, dtype: str) -> Iterator[Case]:
         back = {**blocks.options(tile, dtype, K), "DECAY": True, "SCALE": 0.125}
         yield f"delta_back_kernel K={K}", low_rank.delta_back_kernel, back, DELTA_SHARES
         yield f"delta_grad_kernel K={K}", low_rank.delta_grad_kernel, back, DELTA_SHARES
-        inverse = {n: meta[n] for n in ("BT", "BK", "FINE", "ACC", "RAW", "DECAY")}
-        inverse |= {"num_warps": low_rank.INVERSE_WARPS}
-        yield f"inverse_kernel K={K}", low_rank.inverse_kernel, inverse, DELTA_SHARES
+        inverse = {n: meta[n] for n in ("BK", "FINE", "ACC", "RAW", "DECAY")}
+        one = inverse | {"num_warps": low_rank.INVERSE_WARPS}
+        yield f"inverse_kernel K={K}", low_rank.inverse_kernel, one, DELTA_SHARES
+        if meta["BT"] > 16:
+            merge = inverse | {"BT": meta["BT"], "LEVELS": (meta["BT"] // 32).bit_length()}
+            merge |= {"PRECISION": "tf32", "num_warps": low_rank.MERGE_WARPS}
+            yield f"merge_kernel K={K}", low_rank.merge_kernel, merge, DELTA_SHARES
 
 
 def selective_cases(arch: int, dtype: str) -> Iterator[Case]:
-    columns, warps, steps = scan_tile(dtype, 16)
+    columns, own, warps = scan_tile(dtype, 16)
     meta = {"BD": columns, "BN": power_of_two(16, 1), "ACC": getattr(tl, accumulator(dtype))}
-    meta |= {"STEPS": steps, "num_warps": warps}
+    meta |= {"OWN": own, "FULL": True}
+    meta |= {"num_warps": warps}
     walk = {"SKIP": True, "OUTPUT": True, "LAST": True}
     yield "walk_kernel", selective.walk_kernel, meta | walk, SCAN_SHARES
-    yield "reverse_kernel", selective.reverse_kernel, meta, SCAN_SHARES
+    back = {**meta, "STEPS": selective.STEPS}
+    yield "reverse_kernel", selective.reverse_kernel, back, SCAN_SHARES
     yield "gradient_kernel", selective.gradient_kernel, {**meta, "SKIP": True}, SCAN_SHARES
     join = {"REVERSE": True, "BLOCK": 256, "ACC": meta["ACC"], "num_warps": 4}
     yield "join_kernel", selective.join_kernel, join, SCAN_SHARES
