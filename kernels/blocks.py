@@ -166,6 +166,13 @@ def architecture(device: torch.device) -> int:
     return 10 * major + minor
 
 
+def of_heads(log_decay: torch.Tensor | None) -> torch.Tensor | None:
+    """[B L H 1] as [B L H], and None for [B L H 0]; others as they are."""
+    if log_decay is None or log_decay.ndim == 3 or log_decay.shape[-1] > 1:
+        return log_decay
+    return log_decay[..., 0] if log_decay.shape[-1] else None
+
+
 def options(tile: Any, dtype: str, K: int) -> dict[str, Any]:
     """What all kernels take: widths, dtypes, warps."""
     return {

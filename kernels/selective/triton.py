@@ -18,7 +18,6 @@ from dsf.kernels.blocks import LOG2E
 from dsf.kernels.tiles import accumulator, power_of_two, scan_tile, segments
 
 STEPS = 4  # loaded at once
-WANTED = 2112  # warps: 16 for each of 132 processors
 WORK = 1 << 28  # bytes for the states that a gradient keeps
 
 
@@ -238,16 +237,16 @@ class _Call:
     def __init__(self, u, delta, A, B, C, D, most):
         self.u, self.delta = u.contiguous(), delta.contiguous()
         self.A = A.mT.contiguous()
-        self.D = self.u if D is None else D.contiguous()
-        self.skip = D is not None
+        self.skip = D is not None and bool(D.numel())
+        self.D = D.contiguous() if self.skip else self.u
         (self.batch, self.L, self.channels), self.N = u.shape, A.shape[-1]
         dtype = str(u.dtype).removeprefix("torch.")
         self.acc = getattr(torch, accumulator(dtype))
         self.B, self.C = (x.contiguous().to(self.acc) for x in (B, C))  # small, and read often
-        columns, own, warps = scan_tile(dtype, self.N)
+        columns, own, warps, wanted = scan_tile(dtype, self.N, self.batch, self.channels)
         self.blocks = triton.cdiv(self.channels, columns)
         programs = self.blocks * self.batch * warps
-        self.segments, self.length = segments(self.L, STEPS, programs, most, wanted=WANTED)
+        self.segments, self.length = segments(self.L, STEPS, programs, most, wanted=wanted)
         self.grid = (self.blocks, self.segments, self.batch)
         self.sizes = (self.L, self.channels, self.N, self.length, self.segments)
         self.options = {
@@ -286,7 +285,7 @@ class _Call:
 def forward(u, delta, A, B, C, D=None, state=None):
     """y_t = C_t h_t + D u_t and the last state; h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t.
 
-    u, delta [B L D], A [D N], B, C [B L N], D None or [D], state None or [B D N]; A is not
+    u, delta [B L D], A [D N], B, C [B L N], D None, [0] or [D], state None or [B D N]; A is not
     positive and delta not negative.  States are float32, or float64 for float64 inputs.
     """
     call = _Call(u, delta, A, B, C, D, None)
@@ -304,8 +303,9 @@ def forward(u, delta, A, B, C, D=None, state=None):
 
 
 def backward(u, delta, A, B, C, D, state, dy, dlast=None):
-    """Gradients of u, delta, A, B, C, D (None if there is none) and of the initial state."""
+    """Gradients of u, delta, A, B, C, D (None if it is) and of the initial state."""
     call = _Call(u, delta, A, B, C, D, 128)
+    no_skip = None if D is None else torch.zeros_like(D)
     dy = dy.contiguous()
     states, grads = call.boundaries(state, 0), call.boundaries(dlast, -1)
     du, ddelta = torch.zeros_like(call.u), torch.zeros_like(call.delta)
@@ -313,7 +313,7 @@ def backward(u, delta, A, B, C, D, state, dy, dlast=None):
         if call.skip:
             du = (call.D * dy).to(u.dtype)
         zero = [torch.zeros_like(x) for x in (A, B, C)]
-        dD = (dy * call.u).sum((0, 1)).to(D.dtype) if call.skip else None
+        dD = (dy * call.u).sum((0, 1)).to(D.dtype) if call.skip else no_skip
         return du, ddelta, *zero, dD, grads[:, -1].mT.contiguous()
     total = call.new(call.batch, call.segments, call.channels)
     call.walk(states, total, du, output=False)
@@ -338,4 +338,5 @@ def backward(u, delta, A, B, C, D, state, dy, dlast=None):
         )  # fmt: skip
     dA = dA.sum((0, 1)).mT.to(A.dtype)
     dB, dC = dB.sum(0).to(B.dtype), dC.sum(0).to(C.dtype)
-    return du, ddelta, dA, dB, dC, dD.sum((0, 1)).to(D.dtype) if call.skip else None, grads[:, 0].mT
+    dD = dD.sum((0, 1)).to(D.dtype) if call.skip else no_skip
+    return du, ddelta, dA, dB, dC, dD, grads[:, 0].mT

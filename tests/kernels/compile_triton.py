@@ -21,9 +21,9 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from dsf.kernels import blocks
-from dsf.kernels.linear import triton as linear
-from dsf.kernels.linear import triton_gradients as gradients
-from dsf.kernels.low_rank import triton as low_rank
+from dsf.kernels.delta import triton as delta
+from dsf.kernels.linear import triton_backward as gradients
+from dsf.kernels.linear import triton_forward as linear
 from dsf.kernels.selective import triton as selective
 from dsf.kernels.softmax import triton as softmax
 from dsf.kernels.tiles import (
@@ -127,29 +127,32 @@ def linear_cases(arch: int, dtype: str) -> Iterator[Case]:
     yield "carry_kernel", linear.carry_kernel, {**meta, "num_warps": 4}, SHARES
 
 
-def low_rank_cases(arch: int, dtype: str) -> Iterator[Case]:
+def delta_cases(arch: int, dtype: str) -> Iterator[Case]:
     for K in (64, 128):
         if dtype == "float64" and K == 128:
             continue
         tile = delta_tile(arch, dtype, K, K, False)
         meta = {**blocks.options(tile, dtype, K), "DECAY": True}
-        walk = {**meta, "SCALE": 0.125, "STORE": True}
-        yield f"delta_kernel K={K}", low_rank.delta_kernel, walk, DELTA_SHARES
+        walk = {**meta, "SCALE": 0.125, "STORE": False}
+        wide = DELTA_SHARES - {"T_ptr"} if meta["DOT"] == meta["RAW"] else DELTA_SHARES
+        yield f"delta_kernel K={K}", delta.delta_kernel, walk, wide
         tile = delta_tile(arch, dtype, K, K, True)
         back = {**blocks.options(tile, dtype, K), "DECAY": True, "SCALE": 0.125}
-        yield f"delta_back_kernel K={K}", low_rank.delta_back_kernel, back, DELTA_SHARES
-        yield f"delta_grad_kernel K={K}", low_rank.delta_grad_kernel, back, DELTA_SHARES
+        again = {**back, "STORE": True}
+        yield f"delta_kernel K={K} again", delta.delta_kernel, again, DELTA_SHARES
+        yield f"delta_back_kernel K={K}", delta.delta_back_kernel, back, DELTA_SHARES
+        yield f"delta_grad_kernel K={K}", delta.delta_grad_kernel, back, DELTA_SHARES
         inverse = {n: meta[n] for n in ("BK", "FINE", "ACC", "RAW", "DECAY")}
-        one = inverse | {"num_warps": low_rank.INVERSE_WARPS}
-        yield f"inverse_kernel K={K}", low_rank.inverse_kernel, one, DELTA_SHARES
+        one = inverse | {"num_warps": 1 + inverse["FINE"]}
+        yield f"inverse_kernel K={K}", delta.inverse_kernel, one, DELTA_SHARES
         if meta["BT"] > 16:
             merge = inverse | {"BT": meta["BT"], "LEVELS": (meta["BT"] // 32).bit_length()}
-            merge |= {"PRECISION": "tf32", "num_warps": low_rank.MERGE_WARPS}
-            yield f"merge_kernel K={K}", low_rank.merge_kernel, merge, DELTA_SHARES
+            merge |= {"PRECISION": "tf32", "num_warps": delta.MERGE_WARPS}
+            yield f"merge_kernel K={K}", delta.merge_kernel, merge, wide
 
 
 def selective_cases(arch: int, dtype: str) -> Iterator[Case]:
-    columns, own, warps = scan_tile(dtype, 16)
+    columns, own, warps, _ = scan_tile(dtype, 16, 8, 2048)
     meta = {"BD": columns, "BN": power_of_two(16, 1), "ACC": getattr(tl, accumulator(dtype))}
     meta |= {"OWN": own, "FULL": True}
     meta |= {"num_warps": warps}
@@ -174,7 +177,7 @@ def softmax_cases(arch: int, dtype: str) -> Iterator[Case]:
 
 CASES = {
     "linear": linear_cases,
-    "low_rank": low_rank_cases,
+    "delta": delta_cases,
     "selective": selective_cases,
     "softmax": softmax_cases,
 }

@@ -25,6 +25,7 @@ from dsf.kernels.blocks import (
     edges,
     load_rows,
     load_sums,
+    of_heads,
     options,
     running,
     running_sums,
@@ -34,7 +35,6 @@ from dsf.kernels.blocks import (
 )
 from dsf.kernels.tiles import accumulator, delta_tile
 
-INVERSE_WARPS = 1  # blocks of 16 x 16
 MERGE_WARPS = 4
 
 
@@ -327,7 +327,7 @@ def _prepare(q, k, v, beta, log_decay, state, scale, grad):
     if T.numel() and K:
         fixed = {n: meta[n] for n in ("BK", "FINE", "ACC", "RAW", "enable_fp_fusion")}
         inverse_kernel[(blocks, B * H)](
-            k, beta, g, T, L, H, K, blocks, DECAY=decay, num_warps=INVERSE_WARPS, **fixed
+            k, beta, g, T, L, H, K, blocks, DECAY=decay, num_warps=1 + fine, **fixed
         )  # fmt: skip
         if tile.rows > 16:
             small, half = T, meta["DOT"] == meta["RAW"]
@@ -345,9 +345,11 @@ def _prepare(q, k, v, beta, log_decay, state, scale, grad):
 def forward(q, k, v, beta, log_decay=None, state=None, scale=1.0):
     """y_t = scale S_t' q_t and the last state, with S <- exp(g) S, S <- S + beta k (v - S'k)'.
 
-    q, k [B L H K], v [B L H V], beta [B L H], log_decay None or [B L H], state None or [B H K V].
-    Keys are taken as they are.  States are float32, or float64 for float64 inputs.
+    q, k [B L H K], v [B L H V], beta [B L H], log_decay None or [B L H 0], [B L H] or [B L H 1],
+    state None or [B H K V].  Keys are taken as they are.  States are float32, or float64 for
+    float64 inputs.
     """
+    log_decay = of_heads(log_decay)
     prepared = _prepare(q, k, v, beta, log_decay, state, scale, False)
     q, k, v, beta, _, sums, T, last, chunks, tile, meta = prepared
     (B, L, H, K), V = q.shape, v.shape[-1]
@@ -361,11 +363,12 @@ def forward(q, k, v, beta, log_decay=None, state=None, scale=1.0):
 
 
 def backward(q, k, v, beta, log_decay, state, scale, dy, dlast=None):
-    """Gradients of q, k, v, beta, log_decay (None if there is none) and of the initial state.
+    """Gradients of q, k, v, beta, log_decay (None if it is) and of the initial state.
 
     The states before all chunks are found again and kept while the gradients are computed.
     """
-    shapes = q, k, v, beta, log_decay
+    shapes, given = (q, k, v, beta, log_decay), log_decay
+    log_decay = of_heads(log_decay)
     prepared = _prepare(q, k, v, beta, log_decay, state, scale, True)
     q, k, v, beta, g, sums, T, last, chunks, tile, meta = prepared
     (B, L, H, K), V = q.shape, v.shape[-1]
@@ -397,4 +400,6 @@ def backward(q, k, v, beta, log_decay, state, scale, dy, dlast=None):
         B, L, H, K, V, chunks, **fixed,
     )  # fmt: skip
     dq, dk, dbeta = (x.sum(0).to(y.dtype) for x, y in ((dq, q), (dk, k), (dbeta, beta)))
-    return dq, dk, dv, dbeta, None if log_decay is None else dg.sum(0).to(g.dtype), first
+    if given is not None:
+        dg = torch.zeros_like(given) if log_decay is None else dg.sum(0).to(g.dtype)
+    return dq, dk, dv, dbeta, None if given is None else dg.reshape(given.shape), first
