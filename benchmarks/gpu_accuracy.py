@@ -1,4 +1,4 @@
-"""What the Triton kernels compute on a GPU, against the recurrences in float64: rows of `gpu.py`."""
+"""What the Triton kernels compute on a GPU, against float64: rows of `gpu.py`."""
 
 from __future__ import annotations
 
@@ -176,7 +176,9 @@ def front_accuracy(name: str, dtype: torch.dtype) -> dict[str, Any]:
         front, given["beta"] = kernels.delta_rule, torch.rand(2, 300, 4, device="cuda").to(dtype)
     if name == "scan":
         front = kernels.selective_scan
-        given = dict(zip(("u", "delta", "A", "B", "C", "D"), scan_inputs(2, 300, 96, 16, dtype)))
+        given = dict(
+            zip("u delta A B C D".split(), scan_inputs(2, 300, 96, 16, dtype), strict=True)
+        )
     if name == "softmax":
         front, given = kernels.softmax_attention, {"q": q, "k": k, "v": v}
 
@@ -184,13 +186,8 @@ def front_accuracy(name: str, dtype: torch.dtype) -> dict[str, Any]:
         leaves = [x.detach().requires_grad_() for x in given.values()]
         found = front(**dict(zip(given, leaves, strict=True)), **how, backend=backend)
         found = found if isinstance(found, tuple) else (found,)
-        loss = sum(
-            (
-                y.double()
-                * torch.linspace(-1, 1, y.numel(), device="cuda").double().reshape(y.shape)
-            ).sum()
-            for y in found
-        )
+        weights = [torch.linspace(-1, 1, y.numel(), device="cuda").reshape(y.shape) for y in found]
+        loss = sum((y.double() * w).sum() for y, w in zip(found, weights, strict=True))
         return found, torch.autograd.grad(loss, leaves)
 
     got, grads = run(given, "auto")

@@ -75,6 +75,7 @@ SHAPES = [
 def linear_time(shape, decay, copy, dtype):
     B, L, H, d = shape
     q, k, v, g, _ = draw(B, L, H, d, d, decay, dtype, least=0.9)
+    g = None if g is None else g.float()
     linear = kernel("linear")
     runs: dict[str, Callable[[], Any]] = {"ours": lambda: linear.forward(q, k, v, g)}
     runs["sdpa"] = lambda: attention(q, k, v)
@@ -129,7 +130,7 @@ def host_time() -> dict[str, Any]:
 def delta_time(shape, copy, dtype):
     B, L, H, d = shape
     q, k, v, g, _ = draw(B, L, H, d, d, "head", dtype, least=0.9)
-    beta = torch.rand(B, L, H, device="cuda").to(dtype)
+    g, beta = g.float(), torch.rand(B, L, H, device="cuda").to(dtype)
     low = kernel("delta")
     runs: dict[str, Callable[[], Any]] = {"ours": lambda: low.forward(q, k, v, beta, g)}
     runs["sdpa"] = lambda: attention(q, k, v)
