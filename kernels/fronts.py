@@ -43,8 +43,8 @@ def linear_attention(
     (array([1.   , 1.5  , 1.75 , 1.875]), array([1.875]))
     """
     on_gpu = gpu.takes("linear", q, backend)
-    arrays = {"q": q, "k": k, "v": v, "log_decay": log_decay, "state": state, "bonus": bonus}
-    call = Call("linear_attention", keep=on_gpu, **arrays)
+    given = {"q": q, "k": k, "v": v, "log_decay": log_decay, "state": state, "bonus": bonus}
+    call = Call("linear_attention", keep=on_gpu, **given)
     call.axes(q="... L H K", k="... L H K", v="... L H V", state="... H K V", bonus="H K")
     full = call.log_decay("L")
     if read not in ("after", "before") or (bonus is not None and read == "after"):
@@ -85,8 +85,8 @@ def delta_rule(
     """
     per_head = log_decay is None or np.ndim(log_decay) == np.ndim(beta)
     on_gpu = per_head and substeps == 1 and gpu.takes("delta", q, backend)
-    arrays = {"q": q, "k": k, "v": v, "beta": beta, "log_decay": log_decay, "state": state}
-    call = Call("delta_rule", keep=on_gpu, **arrays)
+    given = {"q": q, "k": k, "v": v, "beta": beta, "log_decay": log_decay, "state": state}
+    call = Call("delta_rule", keep=on_gpu, **given)
     steps = "L" if substeps == 1 else "sL"
     call.axes(q="... L H K", k=f"... {steps} H K", v=f"... {steps} H V", beta=f"... {steps} H")
     full = call.log_decay(steps)
@@ -156,8 +156,8 @@ def softmax_attention(
     >>> softmax_attention(one, one, np.cumsum(one, 0)).ravel()
     array([1. , 1.5, 2. ])
     """
-    arrays = {"q": q, "k": k, "v": v, "bias": bias, "log_forget": log_forget, "sink": sink}
-    call = Call("softmax_attention", keep=gpu.lies_there(q), **arrays)
+    given = {"q": q, "k": k, "v": v, "bias": bias, "log_forget": log_forget, "sink": sink}
+    call = Call("softmax_attention", keep=gpu.lies_there(q), **given)
     call.axes(q="... M H K", k="... N G K", v="... N G V", bias="... H M N")
     call.axes(log_forget="... N H", sink="H")
     B, M, H, G = math.prod(call.batch), *(call.sizes[x] for x in "MHG")

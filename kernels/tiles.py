@@ -87,7 +87,7 @@ def linear_tile(arch: int, dtype: str, K: int, V: int, channels: bool, grad: boo
 
 # The delta rule: width of the keys -> (rows, columns, warps) of the walk and of the gradients.
 DELTA: dict[str, dict[int, tuple[Sizes, Sizes]]] = {
-    "bfloat16": {64: ((64, 64, 4), (16, 32, 8)), 128: ((64, 64, 8), (16, 32, 8))},
+    "bfloat16": {64: ((64, 64, 4), (16, 32, 8)), 128: ((64, 64, 4), (16, 32, 8))},
     "half": {64: ((32, 32, 8), (16, 32, 8)), 128: ((16, 32, 8), (16, 32, 8))},
     "float32": {64: ((16, 16, 8), (16, 16, 8)), 128: ((16, 16, 8), (16, 16, 8))},
     "float64": {64: ((16, 16, 8), (16, 16, 8)), 128: ((16, 16, 8), (16, 16, 8))},

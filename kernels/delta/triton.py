@@ -17,7 +17,8 @@ import torch
 import triton
 import triton.language as tl
 
-from dsf.kernels.blocks import (
+from dsf.kernels.tiles import accumulator, delta_tile
+from dsf.kernels.triton_blocks import (
     architecture,
     between,
     bounded,
@@ -33,7 +34,6 @@ from dsf.kernels.blocks import (
     totals,
     wide_dot,
 )
-from dsf.kernels.tiles import accumulator, delta_tile
 
 MERGE_WARPS = 4
 

@@ -11,7 +11,8 @@ import torch
 import triton
 import triton.language as tl
 
-from dsf.kernels.blocks import (
+from dsf.kernels.linear.triton_forward import Call
+from dsf.kernels.triton_blocks import (
     between,
     bounded,
     dot,
@@ -24,7 +25,6 @@ from dsf.kernels.blocks import (
     totals,
     wide_dot,
 )
-from dsf.kernels.linear.triton_forward import Call
 
 
 @triton.jit

@@ -20,7 +20,8 @@ import torch
 import triton
 import triton.language as tl
 
-from dsf.kernels.blocks import (
+from dsf.kernels.tiles import accumulator, linear_tile, segments
+from dsf.kernels.triton_blocks import (
     architecture,
     between,
     dot,
@@ -36,7 +37,6 @@ from dsf.kernels.blocks import (
     totals,
     wide_dot,
 )
-from dsf.kernels.tiles import accumulator, linear_tile, segments
 
 PREPARE_WARPS = 4
 SLOTS = 1056  # programs of `prepare_kernel`, each with a place for running sums

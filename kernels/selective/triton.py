@@ -14,8 +14,8 @@ import torch
 import triton
 import triton.language as tl
 
-from dsf.kernels.blocks import LOG2E
 from dsf.kernels.tiles import accumulator, power_of_two, scan_tile, segments
+from dsf.kernels.triton_blocks import LOG2E
 
 STEPS = 4  # loaded at once
 WORK = 1 << 28  # bytes for the states that a gradient keeps

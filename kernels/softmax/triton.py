@@ -12,8 +12,8 @@ import torch
 import triton
 import triton.language as tl
 
-from dsf.kernels.blocks import LOG2E, architecture, dot, load_rows, store_rows
 from dsf.kernels.tiles import accumulator, power_of_two, softmax_tile
+from dsf.kernels.triton_blocks import LOG2E, architecture, dot, load_rows, store_rows
 
 
 @triton.jit

@@ -20,7 +20,7 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from dsf.kernels import blocks
+from dsf.kernels import triton_blocks as blocks
 from dsf.kernels.delta import triton as delta
 from dsf.kernels.linear import triton_backward as gradients
 from dsf.kernels.linear import triton_forward as linear
