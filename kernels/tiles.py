@@ -41,6 +41,8 @@ Sizes = tuple[int, int, int]
 # Linear attention: width of the keys -> (rows, columns, warps) of the forward kernels and of the
 # gradients.  The largest tiles tried that keep all in registers when compiled for sm_90.
 LINEAR: dict[tuple[str, str], dict[int, tuple[Sizes, Sizes]]] = {
+    ("bfloat16", "head"): {64: ((64, 64, 4), (64, 64, 8)), 128: ((64, 64, 4), (32, 64, 8))},
+    ("bfloat16", "channel"): {64: ((64, 64, 4), (16, 64, 8)), 128: ((64, 64, 4), (16, 32, 8))},
     ("half", "head"): {64: ((64, 64, 8), (64, 64, 8)), 128: ((32, 128, 8), (32, 64, 8))},
     ("half", "channel"): {64: ((16, 64, 8), (16, 64, 8)), 128: ((16, 128, 8), (16, 32, 8))},
     ("float32", "head"): {64: ((32, 64, 8), (32, 32, 8)), 128: ((32, 32, 8), (16, 32, 8))},
@@ -54,8 +56,13 @@ LINEAR_80: dict[tuple[str, str], dict[int, tuple[Sizes, Sizes]]] = {
 }
 
 
-def product(dtype: str) -> dict[str, Any]:
-    """How a kernel multiplies what it has computed; TF32 holds all digits of half inputs."""
+def product(dtype: str, grad: bool = True) -> dict[str, Any]:
+    """How a kernel multiplies what it has computed; TF32 holds all digits of half inputs.
+
+    Forward, bfloat16 stays bfloat16: its outputs have no more digits.
+    """
+    if dtype == "bfloat16" and not grad:
+        return {"dot": dtype, "precision": "ieee", "stages": 2}
     if dtype in ("float16", "bfloat16"):
         return {"dot": "float32", "precision": "tf32"}
     return {"dot": accumulator(dtype), "precision": "ieee"}
@@ -66,18 +73,19 @@ def linear_tile(arch: int, dtype: str, K: int, V: int, channels: bool, grad: boo
 
     arch is 80, 90, ..., or 0 for the interpreter.
     """
-    kind = "half" if dtype in ("float16", "bfloat16") else dtype
+    kind = "half" if dtype == "float16" else dtype
     key = kind, "channel" if channels else "head"
     table = LINEAR_80.get(key, LINEAR[key]) if 80 <= arch < 90 else LINEAR[key]
     width = power_of_two(K)
     rows, columns, warps = table[64 if width <= 64 else 128][grad]
     if width > 128:
-        rows, columns = 16, max(16, columns * 128 // width // 2)
-    return Tile(rows, min(columns, power_of_two(V)), warps, **product(dtype))
+        rows, columns = min(rows, 32), max(16, columns * 128 // width // 2)
+    return Tile(rows, min(columns, power_of_two(V)), warps, **product(dtype, grad))
 
 
 # The delta rule: width of the keys -> (rows, columns, warps) of the walk and of the gradients.
 DELTA: dict[str, dict[int, tuple[Sizes, Sizes]]] = {
+    "bfloat16": {64: ((64, 64, 4), (16, 32, 8)), 128: ((64, 64, 8), (16, 32, 8))},
     "half": {64: ((32, 32, 8), (16, 32, 8)), 128: ((16, 32, 8), (16, 32, 8))},
     "float32": {64: ((16, 16, 8), (16, 16, 8)), 128: ((16, 16, 8), (16, 16, 8))},
     "float64": {64: ((16, 16, 8), (16, 16, 8)), 128: ((16, 16, 8), (16, 16, 8))},
@@ -86,12 +94,12 @@ DELTA: dict[str, dict[int, tuple[Sizes, Sizes]]] = {
 
 def delta_tile(arch: int, dtype: str, K: int, V: int, grad: bool) -> Tile:
     """The tile of the delta rule; rows are those of one WY block."""
-    kind = "half" if dtype in ("float16", "bfloat16") else dtype
+    kind = "half" if dtype == "float16" else dtype
     width = power_of_two(K)
     rows, columns, warps = DELTA[kind][64 if width <= 64 else 128][grad]
     if width > 128:
         rows, columns = 16, 16
-    return Tile(rows, min(columns, power_of_two(V)), warps, **product(dtype))
+    return Tile(rows, min(columns, power_of_two(V)), warps, **product(dtype, grad))
 
 
 def segments(L: int, rows: int, programs: int, most: int | None = None, wanted: int = 264) -> Any:

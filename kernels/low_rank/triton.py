@@ -17,7 +17,7 @@ import torch
 import triton
 import triton.language as tl
 
-from dsf.kernels.linear.triton import (
+from dsf.kernels.blocks import (
     architecture,
     between,
     bounded,
@@ -25,6 +25,7 @@ from dsf.kernels.linear.triton import (
     edges,
     load_rows,
     options,
+    running,
     store_rows,
     wide_dot,
 )
@@ -53,7 +54,7 @@ def few_dot(a, b, ACC: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr)
 def inverse_kernel(
     k_ptr, beta_ptr, g_ptr, T_ptr, L, H, K, CHUNKS,
     DECAY: tl.constexpr, BT: tl.constexpr, BK: tl.constexpr,
-    ACC: tl.constexpr, RAW: tl.constexpr,
+    FINE: tl.constexpr, ACC: tl.constexpr, RAW: tl.constexpr,
 ):  # fmt: skip
     """(I + M)^-1 of one chunk, [BT BT], by blocks of 16 rows."""
     chunk, head = tl.program_id(0), tl.program_id(1).to(tl.int64)
@@ -73,7 +74,8 @@ def inverse_kernel(
         M = dot(k, tl.trans(k), ACC, RAW, "ieee") * beta[:, None]
         if DECAY:
             g = bounded(load_numbers(g_ptr, first, rows, L, H, ACC), ACC)
-            M = M * between(g, rows, True, ACC)
+            high, low = running(g, FINE, ACC)
+            M = M * between(high, low, rows, True)
         else:
             M = tl.where(rows[:, None] > rows[None, :], M, 0.0)
         # Row r of the inverse: e_r - sum_{j < r} M_rj (row j).
@@ -109,7 +111,7 @@ def inverse_kernel(
 def delta_kernel(
     q_ptr, k_ptr, v_ptr, beta_ptr, g_ptr, T_ptr, states_ptr, y_ptr, last_ptr, L, H, K, V, CHUNKS,
     SCALE: tl.constexpr, DECAY: tl.constexpr, STORE: tl.constexpr,
-    BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, FINE: tl.constexpr,
     ACC: tl.constexpr, RAW: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Outputs and last state; STORE: the state before every chunk, for the gradients."""
@@ -133,28 +135,30 @@ def delta_kernel(
         t = i * BT
         if STORE:
             store_rows(states_ptr + tl.cast(i, tl.int64) * K * V, S, 0, ks, K, vs, V, V)
-        k = load_rows(k_ptr, t, rows, 0, L, ks, K, H * K, ACC)
-        v = load_rows(v_ptr, t, rows, 0, L, vs, V, H * V, ACC)
+        k = load_rows(k_ptr, t, rows, 0, L, ks, K, H * K, RAW)
+        v = load_rows(v_ptr, t, rows, 0, L, vs, V, H * V, RAW)
         beta = load_numbers(beta_ptr, t, rows, L, H, ACC)
         T = load_rows(T_ptr + tl.cast(i, tl.int64) * BT * BT, 0, rows, 0, BT, rows, BT, BT, ACC)
         seen = few_dot(k, S, ACC, DOT, PRECISION)
         if DECAY:
             g = bounded(load_numbers(g_ptr, t, rows, L, H, ACC), ACC)
-            inward, outward, over = edges(g, ACC)
+            high, low = running(g, FINE, ACC)
+            inward, outward, over = edges(g, high, low, FINE, ACC)
             seen = seen * inward[:, None]
         u = few_dot(T, (v - seen) * beta[:, None], ACC, DOT, PRECISION)
-        q = load_rows(q_ptr, t, rows, 0, L, ks, K, H * K, ACC)
+        q = load_rows(q_ptr, t, rows, 0, L, ks, K, H * K, RAW)
         A = dot(q, tl.trans(k), ACC, RAW, PRECISION)
         y = few_dot(q, S, ACC, DOT, PRECISION)
         if DECAY:
-            A = A * between(g, rows, False, ACC)
+            A = A * between(high, low, rows, False)
             y = y * inward[:, None]
-            k = k * outward[:, None]
-            S = S * over
         else:
             A = tl.where(rows[:, None] >= rows[None, :], A, 0.0)
         y += few_dot(A, u, ACC, DOT, PRECISION)
         store_rows(y_ptr, y * SCALE, t, rows, L, vs, V, H * V)
+        if DECAY:
+            u = u * outward[:, None]
+            S = S * over
         S += dot(tl.trans(k), u, ACC, DOT, PRECISION)
     store_rows(last_ptr, S, 0, ks, K, vs, V, V)
 
@@ -164,7 +168,7 @@ def delta_back_kernel(
     q_ptr, k_ptr, beta_ptr, g_ptr, T_ptr, dy_ptr, grads_ptr, dw_ptr, dv_ptr, first_ptr,
     L, H, K, V, CHUNKS,
     SCALE: tl.constexpr, DECAY: tl.constexpr,
-    BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, FINE: tl.constexpr,
     ACC: tl.constexpr, RAW: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Backward in time: the gradient of the state after each chunk, of U (as `dw`) and of V."""
@@ -197,8 +201,9 @@ def delta_back_kernel(
         du = few_dot(k, G, ACC, DOT, PRECISION)
         if DECAY:
             g = bounded(load_numbers(g_ptr, t, rows, L, H, ACC), ACC)
-            inward, outward, over = edges(g, ACC)
-            A = A * tl.trans(between(g, rows, False, ACC))
+            high, low = running(g, FINE, ACC)
+            inward, outward, over = edges(g, high, low, FINE, ACC)
+            A = A * tl.trans(between(high, low, rows, False))
             du = du * outward[:, None]
             q = q * inward[:, None]
             k = k * inward[:, None]
@@ -220,7 +225,7 @@ def delta_grad_kernel(
     q_ptr, k_ptr, v_ptr, beta_ptr, g_ptr, T_ptr, dy_ptr, states_ptr, grads_ptr, dw_ptr,
     dq_ptr, dk_ptr, dbeta_ptr, dg_ptr, B, L, H, K, V, CHUNKS,
     SCALE: tl.constexpr, DECAY: tl.constexpr,
-    BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, FINE: tl.constexpr,
     ACC: tl.constexpr, RAW: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Gradients of q, k, beta and g of one chunk, the share of BV values."""
@@ -244,13 +249,14 @@ def delta_grad_kernel(
     over = tl.sum(tl.full([BT], 1.0 / BT, ACC), 0)
     if DECAY:
         g = bounded(load_numbers(g_ptr + b * L * H + h, t, rows, L, H, ACC), ACC)
-        inward, outward, over = edges(g, ACC)
+        high, low = running(g, FINE, ACC)
+        inward, outward, over = edges(g, high, low, FINE, ACC)
         seen = seen * inward[:, None]
     u = few_dot(T, (v - seen) * beta[:, None], ACC, DOT, PRECISION)
     # The keys that the rows before have changed: M / beta.
     kk = dot(k, tl.trans(k), ACC, RAW, PRECISION)
     if DECAY:
-        kk = kk * between(g, rows, True, ACC)
+        kk = kk * between(high, low, rows, True)
     else:
         kk = tl.where(rows[:, None] > rows[None, :], kk, 0.0)
     error = v - seen - few_dot(kk, u, ACC, DOT, PRECISION)
@@ -265,7 +271,7 @@ def delta_grad_kernel(
     k_out = few_dot(u, tl.trans(G), ACC, DOT, PRECISION)
     q = load_rows(q_ptr + at_k, t, rows, 0, L, ks, K, H * K, ACC)
     if DECAY:
-        w = between(g, rows, False, ACC)
+        w = between(high, low, rows, False)
         P, R = P * w, tl.where(rows[:, None] > rows[None, :], R * w, 0.0)
         q_in, k_in = q_in * inward[:, None], k_in * inward[:, None]
         k_out = k_out * outward[:, None]
@@ -309,7 +315,7 @@ def _prepare(q, k, v, beta, log_decay, state, scale, grad):
     if T.numel() and K:
         inverse_kernel[(chunks, B * H)](
             k, beta, g, T, L, H, K, chunks, DECAY=log_decay is not None,
-            BT=tile.rows, BK=power_of_two(K), ACC=meta["ACC"], RAW=meta["RAW"],
+            BT=tile.rows, BK=power_of_two(K), FINE=meta["FINE"], ACC=meta["ACC"], RAW=meta["RAW"],
             num_warps=INVERSE_WARPS, enable_fp_fusion=True,
         )  # fmt: skip
     return q, k, v, beta, g, T, last, chunks, tile, meta

@@ -13,7 +13,7 @@ import torch
 import triton
 import triton.language as tl
 
-from dsf.kernels.linear.triton import LOG2E
+from dsf.kernels.blocks import LOG2E
 from dsf.kernels.tiles import accumulator, power_of_two, scan_tile, segments
 
 WORK = 1 << 28  # bytes for the states that a gradient keeps

@@ -12,7 +12,7 @@ import torch
 import triton
 import triton.language as tl
 
-from dsf.kernels.linear.triton import LOG2E, architecture, dot, load_rows, store_rows
+from dsf.kernels.blocks import LOG2E, architecture, dot, load_rows, store_rows
 from dsf.kernels.tiles import accumulator, power_of_two, softmax_tile
 
 

@@ -20,7 +20,9 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from dsf.kernels import blocks
 from dsf.kernels.linear import triton as linear
+from dsf.kernels.linear import triton_gradients as gradients
 from dsf.kernels.low_rank import triton as low_rank
 from dsf.kernels.selective import triton as selective
 from dsf.kernels.softmax import triton as softmax
@@ -86,6 +88,7 @@ def compiled(kernel: Any, arch: int, dtype: str, meta: dict[str, Any], wide: set
 
 # Pointers to numbers in the dtype of sums, by structure.
 SHARES = {"states_ptr", "grads_ptr", "dq_ptr", "dk_ptr", "dg_ptr", "decay_ptr", "out_ptr"}
+WALK = {"first_ptr", "last_ptr", "decay_ptr", "over_ptr", "sums_ptr", "g_ptr"}
 DELTA_SHARES = {"T_ptr", "states_ptr", "grads_ptr", "last_ptr", "dw_ptr"}
 DELTA_SHARES |= {"dq_ptr", "dk_ptr", "dbeta_ptr", "dg_ptr"}
 SCAN_SHARES = {"states_ptr", "grads_ptr", "total_ptr", "work_ptr"}
@@ -98,16 +101,27 @@ def linear_cases(arch: int, dtype: str) -> Iterator[Case]:
     for K, DECAY in [(64, 1), (128, 1), (64, 2), (128, 2)]:
         if dtype == "float64" and K == 128:
             continue
-        forward = (linear.states_kernel, linear.output_kernel)
-        for kernel in (*forward, linear.dq_kernel, linear.dk_kernel, linear.dv_kernel):
-            tile = linear_tile(arch, dtype, K, K, DECAY == 2, kernel not in forward)
-            meta = {**linear.options(tile, dtype, K), "DECAY": DECAY, "SCALE": 0.125}
-            meta |= {"LAST": True} if kernel is linear.output_kernel else {}
-            meta |= {"REVERSE": False} if kernel is linear.states_kernel else {}
-            yield f"{kernel.fn.__name__} K={K} decay={DECAY}", kernel, meta, SHARES
+        tile = linear_tile(arch, dtype, K, K, DECAY == 2, False)
+        meta = {**blocks.options(tile, dtype, K), "DECAY": DECAY, "SCALE": 0.125}
+        wide = WALK if meta["DOT"] == meta["RAW"] else WALK | {"A_ptr"}
+        for OUTPUT in (True, False):
+            how = {"OUTPUT": OUTPUT, "FIRST": OUTPUT, "LAST": True}
+            name = f"walk_kernel K={K} decay={DECAY}{'' if OUTPUT else ' states'}"
+            yield name, linear.walk_kernel, meta | how, wide
+        if DECAY == 2:
+            names = ("FINE", "BT", "ACC", "DOT", "PRECISION")
+            prepare = {n: meta[n] for n in names} | {"LEVELS": tile.rows.bit_length() - 1}
+            prepare |= {"BK": linear.CHANNELS, "num_warps": 4}
+            yield f"prepare_kernel K={K}", linear.prepare_kernel, prepare, wide
+        tile = linear_tile(arch, dtype, K, K, DECAY == 2, True)
+        meta = {**blocks.options(tile, dtype, K), "DECAY": DECAY, "SCALE": 0.125}
+        backward = (gradients.states_kernel, gradients.dq_kernel, gradients.dk_kernel)
+        for kernel in (*backward, gradients.dv_kernel):
+            how = {"REVERSE": False} if kernel is gradients.states_kernel else {}
+            yield f"{kernel.fn.__name__} K={K} decay={DECAY}", kernel, meta | how, SHARES
         meta = {n: meta[n] for n in ("BK", "ACC", "SCALE", "DECAY")} | {"BT": 16, "BV": 16}
         finish = {**meta, "num_warps": 4}
-        yield f"finish_kernel K={K} decay={DECAY}", linear.finish_kernel, finish, SHARES
+        yield f"finish_kernel K={K} decay={DECAY}", gradients.finish_kernel, finish, SHARES
     meta = {"DECAY": 2, "REVERSE": False, "BLOCK": 512, "ACC": getattr(tl, accumulator(dtype))}
     yield "carry_kernel", linear.carry_kernel, {**meta, "num_warps": 4}, SHARES
 
@@ -117,14 +131,14 @@ def low_rank_cases(arch: int, dtype: str) -> Iterator[Case]:
         if dtype == "float64" and K == 128:
             continue
         tile = delta_tile(arch, dtype, K, K, False)
-        meta = {**linear.options(tile, dtype, K), "DECAY": True}
+        meta = {**blocks.options(tile, dtype, K), "DECAY": True}
         walk = {**meta, "SCALE": 0.125, "STORE": True}
         yield f"delta_kernel K={K}", low_rank.delta_kernel, walk, DELTA_SHARES
         tile = delta_tile(arch, dtype, K, K, True)
-        back = {**linear.options(tile, dtype, K), "DECAY": True, "SCALE": 0.125}
+        back = {**blocks.options(tile, dtype, K), "DECAY": True, "SCALE": 0.125}
         yield f"delta_back_kernel K={K}", low_rank.delta_back_kernel, back, DELTA_SHARES
         yield f"delta_grad_kernel K={K}", low_rank.delta_grad_kernel, back, DELTA_SHARES
-        inverse = {n: meta[n] for n in ("BT", "BK", "ACC", "RAW", "DECAY")}
+        inverse = {n: meta[n] for n in ("BT", "BK", "FINE", "ACC", "RAW", "DECAY")}
         inverse |= {"num_warps": low_rank.INVERSE_WARPS}
         yield f"inverse_kernel K={K}", low_rank.inverse_kernel, inverse, DELTA_SHARES
 
