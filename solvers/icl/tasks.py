@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from dsf.core.errors import DomainError, ShapeError
 from dsf.solvers.icl.estimators import prompt_tokens
 from dsf.solvers.icl.prompts import Array
 
