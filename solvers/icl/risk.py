@@ -15,13 +15,13 @@ from dsf.solvers.icl.prompts import Array, Prompts
 from dsf.solvers.icl.regression import Value, bayes_risk, least_squares_risk, ridge_risk
 
 # method -> the options that it has
-OPTIONS = {
-    **dict.fromkeys(STEPS, {"step"}),
-    **dict.fromkeys(PRECONDITIONED, {"G"}),
-    "ols": set(),
-    "ridge": {"penalty"},
-    "bayes": set(),
-    "multi_head": {"omega", "mu"},
+OPTIONS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(STEPS, ("step",)),
+    **dict.fromkeys(PRECONDITIONED, ("G",)),
+    "ols": (),
+    "ridge": ("penalty",),
+    "bayes": (),
+    "multi_head": ("omega", "mu"),
 }
 
 
@@ -84,7 +84,7 @@ def icl_risk(
     given = {name: x for name, x in given.items() if x is not None}
     if method not in OPTIONS:
         raise UnknownNameError(f"icl_risk: no method {method!r}; known: {', '.join(OPTIONS)}")
-    for name in given.keys() - OPTIONS[method]:
+    for name in given.keys() - set(OPTIONS[method]):
         others = ", ".join(k for k, v in OPTIONS.items() if name in v)
         raise DomainError(f"icl_risk: {name} belongs to {others}, not to {method}")
     for name, x in given.items():

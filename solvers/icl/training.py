@@ -8,7 +8,7 @@ uniform in +-1/sqrt(fan_in).  What matters of a head are its circuits
 
     KQ_h = K_h'Q_h / sqrt(D) [D D],    OV_h = O_h V_h [outputs D] .
 
-The last column of KQ_h multiplies the 0 of the query: it has no gradient.
+The last column of KQ_h multiplies the 0 of the query: it does nothing.
 Source: He et al. 2025, arXiv 2503.12734, sections 2 and 3.
 """
 
@@ -92,7 +92,7 @@ def predict(KQ: Any, OV: Any, u: Any) -> Any:
 
 
 def layer(w: dict[str, Array]) -> Callable[[Array], Array]:
-    """TF as `dsf.softmax(include_self=False)` makes it, row by row for all tokens; u to [B outputs].
+    """TF by `dsf.softmax(include_self=False)`, with the rows of all tokens: u to [B outputs].
 
     >>> layer({k: np.ones_like(x) for k, x in start(3, 1, 1, 0).items()})(np.ones((1, 4, 3)))
     array([[9.]])
@@ -160,7 +160,7 @@ class Pattern(NamedTuple):
     """What is left of one head with d covariates and one output, and how much of it that is.
 
     omega, mu     mean of the diagonal of KQ's block of covariates; last entry of OV
-    diagonal      norm of that diagonal over the norm of all entries of KQ that are trained
+    diagonal      norm of that diagonal over the norm of all entries of KQ that do something
     spread        variance of that diagonal
     value         mu^2 / |OV|^2
     """
@@ -173,7 +173,7 @@ class Pattern(NamedTuple):
 
 
 def pattern(KQ: Array, OV: Array) -> Pattern:
-    """The pattern of one head, KQ [D D] and OV [1 D]; the column of KQ without gradient left out.
+    """The pattern of one head, KQ [D D] and OV [1 D]; the column of KQ that does nothing left out.
 
     >>> pattern(np.diag([2.0, 2.0, 0.0]), np.array([[0.0, 0.0, 3.0]]))
     Pattern(omega=2.0, mu=3.0, diagonal=1.0, spread=0.0, value=1.0)

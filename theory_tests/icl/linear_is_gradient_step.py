@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def claim(online: bool = False):
     x, y, q, S = free("x", L, D), free("y", L, P), free("q", D), free("S", D, P)
     found, output = states(x, y, q)
     if online:
-        steps = [b - a for a, b in zip(found, found[1:], strict=False)]
+        steps = [b - a for a, b in pairwise(found)]
         linear = [descent(-(y[t] @ S.T @ x[t]), S, found[t]) for t in range(L)]
         zero = np.zeros_like(found[0])
         squares = [descent(((y[t] - S.T @ x[t]) ** 2).sum() / 2, S, zero) for t in range(L)]
