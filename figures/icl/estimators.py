@@ -27,14 +27,14 @@ PAPER = (
 )
 DIFFERS = (
     "Of GD, DGD and ridge the exact risks are compared, of heads our own draws. The published one "
-    "head is that of L = 40 at all lengths; on the left it is tuned for every length besides. Least "
-    "squares and the right panel, what is trained at L = 40 used at other lengths, are ours."
+    "head is that of L = 40 at all lengths; on the left it is tuned for every length besides. "
+    "Least squares and the right panel, what is trained at L = 40 used at other lengths, are ours."
 )
 SEE = (
     "Left: the marks of the pair (black) lie on the curve of DGD and apart from it only at short "
-    "prompts; one head stays far above, ridge far below. Right: heads and normalised steps, trained "
-    "at L = 40, improve on longer prompts up to a floor, while linear attention without the "
-    "division by the length fails."
+    "prompts; one head stays far above, ridge far below. Right: heads and normalised steps, "
+    "trained at L = 40, improve on longer prompts up to a floor, while linear attention without "
+    "the division by the length fails."
 )
 ORDER = 2
 THEOREMS = (
@@ -212,7 +212,9 @@ def draw(table: Table) -> Any:
     step = [icl_risk("gd", D, TRAINED, NOISE, test_length=L).value for L in lengths]
     right.plot(lengths, step, color=SKY, label="linear attention, mean (exact)")
     right.axvline(TRAINED, color=GREY, linestyle="--", linewidth=0.8)
-    right.set(xlabel="length of the prompt it is used at", xscale="log", yscale="log", ylim=(0.045, 3))
+    right.set(
+        xlabel="length of the prompt it is used at", xscale="log", yscale="log", ylim=(0.045, 3)
+    )
     right.set_title("Trained at L = 40, used at other lengths")
     right.legend(fontsize="small", loc="lower left")
     return figure
