@@ -38,7 +38,7 @@ THEOREMS = ("icl/debiased_limit", "icl/flow_stages", "icl/approximate_loss")
 D, LENGTH, NOISE = 5, 40, 0.1
 SEED, BATCH = 1029, 256
 PARAMETERS: dict[str, dict[str, Any]] = {
-    "smoke": {"heads": [1, 2], "steps": 600, "every": 200, "tests": 2000},
+    "smoke": {"heads": [1, 2], "steps": 400, "every": 200, "tests": 500},
     "default": {"heads": [1, 2, 4], "steps": 5000, "every": 100, "tests": 4000},
     "paper": {"heads": [1, 2, 4], "steps": 500_000, "every": 1000, "tests": 40_000},
 }
@@ -226,24 +226,25 @@ def draw(table: Table) -> Any:
 
     heads = max(table.values("heads"))
     figure = plt.figure(figsize=(TEXT, 5.2), layout="constrained")
-    grid = figure.add_gridspec(3, 12, height_ratios=(5, 1.6, 7))
-    _draw_maps(figure, grid, table, heads)
+    above, below = figure.subfigures(2, 1, height_ratios=(1.1, 1))
+    _draw_maps(above, table, heads)
     rows = table.where(what="head", heads=heads)
     steps = sorted(rows.values("step"))
     hues = (BLACK, BLUE, VERMILLION, GREEN)
-    left, middle, right = (figure.add_subplot(grid[2, 4 * k : 4 * k + 4]) for k in range(3))
+    left, middle, right = below.subplots(1, 3)
     for h in range(heads):
         own = rows.where(head=h)
         for axes, column in ((left, "omega"), (middle, "mu")):
             axes.plot(steps, own.column(column), color=hues[h], linewidth=1, label=f"head {h + 1}")
     total = [sum(r["mu"] for r in rows.where(step=s)) for s in steps]
-    middle.plot(steps, total, color=GREY, linestyle="--", linewidth=0.9, label="sum")
+    (whole,) = middle.plot(steps, total, color=GREY, linestyle="--", linewidth=0.9, label="sum")
     for axes, name in ((left, "$\\omega_h$"), (middle, "$\\mu_h$")):
         axes.axhline(0, color=GREY, linewidth=0.6)
         axes.set_xscale("symlog", linthresh=steps[1])
         axes.set(xlabel="step", xlim=(0, steps[-1]))
         axes.set_title(f"{name}, H = {heads}")
-    middle.legend(fontsize="small", ncols=2, loc="lower left")
+    left.legend(fontsize="small", loc="center right")
+    middle.legend(handles=[whole], fontsize="small", loc="lower left")
     looks = {1: (VERMILLION, "s"), 2: (BLACK, "o"), 4: (BLUE, "^")}
     for h in table.values("heads"):
         found = risks(table, h)
@@ -261,17 +262,16 @@ def draw(table: Table) -> Any:
     return figure
 
 
-def _draw_maps(figure: Any, grid: Any, table: Table, heads: int) -> None:
+def _draw_maps(figure: Any, table: Table, heads: int) -> None:
     """KQ and OV of the heads at the last step."""
     rows = table.where(heads=heads)
     step = max(rows.where(what="KQ").values("step"))
-    width = 12 // heads
+    panels = figure.subplots(2, heads, squeeze=False, height_ratios=(6, 1))
     KQ, OV = (rows.where(what=name, step=step) for name in ("KQ", "OV"))
     top = max(abs(r["value"]) for r in KQ if r["column"] < D)
     high = max(abs(r["value"]) for r in OV)
     for h in range(heads):
-        upper = figure.add_subplot(grid[0, width * h : width * h + width])
-        lower = figure.add_subplot(grid[1, width * h : width * h + width])
+        upper, lower = panels[:, h]
         M = np.array(KQ.where(head=h).column("value")).reshape(D + 1, D + 1)
         M[:, D] = np.nan
         upper.imshow(M, cmap="RdBu_r", vmin=-top, vmax=top)

@@ -25,17 +25,16 @@ DIFFERS = (
     "sign are ours."
 )
 SEE = (
-    "Left: paths of a pair reach the valley mu'omega = 1/(1 + cd) (dashed) fast and then creep "
-    "down along it towards omega = 0. Middle: for several numbers of positive and negative heads "
-    "the sizes follow their dotted laws. Right: random starts whose heads have both signs end at "
-    "the infimum, the others stay at the loss of one head."
+    "Paths of a pair (left) reach the valley mu'omega = 1/(1 + cd), dashed, fast and then creep "
+    "along it towards omega = 0, with sizes that follow their dotted laws (middle). Random starts "
+    "whose heads have both signs end at the infimum, the others at the loss of one head (right)."
 )
 ORDER = 3
 THEOREMS = ("icl/flow_stages", "icl/flow_slow_law", "icl/approximate_loss")
 P = Prompts(5, 40, 0.1)
 COUNTS = ((1, 1), (1, 2), (1, 3), (2, 2), (3, 2))
 PARAMETERS: dict[str, dict[str, Any]] = {
-    "smoke": {"starts": 10, "points": 25},
+    "smoke": {"starts": 5, "points": 12},
     "default": {"starts": 40, "points": 50},
     "paper": {"starts": 1000, "points": 129},
 }
@@ -184,9 +183,7 @@ def draw(table: Table) -> Any:
     signs = [2.0 ** (1 - h) for h in HEADS]
     place = np.arange(len(HEADS))
     right.bar(place, shares, width=0.6, color=BLUE, label="end as one head")
-    right.plot(
-        place, signs, "_", color=BLACK, markersize=14, label="start with one sign: $2^{1-H}$"
-    )
+    right.plot(place, signs, "_", color=BLACK, markersize=14, label="one sign: $2^{1-H}$")
     right.set(xticks=place, xlabel="heads H", ylabel="share of random starts", ylim=(0, 0.75))
     right.set_xticklabels([str(h) for h in HEADS])
     right.set_title("Starts that never split")

@@ -33,7 +33,7 @@ THEOREMS = ("icl/preconditioned_risks",)
 D, LENGTH, NOISE = 5, 40, 0.1
 SEED, BATCH = 1029, 256
 PARAMETERS: dict[str, dict[str, Any]] = {
-    "smoke": {"rho": [0.5], "steps": 600, "every": 200, "tests": 2000},
+    "smoke": {"rho": [0.5], "steps": 400, "every": 200, "tests": 2000},
     "default": {"rho": [0.0, 0.5], "steps": 8000, "every": 500, "tests": 20_000},
     "paper": {"rho": [0.0, 0.3, 0.5, 0.7], "steps": 100_000, "every": 1000, "tests": 100_000},
 }
@@ -128,13 +128,13 @@ def findings(table: Table) -> list[Finding]:
             "sum of mu_h KQ_h is within "
             + ", ".join(f"{100 * e:.1f} %" for e in errors)
             + f" of G* at rho = {', '.join(f'{r:g}' for r in rhos)}",
-            max(errors) < 0.15,
+            bool(max(errors) < 0.15),
         ),
         derived(
             "no risks are given",
             f"{shown} for the best centred preconditioner; the best single step costs {gain}",
             all(
-                abs(risk[r]["risk"] / best(r).value - 1) < NEAR + 4 * risk[r]["error"] / best(r).value
+                abs(risk[r]["risk"] - best(r).value) < NEAR * best(r).value + 4 * risk[r]["error"]
                 for r in rhos
             ),
         ),

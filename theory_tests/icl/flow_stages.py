@@ -73,8 +73,8 @@ def test_the_first_stage_is_linear() -> None:
     in the directions orthogonal to 1, while both grow as e^t."""
     start = 1e-6 * np.array(FOUR)
     t = np.array([1.0, 2.0, 4.0, 6.0])
-    omega, mu = linear_stage(P, *start, t)
-    full = flow(P, *start, t, atol=1e-18)
+    omega, mu = linear_stage(P, start[0], start[1], t)
+    full = flow(P, start[0], start[1], t, atol=1e-18)
     np.testing.assert_allclose(full.omega, omega, rtol=1e-6, atol=1e-10)
     np.testing.assert_allclose(full.mu, mu, rtol=1e-6, atol=1e-10)
 
@@ -91,7 +91,7 @@ def test_stages_from_starts_of_both_signs(heads: int) -> None:
     rng = np.random.default_rng(heads)
     start = 0.02 * rng.standard_normal((2, heads))
     start[:, :2] = np.abs(start[:, :2]) * [1, -1]  # one head of each sign at least
-    found = flow(P, *start, np.geomspace(1, 1e5, 60))
+    found = flow(P, start[0], start[1], np.geomspace(1, 1e5, 60))
     assert np.all(np.diff(found.loss) < 1e-9)
     late = found.omega[-1] * found.mu[-1]
     assert np.all(late > 0)  # signs match

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -15,7 +18,7 @@ from dsf.solvers.icl.estimators import (
     softmax_heads,
 )
 from dsf.solvers.icl.heads import best_values
-from dsf.solvers.icl.prompts import Prompts
+from dsf.solvers.icl.prompts import Array, Drawn, Prompts
 
 statement = (
     "For x ~ N(0, I), beta ~ N(0, I/d): one step eta has the risk 1 + s2 - 2 eta + eta^2 "
@@ -36,8 +39,8 @@ HEADS = {  # heads: omega, mu
     "small pair": ([0.01, -0.01], [ETA / 0.02, -ETA / 0.02]),
     "wide pair": ([0.3, -0.3], [MU, -MU]),
 }
-ESTIMATORS = {
-    **{k: (lambda x, w=w, m=m: softmax_heads(x, w, m)) for k, (w, m) in HEADS.items()},
+ESTIMATORS: dict[str, Callable[[Drawn], Array]] = {
+    **{k: partial(softmax_heads, omega=w, mu=m) for k, (w, m) in HEADS.items()},
     "gd": lambda x: gradient_step(x, ETA),
     "debiased_gd": lambda x: debiased_step(x, ETA),
     "ridge": lambda x: ridge(x, 0.5),
