@@ -48,6 +48,11 @@ SMOKE = {
     "dsf/memory": "So",
     "dsf/reversed_sigmoid": "SSo",
     "dsf/text_states": "oo",
+    "icl/emergence": "o",
+    "icl/estimators": "ooNNNSooS",
+    "icl/head_flow": "SSoooo",
+    "icl/preconditioner": "o",
+    "icl/superposition": "ooo",
 }
 # and in the kept results, where it is another or there are more findings
 KEPT = SMOKE | {
