@@ -35,7 +35,7 @@ SEED, BATCH = 1029, 256
 PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"rho": [0.5], "steps": 400, "every": 200, "tests": 2000},
     "default": {"rho": [0.0, 0.5], "steps": 8000, "every": 500, "tests": 20_000},
-    "paper": {"rho": [0.0, 0.3, 0.5, 0.7], "steps": 100_000, "every": 1000, "tests": 100_000},
+    "paper": {"rho": [0.0, 0.3, 0.5, 0.7], "steps": 30_000, "every": 1000, "tests": 100_000},
 }
 HEADS = 2
 TESTS = 1  # the seed of the prompts that measure the risk
