@@ -106,13 +106,24 @@ def test_the_setting_and_its_rates() -> None:
 
 
 def test_the_error_approaches_its_rate() -> None:
-    rng, ratios = np.random.default_rng(1), []
+    ratios = []
     for L in (64, 256, 1024):
-        err = errors(L, rng)
-        square = np.sum(err**2, -1)
-        known = REFERENCE[L][0]
-        assert abs(square.mean() - known) < 4 * square.std() * (2 / SAMPLES) ** 0.5
-        ratios.append(square.mean() / rates(L)[0])
+        err = errors(L, np.random.default_rng(1))
+        found = np.sum(err**2, -1).mean()
+        assert found == pytest.approx(REFERENCE[L][0], rel=6e-5)  # the same draws
+        ratios.append(found / rates(L)[0])
         bias, spread = rates(L)[1], err.std(0) / SAMPLES**0.5
         assert np.all(np.abs(err.mean(0) - bias) < 4 * spread + 0.25 * np.abs(bias))
     assert ratios[0] < 0.95 < ratios[2]
+
+
+@pytest.mark.slow
+def test_the_longest_prompt_of_the_reference() -> None:
+    found = np.sum(errors(4096, np.random.default_rng(1)) ** 2, -1).mean()
+    assert found == pytest.approx(REFERENCE[4096][0], rel=6e-5)
+
+
+def test_one_token_gives_itself() -> None:
+    """A bound with the factor log L, as published for L tokens, cannot hold at L = 1."""
+    err = errors(1, np.random.default_rng(1), 500)
+    assert np.sum(err**2, -1).min() > 0 == np.log(1)
