@@ -18,7 +18,7 @@ import numpy as np
 from dsf.core.errors import DomainError
 from dsf.solvers.dynamics.flows import integrate
 from dsf.solvers.icl.heads import expanded, gradient, scale, scales, values
-from dsf.solvers.icl.prompts import Array, Prompts
+from dsf.solvers.icl.prompts import Array, Prompts, numbers
 
 RTOL, ATOL = 1e-9, 1e-12
 
@@ -44,9 +44,9 @@ def flow(
     >>> found.omega.round(6).tolist(), found.loss.round(8).tolist()
     ([[0.447214]], [0.3720728])
     """
-    times = np.atleast_1d(np.asarray(times, np.float64))
-    if not (np.isfinite(times).all() and times[0] >= 0 and np.all(np.diff(times) > 0)):
-        raise DomainError("flow: times must be finite, not negative and increasing")
+    times = np.atleast_1d(numbers("flow: times", times))
+    if not (times.ndim == 1 and times.size and times[0] >= 0 and np.all(np.diff(times) > 0)):
+        raise DomainError("flow: times must be a list that increases from 0 or later")
     omega = scales(prompts, omega)
     mu, H = values(omega, mu), len(omega)
 

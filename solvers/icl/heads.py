@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from dsf.core.errors import DomainError, NonFiniteError, ShapeError
-from dsf.solvers.icl.prompts import Array, Prompts
+from dsf.core.errors import DomainError, ShapeError
+from dsf.solvers.icl.prompts import Array, Prompts, numbers
 
 LARGEST = 700.0  # d omega^2 beyond which e^(d omega^2) leaves the floats
 
@@ -46,11 +46,9 @@ def scale(prompts: Prompts) -> float:
 
 def scales(prompts: Prompts, omega: Any) -> Array:
     """omega as an array [H]; refused where it is no list of finite numbers or too large."""
-    found = np.asarray(omega, np.float64)
+    found = numbers("multi_head: omega", omega)
     if found.ndim != 1 or not found.size:
         raise ShapeError(f"multi_head: omega must be [H] with H >= 1; got {list(found.shape)}")
-    if not np.isfinite(found).all():
-        raise NonFiniteError("multi_head: omega holds NaN or infinity")
     top = prompts.d * float(np.max(found**2))
     if top > LARGEST:
         raise DomainError(
@@ -63,14 +61,12 @@ def scales(prompts: Prompts, omega: Any) -> Array:
 
 def values(omega: Array, mu: Any) -> Array:
     """mu as an array [H] of finite numbers beside omega [H]."""
-    found = np.asarray(mu, np.float64)
+    found = numbers("multi_head: mu", mu)
     if found.shape != omega.shape:
         raise ShapeError(
             f"multi_head: omega and mu must have one number per head; got {list(omega.shape)} and "
             f"{list(found.shape)}"
         )
-    if not np.isfinite(found).all():
-        raise NonFiniteError("multi_head: mu holds NaN or infinity")
     return found
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from dsf.core.errors import DomainError, ShapeError, UnknownNameError
 from dsf.solvers.icl import heads as softmax_heads
 from dsf.solvers.icl.moments import best_preconditioner, best_step, step_risk
-from dsf.solvers.icl.prompts import Array, Prompts
+from dsf.solvers.icl.prompts import Array, Prompts, number
 
 STEPS = {"gd": False, "debiased_gd": True}  # method -> whether the covariates are centred
 PRECONDITIONED = {"preconditioned_gd": False, "preconditioned_debiased_gd": True}
@@ -89,7 +89,7 @@ def _heads(prompts: Prompts, heads: int, omega: Any, max_omega: float | None) ->
     if not isinstance(heads, (int, np.integer)) or heads < 1:
         raise ShapeError(f"icl_optimal: heads must be an integer of at least 1; got {heads!r}")
     if max_omega is not None:
-        if not 0 < max_omega < np.inf:
+        if number("icl_optimal: max_omega", max_omega) <= 0:
             raise DomainError(f"icl_optimal: max_omega must be positive; got {max_omega}")
         omega = np.where(np.arange(heads) < (heads + 1) // 2, max_omega, -max_omega)
     elif omega is None and heads == 1:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dsf.core.errors import DomainError, NonFiniteError, ShapeError
+from dsf.core.errors import DomainError, DTypeError, NonFiniteError, ShapeError
 
 Array = np.ndarray
 SYMMETRIC = 1e-12  # relative: what two ways to compute a covariance may differ by
@@ -33,8 +33,8 @@ class Prompts:
     prior        Psi [d d] of the coefficients; None: I/d, so that beta'x has variance tr(Lam)/d
 
     Raises ShapeError unless d and length are integers of at least 1 and matrices are d x d,
-    NonFiniteError for NaN or infinity, DomainError for a negative noise or a matrix that is not
-    symmetric and positive semidefinite.  Source: He et al. 2025, arXiv 2503.12734, section 2.
+    DTypeError for what is no number, NonFiniteError for NaN or infinity, DomainError for a negative
+    noise or a matrix that is not symmetric and positive semidefinite.  Source: He et al. 2025, arXiv 2503.12734, section 2.
 
     >>> drawn = Prompts(d=2, length=3, noise_var=0.1).draw(0, 4)
     >>> drawn.X.shape, drawn.y.shape, drawn.query.shape, drawn.target.shape
@@ -52,8 +52,7 @@ class Prompts:
             size = getattr(self, name)
             if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
                 raise ShapeError(f"prompts: {name} must be an integer of at least 1; got {size!r}")
-        if not np.isfinite(self.noise_var):
-            raise NonFiniteError(f"prompts: noise_var must be finite; got {self.noise_var}")
+        object.__setattr__(self, "noise_var", number("prompts: noise_var", self.noise_var))
         if self.noise_var < 0:
             raise DomainError(
                 f"prompts: noise_var is a variance and must not be negative; got {self.noise_var}"
@@ -103,6 +102,36 @@ class Prompts:
         return Drawn(X, y, query, np.sum(query * beta, -1) + sigma * last)
 
 
+def number(what: str, x: Any) -> float:
+    """x as a float; DTypeError where it is no number, NonFiniteError for NaN and infinity.
+
+    >>> number("step", 1)
+    1.0
+    """
+    try:
+        found = float(x)
+    except (TypeError, ValueError) as e:
+        raise DTypeError(f"{what} must be one number; got {x!r}") from e
+    if not np.isfinite(found):
+        raise NonFiniteError(f"{what} must be finite; got {found}")
+    return found
+
+
+def numbers(what: str, x: Any) -> Array:
+    """x as an array of float64; DTypeError where it holds no numbers, NonFiniteError as `number`.
+
+    >>> numbers("G", [1, 2])
+    array([1., 2.])
+    """
+    try:
+        found = np.asarray(x, np.float64)
+    except (TypeError, ValueError) as e:
+        raise DTypeError(f"{what} must be an array of real numbers; got {x!r}") from e
+    if not np.isfinite(found).all():
+        raise NonFiniteError(f"{what} holds NaN or infinity")
+    return found
+
+
 def factor(S: Array) -> Array:
     """F [d d] with F F' = S: Cholesky's lower triangle; of a singular S the symmetric root.
 
@@ -131,11 +160,9 @@ def decaying(d: int, rho: float) -> Array:
 
 
 def _semidefinite(name: str, S: Any, d: int) -> Array:
-    S = np.asarray(S, np.float64)
+    S = numbers(f"prompts: {name}", S)
     if S.shape != (d, d):
         raise ShapeError(f"prompts: {name} must be [{d} {d}]; got {list(S.shape)}")
-    if not np.isfinite(S).all():
-        raise NonFiniteError(f"prompts: {name} holds NaN or infinity")
     size = max(float(np.abs(S).max()), 1e-300)
     if np.abs(S - S.T).max() > SYMMETRIC * size or np.linalg.eigvalsh(S)[0] < -SYMMETRIC * size * d:
         raise DomainError(

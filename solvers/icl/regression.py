@@ -141,9 +141,10 @@ def _mean_over_examples(
     prompts: Prompts, given: Callable[[Array], Array], samples: int, seed: Any
 ) -> Value:
     """noise + the mean of given(X [B L d]) [B], and its standard error."""
-    if samples < 2:
+    if not isinstance(samples, (int, np.integer)) or samples < 2:
         raise DomainError(
-            f"icl_risk: a mean over draws and its error need at least 2 samples; got {samples}"
+            "icl_risk: a mean over draws and its error need an integer of at least 2 samples; got "
+            f"{samples!r}"
         )
     rng, parts = np.random.default_rng(seed), []
     root = None if prompts.covariance is None else factor(prompts.covariance).T

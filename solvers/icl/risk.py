@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from dsf.core.errors import DomainError, NonFiniteError, ShapeError, UnknownNameError
+from dsf.core.errors import DomainError, ShapeError, UnknownNameError
 from dsf.solvers.icl import heads as softmax_heads
 from dsf.solvers.icl.moments import best_preconditioner, best_step, step_risk
 from dsf.solvers.icl.optimal import PRECONDITIONED, STEPS
-from dsf.solvers.icl.prompts import Array, Prompts
+from dsf.solvers.icl.prompts import Array, Prompts, number, numbers
 from dsf.solvers.icl.regression import Value, bayes_risk, least_squares_risk, ridge_risk
 
 # method -> the options that it has
@@ -70,8 +70,9 @@ def icl_risk(
     bayes a quadrature for d = 1 and Monte Carlo over `samples` draws of X else, as is least squares
     of least norm with correlated covariates; `seed` is a seed or a generator of numpy.
 
-    Raises UnknownNameError for another method, ShapeError for sizes, NonFiniteError for NaN and
-    infinity, DomainError for options that the method does not have and values out of range.
+    Raises UnknownNameError for another method, ShapeError for sizes, DTypeError for what is no
+    number, NonFiniteError for NaN and infinity, DomainError for options that the method does not
+    have and values out of range.
     Sources: arXiv 2503.12734 (heads), 2310.08391 (steps); Wishart moments.
 
     >>> from dsf.solvers import icl_risk
@@ -87,9 +88,8 @@ def icl_risk(
     for name in given.keys() - set(OPTIONS[method]):
         others = ", ".join(k for k, v in OPTIONS.items() if name in v)
         raise DomainError(f"icl_risk: {name} belongs to {others}, not to {method}")
-    for name, x in given.items():
-        if not np.isfinite(np.asarray(x, np.float64)).all():
-            raise NonFiniteError(f"icl_risk: {name} holds NaN or infinity")
+    for name in given.keys() & {"step", "penalty"}:
+        number(f"icl_risk: {name}", given[name])
     trained = Prompts(d, length, noise_var, covariance, prior)
     used = trained
     if test_length is not None:
@@ -110,7 +110,7 @@ def icl_risk(
 def _matrix(G: Any, d: int) -> Array | None:
     if G is None:
         return None
-    matrix = np.asarray(G, np.float64)
+    matrix = numbers("icl_risk: G", G)
     if matrix.shape != (d, d):
         raise ShapeError(f"icl_risk: G must be [{d} {d}]; got {list(matrix.shape)}")
     return matrix

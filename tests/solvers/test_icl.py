@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsf.core.errors import DomainError, NonFiniteError, ShapeError, UnknownNameError
+from dsf.core.errors import DomainError, DTypeError, NonFiniteError, ShapeError, UnknownNameError
 from dsf.solvers import icl_optimal, icl_risk
 from dsf.solvers.icl.estimators import examples_and_query, softmax_heads
 from dsf.solvers.icl.flow import flow
@@ -30,7 +30,7 @@ PAIR = ("multi_head", 5, 40, 0.1)
     (GD, {"test_length": 0}, ShapeError, "length must be"),
     (("gd", 5, 40, -0.1), {}, DomainError, "must not be negative"),
     (("gd", 5, 40, NAN), {}, NonFiniteError, "noise_var must be finite"),
-    (GD, {"step": INF}, NonFiniteError, "step holds"),
+    (GD, {"step": INF}, NonFiniteError, "step must be finite"),
     (GD, {"G": np.eye(5)}, DomainError, "belongs to preconditioned_gd"),
     (GD, {"penalty": 1.0}, DomainError, "belongs to ridge"),
     (("preconditioned_gd", 5, 40, 0.1), {"G": np.eye(4)}, ShapeError, "G must be"),
@@ -38,9 +38,14 @@ PAIR = ("multi_head", 5, 40, 0.1)
     (GD, {"covariance": -np.eye(5)}, DomainError, "positive semidefinite"),
     (GD, {"covariance": np.tri(5)}, DomainError, "symmetric"),
     (GD, {"prior": np.full((5, 5), NAN)}, NonFiniteError, "prior holds"),
+    (("gd", 5, 40, "little"), {}, DTypeError, "noise_var must be one number"),
+    (GD, {"step": [0.1, 0.2]}, DTypeError, "step must be one number"),
+    (("preconditioned_gd", 5, 40, 0.1), {"G": "I"}, DTypeError, "real numbers"),
+    (PAIR, {"omega": 0.3}, ShapeError, "must be"),
+    (("bayes", 5, 40, 0.1), {"samples": 2.5}, DomainError, "an integer"),
     (("ridge", 5, 40, 0.1), {}, DomainError, "needs its penalty"),
     (("ridge", 5, 40, 0.1), {"penalty": -1.0}, DomainError, "must not be negative"),
-    (("bayes", 5, 40, 0.1), {"samples": 1}, DomainError, "at least 2 samples"),
+    (("bayes", 5, 40, 0.1), {"samples": 1}, DomainError, "at least 2"),
     (PAIR, {}, DomainError, "gives the infimum"),
     (PAIR, {"omega": [30.0, -30.0]}, DomainError, "outside the range"),
     (PAIR, {"omega": [NAN]}, NonFiniteError, "omega holds"),
@@ -56,7 +61,8 @@ def test_what_is_refused(call, options, error, says):
 @pytest.mark.parametrize(("options", "error", "says"), [
     ({"heads": 0}, ShapeError, "at least 1"),
     ({"max_omega": 0.0}, DomainError, "must be positive"),
-    ({"max_omega": INF}, DomainError, "must be positive"),
+    ({"max_omega": INF}, NonFiniteError, "must be finite"),
+    ({"max_omega": "wide"}, DTypeError, "one number"),
     ({"max_omega": 1.0, "omega": [1.0]}, DomainError, "not both"),
 ])  # fmt: skip
 def test_what_the_optimum_refuses(options, error, says):
@@ -69,9 +75,11 @@ def test_other_refusals():
         icl_optimal("bayes", 5, 40, 0.1)
     with pytest.raises(DomainError, match="belong to multi_head"):
         icl_optimal("gd", 5, 40, 0.1, max_omega=0.1)
-    for times in ([1.0, 1.0], [-1.0], [NAN]):
-        with pytest.raises(DomainError, match="increasing"):
+    for times in ([1.0, 1.0], [-1.0], []):
+        with pytest.raises(DomainError, match="increases"):
             flow(Prompts(5, 40, 0.1), [0.1], [0.1], times)
+    with pytest.raises(NonFiniteError, match="times holds"):
+        flow(Prompts(5, 40, 0.1), [0.1], [0.1], [NAN])
 
 
 @pytest.mark.smoke

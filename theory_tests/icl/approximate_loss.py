@@ -25,10 +25,7 @@ statement = (
     "least s2 + 1 - 1/(1 + e c d) at omega = 1/sqrt(d), mu = sqrt(d)/(1 + e c d). Any number H "
     "above one: infimum s2 + c d/(1 + c d), the same for all H and attained by none."
 )
-reference = (
-    "He et al. 2025, arXiv 2503.12734 (the loss and the constants, from its published code); "
-    "expansion and infimum are derived here"
-)
+reference = "he2025, the loss and its constants (published code); derived: expansion and infimum"
 falsified_by = "heads with a loss at or below the infimum, or a part of the expansion missing"
 
 P = Prompts(5, 40, 0.1)

@@ -15,7 +15,7 @@ statement = (
     "(s2 + (xi-1)/xi + sqrt(4 s2 + (s2 + (1-xi)/xi)^2))/2. The best gradient step is within a "
     "bounded factor of it, near 1 for s2 of order 1 and xi <= 1."
 )
-reference = "He et al. 2025, arXiv 2503.12734, its published code; the integral is derived here"
+reference = "he2025, the limit (published code); derived: the integral"
 falsified_by = "a reference value missed, or a mean further than four standard errors away"
 
 # d = 5, s2 = 0.1: generator 1, (40000, L, 5) normal numbers for L = 10, 20, 40, 100 in this order

@@ -17,7 +17,7 @@ statement = (
     "step of size eta on centred covariates. Proved on the weights of the catalogue's softmax at "
     "L = 2, 3 with free tokens (d = 2); the error is O(omega^2), measured at L = 40."
 )
-reference = "He et al. 2025, arXiv 2503.12734: debiased gradient descent; the limit is derived here"
+reference = "he2025, debiased gradient descent; derived: the limit of the weights"
 falsified_by = "a derivative at omega = 0 that is another expression, or a slope off 2"
 
 

@@ -14,7 +14,7 @@ statement = (
     "k = d(1+s2). At one step eta > 0 the debiased one is better if and only if eta (1 + k/(2L)) > "
     "1, for the risks differ by eta (2 L eta - 2 L + k eta)/L^2."
 )
-reference = "derived here; the crossing is seen in the notebook of arXiv 2503.12734"
+reference = "derived; the crossing is seen in the published notebook of he2025"
 falsified_by = "d, L, s2 at which the best debiased step is better, or a crossing elsewhere"
 
 

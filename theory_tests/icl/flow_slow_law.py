@@ -15,7 +15,7 @@ statement = (
     "omega_h^k)^2. So, with n+ positive and n- negative heads of one size, omega(t) ~ (8 n+ n- c "
     "d^3 t / H)^(-1/6) as t grows; (4 c d^3 t)^(-1/6) for a pair. There is no limit."
 )
-reference = "derived here, for the reduced model of He et al. 2025, arXiv 2503.12734"
+reference = "derived, for the reduced model of he2025"
 falsified_by = "a ratio to the law that does not tend to 1"
 
 P = Prompts(5, 40, 0.1)

@@ -16,7 +16,7 @@ statement = (
     "head converges to (1/sqrt(d), sqrt(d)/(1 + e c d)); so do heads that all start with omega_h + "
     "mu_h of one sign and do not leave it: then there is no second sign and no zero sum."
 )
-reference = "He et al. 2025, arXiv 2503.12734 (patterns of the heads); the stages are derived here"
+reference = "he2025, patterns of the heads; derived: the stages and the starts of one sign"
 falsified_by = "a value of the reference run missed, a rising loss, or another end of heads"
 
 P = Prompts(5, 40, 0.1)

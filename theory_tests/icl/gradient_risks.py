@@ -26,7 +26,7 @@ statement = (
     "1 + s2 - 2 eta n/L + eta^2 (n(n+d+1) + s2 d n)/L^2, least at L/(L+d(1+s2)). For L > d+1 "
     "least squares has s2 (1 + d/(L-d-1)), for d > L+1 (1 - L/d) + s2 (1 + L/(d-L-1))."
 )
-reference = "Wishart moments; derived here for the estimators of He et al. 2025, arXiv 2503.12734"
+reference = "derived from Wishart moments, for the estimators of he2025"
 falsified_by = "a Monte Carlo mean further than four standard errors away"
 
 P = Prompts(5, 40, 0.1)

@@ -15,7 +15,7 @@ statement = (
     "loss has e^(d w^2) for m0 and no term with m1, so that it is optimistic at L = 40; both "
     "converge to 1 + s2 - 2 mu w + mu^2 w^2."
 )
-reference = "derived here for the reduced model of He et al. 2025, arXiv 2503.12734"
+reference = "derived, for the reduced model of he2025"
 falsified_by = "a Monte Carlo mean off the expansion by more than its next order"
 
 # omega, mu, L: the expansion, the approximate loss, Monte Carlo (40 000 prompts) and its error

@@ -10,12 +10,12 @@ from dsf.solvers.icl.estimators import gradient_step, measured, softmax_heads
 from dsf.solvers.icl.prompts import Prompts
 
 statement = (
-    "Softmax heads of one (omega, mu), and linear attention divided by the length, tend to the "
-    "risk s2 + (1 - eta)^2 as the length grows, eta = mu'omega or the step (heads: if sum mu = 0 "
-    "or omega is common, for logits of Gaussian covariates). Linear attention with the factor 1/L "
-    "of training has the step eta L'/L at length L', and its risk grows with L'."
+    "For x ~ N(0, I), softmax heads of one (omega, mu) and linear attention divided by the length "
+    "tend to the risk s2 + (1 - eta)^2 as the length grows, eta = mu'omega or the step. Linear "
+    "attention with the factor 1/L of training has the step eta L'/L at length L', and its risk "
+    "grows with L'."
 )
-reference = "He et al. 2025, arXiv 2503.12734 (claim of length generalisation); derived here"
+reference = "he2025, claim of length generalisation; derived: the limits"
 falsified_by = "a risk at a long prompt off the limit, or an unnormalised layer whose risk stays"
 
 ETA = 40 / (40 + 1 + 5 * 1.1)  # the best plain step at L = 40

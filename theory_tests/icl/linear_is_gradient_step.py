@@ -20,7 +20,7 @@ statement = (
     "W_0, keys x, values y - W_0'x give the change of the prediction. Identities in free tokens, "
     "d = p = 2, L = 3."
 )
-reference = "von Oswald et al. 2022, arXiv 2212.07677, proposition 1"
+reference = "vonoswald2022, proposition 1"
 falsified_by = "an entry of a difference that is not zero as an expression"
 
 D, P, L = 2, 2, 3

@@ -16,10 +16,7 @@ statement = (
     "s2/psi)/L)^-1. On centred covariates M = n(n+1)/L^2 Lam Psi Lam + n/L^2 (tr(Lam Psi) + s2) "
     "Lam with n/L before G Lam Psi: the limit of softmax heads with KQ = +-eps G."
 )
-reference = (
-    "Zhang et al. 2023, arXiv 2306.09927; Ahn et al. 2023, 2306.00297; Wu et al. 2023, "
-    "2310.08391; the centred one is derived here"
-)
+reference = "zhang2023; ahn2023; wu2023; derived: the centred one"
 falsified_by = "a gradient at G* that is not zero, or a mean further than four standard errors away"
 
 LAM = decaying(5, 0.5)

@@ -19,7 +19,7 @@ statement = (
     "heads suffice for N tasks. The error is O(omega) in general and O(omega^2) for 2N heads in "
     "+- pairs."
 )
-reference = "derived here; He et al. 2025, arXiv 2503.12734, reports superposition for N < H < 2N"
+reference = "derived; he2025 reports superposition for N < H < 2N"
 falsified_by = "heads of sum zero that realise more than H - 1 independent diagonals"
 
 TASKS = Tasks()

@@ -14,7 +14,7 @@ statement = (
     "it is tanh(a). At L tokens, with s = a'Gam a, to first order in 1/L: E|err|^2 = (e^s/L)(tr "
     "Gam + |Gam a|^2), mean of err -(e^s/L) Gam a."
 )
-reference = "arXiv 2512.11784, lemma 2.1; the rates are derived here by the delta method"
+reference = "boursier2025, lemma 2.1; derived: the rates"
 falsified_by = "a quadrature off m + Gam a, or errors that do not approach the rates as L grows"
 
 SAMPLES = 4000
