@@ -34,7 +34,8 @@ class Prompts:
 
     Raises ShapeError unless d and length are integers of at least 1 and matrices are d x d,
     DTypeError for what is no number, NonFiniteError for NaN or infinity, DomainError for a negative
-    noise or a matrix that is not symmetric and positive semidefinite.  Source: He et al. 2025, arXiv 2503.12734, section 2.
+    noise or a matrix that is not symmetric and positive semidefinite.
+    Source: He et al. 2025, arXiv 2503.12734, section 2.
 
     >>> drawn = Prompts(d=2, length=3, noise_var=0.1).draw(0, 4)
     >>> drawn.X.shape, drawn.y.shape, drawn.query.shape, drawn.target.shape
