@@ -98,18 +98,53 @@ def running(g, FINE: tl.constexpr, ACC: tl.constexpr):
 
 
 @triton.jit
-def edges(g, high, low, FINE: tl.constexpr, ACC: tl.constexpr):
-    """Decays of a chunk: from its start to each row, from each row to its end, and over all."""
+def sums_kernel(
+    g_ptr, sums_ptr, L, H, CHUNKS, SIZE,
+    FINE: tl.constexpr, BT: tl.constexpr, BH: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """Running sums [B H chunks rows] of one log-decay per head, SIZE numbers; then those of low."""
+    chunk, b = tl.program_id(0), tl.program_id(2).to(tl.int64)
+    rows, hs = tl.arange(0, BT), tl.program_id(1) * BH + tl.arange(0, BH)
+    g = bounded(load_rows(g_ptr + b * L * H, chunk * BT, rows, 0, L, hs, H, H, ACC), ACC)
+    high, low = running(g, FINE, ACC)
+    place = (b * H + hs[None, :]) * CHUNKS * BT + chunk * BT + rows[:, None]
+    inside = (hs < H)[None, :] & (rows < BT)[:, None]
+    tl.store(sums_ptr + place, high, mask=inside)
     if FINE:
-        all_high = tl.sum(coarse(g, ACC), 0)
-        all_low = tl.sum(g - coarse(g, ACC), 0)
-        left = (tl.expand_dims(all_high, 0) - high) + (tl.expand_dims(all_low, 0) - low)
-        over = tl.exp2(all_high + all_low)
+        tl.store(sums_ptr + SIZE + place, low, mask=inside)
+
+
+@triton.jit
+def load_sums(sums_ptr, t, rows, SIZE, FINE: tl.constexpr):
+    """What `sums_kernel` found of a head from row t on, and the last of it, all of them."""
+    last = t + rows.shape[0] - 1
+    high, all_high = tl.load(sums_ptr + t + rows), tl.load(sums_ptr + last)
+    if FINE:
+        low, all_low = tl.load(sums_ptr + SIZE + t + rows), tl.load(sums_ptr + SIZE + last)
     else:
-        total = tl.sum(g, 0)
-        left = tl.minimum(tl.expand_dims(total, 0) - high, 0.0)
-        over = tl.exp2(total)
-    return tl.exp2(high + low), tl.exp2(left), over
+        low, all_low = tl.zeros_like(high), all_high * 0.0
+    return high, low, all_high, all_low
+
+
+@triton.jit
+def totals(high, low):
+    """The last rows of running sums."""
+    rows = tl.arange(0, high.shape[0])
+    if len(high.shape) == 2:
+        rows = rows[:, None]
+    last = rows == high.shape[0] - 1
+    return tl.sum(tl.where(last, high, 0.0), 0), tl.sum(tl.where(last, low, 0.0), 0)
+
+
+@triton.jit
+def edges(high, low, all_high, all_low):
+    """Decays of a chunk from its running sums and their last: from its start to each row, from
+    each row to its end, and over all."""
+    if len(high.shape) == 2:
+        left = (all_high[None, :] - high) + (all_low[None, :] - low)
+    else:
+        left = (all_high - high) + (all_low - low)
+    return tl.exp2(high + low), tl.exp2(tl.minimum(left, 0.0)), tl.exp2(all_high + all_low)
 
 
 @triton.jit
@@ -131,6 +166,13 @@ def architecture(device: torch.device) -> int:
     return 10 * major + minor
 
 
+def of_heads(log_decay: torch.Tensor | None) -> torch.Tensor | None:
+    """[B L H 1] as [B L H], and None for [B L H 0]; others as they are."""
+    if log_decay is None or log_decay.ndim == 3 or log_decay.shape[-1] > 1:
+        return log_decay
+    return log_decay[..., 0] if log_decay.shape[-1] else None
+
+
 def options(tile: Any, dtype: str, K: int) -> dict[str, Any]:
     """What all kernels take: widths, dtypes, warps."""
     return {
@@ -146,3 +188,15 @@ def options(tile: Any, dtype: str, K: int) -> dict[str, Any]:
         "num_warps": tile.warps,
         "num_stages": tile.stages,
     }
+
+
+def running_sums(g: torch.Tensor, rows: int, fine: bool, acc: torch.dtype) -> torch.Tensor:
+    """[1 or 2, B, H, chunks * rows] of log-decays [B L H]: see `sums_kernel`."""
+    B, L, H = g.shape
+    chunks = triton.cdiv(L, rows)
+    sums = torch.empty(1 + fine, B, H, chunks * rows, dtype=acc, device=g.device)
+    sums_kernel[(chunks, triton.cdiv(H, 16), B)](
+        g, sums, L, H, chunks, sums[0].numel(), FINE=fine, BT=rows, BH=16,
+        ACC=getattr(tl, str(acc).removeprefix("torch.")), num_warps=4, enable_fp_fusion=True,
+    )  # fmt: skip
+    return sums

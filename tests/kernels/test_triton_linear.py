@@ -12,8 +12,8 @@ if os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("runs in a process of its own: test_triton.py", allow_module_level=True)
 
 from dsf.kernels.linear import triton as kernels
-from dsf.kernels.linear.triton_gradients import backward
-from dsf.kernels.tiles import linear_tile
+from dsf.kernels.linear import triton_forward
+from dsf.kernels.tiles import Tile, linear_tile
 
 H = 2
 EPS = {torch.float64: 2.2e-16, torch.float32: 1.2e-7, torch.float16: 9.8e-4}
@@ -88,7 +88,7 @@ def check(inputs, grads, dtype, scale=0.5):
     got = kernels.forward(q, k, v, g, state, scale)
     want, most = recurrence(*map(wide, inputs), scale), recurrence(*bound, scale)
     found = {n: ratio(*z, dtype) for n, *z in zip("yS", got, want, most, strict=True)}
-    got = backward(q, k, v, g, state, scale, *grads)
+    got = kernels.backward(q, k, v, g, state, scale, *grads)
     want = differentiate(list(map(wide, inputs)), scale, *map(wide, grads))
     most = differentiate(bound, scale, *map(size, grads))
     for name, a, b, c in zip(["dq", "dk", "dv", "dg", "dS"], got, want, most, strict=True):
@@ -134,7 +134,7 @@ def test_closed_and_open_gates(decay):
     want, _ = recurrence(*map(wide, later), nothing.double(), 1.0)
     most, _ = recurrence(*map(size, later[:3]), wide(later[3]), nothing.double(), 1.0)
     assert ratio(y[:, 20:], want, most, torch.float32) <= gate(20, later[3])
-    found = backward(*inputs, 1.0, *grads)
+    found = kernels.backward(*inputs, 1.0, *grads)
     assert all(x.isfinite().all() for x in found)
     assert (found[3][:, [5, 20]] == 0).all()
 
@@ -160,8 +160,8 @@ def test_any_layout_and_no_state(decay):
     one = kernels.forward(q, k, v, g, torch.zeros_like(state), 1.0)
     other = kernels.forward(*crossed, None, 1.0)
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-    one = backward(q, k, v, g, torch.zeros_like(state), 1.0, *grads)
-    other = backward(*crossed, None, 1.0, *grads)
+    one = kernels.backward(q, k, v, g, torch.zeros_like(state), 1.0, *grads)
+    other = kernels.backward(*crossed, None, 1.0, *grads)
     assert all(a is b or torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
@@ -175,3 +175,16 @@ def test_the_state_may_be_handed_on_at_any_step():
         most, edge = recurrence(size(q), size(k), size(v), wide(g), size(state), 1.0)
         assert ratio(both, whole.double(), most, torch.float32) <= gate(40, g)
         assert ratio(end, last.double(), edge, torch.float32) <= gate(40, g)
+
+
+@pytest.mark.parametrize("decay", ["none", "head", "channel"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=["f32", "f16"])
+def test_chunks_of_64_rows_in_two_parts(dtype, decay, monkeypatch):
+    tile = Tile(64, 16, 4, 1, str(dtype).removeprefix("torch."))
+    monkeypatch.setattr(triton_forward, "linear_tile", lambda *a: tile)
+    (q, k, v, g, state), _ = draw(130, 16, 16, decay, dtype)
+    got = kernels.forward(q, k, v, g, state, 0.5)
+    want = recurrence(*map(wide, (q, k, v, g, state)), 0.5)
+    most = recurrence(size(q), size(k), size(v), wide(g), size(state), 0.5)
+    for z in zip(got, want, most, strict=True):
+        assert ratio(*z, dtype) <= gate(130, g)

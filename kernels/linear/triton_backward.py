@@ -1,4 +1,4 @@
-"""Gradients of linear attention in Triton: see `triton.py` beside this.
+"""Gradients of linear attention in Triton: see `triton_forward` beside this.
 
 With dS the gradient at a state, dg_t - dg_{t+1} = q_t dq_t - k_t dk_t, and at the end of a segment
 dg = <S, dS>.  The pair (t, t) cancels there and is left out.  One decay per channel walks the
@@ -21,9 +21,10 @@ from dsf.kernels.blocks import (
     running,
     spread,
     store_rows,
+    totals,
     wide_dot,
 )
-from dsf.kernels.linear.triton import Call
+from dsf.kernels.linear.triton_forward import Call
 
 
 @triton.jit
@@ -59,7 +60,8 @@ def states_kernel(
         if DECAY > 0:
             g = load_decay(g_ptr, t, rows, L, ks, K, H, DECAY, ACC)
             high, low = running(g, FINE, ACC)
-            inward, outward, over = edges(g, high, low, FINE, ACC)
+            all_high, all_low = totals(high, low)
+            inward, outward, over = edges(high, low, all_high, all_low)
             if REVERSE:
                 k = k * spread(inward, DECAY)
             else:
@@ -120,7 +122,8 @@ def dq_kernel(
         else:
             g = load_decay(g_ptr, t, rows, L, ks, K, H, DECAY, ACC)
             high, low = running(g, FINE, ACC)
-            inward, outward, over = edges(g, high, low, FINE, ACC)
+            all_high, all_low = totals(high, low)
+            inward, outward, over = edges(high, low, all_high, all_low)
             dq = dq * spread(inward, DECAY)
             if DECAY == 1:
                 P = P * between(high, low, rows, True)
@@ -177,7 +180,8 @@ def dk_kernel(
         else:
             g = load_decay(g_ptr, t, rows, L, ks, K, H, DECAY, ACC)
             high, low = running(g, FINE, ACC)
-            inward, outward, over = edges(g, high, low, FINE, ACC)
+            all_high, all_low = totals(high, low)
+            inward, outward, over = edges(high, low, all_high, all_low)
             dk = dk * spread(outward, DECAY)
             if DECAY == 1:
                 P = P * tl.trans(between(high, low, rows, True))
@@ -303,7 +307,8 @@ def dv_kernel(
         if DECAY > 0:
             g = load_decay(g_ptr, t, rows, L, ks, K, H, DECAY, ACC)
             high, low = running(g, FINE, ACC)
-            inward, outward, over = edges(g, high, low, FINE, ACC)
+            all_high, all_low = totals(high, low)
+            inward, outward, over = edges(high, low, all_high, all_low)
             q = q * spread(inward, DECAY)
             if DECAY == 1:
                 A = A * tl.trans(between(high, low, rows, False))
@@ -330,7 +335,7 @@ def _join(call, keys, values, buffer, reverse):
 
 
 def backward(q, k, v, log_decay, state, scale, dy, dlast=None):
-    """Gradients of q, k, v, log_decay (None if there is none) and of the initial state.
+    """Gradients of q, k, v, log_decay (None if it is) and of the initial state.
 
     Nothing is kept from the forward pass: states are found again at boundaries of segments.
     """
@@ -342,9 +347,8 @@ def backward(q, k, v, log_decay, state, scale, dy, dlast=None):
     shares = (call.columns, *call.k.shape)
     dq, dk = call.empty(*shares), call.empty(*shares)
     if call.v.numel() == 0 or call.K == 0:
-        zero = [torch.zeros_like(x) for x in (q, k, v)]
-        last = None if log_decay is None else torch.zeros_like(log_decay)
-        return (*zero, last, grads[:, :, -1].clone())
+        zero = [None if x is None else torch.zeros_like(x) for x in (q, k, v, log_decay)]
+        return (*zero, grads[:, :, -1].clone())
     _join(call, call.k, call.v, states, reverse=False)
     _join(call, call.q, dy, grads, reverse=True)
     dq_kernel[call.grid()](
@@ -360,7 +364,7 @@ def backward(q, k, v, log_decay, state, scale, dy, dlast=None):
         SCALE=call.scale, DECAY=call.kind, **call.options,
     )  # fmt: skip
     all_dq, all_dk = torch.empty_like(call.q), torch.empty_like(call.k)
-    dg = None if log_decay is None else torch.empty_like(call.g)
+    dg = torch.empty_like(call.g) if call.kind else None
     finish_kernel[(call.segments, call.B * call.H)](
         call.q, call.k, call.v, call.g, dy, states, grads, dq, dk,
         all_dq, all_dk, all_dq if dg is None else dg,
@@ -368,4 +372,6 @@ def backward(q, k, v, log_decay, state, scale, dy, dlast=None):
         BT=16, BK=call.options["BK"], BV=16, ACC=call.options["ACC"],
         num_warps=4, enable_fp_fusion=True,
     )  # fmt: skip
+    if log_decay is not None:
+        dg = torch.zeros_like(log_decay) if dg is None else dg.reshape(log_decay.shape)
     return all_dq, all_dk, dv, dg, grads[:, :, 0].clone()
