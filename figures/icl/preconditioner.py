@@ -26,7 +26,7 @@ DIFFERS = (
 SEE = (
     "Left: KQ of the positive head and the best preconditioner G*, both over their norms, agree "
     "entry by entry. Right: the layer's effective matrix, sum of mu_h KQ_h, against G* for every "
-    "rho: the marks lie on the diagonal, while those of the identity would lie at two points."
+    "rho; on the dashed line they are equal."
 )
 ORDER = 4
 THEOREMS = ("icl/preconditioned_risks",)

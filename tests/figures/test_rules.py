@@ -61,6 +61,8 @@ KEPT = SMOKE | {
     "dynamics/bigram_backcopy": "SSS-SSS",
     "dynamics/sink_operations": "S---oS-",
     "dynamics/deconstructed": "S-S-",
+    "icl/estimators": "NNNNNSooS",
+    "icl/preconditioner": "Soo",
 }
 RESULTS = Path(__file__).resolve().parents[2] / "figures"
 
