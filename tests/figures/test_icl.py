@@ -32,6 +32,14 @@ def times(column, factor, **where):
     return put(column, lambda r: factor * r[column], **where)
 
 
+def both(*changes):
+    def change(rows):
+        for one in changes:
+            one(rows)
+
+    return change
+
+
 def off(sigmas):
     """The closed form of a row and that many of its standard errors."""
     return lambda r: r["closed"] + sigmas * r["error"]
@@ -77,8 +85,17 @@ CASES = [  # figure, first words of a finding, a change it bears, one it does no
      put("value", lambda r: float(r["row"] == r["column"]), what="KQ", rho=0.5)),
     ("preconditioner", "the size of", times("value", 1.01, what="OV", rho=0.5),
      times("value", 1.2, what="OV", rho=0.5)),
-    ("superposition", "4 heads: the values", times("ov0", 1.0, what="head", heads=4, **END),
+    ("superposition", "four heads: the values", times("ov0", 1.0, what="head", heads=4, **END),
      put("ov0", 1.0, what="head", heads=4, **END)),
+    ("superposition", "four heads: each", times("ov0", 1.0, what="head", heads=4, **END),
+     put("ov0", 1.2, what="head", heads=4, head=0, **END)),
+    ("superposition", "three heads: in", times("ov0", 1.0, what="head", heads=3, **END),
+     put("ov0", 0.0, what="head", heads=3, head=1, **END)),
+    ("superposition", "four heads: diagonals", times("ov0", 1.05, what="head", heads=4, **END),
+     both(times("ov0", 1.2, what="head", heads=4, **END),
+          times("ov1", 1.2, what="head", heads=4, **END))),
+    ("superposition", "no effective matrices of 3", times("kq0", 1.02, what="head", heads=3, **END),
+     times("kq0", 1.07, what="head", heads=3, **END)),
     ("superposition", "no closed form", put("risk", 0.4122 + 0.019, what="risk"),
      put("risk", 0.4122 + 0.021, what="risk")),
     ("superposition", "no difference", put("risk", 0.412, what="risk"),

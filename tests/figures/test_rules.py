@@ -63,6 +63,7 @@ KEPT = SMOKE | {
     "dynamics/deconstructed": "S-S-",
     "icl/estimators": "NNNNNSooS",
     "icl/preconditioner": "Soo",
+    "icl/superposition": "SSoSSoNSo",
 }
 RESULTS = Path(__file__).resolve().parents[2] / "figures"
 
