@@ -48,6 +48,8 @@ LENGTHS = tuple(range(10, 101, 10))
 TESTS = 1  # the seed of the prompts that measure risks
 SETTLED = 100_000  # steps from which on the published numbers are compared
 SHAPED = 3000  # steps from which on the pattern is judged
+LATE = 150_000  # steps where the published sizes are read
+STILL = 0.05  # relative change of a size that rests
 ACTIVE = 0.1  # of the largest |mu|: heads below it are called unused
 DIAGONAL = 0.99  # share of a KQ that is its diagonal
 # the notebook's risks of trained models less 0.1, at L = 10, 40, 100
@@ -173,22 +175,35 @@ def _late(table: Table, models: list[int], used: dict[int, list[Any]], steps: in
     words = "of four heads the used ones have |omega| = 0.12 to 0.13 after 150 000 steps"
     rows = table.where(what="head", heads=4) if 4 in models else Table([])
     steps_of = sorted(rows.values("step")) if len(rows) else []
-    at = [s for s in steps_of if s >= 150_000]
+    at = [s for s in steps_of if s >= LATE]
     if at:
         then = active(rows.where(step=at[0]))
         sizes = [abs(r["omega"]) for r in then]
-        plus, minus = (sum(r["mu"] * sign > 0 for r in then) for sign in (1, -1))
+        plus, minus = (sum(r["mu"] * sign > 0 for r in used[4]) for sign in (1, -1))
         found.append(
             number(
                 words,
-                f"{', '.join(f'{x:.3f}' for x in sizes)} with {plus} positive, {minus} negative, "
-                f"{4 - len(then)} unused; at the end "
-                f"{', '.join(format(abs(r['omega']), '.3f') for r in used[4])}",
+                f"{', '.join(f'{x:.3f}' for x in sizes)}; at the end "
+                f"{', '.join(format(abs(r['omega']), '.3f') for r in used[4])} in {plus} positive "
+                f"and {minus} negative heads, {4 - len(used[4])} unused",
                 known=[0.125] * len(sizes), found=sizes, within=0.1,
             )
         )  # fmt: skip
     else:
         found.append(unknown(words, f"{steps} steps are too few to judge"))
+    if steps > 2 * LATE and 2 in models:
+        then, now = (
+            np.mean([abs(r["omega"]) for r in table.where(what="head", heads=2, step=s)])
+            for s in (LATE, steps)
+        )
+        found.append(
+            statement(
+                "|omega| stays near 0.13 from there on",
+                f"two heads: {then:.4f} after {LATE} steps, {now:.4f} after {steps}; gradient flow "
+                f"would have gone on, by the factor {(steps / LATE) ** (-1 / 6):.2f}",
+                bool(abs(now / then - 1) < STILL),
+            )
+        )
     measured_risks = {h: risks(table, h) for h in models}
     for h in (h for h in models if h in NOTEBOOK):
         words = f"H = {h}: risk {', '.join(f'{x:.4f}' for x in NOTEBOOK[h])} at L = 10, 40, 100"
@@ -235,13 +250,16 @@ def draw(table: Table) -> Any:
     for h in range(heads):
         own = rows.where(head=h)
         for axes, column in ((left, "omega"), (middle, "mu")):
-            axes.plot(steps, own.column(column), color=hues[h], linewidth=1, label=f"head {h + 1}")
+            axes.plot(
+                steps[1:], own.column(column)[1:], color=hues[h], linewidth=1, label=f"head {h + 1}"
+            )
     total = [sum(r["mu"] for r in rows.where(step=s)) for s in steps]
-    (whole,) = middle.plot(steps, total, color=GREY, linestyle="--", linewidth=0.9, label="sum")
+    (whole,) = middle.plot(
+        steps[1:], total[1:], color=GREY, linestyle="--", linewidth=0.9, label="sum"
+    )
     for axes, name in ((left, "$\\omega_h$"), (middle, "$\\mu_h$")):
         axes.axhline(0, color=GREY, linewidth=0.6)
-        axes.set_xscale("symlog", linthresh=steps[1])
-        axes.set(xlabel="step", xlim=(0, steps[-1]))
+        axes.set(xlabel="step", xscale="log", xlim=(steps[1], steps[-1]))
         axes.set_title(f"{name}, H = {heads}")
     left.legend(fontsize="small", loc="center right")
     middle.legend(handles=[whole], fontsize="small", loc="lower left")

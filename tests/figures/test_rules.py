@@ -61,6 +61,7 @@ KEPT = SMOKE | {
     "dynamics/bigram_backcopy": "SSS-SSS",
     "dynamics/sink_operations": "S---oS-",
     "dynamics/deconstructed": "S-S-",
+    "icl/emergence": "SNSNNSNNNSo",
     "icl/estimators": "NNNNNSooS",
     "icl/preconditioner": "Soo",
     "icl/superposition": "SSoSSoNSo",
