@@ -29,9 +29,10 @@ DIFFERS = (
 )
 SEE = (
     "Above: KQ of the heads of the largest model, the column that does nothing hatched, and OV "
-    "below each: a diagonal, and one entry. Below: omega and mu rise fast and then drift, with "
-    "opposite signs; the risk of two or more heads lies on that of debiased gradient descent, that "
-    "of one head far above."
+    "below each: a diagonal, and one entry; the strip shows how one KQ gets there, every map over "
+    "its largest entry. Below: omega and mu rise fast and then drift, with opposite signs; the "
+    "risk of two or more heads lies on that of debiased gradient descent, that of one head far "
+    "above."
 )
 ORDER = 1
 THEOREMS = ("icl/debiased_limit", "icl/flow_stages", "icl/approximate_loss")
@@ -240,9 +241,10 @@ def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
 
     heads = max(table.values("heads"))
-    figure = plt.figure(figsize=(TEXT, 5.2), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1.1, 1))
+    figure = plt.figure(figsize=(TEXT, 6.3), layout="constrained")
+    above, between, below = figure.subfigures(3, 1, height_ratios=(1.1, 0.55, 1))
     _draw_maps(above, table, heads)
+    _draw_evolution(between, table, heads)
     rows = table.where(what="head", heads=heads)
     steps = sorted(rows.values("step"))
     hues = (BLACK, BLUE, VERMILLION, GREEN)
@@ -290,10 +292,7 @@ def _draw_maps(figure: Any, table: Table, heads: int) -> None:
     high = max(abs(r["value"]) for r in OV)
     for h in range(heads):
         upper, lower = panels[:, h]
-        M = np.array(KQ.where(head=h).column("value")).reshape(D + 1, D + 1)
-        M[:, D] = np.nan
-        upper.imshow(M, cmap="RdBu_r", vmin=-top, vmax=top)
-        upper.axvspan(D - 0.5, D + 0.5, color=GREY, alpha=0.4, hatch="//", lw=0)
+        _draw_map(upper, KQ.where(head=h), top)
         lower.imshow(np.array([OV.where(head=h).column("value")]), cmap="PuOr_r",
                      vmin=-high, vmax=high)  # fmt: skip
         end = last(table, heads).where(head=h)[0]
@@ -302,3 +301,25 @@ def _draw_maps(figure: Any, table: Table, heads: int) -> None:
         for axes in (upper, lower):
             axes.set(xticks=[], yticks=[])
             axes.grid(visible=False)
+
+
+def _draw_evolution(figure: Any, table: Table, heads: int) -> None:
+    """KQ of the head with the largest value, at the steps whose maps are kept."""
+    strongest = max(last(table, heads), key=lambda r: abs(r["mu"]))["head"]
+    rows = table.where(what="KQ", heads=heads, head=strongest)
+    steps = sorted(rows.values("step"))
+    for axes, step in zip(figure.subplots(1, len(steps), squeeze=False)[0], steps, strict=True):
+        KQ = rows.where(step=step)
+        _draw_map(axes, KQ, max(abs(r["value"]) for r in KQ if r["column"] < D))
+        axes.set_title(f"step {step}" if step == 0 else f"{step}")
+    figure.supylabel(f"KQ {strongest + 1}")
+
+
+def _draw_map(axes: Any, KQ: Table, top: float) -> None:
+    """One KQ, the column that does nothing hatched."""
+    M = np.array(KQ.column("value")).reshape(D + 1, D + 1)
+    M[:, D] = np.nan
+    axes.imshow(M, cmap="RdBu_r", vmin=-top, vmax=top)
+    axes.axvspan(D - 0.5, D + 0.5, color=GREY, alpha=0.4, hatch="//", lw=0)
+    axes.set(xticks=[], yticks=[])
+    axes.grid(visible=False)
