@@ -13,6 +13,7 @@ import numpy as np
 from dsf.core.errors import DomainError, DTypeError, NonFiniteError, ShapeError
 
 Array = np.ndarray
+LEAST, LARGEST = 1e-60, 1e60  # products of four such numbers stay within the floats
 SYMMETRIC = 1e-12  # relative: what two ways to compute a covariance may differ by
 
 
@@ -34,7 +35,8 @@ class Prompts:
 
     Raises ShapeError unless d and length are integers of at least 1 and matrices are d x d,
     DTypeError for what is no number, NonFiniteError for NaN or infinity, DomainError for a negative
-    noise or a matrix that is not symmetric and positive semidefinite.
+    noise, a matrix that is not symmetric and positive semidefinite, and variances other than 0
+    outside 1e-60 to 1e60.
     Source: He et al. 2025, arXiv 2503.12734, section 2.
 
     >>> drawn = Prompts(d=2, length=3, noise_var=0.1).draw(0, 4)
@@ -54,6 +56,7 @@ class Prompts:
             if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
                 raise ShapeError(f"prompts: {name} must be an integer of at least 1; got {size!r}")
         object.__setattr__(self, "noise_var", number("prompts: noise_var", self.noise_var))
+        _in_range("prompts: noise_var", abs(self.noise_var), LEAST)
         if self.noise_var < 0:
             raise DomainError(
                 f"prompts: noise_var is a variance and must not be negative; got {self.noise_var}"
@@ -115,6 +118,7 @@ def number(what: str, x: Any) -> float:
         raise DTypeError(f"{what} must be one number; got {x!r}") from e
     if not np.isfinite(found):
         raise NonFiniteError(f"{what} must be finite; got {found}")
+    _in_range(what, abs(found))
     return found
 
 
@@ -130,7 +134,17 @@ def numbers(what: str, x: Any) -> Array:
         raise DTypeError(f"{what} must be an array of real numbers; got {x!r}") from e
     if not np.isfinite(found).all():
         raise NonFiniteError(f"{what} holds NaN or infinity")
+    _in_range(what, float(np.abs(found).max(initial=0.0)))
     return found
+
+
+def _in_range(what: str, size: float, least: float = 0.0) -> None:
+    if size and not least <= size <= LARGEST:
+        raise DomainError(
+            f"{what} is of size {size:.3g}; risks are products of such numbers and would leave the "
+            f"floats. Sizes up to {LARGEST:g} are taken, variances from {LEAST:g} on; choose other "
+            "units of x and y."
+        )
 
 
 def factor(S: Array) -> Array:
@@ -164,7 +178,8 @@ def _semidefinite(name: str, S: Any, d: int) -> Array:
     S = numbers(f"prompts: {name}", S)
     if S.shape != (d, d):
         raise ShapeError(f"prompts: {name} must be [{d} {d}]; got {list(S.shape)}")
-    size = max(float(np.abs(S).max()), 1e-300)
+    size = float(np.abs(S).max())
+    _in_range(f"prompts: {name}", size, LEAST)
     if np.abs(S - S.T).max() > SYMMETRIC * size or np.linalg.eigvalsh(S)[0] < -SYMMETRIC * size * d:
         raise DomainError(
             f"prompts: {name} must be symmetric and positive semidefinite, for it is a "

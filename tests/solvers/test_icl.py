@@ -18,6 +18,7 @@ from dsf.solvers.icl.tasks import Tasks, scaled_heads
 from dsf.solvers.icl.training import batches, circuits, layer, pattern, predict, start, train
 
 NAN, INF = float("nan"), float("inf")
+NOISE = st.just(0.0) | st.floats(1e-9, 3)
 GD = ("gd", 5, 40, 0.1)
 PAIR = ("multi_head", 5, 40, 0.1)
 
@@ -30,6 +31,11 @@ PAIR = ("multi_head", 5, 40, 0.1)
     (GD, {"test_length": 0}, ShapeError, "length must be"),
     (("gd", 5, 40, -0.1), {}, DomainError, "must not be negative"),
     (("gd", 5, 40, NAN), {}, NonFiniteError, "noise_var must be finite"),
+    (("gd", 5, 40, 1e-80), {}, DomainError, "would leave the floats"),
+    (GD, {"covariance": 1e-200 * np.eye(5)}, DomainError, "other units"),
+    (GD, {"prior": 1e200 * np.eye(5)}, DomainError, "other units"),
+    (GD, {"step": 1e99}, DomainError, "step is of size"),
+    (("ridge", 5, 40, 0.1), {"penalty": 1e99}, DomainError, "penalty is of size"),
     (GD, {"step": INF}, NonFiniteError, "step must be finite"),
     (GD, {"G": np.eye(5)}, DomainError, "belongs to preconditioned_gd"),
     (GD, {"penalty": 1.0}, DomainError, "belongs to ridge"),
@@ -98,6 +104,23 @@ def test_ends_of_the_ranges(method):
     assert icl_risk(method, 1, 1, 0.0, **options).value <= 1.0
 
 
+@pytest.mark.parametrize("method", [m for m in OPTIONS if m != "multi_head"])
+def test_other_units_are_other_units(method):
+    """y times s: the risk times s^2, far out in the range that is taken."""
+    d, L, noise = 2, 5, 0.3
+    for size in (1e-25, 1e25):
+        options = {"penalty": 0.4} if method == "ridge" else {}
+        here = icl_risk(method, d, L, noise, samples=100, **options).value
+        prior = size**2 * np.eye(d) / d
+        other = icl_risk(method, d, L, noise * size**2, prior=prior, samples=100, **options)
+        assert other.value == pytest.approx(here * size**2, rel=1e-9)
+        covariance = size * np.eye(d)  # x times the root of the size, beta over it
+        options = {"penalty": 0.4 * size} if method == "ridge" else {}
+        other = icl_risk(method, d, L, noise, covariance=covariance,
+                         prior=np.eye(d) / d / size, samples=100, **options)  # fmt: skip
+        assert other.value == pytest.approx(here, rel=1e-9)
+
+
 def test_without_noise_least_squares_is_exact():
     assert icl_risk("ols", 5, 5, 0.0).value == 0
     assert abs(icl_risk("bayes", 5, 9, 0.0, samples=9).value) < 1e-12
@@ -114,7 +137,7 @@ def test_bayes_is_below_all(d, L, noise):
         assert icl_risk(method, d, L, noise).value >= least * (1 - 1e-9)
 
 
-@given(st.integers(1, 5), st.integers(2, 30), st.floats(0, 3), st.floats(0.1, 3))
+@given(st.integers(1, 5), st.integers(2, 30), NOISE, st.floats(0.1, 3))
 def test_the_scale_of_covariates_does_not_matter_to_the_best(d, L, noise, size):
     """Covariates times s and coefficients over s are the same prompts but for the step."""
     other = {"covariance": size**2 * np.eye(d), "prior": np.eye(d) / (d * size**2)}
