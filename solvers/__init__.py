@@ -6,6 +6,7 @@
     svm         the problems, their solvers and certificates; what is named here
     dynamics    training: descent, flows, small models
     heads       interventions on heads, metrics, heads taken apart
+    icl         linear regression in context: exact risks, best parameters, softmax heads
 
 Nothing is imported before it is used.
 """
@@ -26,9 +27,11 @@ _LAZY = {
     **dict.fromkeys(("graph_svm", "graph_finite", "priority_graph"), "svm.next_token"),
     **dict.fromkeys(("least_norm", "LeastNorm"), "svm.equalities"),
     **dict.fromkeys(("local_optimality", "enumerate_selections"), "svm.selections"),
+    **dict.fromkeys(("icl_risk", "ICLRisk"), "icl.risk"),
+    **dict.fromkeys(("icl_optimal", "ICLOptimum"), "icl.optimal"),
 }
 
-_FOLDERS = ("dynamics", "heads", "svm")
+_FOLDERS = ("dynamics", "heads", "icl", "svm")
 
 __all__ = sorted({*_LAZY, *_FOLDERS})
 

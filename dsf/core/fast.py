@@ -57,13 +57,17 @@ def _structure(ltv: Any, X: Array) -> Any:
     return _selective if single and _steps_of(ltv, X) is not None else _diagonal
 
 
-def attended(q: Array, k: Array, v: Array, width: int | None) -> Array | None:
+def attended(
+    q: Array, k: Array, v: Array, width: int | None, include_self: bool = True
+) -> Array | None:
     """Softmax attention [... L p] of L queries on T keys, or None where no kernel takes it.
 
-    The queries are the last ones; each sees the last `width` keys, or all (None).  None also where
-    a logit may leave the range of the dtype or an output is not finite: the code that makes the
-    weights says why.
+    The queries are the last ones; each sees the last `width` keys, or all (None), the last of them
+    its own, unless `include_self` is False.  None also where a logit may leave the range of the
+    dtype or an output is not finite: the code that makes the weights says why.
     """
+    if not include_self:
+        return _attended_before(q, k, v, width)
     L, T = q.shape[-2], k.shape[-2]
     lead = np.broadcast_shapes(*(tuple(x.shape[:-2]) for x in (q, k, v)))
     if math.prod(lead) * L * T < SMALL or not ops.is_float(q, k, v):
@@ -83,6 +87,16 @@ def attended(q: Array, k: Array, v: Array, width: int | None) -> Array | None:
     if found is None or (ops.readable(found[0]) and not bool(all_finite(found[0]))):
         return None
     return ops.moveaxis(found[0], 2, 1).reshape(*lead, L, v.shape[-1])
+
+
+def _attended_before(q: Array, k: Array, v: Array, width: int | None) -> Array | None:
+    """`attended` without the own keys: one query later against one key less."""
+    if width == 1 or k.shape[-2] < 2:
+        return None
+    first = q.shape[-2] == k.shape[-2]  # whether the first query sees nothing
+    rest = q[..., 1:, :] if first else q
+    y = attended(rest, k[..., :-1, :], v[..., :-1, :], width and width - 1)
+    return ops.cat([ops.zeros_like(y[..., :1, :]), y], -2) if first and y is not None else y
 
 
 def _logits_stay_finite(q: Array, k: Array) -> bool:

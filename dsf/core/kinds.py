@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -79,6 +79,7 @@ class Attention(Mechanism):
 
     lookback = None
     stateful = False
+    include_self: ClassVar[bool] = True  # whether a query sees its own key
 
     def weights(self, tok: Tokens, L: int) -> tuple[Array, Array]:
         """The weights M [... L T] of the last L rows, and the values X [... T p]."""
@@ -86,7 +87,8 @@ class Attention(Mechanism):
 
     def support(self, L: int, T: int) -> np.ndarray:
         """Which of T keys the last L queries may see [L T]: the past, or the end of it."""
-        return causal_support(L, T, None if self.lookback is None else self.lookback + 1)
+        seen = causal_support(L, T, None if self.lookback is None else self.lookback + 1)
+        return seen if self.include_self else seen & ~np.eye(L, T, T - L, dtype=bool)
 
     def _weights(self, tok: Tokens, L: int) -> tuple[Array, Array]:
         """`weights`, refused (TooLargeError) where M [... H L T] would not fit into memory."""
@@ -134,7 +136,7 @@ class DotProductAttention(Attention):
 
     def outputs(self, tok: Tokens, full: Tokens, S: Any) -> tuple[Array, Any]:
         width = None if self.lookback is None else self.lookback + 1
-        y = fast.attended(*self.scores(full, self.length(tok)), width)
+        y = fast.attended(*self.scores(full, self.length(tok)), width, self.include_self)
         return super().outputs(tok, full, S) if y is None else (ops.expand(y, -2), None)
 
 

@@ -188,8 +188,10 @@ def softmax(x: Array, mask: np.ndarray | None = None) -> Array:
     """
     w = world(x)
     if not isinstance(w, FloatWorld):
-        e = exp(x) if mask is None else w.keep(exp(x), mask, 0)
-        return e / asum(e)
+        if mask is None:
+            return exp(x) / asum(exp(x))
+        e = w.keep(exp(x), mask, 0)
+        return e / w.keep(asum(e), np.any(mask, -1, keepdims=True), 1)
     x = w.array(x)
     if mask is not None:
         x = w.keep(x, mask, -INFINITY)

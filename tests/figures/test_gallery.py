@@ -30,6 +30,10 @@ KNOWN = {
         "ssa_matrix_norm": STATEMENT, "adam_vs_sgd": FAILS, "clipped_softmax": STATEMENT,
         "gate_positions": STATEMENT, "visual_sinks": OPEN, "soft_injection": OPEN,
     },
+    "icl": {
+        "emergence": OPEN, "estimators": NUMBER, "head_flow": STATEMENT, "preconditioner": OPEN,
+        "superposition": OPEN,
+    },
 }  # fmt: skip
 THEOREMS = Path(__file__).parents[2] / "theory_tests"
 FIGURES = [  # name, verdict

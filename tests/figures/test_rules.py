@@ -48,6 +48,11 @@ SMOKE = {
     "dsf/memory": "So",
     "dsf/reversed_sigmoid": "SSo",
     "dsf/text_states": "oo",
+    "icl/emergence": "o",
+    "icl/estimators": "ooNNNSooS",
+    "icl/head_flow": "SSoooo",
+    "icl/preconditioner": "o",
+    "icl/superposition": "ooo",
 }
 # and in the kept results, where it is another or there are more findings
 KEPT = SMOKE | {
@@ -56,6 +61,10 @@ KEPT = SMOKE | {
     "dynamics/bigram_backcopy": "SSS-SSS",
     "dynamics/sink_operations": "S---oS-",
     "dynamics/deconstructed": "S-S-",
+    "icl/emergence": "SNSNNSNNNSo",
+    "icl/estimators": "NNNNNSooS",
+    "icl/preconditioner": "Soo",
+    "icl/superposition": "SSoSSoNSo",
 }
 RESULTS = Path(__file__).resolve().parents[2] / "figures"
 

@@ -70,7 +70,13 @@ def softmax(P, u, width=10**9):
     def head(p):
         q, k, v = u @ p.Wq, u @ p.Wk, u @ p.Wv
         scale = np.sqrt(LONG(q.shape[-1]))
-        return ratio_of_pairs(lambda i, j: np.exp(q[i] @ k[j] / scale) * (i - j < width), v)
+
+        def weight(i, j):
+            seen = i - j < width and (P.include_self or i != j)
+            return np.exp(q[i] @ k[j] / scale) if seen else LONG(0)
+
+        total = pairs(weight, np.ones((len(v), 1), dtype=LONG))
+        return pairs(weight, v) / np.where(total == 0, 1, total)  # nothing to see: zero
 
     return heads(P, head)
 

@@ -7,6 +7,7 @@ class Softmax(DotProductAttention, name="softmax", look=("black", 0)):
     Causal softmax attention; its state is the growing cache of keys and values.
 
     u [L d];  q, k [H L n], v [H L p];  float64.  A row without a finite logit gives zeros.
+    With `include_self=False` a query does not see its own key, and the first row is zero.
     Raises DomainError on a logit of +inf.  Source: Vaswani et al. 2017, arXiv 1706.03762.
 
     >>> import dsf
@@ -18,15 +19,19 @@ class Softmax(DotProductAttention, name="softmax", look=("black", 0)):
     Wq: Array = weight("H d n")
     Wk: Array = weight("H d n")
     Wv: Array = weight("H d p")
+    include_self: bool = option(True, False)  # type: ignore[misc]
 
     equations = "(S_{t-1}, v_t), all of them", "S_t' softmax(K_t q_t)"
     conventions = ("logits / sqrt(n)",)
     spec = {"q": "L n", "k": "L n", "v": "L p"}
-    facts = Facts(
-        "shift", state="H*L*p", flops="2*H*L*(n+p)", source="vaswani2017", eigenvalues="0",
-        normalised=True, order_aware=False,
-    )  # fmt: skip
     not_cached = ("q",)
+
+    @property
+    def facts(self) -> Facts:  # type: ignore[override]
+        return Facts(
+            "shift", state="H*L*p", flops="2*H*L*(n+p)", source="vaswani2017", eigenvalues="0",
+            normalised=self.include_self, order_aware=False,
+        )  # fmt: skip
 
     def tokens(self, u: Array) -> Tokens:
         u = split_heads(u)

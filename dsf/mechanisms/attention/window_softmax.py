@@ -21,7 +21,7 @@ class WindowSoftmax(Softmax, name="window_softmax", look=("black", 1)):
     @property
     def facts(self) -> Facts:  # type: ignore[override]
         return replace(
-            Softmax.facts, state="H*width*p", flops="2*H*width*(n+p)", source="beltagy2020",
+            super().facts, state="H*width*p", flops="2*H*width*(n+p)", source="beltagy2020",
             order_aware=self.width > 1,
         )  # fmt: skip
 

@@ -12,12 +12,11 @@ import numpy as np
 from dsf.claims.base import Claim
 from dsf.claims.separation_rank import ByRank
 from dsf.claims.separation_states import ByStates
+from dsf.core.catalogue import family
 from dsf.core.errors import ShapeError
 from dsf.core.family import Family
 from dsf.core.opponents import AnyRecurrence
 from dsf.core.state import State
-from dsf.mechanisms.attention.softmax import Softmax
-from dsf.mechanisms.attention.window_softmax import WindowSoftmax
 from dsf.relations import invariants as known
 from dsf.relations.invariants import grows
 from dsf.verdicts.separations.core import Separation, Side
@@ -84,7 +83,7 @@ class FiniteState(Separation):
         return (sizes[1] - sizes[0]) / max(sizes[1], 1)
 
     def search(self, a: Side, b: Family) -> Any:
-        if not issubclass(b.cls, Softmax) or issubclass(b.cls, WindowSoftmax):
+        if b != family("softmax"):
             return many_states(a, b) if isinstance(a, AnyRecurrence) else None
         sizes = (a.n,) if isinstance(a, AnyRecurrence) else SIZES
         return [softmax_rank_witness(n) for n in sizes]

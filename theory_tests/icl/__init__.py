@@ -1,0 +1,1 @@
+"""Linear regression in context, in closed form."""
