@@ -58,8 +58,9 @@ def main() -> None:
     print(
         f"{model.size} features, {o.samples} samples, penalty {o.penalty:g}: {seconds:.0f} s "
         f"({cpu:.0f} s of CPU), peak {peak() - before:.3f} GiB above the start\n"
-        f"residual |Phi'(y - Phi theta) - penalty theta| = {found.residual:.2e}; |theta| = "
-        f"{size:.4g}, |theta - theta*| <= {found.error_bound:.2e}\n"
+        f"residual |Phi'(y - Phi theta) - penalty theta| = {found.residual:.2e}; over the "
+        f"penalty {found.residual / o.penalty:.2e}, with its rounding |theta - theta*| <= "
+        f"{found.error_bound:.2e}, |theta| = {size:.4g}\n"
         f"relative squared error on 1000 new samples {error:.4f}"
     )
 

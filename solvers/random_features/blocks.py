@@ -9,7 +9,12 @@ import numpy as np
 
 from dsf.core.errors import ShapeError
 from dsf.solvers.random_features.intake import Array, count, positive, reals
-from dsf.solvers.random_features.ridge import RidgeSolution, ill_conditioned, judged
+from dsf.solvers.random_features.ridge import (
+    RidgeSolution,
+    ill_conditioned,
+    judged,
+    ridge_regression,
+)
 
 
 def ridge_regression_in_blocks(
@@ -20,8 +25,9 @@ def ridge_regression_in_blocks(
         theta_b = Phi_b' a,   (sum_b Phi_b Phi_b' + penalty) a = y
 
     One Gram matrix [n n] in float64, factored in place, and one block at a time are held in memory;
-    each block is made four times and has to be the same numbers each time.  Raises ShapeError,
-    DTypeError, NonFiniteError, DomainError, IllConditionedError.
+    each block is made four times and has to be the same numbers each time.  With no more features
+    than samples it is `ridge_regression`.  Raises ShapeError, DTypeError, NonFiniteError,
+    DomainError, IllConditionedError.
 
     >>> Phi, y = np.random.default_rng(0).standard_normal((4, 6)), np.ones(4)
     >>> s = ridge_regression_in_blocks(lambda b: Phi[:, 3 * b : 3 * b + 3], [3, 3], y, 0.1)
@@ -48,6 +54,8 @@ def ridge_regression_in_blocks(
             )
         return Phi
 
+    if sum(sizes) <= n:  # all of them take no more than the Gram matrix
+        return ridge_regression(np.hstack([made(b) for b in range(len(sizes))]), y, penalty)
     K = np.zeros((n, n), order="F")
     for b in range(len(sizes)):
         # Phi' is in the order of columns, so that nothing is copied

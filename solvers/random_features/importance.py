@@ -63,6 +63,11 @@ def importance_attention(q: Any, k: Any, v: Any, centres: Any, seed: int = 0) ->
     """
     q, k, v = checked_tokens("importance_attention", q, k, v)
     centres = reals("importance_attention", "centres", centres, 2)
+    if centres.shape[1] != q.shape[1] or not len(centres):
+        raise ShapeError(
+            f"importance_attention: centres {list(centres.shape)} must be [C d] with C >= 1, d = "
+            f"{q.shape[1]}"
+        )
     w = centres + np.random.default_rng(seed).standard_normal(centres.shape)
     return weighted_directions(q, k, v, w, log_balance(w, centres))
 

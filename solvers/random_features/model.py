@@ -66,9 +66,11 @@ class RandomFeatureHeads:
         Xt = with_one(X)
         keys = Xt[:, 1:]
         projected = Xt[:, 0] @ W.transpose(1, 0, 2).reshape(W.shape[1], -1)
-        logits = keys @ projected.reshape(len(X), len(W), -1).transpose(0, 2, 1)  # [n N M]
+        logits = keys @ projected.reshape(len(X), *W.shape[:2]).transpose(0, 2, 1)  # [n N M]
         values = relu(logits).transpose(0, 2, 1) @ keys
-        return values.reshape(len(X), -1) / (keys.shape[1] * np.sqrt(self.size))
+        return values.reshape(len(X), W.shape[0] * W.shape[1]) / (
+            keys.shape[1] * np.sqrt(self.size)
+        )
 
     @property
     def size(self) -> int:
@@ -138,4 +140,6 @@ class RandomFeatureMLP:
                 f"RandomFeatureMLP: X {list(X.shape)} must be [n N+1 d] with (N+1) d = "
                 f"{self.W.shape[1] - 1}"
             )
-        return relu(with_one(X.reshape(len(X), -1)) @ self.W.T) / np.sqrt(self.size)
+        return relu(with_one(X.reshape(len(X), self.W.shape[1] - 1)) @ self.W.T) / np.sqrt(
+            self.size
+        )

@@ -35,8 +35,8 @@ def ridge_regression(Phi: Any, y: Any, penalty: float) -> RidgeSolution:
 
     From the smaller of the two Gram matrices; one step of refinement.  The Hessian is at least
     `penalty`, so |theta - theta*| <= |residual| / penalty; the residual's own rounding is bounded
-    a priori (without underflow) and added, so that the bound holds for Phi and y as given.  Rank-deficient
-    Phi and D > n are fine; n = 0 gives theta = 0.
+    a priori (without underflow) and added, so that the bound holds for Phi and y as given.
+    Rank-deficient Phi and D > n are fine; n = 0 gives theta = 0.
 
     Raises ShapeError, DTypeError, NonFiniteError, DomainError (penalty <= 0), and
     IllConditionedError where the penalty is below the rounding of the Gram matrix.
@@ -152,6 +152,8 @@ def _checked(who: str, Phi: Any, y: Any, penalty: float) -> tuple[Array, Array, 
     Phi, y = reals(who, "Phi", Phi, 2), reals(who, "y", y, 1)
     if len(y) != len(Phi):
         raise ShapeError(f"{who}: Phi {list(Phi.shape)} has {len(Phi)} rows, y {len(y)} entries")
-    if not np.isfinite(np.sum(Phi * Phi)):
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(np.sum(Phi * Phi))
+    if not finite:
         raise DomainError(f"{who}: products of the features overflow; scale them down")
     return Phi, y, positive(who, "penalty", penalty)

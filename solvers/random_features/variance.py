@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from dsf.core.errors import ShapeError
+from dsf.core.errors import DomainError, ShapeError
 from dsf.solvers.random_features.directions import below_eighth, known_kind
 from dsf.solvers.random_features.intake import Array, count, reals
 
+RANGE = 700.0  # of s: e^s stays in float64
 SMALL, TERMS = 1.0, 40  # |s| up to which differences are summed as series, and their length
 
 
@@ -89,7 +90,8 @@ def softmax_kernel_mse(
     Independent: Choromanski et al. 2021 (lemma 2), Likhosherstov et al. 2022; orthogonal: derived.
     float64; inf where the value is beyond its range.  favor++ loses digits where MSE << SM^2.
 
-    Raises UnknownNameError, ShapeError, DTypeError, NonFiniteError, DomainError (m < 1, A >= 1/8).
+    Raises UnknownNameError, ShapeError, DTypeError, NonFiniteError, and DomainError for m < 1, A >=
+    1/8, and orthogonal directions with |z|^2 (trig: |D|^2) above 700.
 
     >>> x, y = np.array([0.5, 0.0]), np.array([0.0, 0.5])
     >>> [round(float(softmax_kernel_mse(x, y, 8, k)), 4) for k in ("favor", "hyperbolic", "trig")]
@@ -103,25 +105,30 @@ def softmax_kernel_mse(
     size, dot = np.sum(x * x, -1) + np.sum(y * y, -1), np.sum(x * y, -1)
     s = np.sum((x + y) ** 2, -1)
     D = np.sum((x - y) ** 2, -1)
+    if orthogonal and np.any((s if kind != "trig" else D) > RANGE):
+        raise DomainError(
+            f"{who}: orthogonal directions need s = |x+y|^2 (trig: |x-y|^2) of at most {RANGE:g}, "
+            f"where e^s leaves float64; got {np.max(s if kind != 'trig' else D):.4g}. Scale down."
+        )
     with np.errstate(over="ignore", invalid="ignore"):
         if kind == "trig":
-            one = np.exp(size) * np.expm1(-D) ** 2 / 2
-            gain = np.exp(size) * pair_gain(-D, d)
+            one = np.where(D > 0, np.exp(size) * np.expm1(-D) ** 2 / 2, 0.0)
+            gain = np.where(D > 0, np.exp(size) * pair_gain(-D, d), 0.0)
         else:
             variance = -np.exp(2 * dot + s) * np.expm1(-s)
             if kind == "hyperbolic":
                 variance = variance * -np.expm1(-s) / 2
             if kind == "favor++":
-                A = optimal_favor_parameter(x, y) if A is None else below_eighth(who, A)
-                exponent = d * np.log1p(-4 * A) - d / 2 * np.log1p(-8 * A) - size
-                exponent = exponent + 2 * s * (1 - 4 * A) / (1 - 8 * A)
+                a = optimal_favor_parameter(x, y) if A is None else np.float64(below_eighth(who, A))
+                exponent = d * np.log1p(-4 * a) - d / 2 * np.log1p(-8 * a) - size
+                exponent = exponent + 2 * s * (1 - 4 * a) / (1 - 8 * a)
                 variance = np.exp(2 * dot) * np.expm1(exponent - 2 * dot)
             one, gain = variance, np.exp(-size) * pair_gain(s, d)
         if not orthogonal:
             return one / m
         blocks, rest = divmod(m, d)
         pairs = blocks * d * (d - 1) + rest * (rest - 1)
-        return one / m - (gain * (pairs / m**2) if pairs else 0.0)
+        return np.where(np.isfinite(one), one / m - gain * (pairs / m**2), one)
 
 
 def _pair(who: str, x: Any, y: Any) -> tuple[Array, Array]:
