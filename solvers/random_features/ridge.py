@@ -88,7 +88,7 @@ def ridge_path(Phi: Any, y: Any, penalties: Sequence[float]) -> Array:
     e, U = np.linalg.eigh(Phi @ Phi.T if dual else Phi.T @ Phi)
     right = U.T @ (columns if dual else Phi.T @ columns)
     shrunk = right / (e[:, None] + lam[:, None, None])
-    theta = (Phi.T @ U if dual else U) @ shrunk
+    theta = Phi.T @ (U @ shrunk) if dual else U @ shrunk
     return theta.reshape(len(lam), Phi.shape[1], *targets.shape[1:])
 
 
