@@ -26,10 +26,10 @@ PAPER = (
 )
 DIFFERS = (
     "In the style of the paper: d = N = 8, M up to 300 heads, n up to 1600, five seeds. The "
-    "penalty is the best of 1e-10 .. 1e1 on 500 held-out samples. The MLP has as many trained numbers "
-    "as the heads, M(d+1). The bias is 4 W_0, which adds 4<x_0, x_i> to the logits. Errors are on "
-    "2000 new samples, over the variance of the target, which is not centred; bands run from the "
-    "least to the largest over seeds."
+    "penalty is the best of 1e-10 .. 1e1 on 500 held-out samples. The MLP has as many trained "
+    "numbers as the heads, M(d+1). The bias is 4 W_0, which adds 4<x_0, x_i> to the logits. "
+    "Errors are on 2000 new samples, over the variance of the target, which is not centred; bands "
+    "run from the least to the largest over seeds."
 )
 ORDER = 3
 THEOREMS = (
@@ -65,7 +65,7 @@ def one(heads: int, samples: int, seed: int) -> list[dict[str, Any]]:
     rows = []
     held, new = slice(samples, samples + HELD), slice(samples + HELD, None)
     for name, model in models.items():
-        Phi = model.features(X)  # type: ignore[attr-defined]
+        Phi = model.features(X)
         theta = ridge_path(Phi[:samples], y[:samples], PENALTIES)
         off = np.mean((Phi[held] @ theta - y[held]) ** 2, axis=1)
         errors = np.mean((Phi[new] @ theta - y[new]) ** 2, axis=1)
@@ -175,7 +175,7 @@ def draw(table: Table) -> Any:
             plain_log(axes.yaxis)
             axes.set_xticks(axis, [str(v) for v in axis])
             axes.minorticks_off()
-            if row is grid[0]:
+            if name == "samples":
                 axes.set_title(f.formula, fontsize="small")
     for axes in grid[0]:
         axes.set_xlabel(f"samples $n$ (M = {heads[-1]})")
