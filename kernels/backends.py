@@ -41,7 +41,7 @@ def outputs_like(structure: str, arrays: list[Any]) -> tuple[tuple[int, ...], tu
         return (*shapes[0][:-1], shapes[2][-1]), shapes[0][:-1]
     if structure == "low_rank":  # q has a row for each output, the others one for each substep
         return (*shapes[0][:-1], shapes[2][-1]), shapes[-1]
-    return shapes[{"linear": 2, "diagonal": 1, "selective": 0}[structure]], shapes[-1]
+    return shapes[{"linear": 2, "delta": 2, "diagonal": 1, "selective": 0}[structure]], shapes[-1]
 
 
 def kept(structure: str, outputs: Any) -> tuple[Any, ...]:

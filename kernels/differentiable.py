@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dsf.core import hooks
+from dsf.core.arrays import at_least_float32
 from dsf.core.errors import KernelError
 from dsf.kernels import backends
 
@@ -59,7 +60,9 @@ def _computed(
 
 @torch.library.register_fake("dsf::kernel", lib=LIBRARY)
 def _(structure: str, backend: str, arrays: list[Tensor], numbers: list[float]) -> Any:
-    return tuple(arrays[0].new_empty(s) for s in backends.outputs_like(structure, arrays))
+    y, last = backends.outputs_like(structure, arrays)
+    wide = at_least_float32(arrays[0][:0]).dtype
+    return arrays[0].new_empty(y), arrays[0].new_empty(last, dtype=wide)
 
 
 @torch.library.register_fake("dsf::kernel_backward", lib=LIBRARY)

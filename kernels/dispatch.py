@@ -3,19 +3,21 @@
     "reference"  one step at a time, in numpy or torch (with torch's own gradients)
     "numba"      compiled for this CPU; gradients for torch
     "torch"      scaled_dot_product_attention, for softmax attention of tensors
-    "triton"     for tensors on a GPU: `make gpu` runs these kernels; none is connected here yet
+    "triton"     for tensors on a GPU, with gradients; half precision stays as it is there
 
 "auto" takes numba on a CPU where it is installed and has the kernel, then torch's own kernel, then
-the reference.
+Triton's, then the reference.
 """
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
 from dsf.core import hooks
+from dsf.core.arrays import at_least_float32
 from dsf.core.errors import KernelError
 from dsf.core.worlds import is_torch
 from dsf.kernels.backends import computed, module
@@ -23,11 +25,13 @@ from dsf.kernels.backends import computed, module
 BACKENDS = ("auto", "reference", "numba", "torch", "triton")
 REAL = ("float32", "float64")
 CONNECTED = {
-    "triton": (),
     "numba": ("linear", "low_rank", "selective", "diagonal", "softmax", "flow"),
     "torch": ("softmax",),
+    "triton": ("linear", "delta", "selective", "softmax"),
 }  # in the order in which "auto" asks them
 DTYPES = {"diagonal": (*REAL, "complex64", "complex128")}
+HALF = ("float16", "bfloat16")  # on a GPU
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # Triton's kernels run on the CPU, slowly
 
 
 def run(
@@ -37,20 +41,47 @@ def run(
 
     Raises KernelError for a backend that is unknown, not installed, or has no such kernel.
     """
-    chosen = _chosen(structure, arrays, numbers, backend)
+    name = chosen(structure, arrays, numbers, backend)
+    if name == "reference":
+        arrays = [at_least_float32(x) for x in arrays]
     if is_torch(arrays[0]):
-        return hooks.torch_kernel(structure, chosen, arrays, numbers)
-    return computed(structure, chosen, *arrays, *numbers)
+        return hooks.torch_kernel(structure, name, arrays, numbers)
+    return computed(structure, name, *arrays, *numbers)
 
 
 def compiled_run(structure: str, arrays: list[Any], numbers: list[float]) -> tuple[Any, Any] | None:
     """`run` where a compiled kernel takes these arrays, else None."""
-    if _chosen(structure, arrays, numbers, "auto") == "reference":
+    name = chosen(structure, arrays, numbers, "auto")
+    if name == "reference":
         return None
-    return run(structure, arrays, numbers)
+    if name == "triton":
+        found = for_triton(structure, arrays, numbers)
+        if found is None:
+            return None
+        arrays, numbers = found
+    return run(structure, arrays, numbers, name)
 
 
-def _chosen(structure: str, arrays: list[Any], numbers: list[float], backend: str) -> str:
+def for_triton(
+    structure: str, arrays: list[Any], numbers: list[float]
+) -> tuple[list[Any], list[float]] | None:
+    """Arrays that hold decays as Triton takes them, with logarithms; None where it has no such
+    kernel.  A decay of 0 has the gradient 0."""
+    if structure == "linear" and not numbers[1]:
+        q, k, v, w, state = arrays
+        tiny = 1.2e-38 if str(w.dtype) == "torch.float32" else 2.3e-308
+        return [q, k, v, w.clamp_min(tiny).log(), state], numbers[:1]
+    if structure == "selective" and (arrays[2].shape[0] == 1 or arrays[2].stride(0) == 0):
+        x, delta, A, B, C, state = arrays
+        u = x / (delta + (delta == 0))  # the kernel multiplies by delta again
+        return [u, delta, A[0], B, C, x.new_zeros(0), state], []
+    if structure == "softmax":
+        return arrays, numbers
+    return None
+
+
+def chosen(structure: str, arrays: list[Any], numbers: list[float], backend: str) -> str:
+    """The backend that `run` takes; raises as it does."""
     if backend not in BACKENDS:
         raise KernelError(f"backend={backend!r} is unknown: one of {', '.join(BACKENDS)}")
     if backend == "reference":
@@ -79,11 +110,14 @@ def _missing(structure: str, backend: str, arrays: list[Any], numbers: list[floa
         return f"{backend} is not installed ({extra})"
     if structure not in CONNECTED[backend]:
         return f"no {backend} kernel is connected to it yet"
-    if backend == "torch":
-        refused = module(structure, backend).refused
-        return refused(arrays, numbers) if is_torch(x) else "the arrays are numpy's"
-    if on_gpu != (backend == "triton"):
+    if backend == "torch" and not is_torch(x):
+        return "the arrays are numpy's"
+    fits = on_gpu == (backend == "triton") or (backend == "triton" and INTERPRETED)
+    if backend != "torch" and not fits:
         return f"the arrays lie on {x.device if is_torch(x) else 'the CPU'}"
-    if dtype not in DTYPES.get(structure, REAL):
+    if dtype not in DTYPES.get(structure, REAL) + HALF * (backend in ("torch", "triton")):
         return f"no kernel for {dtype}"
+    if structure == "softmax" and backend != "numba":
+        refused: str = module(structure, backend).refused(arrays, numbers)
+        return refused
     return ""

@@ -16,7 +16,7 @@ import numpy as np
 from dsf.core.errors import DTypeError, NonFiniteError, ShapeError
 from dsf.core.ops import is_complex
 from dsf.core.worlds import is_torch
-from dsf.kernels import dispatch
+from dsf.kernels import dispatch, gpu
 from dsf.kernels.flow.system import checked
 from dsf.kernels.intake import Call
 
@@ -42,7 +42,9 @@ def linear_attention(
     >>> y.ravel(), S.ravel()
     (array([1.   , 1.5  , 1.75 , 1.875]), array([1.875]))
     """
-    call = Call("linear_attention", q=q, k=k, v=v, log_decay=log_decay, state=state, bonus=bonus)
+    on_gpu = gpu.takes("linear", q, backend)
+    arrays = {"q": q, "k": k, "v": v, "log_decay": log_decay, "state": state, "bonus": bonus}
+    call = Call("linear_attention", keep=on_gpu, **arrays)
     call.axes(q="... L H K", k="... L H K", v="... L H V", state="... H K V", bonus="H K")
     full = call.log_decay("L")
     if read not in ("after", "before") or (bonus is not None and read == "after"):
@@ -51,10 +53,11 @@ def linear_attention(
             f"read={read!r}{'' if bonus is None else ' with a bonus'}"
         )
     q, k, v = (call.rows(name) for name in "qkv")
-    w = call.decays(full)
-    y, last = dispatch.run(
-        "linear", [q, k, v, w, call.state()], [scale, float(read == "before")], backend
-    )
+    if on_gpu:
+        y, last = gpu.linear(call, full, read, scale)
+    else:
+        arrays = [q, k, v, call.decays(full), call.state()]
+        y, last = dispatch.run("linear", arrays, [scale, float(read == "before")], backend)
     if bonus is not None:
         u = call["bonus"]
         y = y + scale * (q * u * k).sum(-1)[..., None] * v
@@ -80,7 +83,10 @@ def delta_rule(
     >>> y.ravel(), S.ravel()
     (array([3., 3.]), array([3.]))
     """
-    call = Call("delta_rule", q=q, k=k, v=v, beta=beta, log_decay=log_decay, state=state)
+    per_head = log_decay is None or np.ndim(log_decay) == np.ndim(beta)
+    on_gpu = per_head and substeps == 1 and gpu.takes("delta", q, backend)
+    arrays = {"q": q, "k": k, "v": v, "beta": beta, "log_decay": log_decay, "state": state}
+    call = Call("delta_rule", keep=on_gpu, **arrays)
     steps = "L" if substeps == 1 else "sL"
     call.axes(q="... L H K", k=f"... {steps} H K", v=f"... {steps} H V", beta=f"... {steps} H")
     full = call.log_decay(steps)
@@ -90,6 +96,9 @@ def delta_rule(
             f"delta_rule: k, v and beta need {substeps} rows for each of the {call.sizes['L']} "
             f"rows of q; got {call.sizes[steps]}"
         )
+    if on_gpu:
+        y, last = gpu.delta(call, full, scale)
+        return call.output(y), call.last(last)
     q, k, v = (call.rows(name) for name in "qkv")
     w, write = call.decays(full, steps), call.rows("beta")[..., None] * k
     y, last = dispatch.run(
@@ -147,7 +156,8 @@ def softmax_attention(
     >>> softmax_attention(one, one, np.cumsum(one, 0)).ravel()
     array([1. , 1.5, 2. ])
     """
-    call = Call("softmax_attention", q=q, k=k, v=v, bias=bias, log_forget=log_forget, sink=sink)
+    arrays = {"q": q, "k": k, "v": v, "bias": bias, "log_forget": log_forget, "sink": sink}
+    call = Call("softmax_attention", keep=gpu.lies_there(q), **arrays)
     call.axes(q="... M H K", k="... N G K", v="... N G V", bias="... H M N")
     call.axes(log_forget="... N H", sink="H")
     B, M, H, G = math.prod(call.batch), *(call.sizes[x] for x in "MHG")
@@ -206,9 +216,13 @@ def selective_scan(
     >>> selective_scan(one, one, -np.log(2) * one[:1], one, one)[0].ravel()
     array([1. , 1.5])
     """
-    call = Call("selective_scan", u=u, delta=delta, A=A, B=B, C=C, D=D, state=h0)
+    on_gpu = gpu.takes("selective", u, backend)
+    call = Call("selective_scan", keep=on_gpu, u=u, delta=delta, A=A, B=B, C=C, D=D, state=h0)
     call.axes(u="... L D", delta="... L D", A="D N", B="... L N", C="... L N", D="D")
     call.axes(state="... D N")
+    if on_gpu:
+        y, last = gpu.selective(call)
+        return call.output(y), call.last(last)
     u, delta, B, C = (call.rows(name) for name in ("u", "delta", "B", "C"))
     A = call.flat(call["A"], 0)
     y, last = dispatch.run("selective", [delta * u, delta, A, B, C, call.state("D N")], [], backend)

@@ -11,23 +11,30 @@ from dsf.core.arrays import at_least_float32, common_dtype, is_half
 from dsf.core.errors import DTypeError, ShapeError
 from dsf.core.worlds import is_torch
 
+WIDE = ("state", "log_decay", "A", "D", "bonus")  # sums and their like: at least float32
+
 
 class Call:
     """Named arrays of one call.  `axes` declares their axes and checks the sizes.
 
-    Axes left of time are flattened to one batch axis B, in which sizes of 1 are shared.
+    Axes left of time are flattened to one batch axis B, in which sizes of 1 are shared.  With
+    `keep` the arrays stay in half precision where all but those of WIDE are; else they are float32.
     """
 
-    def __init__(self, who: str, **arrays: Any) -> None:
+    def __init__(self, who: str, *, keep: bool = False, **arrays: Any) -> None:
         self.who = who
         given = {k: x for k, x in arrays.items() if x is not None}
         self.torch = any(map(is_torch, given.values()))
         given = {k: self._array(k, x) for k, x in given.items()}
-        self.half = all(is_half(x) for k, x in given.items() if k != "state")
+        narrow = {k: x for k, x in given.items() if k not in WIDE}
+        self.half = all(map(is_half, narrow.values()))
         self.dtypes = {k: x.dtype for k, x in given.items()}
         wide = {k: at_least_float32(x) for k, x in given.items()}
         self.dtype = common_dtype(*wide.values())
         self.arrays = {k: self._cast(x) for k, x in wide.items()}
+        if keep and self.half:
+            kind = next(iter(narrow.values())).dtype
+            self.arrays |= {k: x.to(kind) for k, x in narrow.items()}
         self.sizes: dict[str, int] = {}
         self.batch: tuple[int, ...] = ()
         self.lead: dict[str, int] = {}
@@ -124,13 +131,20 @@ class Call:
         w = log.exp() if self.torch else _exp(log)
         return w if full else self._expand(w[..., None], shape)
 
+    def logs(self, full: bool | None) -> Any:
+        """The log-decays [B L H K], [B L H 1], or [B L H 0] where there are none."""
+        if full is None:
+            return self.zeros(math.prod(self.batch), self.sizes["L"], self.sizes["H"], 0)
+        log = self.rows("log_decay")
+        return log if full else log[..., None]
+
     # ----------------------------------------------------------------- outputs
     def output(self, y: Any) -> Any:
         """The output with the batch axes of the inputs, in half precision where they all were."""
         y = y.reshape(*self.batch, *y.shape[1:])
         if not self.half:
             return y
-        kinds = [x for k, x in self.dtypes.items() if k != "state"]
+        kinds = [x for k, x in self.dtypes.items() if k not in WIDE]
         return y.to(kinds[0]) if self.torch else y.astype(kinds[0])
 
     def last(self, S: Any) -> Any:

@@ -41,21 +41,30 @@ Sizes = tuple[int, int, int]
 # Linear attention: width of the keys -> (rows, columns, warps) of the forward kernels and of the
 # gradients.  The largest tiles tried that keep all in registers when compiled for sm_90.
 LINEAR: dict[tuple[str, str], dict[int, tuple[Sizes, Sizes]]] = {
+    ("bfloat16", "head"): {64: ((64, 64, 4), (64, 64, 8)), 128: ((64, 64, 4), (32, 64, 8))},
+    ("bfloat16", "channel"): {64: ((64, 64, 4), (16, 64, 8)), 128: ((64, 64, 4), (16, 32, 8))},
     ("half", "head"): {64: ((64, 64, 8), (64, 64, 8)), 128: ((32, 128, 8), (32, 64, 8))},
     ("half", "channel"): {64: ((16, 64, 8), (16, 64, 8)), 128: ((16, 128, 8), (16, 32, 8))},
-    ("float32", "head"): {64: ((32, 64, 8), (32, 32, 8)), 128: ((32, 32, 8), (16, 32, 8))},
+    ("float32", "head"): {64: ((32, 32, 8), (32, 32, 8)), 128: ((16, 64, 8), (16, 32, 8))},
     ("float32", "channel"): {64: ((16, 64, 8), (16, 64, 8)), 128: ((16, 32, 4), (16, 32, 8))},
     ("float64", "head"): {64: ((16, 16, 8), (16, 16, 8)), 128: ((16, 16, 8), (16, 16, 8))},
     ("float64", "channel"): {64: ((16, 16, 8), (16, 16, 8)), 128: ((16, 16, 8), (16, 16, 8))},
 }
 # What fits sm_80, where it is less.
 LINEAR_80: dict[tuple[str, str], dict[int, tuple[Sizes, Sizes]]] = {
+    ("bfloat16", "head"): {64: ((32, 64, 8), (32, 64, 8)), 128: ((32, 64, 8), (32, 32, 8))},
+    ("bfloat16", "channel"): {64: ((32, 64, 8), (16, 64, 8)), 128: ((32, 64, 8), (16, 32, 8))},
     ("half", "head"): {64: ((32, 64, 8), (32, 64, 8)), 128: ((32, 64, 8), (32, 32, 8))},
 }
 
 
-def product(dtype: str) -> dict[str, Any]:
-    """How a kernel multiplies what it has computed; TF32 holds all digits of half inputs."""
+def product(dtype: str, grad: bool = True) -> dict[str, Any]:
+    """How a kernel multiplies what it has computed; TF32 holds all digits of half inputs.
+
+    Forward, bfloat16 stays bfloat16: its outputs have no more digits.
+    """
+    if dtype == "bfloat16" and not grad:
+        return {"dot": dtype, "precision": "ieee", "stages": 2}
     if dtype in ("float16", "bfloat16"):
         return {"dot": "float32", "precision": "tf32"}
     return {"dot": accumulator(dtype), "precision": "ieee"}
@@ -66,32 +75,39 @@ def linear_tile(arch: int, dtype: str, K: int, V: int, channels: bool, grad: boo
 
     arch is 80, 90, ..., or 0 for the interpreter.
     """
-    kind = "half" if dtype in ("float16", "bfloat16") else dtype
+    kind = "half" if dtype == "float16" else dtype
     key = kind, "channel" if channels else "head"
     table = LINEAR_80.get(key, LINEAR[key]) if 80 <= arch < 90 else LINEAR[key]
     width = power_of_two(K)
     rows, columns, warps = table[64 if width <= 64 else 128][grad]
     if width > 128:
-        rows, columns = 16, max(16, columns * 128 // width // 2)
-    return Tile(rows, min(columns, power_of_two(V)), warps, **product(dtype))
+        rows, columns = min(rows, 32), max(16, columns * 128 // width // 2)
+    return Tile(rows, min(columns, power_of_two(V)), warps, **product(dtype, grad))
 
 
 # The delta rule: width of the keys -> (rows, columns, warps) of the walk and of the gradients.
 DELTA: dict[str, dict[int, tuple[Sizes, Sizes]]] = {
+    "bfloat16": {64: ((64, 64, 4), (16, 32, 8)), 128: ((64, 64, 8), (16, 32, 8))},
     "half": {64: ((32, 32, 8), (16, 32, 8)), 128: ((16, 32, 8), (16, 32, 8))},
     "float32": {64: ((16, 16, 8), (16, 16, 8)), 128: ((16, 16, 8), (16, 16, 8))},
     "float64": {64: ((16, 16, 8), (16, 16, 8)), 128: ((16, 16, 8), (16, 16, 8))},
 }
 
 
+DELTA_80: dict[str, dict[int, tuple[Sizes, Sizes]]] = {
+    "bfloat16": {64: ((32, 32, 8), (16, 32, 8)), 128: ((16, 32, 8), (16, 32, 8))},
+}
+
+
 def delta_tile(arch: int, dtype: str, K: int, V: int, grad: bool) -> Tile:
     """The tile of the delta rule; rows are those of one WY block."""
-    kind = "half" if dtype in ("float16", "bfloat16") else dtype
+    kind = "half" if dtype == "float16" else dtype
     width = power_of_two(K)
-    rows, columns, warps = DELTA[kind][64 if width <= 64 else 128][grad]
+    table = DELTA_80.get(kind, DELTA[kind]) if 80 <= arch < 90 else DELTA[kind]
+    rows, columns, warps = table[64 if width <= 64 else 128][grad]
     if width > 128:
         rows, columns = 16, 16
-    return Tile(rows, min(columns, power_of_two(V)), warps, **product(dtype))
+    return Tile(rows, min(columns, power_of_two(V)), warps, **product(dtype, grad))
 
 
 def segments(L: int, rows: int, programs: int, most: int | None = None, wanted: int = 264) -> Any:
@@ -106,11 +122,16 @@ def segments(L: int, rows: int, programs: int, most: int | None = None, wanted: 
     return max(1, -(-L // length)), length
 
 
-def scan_tile(dtype: str, N: int) -> tuple[int, int, int]:
-    """(channels, warps, steps unrolled) of a program of the selective scan."""
+def scan_tile(dtype: str, N: int, batch: int, channels: int) -> tuple[int, int, int, int]:
+    """(channels, those of one thread, warps, warps wanted) of programs of the selective scan.
+
+    Where 16 channels to a warp keep the GPU busy, time is not split into segments.
+    """
     if dtype == "float64" or N > 16:
-        return 16, 2, 2
-    return 32, 1, 4
+        return 16, 1, 2, 1056
+    if 2 * batch * -(-channels // 16) >= 1056:
+        return 16, 2, 1, 1056
+    return 32, 2, 1, 2112
 
 
 # Softmax attention: width of a head -> (queries, keys, warps) forward and backward.

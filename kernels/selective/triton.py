@@ -2,9 +2,10 @@
 
     h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t,    y_t = C_t h_t + D u_t
 
-One program holds the states [N, channels] of a block of channels and walks a segment of time; the
-states of one channel lie in one thread, so that the sum over states stays there.  Segments are
-joined as in linear attention: what each adds from zero, a scan over segments, the outputs.
+One program holds the states [N, channels] of a block of channels and walks a segment of time.  A
+and all states lie in memory as [N D], so that a thread holds several states of several channels
+and the sum over states crosses few threads.  Segments are joined as in linear
+attention: what each adds from zero, a scan over segments, the outputs.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import torch
 import triton
 import triton.language as tl
 
-from dsf.kernels.linear.triton import LOG2E
+from dsf.kernels.blocks import LOG2E
 from dsf.kernels.tiles import accumulator, power_of_two, scan_tile, segments
 
+STEPS = 4  # loaded at once
 WORK = 1 << 28  # bytes for the states that a gradient keeps
 
 
@@ -25,17 +27,51 @@ def load_column(ptr, at, mask, ACC: tl.constexpr):
 
 
 @triton.jit
+def channels_of(block, BD: tl.constexpr, OWN: tl.constexpr):
+    """The channels of a program, told to lie OWN by OWN: so many go to one thread."""
+    return tl.max_contiguous(block * BD + tl.arange(0, BD), OWN)
+
+
+@triton.jit
+def load_step(source, row, last, OUTPUT: tl.constexpr, ACC: tl.constexpr):
+    """u, delta, B, C of a row; past the last one delta is 0, so that nothing happens."""
+    u_ptr, delta_ptr, B_ptr, C_ptr, ds, ns, D, N, in_n = source
+    in_d = ds < tl.where(row <= last, D, 0)
+    u = load_column(u_ptr, row * D + ds, in_d, ACC)
+    delta = load_column(delta_ptr, row * D + ds, in_d, ACC)
+    row = tl.minimum(row, last)
+    b = load_column(B_ptr, row * N + ns, in_n, ACC)
+    c = load_column(C_ptr, row * N + ns, in_n, ACC) if OUTPUT else b
+    return u, delta, b, c
+
+
+@triton.jit
+def load_steps(source, row, last, OUTPUT: tl.constexpr, ACC: tl.constexpr):
+    """Four rows at once."""
+    return (
+        load_step(source, row, last, OUTPUT, ACC),
+        load_step(source, row + 1, last, OUTPUT, ACC),
+        load_step(source, row + 2, last, OUTPUT, ACC),
+        load_step(source, row + 3, last, OUTPUT, ACC),
+    )
+
+
+@triton.jit
 def walk_kernel(
     u_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, states_ptr, total_ptr, y_ptr,
     L, D, N, LENGTH, SEGMENTS,
     SKIP: tl.constexpr, OUTPUT: tl.constexpr, LAST: tl.constexpr,
-    STEPS: tl.constexpr, BD: tl.constexpr, BN: tl.constexpr, ACC: tl.constexpr,
+    OWN: tl.constexpr, FULL: tl.constexpr,
+    BD: tl.constexpr, BN: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """One segment.  OUTPUT: from the state at its start; else what it adds, and all its delta."""
+    """One segment.  OUTPUT: from the state at its start; else what it adds, and all its delta.
+
+    Four steps are loaded while the four before are computed: no load waits for a store.
+    """
     block, segment, b = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
-    ds, ns = block * BD + tl.arange(0, BD), tl.arange(0, BN)
-    in_d, in_n = ds < D, ns < N
-    tile = ns[:, None] + ds[None, :] * N
+    ds, ns = channels_of(block, BD, OWN), tl.arange(0, BN)
+    in_d, in_n = ds < D, ns < (BN if FULL else N)
+    tile = ns[:, None] * D + ds[None, :]
     inside = in_n[:, None] & in_d[None, :]
     A = tl.load(A_ptr + tile, mask=inside, other=0.0).to(ACC) * LOG2E
     slot = (b * (SEGMENTS + 1) + segment) * D * N
@@ -46,25 +82,25 @@ def walk_kernel(
             skip = load_column(D_ptr, ds, in_d, ACC)
     else:
         h = tl.zeros([BN, BD], ACC)
-    start = segment * LENGTH
-    for i in range(0, tl.minimum(LENGTH, L - start), STEPS):
-        base = b * L + start + i
-        for s in tl.static_range(STEPS):  # unrolled: loads of later steps do not wait for h
-            here = start + i + s < L
-            mask_d, mask_n = ds < tl.where(here, D, 0), ns < tl.where(here, N, 0)
-            u = load_column(u_ptr, (base + s) * D + ds, mask_d, ACC)
-            delta = load_column(delta_ptr, (base + s) * D + ds, mask_d, ACC)
-            b_t = load_column(B_ptr, (base + s) * N + ns, mask_n, ACC)
+    source = u_ptr, delta_ptr, B_ptr, C_ptr, ds, ns, D, N, in_n
+    row = b * L + segment * LENGTH
+    last = b * L + tl.minimum(segment * LENGTH + LENGTH, L) - 1
+    now = load_steps(source, row, last, OUTPUT, ACC)
+    for _ in range(0, tl.minimum(LENGTH, L - segment * LENGTH), 4):
+        coming = load_steps(source, row + 4, last, OUTPUT, ACC)
+        for s in tl.static_range(4):
+            u, delta, b_t, c_t = now[s]
             h = tl.exp2(A * delta[None, :]) * h + b_t[:, None] * (delta * u)[None, :]
             if OUTPUT:
-                c_t = load_column(C_ptr, (base + s) * N + ns, mask_n, ACC)
                 y = tl.sum(h * c_t[:, None], 0)
                 if SKIP:
                     y += skip * u
-                y = y.to(y_ptr.dtype.element_ty)
-                tl.store(y_ptr + (base + s) * D + ds, y, mask=mask_d)
+                there = ds < tl.where(row + s <= last, D, 0)
+                tl.store(y_ptr + (row + s) * D + ds, y.to(y_ptr.dtype.element_ty), mask=there)
             else:
                 total += delta
+        now = coming
+        row += 4
     if OUTPUT:
         if LAST:
             tl.store(states_ptr + slot + tl.cast(D, tl.int64) * N + tile, h, mask=inside)
@@ -96,7 +132,7 @@ def join_kernel(
         else:
             segment = i
             slot = segment + 1
-        total = tl.load(total_ptr + (b * SEGMENTS + segment) * D + at // N, inside, other=0.0)
+        total = tl.load(total_ptr + (b * SEGMENTS + segment) * D + at % D, inside, other=0.0)
         h = tl.exp2(A * total) * h + tl.load(states_ptr + slot * size, mask=inside, other=0.0)
         tl.store(states_ptr + slot * size, h, mask=inside)
 
@@ -104,13 +140,14 @@ def join_kernel(
 @triton.jit
 def reverse_kernel(
     delta_ptr, A_ptr, C_ptr, dy_ptr, grads_ptr, L, D, N, LENGTH, SEGMENTS,
-    STEPS: tl.constexpr, BD: tl.constexpr, BN: tl.constexpr, ACC: tl.constexpr,
+    STEPS: tl.constexpr, OWN: tl.constexpr, FULL: tl.constexpr,
+    BD: tl.constexpr, BN: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """What a segment adds to the gradient of the state at its start."""
     block, segment, b = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
-    ds, ns = block * BD + tl.arange(0, BD), tl.arange(0, BN)
-    in_d, in_n = ds < D, ns < N
-    tile = ns[:, None] + ds[None, :] * N
+    ds, ns = channels_of(block, BD, OWN), tl.arange(0, BN)
+    in_d, in_n = ds < D, ns < (BN if FULL else N)
+    tile = ns[:, None] * D + ds[None, :]
     inside = in_n[:, None] & in_d[None, :]
     A = tl.load(A_ptr + tile, mask=inside, other=0.0).to(ACC) * LOG2E
     start = segment * LENGTH
@@ -119,11 +156,11 @@ def reverse_kernel(
     for i in range(0, length, STEPS):
         base = b * L + start + length - 1 - i
         for s in tl.static_range(STEPS):
-            here = length - 1 - i - s >= 0
-            mask_d, mask_n = ds < tl.where(here, D, 0), ns < tl.where(here, N, 0)
+            mask_d = ds < tl.where(length - 1 - i - s >= 0, D, 0)
+            row = tl.maximum(base - s, b * L)
             delta = load_column(delta_ptr, (base - s) * D + ds, mask_d, ACC)
             dy = load_column(dy_ptr, (base - s) * D + ds, mask_d, ACC)
-            c_t = load_column(C_ptr, (base - s) * N + ns, mask_n, ACC)
+            c_t = load_column(C_ptr, row * N + ns, in_n, ACC)
             dh = tl.exp2(A * delta[None, :]) * (dh + c_t[:, None] * dy[None, :])
     tl.store(grads_ptr + (b * (SEGMENTS + 1) + segment) * D * N + tile, dh, mask=inside)
 
@@ -132,22 +169,21 @@ def reverse_kernel(
 def gradient_kernel(
     u_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, dy_ptr, states_ptr, grads_ptr, work_ptr,
     du_ptr, ddelta_ptr, dA_ptr, dB_ptr, dC_ptr, dD_ptr, BATCH, L, D, N, LENGTH, SEGMENTS, FIRST,
-    SKIP: tl.constexpr, STEPS: tl.constexpr, BD: tl.constexpr, BN: tl.constexpr,
-    ACC: tl.constexpr,
+    SKIP: tl.constexpr, OWN: tl.constexpr, FULL: tl.constexpr,
+    BD: tl.constexpr, BN: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """All gradients of one segment: forward for the states, kept in `work`, then backward."""
     block, b = tl.program_id(0), tl.program_id(2).to(tl.int64)
     segment = FIRST + tl.program_id(1)
-    ds, ns = block * BD + tl.arange(0, BD), tl.arange(0, BN)
-    in_d, in_n = ds < D, ns < N
-    tile = ns[:, None] + ds[None, :] * N
+    ds, ns = channels_of(block, BD, OWN), tl.arange(0, BN)
+    in_d, in_n = ds < D, ns < (BN if FULL else N)
+    tile = ns[:, None] * D + ds[None, :]
     inside = in_n[:, None] & in_d[None, :]
     A_natural = tl.load(A_ptr + tile, mask=inside, other=0.0).to(ACC)
     A = A_natural * LOG2E
     slot = (b * (SEGMENTS + 1) + segment) * D * N
     size = tl.cast(D, tl.int64) * N
     work_ptr += (b * tl.num_programs(1) + tl.program_id(1)) * LENGTH * size
-    kept = ns[:, None] * D + ds[None, :]
     h = tl.load(states_ptr + slot + tile, mask=inside, other=0.0)
     start = segment * LENGTH
     length = tl.minimum(LENGTH, L - start)
@@ -156,7 +192,7 @@ def gradient_kernel(
         u = load_column(u_ptr, base * D + ds, in_d, ACC)
         delta = load_column(delta_ptr, base * D + ds, in_d, ACC)
         b_t = load_column(B_ptr, base * N + ns, in_n, ACC)
-        tl.store(work_ptr + i * size + kept, h, mask=inside)  # the state before step i
+        tl.store(work_ptr + i * size + tile, h, mask=inside)  # the state before step i
         h = tl.exp2(A * delta[None, :]) * h + b_t[:, None] * (delta * u)[None, :]
     dh = tl.load(grads_ptr + slot + size + tile, mask=inside, other=0.0)
     dA = tl.zeros([BN, BD], ACC)
@@ -171,7 +207,7 @@ def gradient_kernel(
         dy = load_column(dy_ptr, base * D + ds, in_d, ACC)
         b_t = load_column(B_ptr, base * N + ns, in_n, ACC)
         c_t = load_column(C_ptr, base * N + ns, in_n, ACC)
-        before = tl.load(work_ptr + i * size + kept, mask=inside, other=0.0)
+        before = tl.load(work_ptr + i * size + tile, mask=inside, other=0.0)
         a = tl.exp2(A * delta[None, :])
         h = a * before + b_t[:, None] * (delta * u)[None, :]
         row = (block * BATCH * L + base) * N + ns
@@ -199,25 +235,26 @@ class _Call:
     """One call: contiguous inputs, sizes, and the buffer of states at boundaries of segments."""
 
     def __init__(self, u, delta, A, B, C, D, most):
-        self.u, self.delta, self.A, self.B, self.C = (
-            x.contiguous() for x in (u, delta, A, B, C)
-        )  # fmt: skip
-        self.D = self.u if D is None else D.contiguous()
-        self.skip = D is not None
+        self.u, self.delta = u.contiguous(), delta.contiguous()
+        self.A = A.mT.contiguous()
+        self.skip = D is not None and bool(D.numel())
+        self.D = D.contiguous() if self.skip else self.u
         (self.batch, self.L, self.channels), self.N = u.shape, A.shape[-1]
         dtype = str(u.dtype).removeprefix("torch.")
         self.acc = getattr(torch, accumulator(dtype))
-        columns, warps, steps = scan_tile(dtype, self.N)
+        self.B, self.C = (x.contiguous().to(self.acc) for x in (B, C))  # small, and read often
+        columns, own, warps, wanted = scan_tile(dtype, self.N, self.batch, self.channels)
         self.blocks = triton.cdiv(self.channels, columns)
         programs = self.blocks * self.batch * warps
-        self.segments, self.length = segments(self.L, steps, programs, most, wanted=1056)
+        self.segments, self.length = segments(self.L, STEPS, programs, most, wanted=wanted)
         self.grid = (self.blocks, self.segments, self.batch)
         self.sizes = (self.L, self.channels, self.N, self.length, self.segments)
         self.options = {
             "BD": columns,
+            "OWN": own,
             "BN": power_of_two(self.N, 1),
+            "FULL": self.N == power_of_two(self.N, 1),
             "ACC": getattr(tl, accumulator(dtype)),
-            "STEPS": steps,
             "enable_fp_fusion": True,
             "num_warps": warps,
         }
@@ -227,8 +264,9 @@ class _Call:
         return torch.empty(shape, dtype=self.acc, device=self.u.device)
 
     def boundaries(self, edge, place):
-        states = self.new(self.batch, self.segments + 1, self.channels, self.N)
-        states[:, place] = 0 if edge is None else edge
+        """States [N D] at all boundaries, of which one is given."""
+        states = self.new(self.batch, self.segments + 1, self.N, self.channels)
+        states[:, place] = 0 if edge is None else edge.mT
         return states
 
     def join(self, states, total, reverse):
@@ -247,7 +285,7 @@ class _Call:
 def forward(u, delta, A, B, C, D=None, state=None):
     """y_t = C_t h_t + D u_t and the last state; h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t.
 
-    u, delta [B L D], A [D N], B, C [B L N], D None or [D], state None or [B D N]; A is not
+    u, delta [B L D], A [D N], B, C [B L N], D None, [0] or [D], state None or [B D N]; A is not
     positive and delta not negative.  States are float32, or float64 for float64 inputs.
     """
     call = _Call(u, delta, A, B, C, D, None)
@@ -255,18 +293,19 @@ def forward(u, delta, A, B, C, D=None, state=None):
     y = torch.empty_like(call.u)
     if call.empty_call:
         y.copy_(call.u * call.D if call.skip else torch.zeros_like(y))
-        return y, states[:, 0].clone()
+        return y, states[:, 0].mT.contiguous()
     total = call.new(call.batch, call.segments, call.channels)
     if call.segments > 1:
         call.walk(states, total, y, output=False)
         call.join(states, total, reverse=False)
     call.walk(states, total, y, output=True)
-    return y, states[:, -1].clone()
+    return y, states[:, -1].mT.contiguous()
 
 
 def backward(u, delta, A, B, C, D, state, dy, dlast=None):
-    """Gradients of u, delta, A, B, C, D (None if there is none) and of the initial state."""
+    """Gradients of u, delta, A, B, C, D (None if it is) and of the initial state."""
     call = _Call(u, delta, A, B, C, D, 128)
+    no_skip = None if D is None else torch.zeros_like(D)
     dy = dy.contiguous()
     states, grads = call.boundaries(state, 0), call.boundaries(dlast, -1)
     du, ddelta = torch.zeros_like(call.u), torch.zeros_like(call.delta)
@@ -274,20 +313,20 @@ def backward(u, delta, A, B, C, D, state, dy, dlast=None):
         if call.skip:
             du = (call.D * dy).to(u.dtype)
         zero = [torch.zeros_like(x) for x in (A, B, C)]
-        dD = (dy * call.u).sum((0, 1)).to(D.dtype) if call.skip else None
-        return du, ddelta, *zero, dD, grads[:, -1].clone()
+        dD = (dy * call.u).sum((0, 1)).to(D.dtype) if call.skip else no_skip
+        return du, ddelta, *zero, dD, grads[:, -1].mT.contiguous()
     total = call.new(call.batch, call.segments, call.channels)
     call.walk(states, total, du, output=False)
     call.join(states, total, reverse=False)
     reverse_kernel[call.grid](
-        call.delta, call.A, call.C, dy, grads, *call.sizes, **call.options
+        call.delta, call.A, call.C, dy, grads, *call.sizes, STEPS=STEPS, **call.options
     )  # fmt: skip
     call.join(grads, total, reverse=True)
     # All states of a few segments at a time: memory that does not grow with the length.
     one = call.batch * call.length * call.channels * call.N * states.element_size()
     group = max(1, min(call.segments, WORK // one))
-    work = call.new(call.batch, group, call.length, call.channels, call.N)
-    dA = call.new(call.batch, call.segments, call.channels, call.N)
+    work = call.new(call.batch, group, call.length, call.N, call.channels)
+    dA = call.new(call.batch, call.segments, call.N, call.channels)
     dB, dC = (call.new(call.blocks, call.batch, call.L, call.N) for _ in range(2))
     dD = call.new(call.batch, call.segments, call.channels)
     for first in range(0, call.segments, group):
@@ -297,6 +336,7 @@ def backward(u, delta, A, B, C, D, state, dy, dlast=None):
             du, ddelta, dA, dB, dC, dD, call.batch, *call.sizes, first, SKIP=call.skip,
             **call.options,
         )  # fmt: skip
-    dA = dA.sum((0, 1)).to(A.dtype)
+    dA = dA.sum((0, 1)).mT.to(A.dtype)
     dB, dC = dB.sum(0).to(B.dtype), dC.sum(0).to(C.dtype)
-    return du, ddelta, dA, dB, dC, dD.sum((0, 1)).to(D.dtype) if call.skip else None, grads[:, 0]
+    dD = dD.sum((0, 1)).to(D.dtype) if call.skip else no_skip
+    return du, ddelta, dA, dB, dC, dD, grads[:, 0].mT

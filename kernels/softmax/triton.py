@@ -12,7 +12,7 @@ import torch
 import triton
 import triton.language as tl
 
-from dsf.kernels.linear.triton import LOG2E, architecture, dot, load_rows, store_rows
+from dsf.kernels.blocks import LOG2E, architecture, dot, load_rows, store_rows
 from dsf.kernels.tiles import accumulator, power_of_two, softmax_tile
 
 
@@ -62,6 +62,7 @@ def forward_kernel(
         v = load_rows(v_ptr, j, columns, 0, N, vs, V, G * V, ACC)
         y = y * shrink[:, None] + dot(p, v, ACC, DOT, "ieee")
         top = now
+    total = tl.where(total == 0.0, 1.0, total)  # no key with a finite logit: 0
     store_rows(y_ptr, y / total[:, None], first, rows, M, vs, V, H * V)
     tl.store(lse_ptr + head * M + first + rows, top + tl.log2(total), mask=first + rows < M)
 
@@ -163,10 +164,19 @@ def _sizes(q, k, v):
     return B, M, H, K, N, G, V
 
 
-def forward(q, k, v, scale=None, causal=True):
-    """y [B M H V], and the base-2 logarithms [B H M] of the row sums, for the backward pass.
+def refused(arrays, numbers):
+    """Why these kernels cannot take this call; "" if they can."""
+    (_, M, _, _), N = arrays[0].shape, arrays[1].shape[1]
+    if arrays[3].shape[-1] or arrays[4].shape[1] or arrays[5].shape[1] or numbers[2]:
+        return "the Triton kernels have no bias, window, forget gate or sink"
+    return "causal queries are more than the keys" if numbers[1] and M > N else ""
 
-    q [B M H K], k [B N G K], v [B N G V], G divides H; causal: M is at most N.
+
+def forward(q, k, v, bias, forget, sink, scale, causal, window):
+    """y [B M H V], and the base-2 logarithms [B M H] of the row sums, for the backward pass.
+
+    q [B M H K], k [B N G K], v [B N G V], G divides H; causal: M is at most N.  The others are
+    empty: see `refused`.
     """
     B, M, H, K, N, G, V = _sizes(q, k, v)
     q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
@@ -174,29 +184,31 @@ def forward(q, k, v, scale=None, causal=True):
     y = torch.empty(B, M, H, V, dtype=v.dtype, device=v.device)
     lse = torch.empty(B, H, M, dtype=getattr(torch, accumulator(dtype)), device=q.device)
     if y.numel() == 0 or N == 0:
-        return y.fill_(float("nan")), lse.fill_(float("-inf"))  # 0 / 0 where there is no key
+        return y.zero_(), lse.fill_(float("-inf")).transpose(1, 2)
     tile = softmax_tile(architecture(q.device), dtype, K, V, False)
     forward_kernel[(triton.cdiv(M, tile.rows), B * H)](
         q, k, v, y, lse, M, N, H, H // G, K, V,
-        SCALE=K**-0.5 if scale is None else float(scale), CAUSAL=causal,
+        SCALE=float(scale), CAUSAL=bool(causal),
         **options(tile, dtype, K, V),
     )  # fmt: skip
-    return y, lse
+    return y, lse.transpose(1, 2)
 
 
-def backward(q, k, v, y, lse, dy, scale=None, causal=True):
-    """Gradients of q, k, v from what the forward pass returned."""
+def backward(q, k, v, bias, forget, sink, y, lse, scale, causal, window, dy, dlse=None):
+    """Gradients of all inputs from what the forward pass returned; `dlse` must be zero."""
     B, M, H, K, N, G, V = _sizes(q, k, v)
     q, k, v, dy = (x.contiguous() for x in (q, k, v, dy))
     dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+    rest = [torch.zeros_like(x) for x in (bias, forget, sink)]
     if y.numel() == 0 or N == 0:
-        return dq.zero_(), dk.zero_(), dv.zero_()
+        return dq.zero_(), dk.zero_(), dv.zero_(), *rest
     dtype = str(q.dtype).removeprefix("torch.")
+    lse = lse.transpose(1, 2).contiguous()
     mean = (y.to(lse.dtype) * dy).sum(-1).transpose(1, 2).contiguous()
     tile = softmax_tile(architecture(q.device), dtype, K, V, True)
     fixed = {
-        "SCALE": K**-0.5 if scale is None else float(scale),
-        "CAUSAL": causal,
+        "SCALE": float(scale),
+        "CAUSAL": bool(causal),
         **options(tile, dtype, K, V),
     }
     sizes = (M, N, H, H // G, K, V)
@@ -204,4 +216,4 @@ def backward(q, k, v, y, lse, dy, scale=None, causal=True):
     dq_kernel[grid](q, k, v, dy, lse, mean, dq, *sizes, **fixed)
     grid = (triton.cdiv(N, tile.columns), B * G)
     dkv_kernel[grid](q, k, v, dy, lse, mean, dk, dv, *sizes, **fixed)
-    return dq, dk, dv
+    return dq, dk, dv, *rest

@@ -140,7 +140,9 @@ def row_4_infinity(case):
         except DomainError:
             outcomes.add(DomainError)
             continue
-        assert np.array_equal(y[:j], clean[:j])
+        # the same numbers, but perhaps summed in another order where a row holds infinity
+        scale, gate = metrics.end_to_end(case.mech, draw(case, L))
+        assert metrics.ratio(y[:j], clean[:j], scale[:j]) <= gate
         # only a saturating step can turn infinity into a number
         assert isinstance(case.mech, Step) or not np.isfinite(y[j]).all()
         outcomes.add(VALUE if np.isfinite(y).all() else PROPAGATED)

@@ -20,8 +20,10 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from dsf.kernels.linear import triton as linear
-from dsf.kernels.low_rank import triton as low_rank
+from dsf.kernels import blocks
+from dsf.kernels.delta import triton as delta
+from dsf.kernels.linear import triton_backward as gradients
+from dsf.kernels.linear import triton_forward as linear
 from dsf.kernels.selective import triton as selective
 from dsf.kernels.softmax import triton as softmax
 from dsf.kernels.tiles import (
@@ -86,10 +88,11 @@ def compiled(kernel: Any, arch: int, dtype: str, meta: dict[str, Any], wide: set
 
 # Pointers to numbers in the dtype of sums, by structure.
 SHARES = {"states_ptr", "grads_ptr", "dq_ptr", "dk_ptr", "dg_ptr", "decay_ptr", "out_ptr"}
-DELTA_SHARES = {"T_ptr", "states_ptr", "grads_ptr", "last_ptr", "dw_ptr"}
+WALK = {"first_ptr", "last_ptr", "decay_ptr", "over_ptr", "sums_ptr", "g_ptr"}
+DELTA_SHARES = {"T_ptr", "blocks_ptr", "sums_ptr", "states_ptr", "grads_ptr", "last_ptr", "dw_ptr"}
 DELTA_SHARES |= {"dq_ptr", "dk_ptr", "dbeta_ptr", "dg_ptr"}
 SCAN_SHARES = {"states_ptr", "grads_ptr", "total_ptr", "work_ptr"}
-SCAN_SHARES |= {"dA_ptr", "dB_ptr", "dC_ptr", "dD_ptr"}
+SCAN_SHARES |= {"B_ptr", "C_ptr", "dA_ptr", "dB_ptr", "dC_ptr", "dD_ptr"}
 SOFTMAX_SHARES = {"lse_ptr", "sum_ptr"}
 Case = tuple[str, Any, dict[str, Any], set[str]]
 
@@ -98,44 +101,65 @@ def linear_cases(arch: int, dtype: str) -> Iterator[Case]:
     for K, DECAY in [(64, 1), (128, 1), (64, 2), (128, 2)]:
         if dtype == "float64" and K == 128:
             continue
-        forward = (linear.states_kernel, linear.output_kernel)
-        for kernel in (*forward, linear.dq_kernel, linear.dk_kernel, linear.dv_kernel):
-            tile = linear_tile(arch, dtype, K, K, DECAY == 2, kernel not in forward)
-            meta = {**linear.options(tile, dtype, K), "DECAY": DECAY, "SCALE": 0.125}
-            meta |= {"LAST": True} if kernel is linear.output_kernel else {}
-            meta |= {"REVERSE": False} if kernel is linear.states_kernel else {}
-            yield f"{kernel.fn.__name__} K={K} decay={DECAY}", kernel, meta, SHARES
+        tile = linear_tile(arch, dtype, K, K, DECAY == 2, False)
+        meta = {**blocks.options(tile, dtype, K), "DECAY": DECAY, "SCALE": 0.125}
+        wide = WALK if meta["DOT"] == meta["RAW"] else WALK | {"A_ptr"}
+        for OUTPUT in (True, False):
+            how = {"OUTPUT": OUTPUT, "FIRST": OUTPUT, "LAST": True}
+            name = f"walk_kernel K={K} decay={DECAY}{'' if OUTPUT else ' states'}"
+            yield name, linear.walk_kernel, meta | how, wide
+        if DECAY == 2:
+            names = ("FINE", "BT", "BK", "ACC", "DOT", "PRECISION")
+            prepare = {n: meta[n] for n in names} | {"num_warps": linear.PREPARE_WARPS}
+            parts = 2 if tile.rows > 32 else 1
+            prepare |= {"PARTS": parts, "LEVELS": (tile.rows // parts).bit_length() - 1}
+            yield f"prepare_kernel K={K}", linear.prepare_kernel, prepare, wide
+        tile = linear_tile(arch, dtype, K, K, DECAY == 2, True)
+        meta = {**blocks.options(tile, dtype, K), "DECAY": DECAY, "SCALE": 0.125}
+        backward = (gradients.states_kernel, gradients.dq_kernel, gradients.dk_kernel)
+        for kernel in (*backward, gradients.dv_kernel):
+            how = {"REVERSE": False} if kernel is gradients.states_kernel else {}
+            yield f"{kernel.fn.__name__} K={K} decay={DECAY}", kernel, meta | how, SHARES
         meta = {n: meta[n] for n in ("BK", "ACC", "SCALE", "DECAY")} | {"BT": 16, "BV": 16}
         finish = {**meta, "num_warps": 4}
-        yield f"finish_kernel K={K} decay={DECAY}", linear.finish_kernel, finish, SHARES
+        yield f"finish_kernel K={K} decay={DECAY}", gradients.finish_kernel, finish, SHARES
     meta = {"DECAY": 2, "REVERSE": False, "BLOCK": 512, "ACC": getattr(tl, accumulator(dtype))}
     yield "carry_kernel", linear.carry_kernel, {**meta, "num_warps": 4}, SHARES
 
 
-def low_rank_cases(arch: int, dtype: str) -> Iterator[Case]:
+def delta_cases(arch: int, dtype: str) -> Iterator[Case]:
     for K in (64, 128):
         if dtype == "float64" and K == 128:
             continue
         tile = delta_tile(arch, dtype, K, K, False)
-        meta = {**linear.options(tile, dtype, K), "DECAY": True}
-        walk = {**meta, "SCALE": 0.125, "STORE": True}
-        yield f"delta_kernel K={K}", low_rank.delta_kernel, walk, DELTA_SHARES
+        meta = {**blocks.options(tile, dtype, K), "DECAY": True}
+        walk = {**meta, "SCALE": 0.125, "STORE": False}
+        wide = DELTA_SHARES - {"T_ptr"} if meta["DOT"] == meta["RAW"] else DELTA_SHARES
+        yield f"delta_kernel K={K}", delta.delta_kernel, walk, wide
         tile = delta_tile(arch, dtype, K, K, True)
-        back = {**linear.options(tile, dtype, K), "DECAY": True, "SCALE": 0.125}
-        yield f"delta_back_kernel K={K}", low_rank.delta_back_kernel, back, DELTA_SHARES
-        yield f"delta_grad_kernel K={K}", low_rank.delta_grad_kernel, back, DELTA_SHARES
-        inverse = {n: meta[n] for n in ("BT", "BK", "ACC", "RAW", "DECAY")}
-        inverse |= {"num_warps": low_rank.INVERSE_WARPS}
-        yield f"inverse_kernel K={K}", low_rank.inverse_kernel, inverse, DELTA_SHARES
+        back = {**blocks.options(tile, dtype, K), "DECAY": True, "SCALE": 0.125}
+        again = {**back, "STORE": True}
+        yield f"delta_kernel K={K} again", delta.delta_kernel, again, DELTA_SHARES
+        yield f"delta_back_kernel K={K}", delta.delta_back_kernel, back, DELTA_SHARES
+        yield f"delta_grad_kernel K={K}", delta.delta_grad_kernel, back, DELTA_SHARES
+        inverse = {n: meta[n] for n in ("BK", "FINE", "ACC", "RAW", "DECAY")}
+        one = inverse | {"num_warps": 1 + inverse["FINE"]}
+        yield f"inverse_kernel K={K}", delta.inverse_kernel, one, DELTA_SHARES
+        if meta["BT"] > 16:
+            merge = inverse | {"BT": meta["BT"], "LEVELS": (meta["BT"] // 32).bit_length()}
+            merge |= {"PRECISION": "tf32", "num_warps": delta.MERGE_WARPS}
+            yield f"merge_kernel K={K}", delta.merge_kernel, merge, wide
 
 
 def selective_cases(arch: int, dtype: str) -> Iterator[Case]:
-    columns, warps, steps = scan_tile(dtype, 16)
+    columns, own, warps, _ = scan_tile(dtype, 16, 8, 2048)
     meta = {"BD": columns, "BN": power_of_two(16, 1), "ACC": getattr(tl, accumulator(dtype))}
-    meta |= {"STEPS": steps, "num_warps": warps}
+    meta |= {"OWN": own, "FULL": True}
+    meta |= {"num_warps": warps}
     walk = {"SKIP": True, "OUTPUT": True, "LAST": True}
     yield "walk_kernel", selective.walk_kernel, meta | walk, SCAN_SHARES
-    yield "reverse_kernel", selective.reverse_kernel, meta, SCAN_SHARES
+    back = {**meta, "STEPS": selective.STEPS}
+    yield "reverse_kernel", selective.reverse_kernel, back, SCAN_SHARES
     yield "gradient_kernel", selective.gradient_kernel, {**meta, "SKIP": True}, SCAN_SHARES
     join = {"REVERSE": True, "BLOCK": 256, "ACC": meta["ACC"], "num_warps": 4}
     yield "join_kernel", selective.join_kernel, join, SCAN_SHARES
@@ -153,7 +177,7 @@ def softmax_cases(arch: int, dtype: str) -> Iterator[Case]:
 
 CASES = {
     "linear": linear_cases,
-    "low_rank": low_rank_cases,
+    "delta": delta_cases,
     "selective": selective_cases,
     "softmax": softmax_cases,
 }

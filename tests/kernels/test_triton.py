@@ -16,8 +16,8 @@ import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-STRUCTURES = ["linear", "low_rank", "selective", "softmax"]
-TESTS = {"linear": "linear", "low_rank": "delta", "selective": "selective", "softmax": "softmax"}
+STRUCTURES = ["linear", "delta", "selective", "softmax"]
+TESTS = [*STRUCTURES, "fronts"]
 
 # What still spills: bytes of stack of a thread.  No tile that was tried keeps these in registers.
 SPILLS = {
@@ -26,9 +26,9 @@ SPILLS = {
     ("linear.dq_kernel K=128 decay=2", 90, "bfloat16"): 24,
     ("linear.dq_kernel K=64 decay=2", 90, "float64"): 16,
     ("linear.dk_kernel K=64 decay=2", 90, "float64"): 16,
-    ("low_rank.delta_grad_kernel K=128", 80, "float32"): 56,
-    ("low_rank.delta_grad_kernel K=128", 90, "float32"): 592,
-    ("low_rank.delta_back_kernel K=128", 90, "float32"): 8,
+    ("delta.delta_grad_kernel K=128", 80, "float32"): 56,
+    ("delta.delta_grad_kernel K=128", 90, "float32"): 592,
+    ("delta.delta_back_kernel K=128", 90, "float32"): 8,
 }
 
 needs_triton = pytest.mark.skipif(
@@ -46,9 +46,9 @@ def run(*command: str, interpret: bool) -> subprocess.CompletedProcess[str]:
 
 
 @needs_triton
-@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("structure", TESTS)
 def test_under_the_interpreter(structure):
-    file = f"tests/kernels/test_triton_{TESTS[structure]}.py"
+    file = f"tests/kernels/test_triton_{structure}.py"
     done = run("-m", "pytest", "-q", "-p", "no:cacheprovider", file, interpret=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert " passed" in done.stdout and " skipped" not in done.stdout, done.stdout[-500:]

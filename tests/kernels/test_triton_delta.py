@@ -12,7 +12,7 @@ if os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("runs in a process of its own: test_triton.py", allow_module_level=True)
 
 from dsf.kernels import tiles
-from dsf.kernels.low_rank import triton as kernels
+from dsf.kernels.delta import triton as kernels
 
 EPS = {torch.float64: 2.2e-16, torch.float32: 1.2e-7, torch.float16: 9.8e-4}
 NAMES = ["dq", "dk", "dv", "dbeta", "dg", "dS"]

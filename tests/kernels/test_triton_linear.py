@@ -12,7 +12,8 @@ if os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("runs in a process of its own: test_triton.py", allow_module_level=True)
 
 from dsf.kernels.linear import triton as kernels
-from dsf.kernels.tiles import linear_tile
+from dsf.kernels.linear import triton_forward
+from dsf.kernels.tiles import Tile, linear_tile
 
 H = 2
 EPS = {torch.float64: 2.2e-16, torch.float32: 1.2e-7, torch.float16: 9.8e-4}
@@ -174,3 +175,16 @@ def test_the_state_may_be_handed_on_at_any_step():
         most, edge = recurrence(size(q), size(k), size(v), wide(g), size(state), 1.0)
         assert ratio(both, whole.double(), most, torch.float32) <= gate(40, g)
         assert ratio(end, last.double(), edge, torch.float32) <= gate(40, g)
+
+
+@pytest.mark.parametrize("decay", ["none", "head", "channel"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=["f32", "f16"])
+def test_chunks_of_64_rows_in_two_parts(dtype, decay, monkeypatch):
+    tile = Tile(64, 16, 4, 1, str(dtype).removeprefix("torch."))
+    monkeypatch.setattr(triton_forward, "linear_tile", lambda *a: tile)
+    (q, k, v, g, state), _ = draw(130, 16, 16, decay, dtype)
+    got = kernels.forward(q, k, v, g, state, 0.5)
+    want = recurrence(*map(wide, (q, k, v, g, state)), 0.5)
+    most = recurrence(size(q), size(k), size(v), wide(g), size(state), 0.5)
+    for z in zip(got, want, most, strict=True):
+        assert ratio(*z, dtype) <= gate(130, g)

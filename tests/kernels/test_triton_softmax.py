@@ -45,14 +45,21 @@ def bounds(q, k, v, dy, scale, causal):
     return y, dq, *(x.unflatten(2, (G, -1)).sum(3) for x in (dk, dv))
 
 
+def nothing(q):
+    """No bias, no forget gates, no sink."""
+    (n, M, H, _) = q.shape
+    return q.new_zeros(n, H, M, 0), q.new_zeros(n, 0, H), q.new_zeros(n, 0)
+
+
 def check(M, N, H, G, K, V, dtype, causal=True, size=1.0):
     """Outputs and gradients within 4 units of rounding of their scales."""
     gen = torch.Generator().manual_seed(0)
     shapes = [(2, M, H, K), (2, N, G, K), (2, N, G, V), (2, M, H, V)]
     q, k, v, dy = (torch.randn(s, generator=gen, dtype=torch.float64).to(dtype) for s in shapes)
     q = q * size
-    y, lse = kernels.forward(q, k, v, None, causal)
-    got = [y, *kernels.backward(q, k, v, y, lse, dy, None, causal)]
+    inputs, numbers = [q, k, v, *nothing(q)], [K**-0.5, float(causal), 0.0]
+    y, lse = kernels.forward(*inputs, *numbers)
+    got = [y, *kernels.backward(*inputs, y, lse, *numbers, dy)[:3]]
     leaves = [x.double().requires_grad_() for x in (q, k, v)]
     Y = attention(*leaves, K**-0.5, causal)
     want = [Y, *torch.autograd.grad(Y, leaves, dy.double())]
@@ -83,6 +90,8 @@ def test_without_a_mask():
 
 def test_empty():
     q = torch.zeros(1, 0, 2, 16)
-    y, lse = kernels.forward(q, q, q)
-    assert y.shape == q.shape and lse.shape == (1, 2, 0)
-    assert all(x.shape == q.shape for x in kernels.backward(q, q, q, y, lse, q))
+    inputs = q, q, q, *nothing(q)
+    y, lse = kernels.forward(*inputs, 1.0, 1.0, 0.0)
+    assert y.shape == q.shape and lse.shape == (1, 0, 2)
+    found = kernels.backward(*inputs, y, lse, 1.0, 1.0, 0.0, q)
+    assert [x.shape for x in found] == [x.shape for x in inputs]

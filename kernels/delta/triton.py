@@ -6,9 +6,9 @@ In a chunk that starts from S the rows u_t = beta_t (v_t - S_t'k_t) that are wri
 
     (I + M) U = diag(beta) (V - diag(e^c) K S),   M_ij = beta_i e^{c_i - c_j} k_i'k_j for j < i,
 
-where c sums the log-decays.  `inverse_kernel` finds T = (I + M)^-1 for all chunks at once: blocks
-of 16 rows by forward substitution (powers of M would overflow where keys repeat), larger ones from
-these.  `delta_kernel` walks the chunks with the state in registers.
+where c sums the log-decays.  T = (I + M)^-1 of all chunks is found at once: `inverse_kernel` takes
+blocks of 16 rows by forward substitution (powers of M would overflow where keys repeat), and
+`merge_kernel` joins them two by two.  `delta_kernel` walks the chunks with the state in registers.
 """
 
 from __future__ import annotations
@@ -17,20 +17,25 @@ import torch
 import triton
 import triton.language as tl
 
-from dsf.kernels.linear.triton import (
+from dsf.kernels.blocks import (
     architecture,
     between,
     bounded,
     dot,
     edges,
     load_rows,
+    load_sums,
+    of_heads,
     options,
+    running,
+    running_sums,
     store_rows,
+    totals,
     wide_dot,
 )
-from dsf.kernels.tiles import accumulator, delta_tile, power_of_two
+from dsf.kernels.tiles import accumulator, delta_tile
 
-INVERSE_WARPS = 2  # blocks of 16 x 16
+MERGE_WARPS = 4
 
 
 @triton.jit
@@ -51,65 +56,70 @@ def few_dot(a, b, ACC: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr)
 
 @triton.jit
 def inverse_kernel(
-    k_ptr, beta_ptr, g_ptr, T_ptr, L, H, K, CHUNKS,
-    DECAY: tl.constexpr, BT: tl.constexpr, BK: tl.constexpr,
-    ACC: tl.constexpr, RAW: tl.constexpr,
+    k_ptr, beta_ptr, g_ptr, out_ptr, L, H, K, BLOCKS,
+    DECAY: tl.constexpr, BK: tl.constexpr, FINE: tl.constexpr, ACC: tl.constexpr, RAW: tl.constexpr,
 ):  # fmt: skip
-    """(I + M)^-1 of one chunk, [BT BT], by blocks of 16 rows."""
-    chunk, head = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    """(I + M)^-1 of a block of 16 rows."""
+    block, head = tl.program_id(0), tl.program_id(1).to(tl.int64)
     b, h = head // H, head % H
     rows, ks = tl.arange(0, 16), tl.arange(0, BK)
-    all_rows = tl.arange(0, BT)
-    k_ptr += (b * L * H + h) * K
-    beta_ptr += b * L * H + h
-    T_ptr += (head * CHUNKS + chunk) * BT * BT
-    start = chunk * BT
+    start = block * 16
+    k = load_rows(k_ptr + (b * L * H + h) * K, start, rows, 0, L, ks, K, H * K, RAW)
+    beta = load_numbers(beta_ptr + b * L * H + h, start, rows, L, H, ACC)
+    M = dot(k, tl.trans(k), ACC, RAW, "ieee") * beta[:, None]
     if DECAY:
-        g_ptr += b * L * H + h
-    for i in range(BT // 16):
-        first = start + i * 16
-        k = load_rows(k_ptr, first, rows, 0, L, ks, K, H * K, ACC)
-        beta = load_numbers(beta_ptr, first, rows, L, H, ACC)
-        M = dot(k, tl.trans(k), ACC, RAW, "ieee") * beta[:, None]
-        if DECAY:
-            g = bounded(load_numbers(g_ptr, first, rows, L, H, ACC), ACC)
-            M = M * between(g, rows, True, ACC)
-        else:
-            M = tl.where(rows[:, None] > rows[None, :], M, 0.0)
-        # Row r of the inverse: e_r - sum_{j < r} M_rj (row j).
-        T = tl.where(rows[:, None] == rows[None, :], tl.full([16, 16], 1.0, ACC), 0.0)
-        for r in range(1, 16):
-            of_row = tl.sum(tl.where(rows[:, None] == r, M, 0.0), 0)
-            row = tl.sum(of_row[:, None] * T, 0)
-            T = tl.where(rows[:, None] == r, T - row[None, :], T)
-        store_rows(T_ptr, T, i * 16, rows, BT, i * 16 + rows, BT, BT)
-        for j in range(i):  # T_ij = -T_ii sum_{j <= c < i} M_ic T_cj
-            total = tl.zeros([16, 16], ACC)
-            for c in range(j, i):
-                kc = load_rows(k_ptr, start + c * 16, rows, 0, L, ks, K, H * K, ACC)
-                M = dot(k, tl.trans(kc), ACC, RAW, "ieee") * beta[:, None]
-                if DECAY:
-                    # The decay from row (c, b) to row (i, a): all rows between, at once.
-                    all_g = bounded(load_numbers(g_ptr, start, all_rows, L, H, ACC), ACC)[None, :]
-                    behind = tl.where(all_rows[None, :] > c * 16 + rows[:, None], all_g, 0.0)
-                    behind = tl.where(all_rows[None, :] < i * 16, behind, 0.0)
-                    before = tl.where(all_rows[None, :] <= i * 16 + rows[:, None], all_g, 0.0)
-                    before = tl.where(all_rows[None, :] >= i * 16, before, 0.0)
-                    M = M * tl.exp2(tl.sum(before, 1)[:, None] + tl.sum(behind, 1)[None, :])
-                Tc = load_rows(T_ptr, c * 16, rows, 0, BT, j * 16 + rows, BT, BT, ACC)
-                total += tl.dot(M, Tc, input_precision="ieee", out_dtype=ACC)
-            block = -tl.dot(T, total, input_precision="ieee", out_dtype=ACC)
-            store_rows(T_ptr, block, i * 16, rows, BT, j * 16 + rows, BT, BT)
-        for j in range(i + 1, BT // 16):
-            store_rows(T_ptr, tl.zeros([16, 16], ACC), i * 16, rows, BT, j * 16 + rows, BT, BT)
-        tl.debug_barrier()  # the blocks below read these rows
+        g = bounded(load_numbers(g_ptr + b * L * H + h, start, rows, L, H, ACC), ACC)
+        high, low = running(g, FINE, ACC)
+        M = M * between(high, low, rows, True)
+    else:
+        M = tl.where(rows[:, None] > rows[None, :], M, 0.0)
+    # Row r of the inverse: e_r - sum_{j < r} M_rj (row j).
+    T = tl.where(rows[:, None] == rows[None, :], tl.full([16, 16], 1.0, ACC), 0.0)
+    for r in range(1, 16):
+        of_row = tl.sum(tl.where(rows[:, None] == r, M, 0.0), 0)
+        row = tl.sum(of_row[:, None] * T, 0)
+        T = tl.where(rows[:, None] == r, T - row[None, :], T)
+    store_rows(out_ptr + (head * BLOCKS + block) * 256, T, 0, rows, 16, rows, 16, 16)
+
+
+@triton.jit
+def merge_kernel(
+    k_ptr, beta_ptr, sums_ptr, blocks_ptr, T_ptr, L, H, K, CHUNKS, SIZE,
+    DECAY: tl.constexpr, LEVELS: tl.constexpr, BT: tl.constexpr, BK: tl.constexpr,
+    FINE: tl.constexpr, ACC: tl.constexpr, RAW: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """(I + M)^-1 of a chunk from those of its blocks: two of them, A above B, and M_BA below A,
+    have the inverse B^-1 M_BA A^-1 in the corner, with a minus."""
+    chunk, head = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    b, h = head // H, head % H
+    rows, ks = tl.arange(0, BT), tl.arange(0, BK)
+    start = chunk * BT
+    k = load_rows(k_ptr + (b * L * H + h) * K, start, rows, 0, L, ks, K, H * K, RAW)
+    beta = load_numbers(beta_ptr + b * L * H + h, start, rows, L, H, ACC)
+    M = dot(k, tl.trans(k), ACC, RAW, "ieee") * beta[:, None]
+    if DECAY:
+        high, low, _, _ = load_sums(sums_ptr + head * CHUNKS * BT, start, rows, SIZE, FINE)
+        M = M * between(high, low, rows, True)
+    slot = head * CHUNKS + chunk
+    own = rows[:, None] // 16 == rows[None, :] // 16
+    at = blocks_ptr + slot * BT * 16 + rows[:, None] * 16 + rows[None, :] % 16
+    T = tl.load(at, mask=own, other=0.0)
+    for level in tl.static_range(LEVELS):
+        half = 16 << level
+        below = rows[:, None] // (2 * half) == rows[None, :] // (2 * half)
+        below = below & (rows[:, None] // half > rows[None, :] // half)
+        corner = tl.where(below, M, 0.0)
+        corner = tl.dot(corner, T, input_precision=PRECISION, out_dtype=ACC)
+        T -= tl.dot(T, corner, input_precision=PRECISION, out_dtype=ACC)
+    store_rows(T_ptr + slot * BT * BT, T, 0, rows, BT, rows, BT, BT)
 
 
 @triton.jit
 def delta_kernel(
-    q_ptr, k_ptr, v_ptr, beta_ptr, g_ptr, T_ptr, states_ptr, y_ptr, last_ptr, L, H, K, V, CHUNKS,
+    q_ptr, k_ptr, v_ptr, beta_ptr, sums_ptr, T_ptr, states_ptr, y_ptr, last_ptr,
+    L, H, K, V, CHUNKS, SIZE,
     SCALE: tl.constexpr, DECAY: tl.constexpr, STORE: tl.constexpr,
-    BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, FINE: tl.constexpr,
     ACC: tl.constexpr, RAW: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Outputs and last state; STORE: the state before every chunk, for the gradients."""
@@ -123,7 +133,7 @@ def delta_kernel(
     y_ptr += (b * L * H + h) * V
     beta_ptr += b * L * H + h
     if DECAY:
-        g_ptr += b * L * H + h
+        sums_ptr += head * CHUNKS * BT
     T_ptr += head * CHUNKS * BT * BT
     last_ptr += head * K * V
     if STORE:
@@ -133,28 +143,29 @@ def delta_kernel(
         t = i * BT
         if STORE:
             store_rows(states_ptr + tl.cast(i, tl.int64) * K * V, S, 0, ks, K, vs, V, V)
-        k = load_rows(k_ptr, t, rows, 0, L, ks, K, H * K, ACC)
-        v = load_rows(v_ptr, t, rows, 0, L, vs, V, H * V, ACC)
+        k = load_rows(k_ptr, t, rows, 0, L, ks, K, H * K, RAW)
+        v = load_rows(v_ptr, t, rows, 0, L, vs, V, H * V, RAW)
         beta = load_numbers(beta_ptr, t, rows, L, H, ACC)
-        T = load_rows(T_ptr + tl.cast(i, tl.int64) * BT * BT, 0, rows, 0, BT, rows, BT, BT, ACC)
+        T = load_rows(T_ptr + tl.cast(i, tl.int64) * BT * BT, 0, rows, 0, BT, rows, BT, BT, DOT)
         seen = few_dot(k, S, ACC, DOT, PRECISION)
         if DECAY:
-            g = bounded(load_numbers(g_ptr, t, rows, L, H, ACC), ACC)
-            inward, outward, over = edges(g, ACC)
+            high, low, all_high, all_low = load_sums(sums_ptr, t, rows, SIZE, FINE)
+            inward, outward, over = edges(high, low, all_high, all_low)
             seen = seen * inward[:, None]
         u = few_dot(T, (v - seen) * beta[:, None], ACC, DOT, PRECISION)
-        q = load_rows(q_ptr, t, rows, 0, L, ks, K, H * K, ACC)
+        q = load_rows(q_ptr, t, rows, 0, L, ks, K, H * K, RAW)
         A = dot(q, tl.trans(k), ACC, RAW, PRECISION)
         y = few_dot(q, S, ACC, DOT, PRECISION)
         if DECAY:
-            A = A * between(g, rows, False, ACC)
+            A = A * between(high, low, rows, False)
             y = y * inward[:, None]
-            k = k * outward[:, None]
-            S = S * over
         else:
             A = tl.where(rows[:, None] >= rows[None, :], A, 0.0)
         y += few_dot(A, u, ACC, DOT, PRECISION)
         store_rows(y_ptr, y * SCALE, t, rows, L, vs, V, H * V)
+        if DECAY:
+            u = u * outward[:, None]
+            S = S * over
         S += dot(tl.trans(k), u, ACC, DOT, PRECISION)
     store_rows(last_ptr, S, 0, ks, K, vs, V, V)
 
@@ -164,7 +175,7 @@ def delta_back_kernel(
     q_ptr, k_ptr, beta_ptr, g_ptr, T_ptr, dy_ptr, grads_ptr, dw_ptr, dv_ptr, first_ptr,
     L, H, K, V, CHUNKS,
     SCALE: tl.constexpr, DECAY: tl.constexpr,
-    BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, FINE: tl.constexpr,
     ACC: tl.constexpr, RAW: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Backward in time: the gradient of the state after each chunk, of U (as `dw`) and of V."""
@@ -197,8 +208,10 @@ def delta_back_kernel(
         du = few_dot(k, G, ACC, DOT, PRECISION)
         if DECAY:
             g = bounded(load_numbers(g_ptr, t, rows, L, H, ACC), ACC)
-            inward, outward, over = edges(g, ACC)
-            A = A * tl.trans(between(g, rows, False, ACC))
+            high, low = running(g, FINE, ACC)
+            all_high, all_low = totals(high, low)
+            inward, outward, over = edges(high, low, all_high, all_low)
+            A = A * tl.trans(between(high, low, rows, False))
             du = du * outward[:, None]
             q = q * inward[:, None]
             k = k * inward[:, None]
@@ -220,7 +233,7 @@ def delta_grad_kernel(
     q_ptr, k_ptr, v_ptr, beta_ptr, g_ptr, T_ptr, dy_ptr, states_ptr, grads_ptr, dw_ptr,
     dq_ptr, dk_ptr, dbeta_ptr, dg_ptr, B, L, H, K, V, CHUNKS,
     SCALE: tl.constexpr, DECAY: tl.constexpr,
-    BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    BT: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, FINE: tl.constexpr,
     ACC: tl.constexpr, RAW: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Gradients of q, k, beta and g of one chunk, the share of BV values."""
@@ -244,13 +257,15 @@ def delta_grad_kernel(
     over = tl.sum(tl.full([BT], 1.0 / BT, ACC), 0)
     if DECAY:
         g = bounded(load_numbers(g_ptr + b * L * H + h, t, rows, L, H, ACC), ACC)
-        inward, outward, over = edges(g, ACC)
+        high, low = running(g, FINE, ACC)
+        all_high, all_low = totals(high, low)
+        inward, outward, over = edges(high, low, all_high, all_low)
         seen = seen * inward[:, None]
     u = few_dot(T, (v - seen) * beta[:, None], ACC, DOT, PRECISION)
     # The keys that the rows before have changed: M / beta.
     kk = dot(k, tl.trans(k), ACC, RAW, PRECISION)
     if DECAY:
-        kk = kk * between(g, rows, True, ACC)
+        kk = kk * between(high, low, rows, True)
     else:
         kk = tl.where(rows[:, None] > rows[None, :], kk, 0.0)
     error = v - seen - few_dot(kk, u, ACC, DOT, PRECISION)
@@ -265,7 +280,7 @@ def delta_grad_kernel(
     k_out = few_dot(u, tl.trans(G), ACC, DOT, PRECISION)
     q = load_rows(q_ptr + at_k, t, rows, 0, L, ks, K, H * K, ACC)
     if DECAY:
-        w = between(g, rows, False, ACC)
+        w = between(high, low, rows, False)
         P, R = P * w, tl.where(rows[:, None] > rows[None, :], R * w, 0.0)
         q_in, k_in = q_in * inward[:, None], k_in * inward[:, None]
         k_out = k_out * outward[:, None]
@@ -302,45 +317,60 @@ def _prepare(q, k, v, beta, log_decay, state, scale, grad):
     q, k, v, beta = (x.contiguous() for x in (q, k, v, beta))
     g = beta if log_decay is None else log_decay.contiguous()
     chunks = triton.cdiv(L, tile.rows)
-    T = torch.empty(B, H, chunks, tile.rows, tile.rows, dtype=acc, device=q.device)
     last = torch.zeros(B, H, K, v.shape[-1], dtype=acc, device=q.device)
     if state is not None:
         last += state
+    decay, fine = log_decay is not None, meta["FINE"]
+    sums = running_sums(g, tile.rows, fine, acc) if decay else last[None]
+    blocks = chunks * tile.rows // 16
+    T = torch.empty(B, H, blocks, 16, 16, dtype=acc, device=q.device)
     if T.numel() and K:
-        inverse_kernel[(chunks, B * H)](
-            k, beta, g, T, L, H, K, chunks, DECAY=log_decay is not None,
-            BT=tile.rows, BK=power_of_two(K), ACC=meta["ACC"], RAW=meta["RAW"],
-            num_warps=INVERSE_WARPS, enable_fp_fusion=True,
+        fixed = {n: meta[n] for n in ("BK", "FINE", "ACC", "RAW", "enable_fp_fusion")}
+        inverse_kernel[(blocks, B * H)](
+            k, beta, g, T, L, H, K, blocks, DECAY=decay, num_warps=1 + fine, **fixed
         )  # fmt: skip
-    return q, k, v, beta, g, T, last, chunks, tile, meta
+        if tile.rows > 16:
+            small, half = T, meta["DOT"] == meta["RAW"]
+            T = torch.empty(
+                B, H, chunks, tile.rows, tile.rows, dtype=q.dtype if half else acc, device=q.device
+            )
+            merge_kernel[(chunks, B * H)](
+                k, beta, sums, small, T, L, H, K, chunks, sums[0].numel(), DECAY=decay,
+                LEVELS=(tile.rows // 32).bit_length(), BT=tile.rows,
+                PRECISION="ieee" if fine else "tf32", num_warps=MERGE_WARPS, **fixed,
+            )  # fmt: skip
+    return q, k, v, beta, g, sums, T, last, chunks, tile, meta
 
 
 def forward(q, k, v, beta, log_decay=None, state=None, scale=1.0):
     """y_t = scale S_t' q_t and the last state, with S <- exp(g) S, S <- S + beta k (v - S'k)'.
 
-    q, k [B L H K], v [B L H V], beta [B L H], log_decay None or [B L H], state None or [B H K V].
-    Keys are taken as they are.  States are float32, or float64 for float64 inputs.
+    q, k [B L H K], v [B L H V], beta [B L H], log_decay None or [B L H 0], [B L H] or [B L H 1],
+    state None or [B H K V].  Keys are taken as they are.  States are float32, or float64 for
+    float64 inputs.
     """
+    log_decay = of_heads(log_decay)
     prepared = _prepare(q, k, v, beta, log_decay, state, scale, False)
-    q, k, v, beta, g, T, last, chunks, tile, meta = prepared
+    q, k, v, beta, _, sums, T, last, chunks, tile, meta = prepared
     (B, L, H, K), V = q.shape, v.shape[-1]
     y = torch.zeros_like(v)
     if y.numel() and K:
         delta_kernel[(triton.cdiv(V, tile.columns), B * H)](
-            q, k, v, beta, g, T, last, y, last, L, H, K, V, chunks,
+            q, k, v, beta, sums, T, last, y, last, L, H, K, V, chunks, sums[0].numel(),
             SCALE=float(scale), DECAY=log_decay is not None, STORE=False, **meta,
         )  # fmt: skip
     return y, last
 
 
 def backward(q, k, v, beta, log_decay, state, scale, dy, dlast=None):
-    """Gradients of q, k, v, beta, log_decay (None if there is none) and of the initial state.
+    """Gradients of q, k, v, beta, log_decay (None if it is) and of the initial state.
 
     The states before all chunks are found again and kept while the gradients are computed.
     """
-    shapes = q, k, v, beta, log_decay
+    shapes, given = (q, k, v, beta, log_decay), log_decay
+    log_decay = of_heads(log_decay)
     prepared = _prepare(q, k, v, beta, log_decay, state, scale, True)
-    q, k, v, beta, g, T, last, chunks, tile, meta = prepared
+    q, k, v, beta, g, sums, T, last, chunks, tile, meta = prepared
     (B, L, H, K), V = q.shape, v.shape[-1]
     first = torch.zeros_like(last)
     if dlast is not None:
@@ -357,7 +387,8 @@ def backward(q, k, v, beta, log_decay, state, scale, dy, dlast=None):
     dw, dv = new(B, L, H, V), torch.empty_like(v)
     fixed = {"SCALE": float(scale), "DECAY": log_decay is not None, **meta}
     delta_kernel[(columns, B * H)](
-        q, k, v, beta, g, T, states, dv, last, L, H, K, V, chunks, STORE=True, **fixed
+        q, k, v, beta, sums, T, states, dv, last, L, H, K, V, chunks, sums[0].numel(),
+        STORE=True, **fixed,
     )  # fmt: skip
     delta_back_kernel[(columns, B * H)](
         q, k, beta, g, T, dy, grads, dw, dv, first, L, H, K, V, chunks, **fixed
@@ -369,4 +400,6 @@ def backward(q, k, v, beta, log_decay, state, scale, dy, dlast=None):
         B, L, H, K, V, chunks, **fixed,
     )  # fmt: skip
     dq, dk, dbeta = (x.sum(0).to(y.dtype) for x, y in ((dq, q), (dk, k), (dbeta, beta)))
-    return dq, dk, dv, dbeta, None if log_decay is None else dg.sum(0).to(g.dtype), first
+    if given is not None:
+        dg = torch.zeros_like(given) if log_decay is None else dg.sum(0).to(g.dtype)
+    return dq, dk, dv, dbeta, None if given is None else dg.reshape(given.shape), first

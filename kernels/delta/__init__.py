@@ -1,0 +1,1 @@
+"""The delta rule with at most one decay per head: what Triton has a kernel for."""

@@ -1,0 +1,145 @@
+"""The public kernels by Triton, under its interpreter, against the reference in float64."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+pytest.importorskip("triton", reason="triton is not installed")
+if os.environ.get("TRITON_INTERPRET") != "1":
+    pytest.skip("runs in a process of its own: test_triton.py", allow_module_level=True)
+
+from dsf import kernels
+from dsf.core.errors import KernelError
+from dsf.kernels import dispatch
+from dsf.kernels.backends import module
+
+UNIT = {torch.float64: 2.2e-16, torch.float32: 1.2e-7, torch.float16: 9.8e-4}
+B, L, H, K, V = 2, 37, 2, 16, 8
+
+
+def normal(*shape, seed=0):
+    gen = torch.Generator().manual_seed(seed + sum(shape))
+    return torch.randn(*shape, generator=gen, dtype=torch.float64)
+
+
+def arguments(decay="head"):
+    gates = {"none": (), "head": (B, L, H), "channel": (B, L, H, K)}[decay]
+    found = {"q": normal(B, L, H, K), "k": normal(B, L, H, K, seed=1), "v": normal(B, L, H, V)}
+    found["k"] = found["k"] / found["k"].norm(dim=-1, keepdim=True)
+    if gates:
+        found["log_decay"] = -0.3 * normal(*gates).abs()
+    return found | {"state": normal(B, H, K, V)}
+
+
+def scan_arguments():
+    D, N = 12, 5
+    names = {"u": (B, L, D), "delta": (B, L, D), "A": (D, N), "B": (B, L, N), "C": (B, L, N)}
+    found = {n: normal(*s) for n, s in names.items()} | {"D": normal(D), "h0": normal(B, D, N)}
+    return found | {"delta": found["delta"].abs() / 4, "A": -found["A"].abs()}
+
+
+def softmax_arguments(M):
+    return {"q": normal(B, M, 4, K), "k": normal(B, L, 2, K), "v": normal(B, L, 2, V)}
+
+
+def run(front, given, dtype, backend, **how):
+    """Outputs and gradients of all arguments; states, decays and the like at least float32."""
+    wide = {"state", "log_decay", "A", "D", "h0", "bonus"}
+    most = torch.promote_types(dtype, torch.float32)
+    leaves = {n: x.to(most if n in wide else dtype).requires_grad_() for n, x in given.items()}
+    found = front(**leaves, **how, backend=backend)
+    found = found if isinstance(found, tuple) else (found,)
+    loss = sum((y.double() * normal(*y.shape, seed=3)).sum() for y in found)
+    how = {"allow_unused": True, "materialize_grads": True}
+    return found, torch.autograd.grad(loss, list(leaves.values()), **how), leaves
+
+
+CASES = {
+    "linear": (kernels.linear_attention, lambda: arguments("none"), {}),
+    "decay": (kernels.linear_attention, lambda: arguments("head"), {"scale": 0.5}),
+    "channels": (kernels.linear_attention, lambda: arguments("channel"), {}),
+    "before": (
+        kernels.linear_attention,
+        lambda: arguments("channel") | {"bonus": normal(H, K)},
+        {"read": "before", "scale": 0.5},
+    ),
+    "delta": (
+        kernels.delta_rule,
+        lambda: arguments("none") | {"beta": torch.sigmoid(normal(B, L, H))},
+        {},
+    ),
+    "gated": (
+        kernels.delta_rule,
+        lambda: arguments("head") | {"beta": torch.sigmoid(normal(B, L, H))},
+        {"scale": 0.5},
+    ),
+    "scan": (kernels.selective_scan, scan_arguments, {}),
+    "softmax": (kernels.softmax_attention, lambda: softmax_arguments(L), {}),
+    "last queries": (kernels.softmax_attention, lambda: softmax_arguments(5), {"scale": 0.3}),
+    "all keys": (kernels.softmax_attention, lambda: softmax_arguments(50), {"causal": False}),
+}
+
+
+@pytest.mark.parametrize("dtype", UNIT, ids=str)
+@pytest.mark.parametrize("case", CASES)
+def test_equals_the_reference(case, dtype):
+    front, make, how = CASES[case]
+    got, grads, leaves = run(front, make(), dtype, "triton", **how)
+    assert kernels.last_backend() == "triton"
+    given = {n: x.detach().double() for n, x in leaves.items()}
+    want, slow, _ = run(front, given, torch.float64, "reference", **how)
+    for a, b in zip((*got, *grads), (*want, *slow), strict=True):
+        assert a.shape == b.shape and a.isfinite().all()
+        assert (a - b).norm() <= 8 * UNIT[dtype] * b.norm(), (a - b).norm() / b.norm()
+    assert got[0].dtype == dtype
+    assert [x.dtype for x in got[1:]] == [torch.promote_types(dtype, torch.float32)] * len(got[1:])
+    assert [x.dtype for x in grads] == [x.dtype for x in leaves.values()]
+
+
+@pytest.mark.parametrize("size", [0, 1])
+@pytest.mark.parametrize("case", ["decay", "channels", "before", "gated"])
+def test_smallest_lengths(case, size):
+    front, make, how = CASES[case]
+    short = {n: x if n in ("state", "bonus") else x[:, :size] for n, x in make().items()}
+    got, grads, _ = run(front, short, torch.float32, "triton", **how)
+    want, slow, _ = run(front, short, torch.float32, "reference", **how)
+    for a, b in zip((*got, *grads), (*want, *slow), strict=True):
+        assert torch.allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("structure", ["linear", "selective", "softmax"])
+def test_systems(structure):
+    """Arrays with decays, as systems hold them; a decay of 0 forgets."""
+    q, k, v = normal(B, L, H, K), normal(B, L, H, K), normal(B, L, H, V)
+    if structure == "linear":
+        w = normal(B, L, H, K).sigmoid()
+        w[:, 9] = 0
+        arrays, numbers = [q, k, v, w, normal(B, H, K, V)], [0.5, 0.0]
+    elif structure == "selective":
+        given = scan_arguments()
+        given["delta"][:, 5] = 0
+        u, delta, A, b, c, _, h = given.values()
+        arrays = [u * delta, delta, A.expand(B, *A.shape), b, c, h]
+        numbers = []
+    else:
+        none = [q.new_zeros(B, H, L, 0), q.new_zeros(B, 0, H), q.new_zeros(B, 0)]
+        arrays, numbers = [q, k, v, *none], [1.0, 1.0, 0.0]
+    found = dispatch.for_triton(structure, arrays, numbers)
+    got = module(structure, "triton").forward(*found[0], *found[1])
+    want = module(structure, "reference").forward(*arrays, *numbers)
+    for a, b in list(zip(got, want, strict=True))[: 1 if structure == "softmax" else 2]:
+        assert (a - b).norm() <= 1e-14 * b.norm()
+
+
+def test_what_triton_has_not():
+    assert dispatch.for_triton("linear", arguments("channel").values(), [1.0, 1.0]) is None
+    assert dispatch.for_triton("low_rank", [], []) is None
+    given = {n: x.float() for n, x in softmax_arguments(L).items()}
+    with pytest.raises(KernelError, match="no bias, window, forget gate or sink"):
+        kernels.softmax_attention(**given, window=3, backend="triton")
+    given = {n: x.float() for n, x in arguments("channel").items()}
+    with pytest.raises(KernelError, match="no triton kernel"):
+        kernels.delta_rule(**given, beta=torch.ones(B, L, H), backend="triton")
