@@ -17,7 +17,7 @@ from dsf.solvers import (
 )
 from dsf.tools.style import BLACK, BLUE, GREEN, ORANGE, TEXT, VERMILLION
 
-TITLE = "Which random features at which norm: none is best everywhere, at large norms none works"
+TITLE = "Which random features at which norm: none is best everywhere, at large norms few work"
 SEE = (
     "The colours on the left change where x and y begin to point the same way: trigonometric "
     "features win there. To the right of the black line even the best kind is off by as much as "
