@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsf.solvers import ridge_path, ridge_regression, ridge_regression_in_blocks
+from dsf.solvers.random_features.ridge import judged
 
 statement = (
     "The minimiser theta* of |Phi theta - y|^2 + lambda |theta|^2 satisfies |theta - theta*| <= "
@@ -75,8 +76,6 @@ def test_the_bound(n, D, log_penalty, seed, deficient):
 
 def test_a_wrong_theta_is_judged_wrong():
     """Moved by 0.1 the residual is (1 + 1) 0.1, so the bound 0.2 covers the distance 0.1."""
-    from dsf.solvers.random_features.ridge import judged
-
     Phi, y = np.eye(3), np.ones(3)
     s = judged(lambda _: Phi, [3], y, np.array([0.6, 0.5, 0.5]), 1.0)
     assert s.error_bound == pytest.approx(0.2)

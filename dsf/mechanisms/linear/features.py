@@ -11,8 +11,6 @@ from dsf.core.ops import Array
 # maps with positive features, whose normaliser cannot vanish
 POSITIVE = ("elu+1", "exp", "favor")
 NAMES = ("identity", "elu+1", "exp", "taylor", "favor")
-
-
 RANDOM = ("favor", "hyperbolic", "favor++", "trig")  # kernels whose mean is e^{q'k}
 LOGARITHMIC = ("favor", "hyperbolic", "favor++")  # of these, the ones with positive features
 
