@@ -4,6 +4,7 @@
 
 d = N = 8, target (1/N) sum_i <x_0, x_i><beta, x_i> plus noise of 1 %.  Prints the time, the peak
 of memory above the start of the solve, the residual and the bound on the distance to the solution.
+Two cores of AMD EPYC, shared with others: 244 s (309 s of CPU), 0.855 GiB.
 """
 
 from __future__ import annotations
