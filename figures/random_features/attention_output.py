@@ -26,7 +26,7 @@ PAPER = (
 )
 DIFFERS = (
     "128 random tokens, d = 16, no training and no causal mask: Q, K, V standard Gaussian, q = "
-    "aQ/d^(1/4), k likewise. The error is |Y' - Y|_F / |Y|_F of the outputs, median over seeds of "
+    "aQ/d^{1/4}, k likewise. The error is |Y' - Y|_F / |Y|_F of the outputs, median over seeds of "
     "the directions; hyperbolic and trig have 2m features for m directions. A draw in which a sum "
     "of trigonometric weights is not positive has no output and counts as infinite, drawn as 10."
 )

@@ -147,7 +147,7 @@ def findings(table: Table) -> list[Finding]:
             True,
         ),
         derived(
-            "Rates, as recalled, are upper bounds: n^(-1/2) and M^(-1/2) of the excess risk",
+            "Rates, as recalled, are upper bounds: n^{-1/2} and M^{-1/2} of the excess risk",
             f"fitted exponents in n (M = {heads[-1]}) and in M (n = {samples[-1]}) of unbiased "
             f"heads, with 95 % bootstrap intervals over seeds: {'; '.join(slopes)}",
             True,
