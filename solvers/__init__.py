@@ -7,6 +7,7 @@
     dynamics    training: descent, flows, small models
     heads       interventions on heads, metrics, heads taken apart
     icl         linear regression in context: exact risks, best parameters, softmax heads
+    random_features   kernel features of softmax, frozen heads, ridge regression
 
 Nothing is imported before it is used.
 """
@@ -29,9 +30,20 @@ _LAZY = {
     **dict.fromkeys(("local_optimality", "enumerate_selections"), "svm.selections"),
     **dict.fromkeys(("icl_risk", "ICLRisk"), "icl.risk"),
     **dict.fromkeys(("icl_optimal", "ICLOptimum"), "icl.optimal"),
+    **dict.fromkeys(("random_directions", "softmax_kernel_features"), "random_features.directions"),
+    **dict.fromkeys(("softmax_kernel_mse", "optimal_favor_parameter"), "random_features.variance"),
+    "random_feature_attention": "random_features.kernel_attention",
+    **dict.fromkeys(
+        ("randomised_attention", "importance_attention", "eva_attention"),
+        "random_features.importance",
+    ),
+    **dict.fromkeys(("RandomFeatureHeads", "RandomFeatureMLP"), "random_features.model"),
+    **dict.fromkeys(("ridge_regression", "ridge_path"), "random_features.ridge"),
+    "ridge_regression_in_blocks": "random_features.blocks",
+    "fitted_rate": "random_features.rates",
 }
 
-_FOLDERS = ("dynamics", "heads", "icl", "svm")
+_FOLDERS = ("dynamics", "heads", "icl", "random_features", "svm")
 
 __all__ = sorted({*_LAZY, *_FOLDERS})
 

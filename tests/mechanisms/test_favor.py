@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dsf.core.draws import orthogonal_rows
-from dsf.mechanisms.linear.features import feature_map
+from dsf.core.errors import UnknownNameError
+from dsf.mechanisms.linear.features import RANDOM, feature_map
 
 DRAWS = 100_000
 
@@ -32,3 +33,14 @@ def test_features_are_unbiased_with_the_known_variance():
     mean, variance = np.exp(x @ y), np.exp(2 * x @ y) * (np.exp((x + y) @ (x + y)) - 1)
     assert abs(single.mean() - mean) < 5 * np.sqrt(variance / DRAWS)
     assert single.var() == pytest.approx(variance, rel=0.1)
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_random_features_are_the_same_in_torch(name):
+    import torch
+
+    x, omega = np.random.default_rng(0).standard_normal((2, 4, 3))
+    found = feature_map(name, torch.tensor(x), omega=torch.tensor(omega), A=-0.1)
+    np.testing.assert_allclose(found, feature_map(name, x, omega=omega, A=-0.1), rtol=1e-13)
+    with pytest.raises(UnknownNameError, match="need their directions"):
+        feature_map(name, x)
