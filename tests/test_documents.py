@@ -179,6 +179,12 @@ def test_the_table_of_kernels_is_the_measured_one():
         assert start in table
 
 
+def test_the_table_of_the_gpu_is_the_measured_one():
+    printer = runpy.run_path(str(ROOT / "benchmarks" / "gpu_table.py"))
+    kept = json.loads(printer["KEPT"].read_text(encoding="utf-8"))
+    assert printer["table"](kept) in README and kept["device"] in README
+
+
 def test_the_floors_are_those_of_the_test():
     text = TEXTS["ARCHITECTURE.md"].partition("    FLOORS = (")[2].partition("\n    )")[0]
     floors = runpy.run_path(str(ROOT / "tests" / "test_house.py"))["FLOORS"]

@@ -19,16 +19,28 @@ ROOT = HERE.parents[1]
 STRUCTURES = ["linear", "delta", "selective", "softmax"]
 TESTS = [*STRUCTURES, "fronts"]
 
-# What still spills: bytes of stack of a thread.  No tile that was tried keeps these in registers.
+# What still spills: bytes of stack of a thread.  No tile that was tried keeps these in registers,
+# or (bfloat16 forward, sm_90) the tiles that do were slower on an H200.
 SPILLS = {
-    ("linear.dq_kernel K=128 decay=2", 80, "bfloat16"): 72,
-    ("linear.dk_kernel K=128 decay=2", 80, "bfloat16"): 312,
-    ("linear.dq_kernel K=128 decay=2", 90, "bfloat16"): 24,
-    ("linear.dq_kernel K=64 decay=2", 90, "float64"): 16,
-    ("linear.dk_kernel K=64 decay=2", 90, "float64"): 16,
+    ("delta.delta_back_kernel K=128", 90, "float32"): 8,
     ("delta.delta_grad_kernel K=128", 80, "float32"): 56,
     ("delta.delta_grad_kernel K=128", 90, "float32"): 592,
-    ("delta.delta_back_kernel K=128", 90, "float32"): 8,
+    ("delta.delta_kernel K=128", 80, "float32"): 8,
+    ("delta.delta_kernel K=128", 90, "bfloat16"): 224,
+    ("delta.delta_kernel K=128", 90, "float32"): 8,
+    ("delta.delta_kernel K=128 again", 80, "float32"): 16,
+    ("delta.delta_kernel K=128 again", 90, "bfloat16"): 8,
+    ("delta.delta_kernel K=128 again", 90, "float32"): 32,
+    ("delta.delta_kernel K=64", 90, "bfloat16"): 24,
+    ("linear.dk_kernel K=128 decay=2", 80, "bfloat16"): 328,
+    ("linear.dk_kernel K=64 decay=2", 90, "float64"): 32,
+    ("linear.dq_kernel K=128 decay=2", 80, "bfloat16"): 104,
+    ("linear.dq_kernel K=64 decay=2", 90, "float64"): 16,
+    ("linear.dv_kernel K=128 decay=2", 90, "float32"): 8,
+    ("linear.prepare_kernel K=128", 90, "bfloat16"): 56,
+    ("linear.walk_kernel K=128 decay=1", 90, "bfloat16"): 64,
+    ("linear.walk_kernel K=128 decay=2", 90, "bfloat16"): 48,
+    ("softmax.dq_kernel K=128", 90, "float32"): 8,
 }
 
 needs_triton = pytest.mark.skipif(
