@@ -1,4 +1,4 @@
-"""README's table of the Triton kernels: `python benchmarks/gpu_table.py [results/gpu_h200.json]`."""
+"""README's table of Triton kernels: `python benchmarks/gpu_table.py [results/gpu_h200.json]`."""
 
 from __future__ import annotations
 
