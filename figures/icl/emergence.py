@@ -278,6 +278,7 @@ def draw(table: Table) -> Any:
         right.plot(LENGTHS, exact, color=hue, linewidth=1, label=label)
     right.set(xlabel="length it is used at", ylabel="risk", yscale="log")
     right.set_title("Trained at L = 40")
+    right.set_ylim(top=2.5 * right.get_ylim()[1])  # room for the legend above the points
     right.legend(fontsize="small")
     return figure
 
