@@ -8,6 +8,7 @@
     heads       interventions on heads, metrics, heads taken apart
     icl         linear regression in context: exact risks, best parameters, softmax heads
     random_features   kernel features of softmax, frozen heads, ridge regression
+    regression  softmax regression: Newton's method with a certificate
 
 Nothing is imported before it is used.
 """
@@ -41,9 +42,10 @@ _LAZY = {
     **dict.fromkeys(("ridge_regression", "ridge_path"), "random_features.ridge"),
     "ridge_regression_in_blocks": "random_features.blocks",
     "fitted_rate": "random_features.rates",
+    **dict.fromkeys(("softmax_regression", "SoftmaxRegression"), "regression.softmax"),
 }
 
-_FOLDERS = ("dynamics", "heads", "icl", "random_features", "svm")
+_FOLDERS = ("dynamics", "heads", "icl", "random_features", "regression", "svm")
 
 __all__ = sorted({*_LAZY, *_FOLDERS})
 

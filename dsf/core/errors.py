@@ -62,6 +62,10 @@ class IllConditionedError(DSFError, ArithmeticError):
     """A diagonalisation or inversion would lose more than half of the digits."""
 
 
+class NotConvergedError(DSFError, ArithmeticError):
+    """An iteration ended before it reached what was asked of it."""
+
+
 class CertificateError(DSFError, AssertionError):
     """A certificate does not follow from its witnesses."""
 

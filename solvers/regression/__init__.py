@@ -1,0 +1,5 @@
+"""Softmax regression: min over x of |softmax(A x) - b|^2 / 2 + |diag(w) A x|^2 / 2.
+
+formulas    value, gradient, Hessian, and what is proved of its curvature
+softmax     Newton's method, and what its answer is worth
+"""

@@ -1,0 +1,1 @@
+"""Softmax regression: its curvature, its Lipschitz bounds, attention as a gradient step."""
