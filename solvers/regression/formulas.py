@@ -27,7 +27,7 @@ ROWS = 2**15  # rows of A that are scaled at once
 PROVED = (-1.0, 1.25)  # eigenvalues of B, any f in the simplex and b in [0, 1]^n
 # The extremes of 4 p^2 (1 - p)(2 - 3p) at p = (15 +- sqrt 33)/24; b in the simplex.  Proved for
 # n = 2, a conjecture above.
-CONJECTURED = (-0.24040877, 0.30811711)
+CONJECTURED = (-0.24040881, 0.30811714)
 
 
 @dataclass(frozen=True, eq=False)
