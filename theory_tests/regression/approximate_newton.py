@@ -17,8 +17,8 @@ statement = (
     "5 / (4 min w^2), from every x: by 1/80 for w^2 = 100, the size the paper asks for."
 )
 reference = (
-    "derived from -1 <= B <= 5/4; Deng, Li, Song 2023 (arXiv 2304.10411), which asks for a "
-    "start within 0.1 l / M of x*, M = n^1.5 exp(30 R^2) above 1e208 for R >= 4"
+    "derived from -1 <= B <= 5/4; deng2023 asks for a start within 0.1 l / M of x*, where "
+    "M = n^1.5 exp(30 R^2) is above 1e208 for R >= 4"
 )
 falsified_by = "a step after which the distance to the minimiser is a larger part of the one before"
 

@@ -17,7 +17,7 @@ statement = (
     "the predictions after a step s along the pair and after one along the gradient differ by at "
     "most s |A| / 2 times that."
 )
-reference = "derived; the reading of x as a query over keys A is that of arXiv 2304.13276"
+reference = "derived; the reading of x as a query over keys A is that of li2023"
 falsified_by = "a pair of heads further from the gradient than the bound"
 
 

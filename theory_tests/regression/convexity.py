@@ -15,7 +15,7 @@ statement = (
     "|softmax(Ax) - b|^2 / 2 + |diag(w) A x|^2 / 2 is at least l everywhere; the 4 of the paper is "
     "more than needed.  Without weights the loss is not convex."
 )
-reference = "constant derived; Deng, Li, Song 2023 (arXiv 2304.10411) with 4 in the place of 1"
+reference = "derived; deng2023 with 4 in the place of 1"
 falsified_by = "a point where the Hessian has an eigenvalue below l"
 
 

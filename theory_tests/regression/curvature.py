@@ -16,7 +16,7 @@ statement = (
     "4 p^2 (1 - p)(2 - 3p) at p = (15 +- sqrt 33)/24 with b at a vertex.  That this range holds "
     "for n > 2 is a conjecture, for which draws find no counterexample."
 )
-reference = "derived; Deng, Li, Song 2023 (arXiv 2304.10411) bound the same matrix by -4 and 8"
+reference = "derived; deng2023 bounds the same matrix by -4 and 8"
 falsified_by = (
     "f and b in the simplex with an eigenvalue of B outside [-1, 5/4], or a wider range at n = 2"
 )

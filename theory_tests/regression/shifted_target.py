@@ -17,7 +17,7 @@ statement = (
     "M = n^1.5 exp(10 R^2), R >= 4, in the place of |A| / 2 and |x| / 2: since |b - b~| is never "
     "above sqrt 2, that says something only for changes below sqrt 2 / M, about 1e-69 or less."
 )
-reference = "derived; Li, Song, Xia, Yu, Zhou 2023 (arXiv 2304.13276), main theorem, for M"
+reference = "derived; li2023, main theorem, for M"
 falsified_by = "a change whose shift of the target is above half of |A| |x' - x| or |x| |A' - A|"
 
 
