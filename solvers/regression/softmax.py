@@ -171,12 +171,15 @@ def _spectrum(A: Array) -> tuple[float, float]:
     n, d = A.shape
     if d > DENSE:
         return size, 0.0
-    lowest = float(np.linalg.eigvalsh(gram(A, np.ones(n)))[0])
-    lowest -= (n + 10 * d + 2) * UNIT * size**2  # rounding of the Gram matrix, then of eigvalsh
+    e = np.linalg.eigvalsh(gram(A, np.ones(n)))
+    # less the rounding of the Gram matrix and that of eigvalsh
+    lowest = float(e[0]) - (n + 10 * d + 2) * UNIT * size**2
     if lowest > 0:
         return size, lowest
-    s = np.linalg.svd(A, compute_uv=False) if n * d <= 10**7 else np.array([size, 0.0])
-    if s[-1] <= max(n, d) * 2 * UNIT * s[0]:
+    # the singular values where that is cheap, else the squares that lost half of the digits
+    s = np.linalg.svd(A, compute_uv=False) if n * d <= 10**7 else np.sqrt(np.maximum(e, 0))[::-1]
+    lost = max(n, d) * 2 * UNIT if n * d <= 10**7 else np.sqrt(10 * d * UNIT)
+    if s[-1] <= lost * s[0]:
         raise IllConditionedError(
             "softmax_regression: A has a rank below its number of columns in float64, so x is not "
             "unique. Likely cause: repeated, zero or dependent columns. Drop them."

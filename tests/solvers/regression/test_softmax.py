@@ -200,6 +200,18 @@ def test_a_direction_that_softmax_does_not_see():
     assert s.certificate.smallest_eigenvalue[0] <= 0 <= s.certificate.smallest_eigenvalue[1]
 
 
+def test_badly_scaled_columns_are_no_loss_of_rank():
+    """Above 10^7 entries the rank is judged by A'A alone."""
+    A = np.random.default_rng(0).standard_normal((10**7 // 4 + 1, 4))
+    A[:, 0] *= 1e-5
+    b = np.full(len(A), 1 / len(A))
+    s = softmax_regression(A, b, 1.5, start=np.full(4, 0.1))
+    assert s.gradient_norm < 1e-9 and s.certificate.kind == "stationary"
+    A[:, 0] = A[:, 1]
+    with pytest.raises(IllConditionedError, match="rank below"):
+        softmax_regression(A, b, 1.5)
+
+
 def test_huge_logits():
     s = softmax_regression(1e4 * np.eye(3), np.full(3, 1 / 3), start=[1.0, 0.5, 0.0])
     assert s.gradient_norm == 0 and s.certificate.kind == "stationary"  # saturated, not minimal
@@ -210,7 +222,7 @@ BAD = {
     "no rows": (lambda: softmax_regression(np.ones((0, 2)), []), EmptyProblemError, "a row"),
     "no columns": (lambda: softmax_regression(np.ones((2, 0)), HALF), EmptyProblemError, "column"),
     "nan": (lambda: softmax_regression(EYE, [np.nan, 1]), NonFiniteError, r"`b`.*entry \(0,\)"),
-    "inf": (lambda: softmax_regression(EYE * np.inf, HALF), (NonFiniteError), "`A`"),
+    "inf": (lambda: softmax_regression(EYE * np.inf, HALF), NonFiniteError, "`A`"),
     "words": (lambda: softmax_regression(EYE, ["a", "b"]), DTypeError, "real numbers"),
     "lengths": (lambda: softmax_regression(EYE, np.ones(3)), ShapeError, r"got b \[3\]"),
     "weights": (lambda: softmax_regression(EYE, HALF, np.ones(3)), ShapeError, r"weights \[3\]"),
@@ -230,6 +242,5 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input(name):
     call, error, message = BAD[name]
-    # the product 1e200 * inf is what is tested
     with np.errstate(all="ignore"), pytest.raises(error, match=message):
         call()
