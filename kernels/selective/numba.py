@@ -9,25 +9,28 @@ import numpy as np
 from dsf.kernels import compiled
 from dsf.kernels.exponential import LOG2E, exp2
 from dsf.kernels.products import AHEAD, copy_rows, fetch
+from dsf.kernels.vectors import widest_vectors
 
 Array = np.ndarray
 WIDTH = 32  # channels that are run side by side
+WIDTHS = 128, WIDTH  # forward, where there are so many
 
 
 @compiled.forward(inputs=5)
 def _steps(
     x: Array, delta: Array, A: Array, B: Array, C: Array, h: Array, y: Array,
-    log2e: float, first: int, last: int,
+    log2e: float, first: int, last: int, side: tuple[int, ...],
 ) -> None:  # fmt: skip
-    """The work units first .. last-1, each a block of channels of one sequence."""
-    L, D, S = x.shape[1], x.shape[2], B.shape[2]
-    blocks = (D + WIDTH - 1) // WIDTH
-    H, a = np.zeros((S, WIDTH), x.dtype), np.zeros((S, WIDTH), x.dtype)
-    u, dt = np.zeros((1, WIDTH), x.dtype), np.zeros((1, WIDTH), x.dtype)
-    row = np.empty((1, WIDTH), x.dtype)
+    """The work units first .. last-1, each a block of len(side) channels of one sequence."""
+    widest_vectors()
+    L, D, S, width = x.shape[1], x.shape[2], B.shape[2], len(side)
+    blocks = (D + width - 1) // width
+    H, a = np.zeros((S, width), x.dtype), np.zeros((S, width), x.dtype)
+    u, dt = np.zeros((1, width), x.dtype), np.zeros((1, width), x.dtype)
+    row = np.empty((1, width), x.dtype)
     for unit in range(first, last):
-        n, start = unit // blocks, unit % blocks * WIDTH
-        size = min(WIDTH, D - start)
+        n, start = unit // blocks, unit % blocks * width
+        size = min(width, D - start)
         for d in range(size):
             for s in range(S):
                 H[s, d], a[s, d] = h[n, start + d, s], A[n, start + d, s] * log2e
@@ -37,11 +40,11 @@ def _steps(
             fetch(x[n, :, start:], t + AHEAD, size)
             fetch(delta[n, :, start:], t + AHEAD, size)
             fetch(y[n, :, start:], t + AHEAD, size)
-            for d in range(WIDTH):
+            for d in range(width):
                 row[0, d] = 0
             for s in range(S):
                 b, c = B[n, t, s], C[n, t, s]
-                for d in range(WIDTH):  # a fixed number: lanes beyond `size` are not looked at
+                for d in range(width):  # a fixed number: lanes beyond `size` are not looked at
                     new = exp2(dt[0, d] * a[s, d]) * H[s, d] + u[0, d] * b
                     H[s, d] = new
                     row[0, d] += new * c
@@ -54,10 +57,11 @@ def _steps(
 def forward(x: Array, delta: Array, A: Array, B: Array, C: Array, h: Array) -> tuple[Array, Array]:
     """See `reference.forward`."""
     y, h = np.empty(x.shape, x.dtype), np.array(h)
-    units = x.shape[0] * math.ceil(x.shape[2] / WIDTH)
+    width = next(w for w in WIDTHS if w <= x.shape[2] or w == WIDTH)
+    units = x.shape[0] * math.ceil(x.shape[2] / width)
 
     def run(first: int, last: int) -> None:
-        _steps(x, delta, A, B, C, h, y, LOG2E, first, last)
+        _steps(x, delta, A, B, C, h, y, LOG2E, first, last, (0,) * width)
 
     compiled.shared(units, 12 * h.size * x.shape[1], run)
     return y, h

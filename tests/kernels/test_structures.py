@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dsf import kernels
 from dsf.core.metrics import gate, ratio
 from dsf.kernels import dispatch
 
@@ -195,3 +196,16 @@ def test_a_step_size_of_minus_infinity_forgets_exactly():
     y, _ = fast(*arrays, *numbers)
     x, _, _, B, C, _ = arrays
     assert ratio(y, x * (B * C).sum(-1, keepdims=True), np.abs(x) * 10) <= gate(1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("channels", [127, 128, 300])
+def test_channels_do_not_know_how_many_run_beside_them(channels, dtype):
+    rng = np.random.default_rng(0)
+    u, delta = rng.standard_normal((2, 2, 40, channels)).astype(dtype)
+    A = -rng.uniform(1, 16, (channels, 3)).astype(dtype)
+    B, C = rng.standard_normal((2, 2, 40, 3)).astype(dtype)
+    y, h = kernels.selective_scan(u, abs(delta), A, B, C)
+    few, last = kernels.selective_scan(u[..., :20], abs(delta[..., :20]), A[:20], B, C)
+    assert kernels.last_backend() == "numba"
+    assert np.array_equal(y[..., :20], few) and np.array_equal(h[:, :20], last)
