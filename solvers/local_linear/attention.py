@@ -46,7 +46,9 @@ def local_linear_attention(
     if not len(q):
         return zeros((0, v.shape[1]), v)
     w, top = weights(q, k, scale_of(who, scale, q), causal)
-    return FORMS[form](w, penalties(w, top, ridge, kind), q, k, v)
+    penalty = penalties(w, top, ridge, kind)
+    with np.errstate(over="ignore", invalid="ignore"):  # the forms and `finite` refuse it
+        return finite(who, FORMS[form](w, penalty, q, k, v))
 
 
 def weights(q: Array, k: Array, scale: float, causal: bool, first: int = 0) -> tuple[Array, Array]:
@@ -115,7 +117,22 @@ def parallax(
     if not len(q):
         return zeros((0, v.shape[1]), v)
     w, _ = weights(q, k, scale_of(who, scale, q), causal)
-    return along(w / asum(w), k, v, r)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return finite(who, along(w / asum(w), k, v, r))
+
+
+def finite(who: str, o: Array) -> Array:
+    """The output o, or OverflowingScanError where it is not finite.
+
+    >>> finite("f", np.ones(1))
+    array([1.])
+    """
+    if readable(o) and not bool(isfinite(o).all()):
+        raise OverflowingScanError(
+            f"{who}: the output left the range of {o.dtype}, although the input is finite. Likely "
+            "cause: keys or values too large; rescale them or use a wider dtype."
+        )
+    return o
 
 
 def along(p: Array, k: Array, v: Array, r: Array) -> Array:

@@ -10,8 +10,8 @@ import numpy as np
 
 from dsf.core.errors import DTypeError, IllConditionedError
 from dsf.core.worlds import is_torch
-from dsf.solvers.local_linear.attention import along, penalties, scale_of, weights
-from dsf.solvers.local_linear.forms import moments, solve
+from dsf.solvers.local_linear.attention import along, finite, penalties, scale_of, weights
+from dsf.solvers.local_linear.forms import EPSILON, moments, solve
 from dsf.solvers.local_linear.intake import number, ridge_kind, tokens
 from dsf.solvers.random_features.intake import count
 
@@ -49,8 +49,8 @@ def local_linear_attention_cg(
     does not is solved directly (d x d) and judged again.  ridge > 0; numpy, float64.
 
     Raises what `local_linear_attention` raises, and IllConditionedError, which names the row, where
-    the direct solution does not hold either.  Zuo et al. 2026 (arXiv 2510.01450), section on
-    FlashLLA; the judgement of rows is ours.
+    the direct solution does not hold either, or the ridge is lost beside the rounding of the keys.
+    Zuo et al. 2026 (arXiv 2510.01450), section on FlashLLA; the judgement of rows is ours.
 
     >>> q, k, v = np.random.default_rng(0).standard_normal((3, 12, 4))
     >>> s = local_linear_attention_cg(q, k, v, ridge=0.1)
@@ -90,11 +90,20 @@ def _solved(
 ) -> tuple[Array, Array, Array, Array, int, Array]:  # fmt: skip
     """One tile: output, direction, residual, bound, iterations, and which rows were direct."""
     p = w / w.sum(1, keepdims=True)
-    kb = p @ k
+    with np.errstate(over="ignore", invalid="ignore"):
+        kb, spread = p @ k, p @ np.sum(k * k, 1)
+        small = ~(lam[:, 0] > k.shape[1] * EPSILON * spread) | ~np.isfinite(spread)
+    if small.any():
+        i = int(np.argmax(small))
+        raise IllConditionedError(
+            f"{who}: the ridge of query {first + i} is {lam[i, 0]:.3g}, lost beside the mean "
+            f"square {spread[i]:.3g} of its keys, so that a small residual would say nothing. "
+            "Raise the ridge, scale the keys down, or take local_linear_attention."
+        )
 
-    def times(x: Array, rows: Any = slice(None)) -> Array:
-        y = p[rows] * (x @ k.T - np.sum(x * kb[rows], 1, keepdims=True))
-        return y @ k - y.sum(1, keepdims=True) * kb[rows] + lam[rows] * x
+    def times(x: Array) -> Array:
+        y = p * (x @ k.T - np.sum(x * kb, 1, keepdims=True))
+        return y @ k - y.sum(1, keepdims=True) * kb + lam * x
 
     b = kb - q
     wanted = tolerance * np.linalg.norm(b, axis=1)
@@ -102,11 +111,12 @@ def _solved(
         r, used = descend(times, b, wanted, limit)
         residual = np.linalg.norm(b - times(r), axis=1)
     direct = ~(residual <= wanted)
-    if direct.any():
-        rows = np.flatnonzero(direct)
-        C = moments(w[rows], k, v)[3] + lam[rows, :, None] * np.eye(q.shape[1])
-        r[rows] = solve(C, b[rows], first + rows)
-        residual[rows] = np.linalg.norm(b[rows] - (C @ r[rows][..., None])[..., 0], axis=1)
+    for i in map(int, np.flatnonzero(direct)):  # one by one: memory T d
+        row = slice(i, i + 1)
+        with np.errstate(all="ignore"):  # `solve` refuses what is not finite
+            C = moments(p[row], k, v)[3] + lam[i] * np.eye(q.shape[1])
+        r[i] = solve(C, b[row], np.array([first + i]))[0]
+        residual[i] = np.linalg.norm(b[i] - C[0] @ r[i])
     bad = ~(residual <= wanted)
     if bad.any():
         i = int(np.argmax(bad))
@@ -115,7 +125,7 @@ def _solved(
             "also when solved directly. Likely cause: a ridge that is tiny beside the spread of "
             "the keys, or a tolerance below rounding. Raise the ridge or the tolerance."
         )
-    return along(p, k, v, r), r, residual, residual / lam[:, 0], used, direct
+    return finite(who, along(p, k, v, r)), r, residual, residual / lam[:, 0], used, direct
 
 
 def descend(

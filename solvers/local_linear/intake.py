@@ -34,6 +34,9 @@ def matrices(who: str, **named: Any) -> list[Array]:
             raise ShapeError(f"{who}: `{name}` must have 2 axes; got shape {list(x.shape)}")
         if readable(x) and not bool(isfinite(x).all()):
             raise NonFiniteError(f"{who}: `{name}` must be finite. Drop or repair the row.")
+    kinds = sorted({str(x.dtype) for x in named.values()})
+    if len(kinds) > 1:
+        raise DTypeError(f"{who}: {', '.join(named)} must have one dtype; got {', '.join(kinds)}")
     return list(named.values())
 
 

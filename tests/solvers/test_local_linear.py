@@ -154,6 +154,14 @@ def test_torch_gives_the_same_and_its_gradient_is_a_difference_quotient():
             assert np.sum(grads[place].numpy() * D) == pytest.approx(slope, abs=1e-8)
 
 
+def test_float32_stays_float32():
+    torch = pytest.importorskip("torch")
+    q, k, v = (torch.tensor(x, dtype=torch.float32) for x in (Q, K, V))
+    for o in (LLA(q, k, v), solve.parallax(q, k, v, 0.1 * q)):
+        assert o.dtype == torch.float32
+    np.testing.assert_allclose(LLA(q, k, v).numpy(), LLA(Q, K, V), atol=1e-5)
+
+
 # ------------------------------------------------------------------ conjugate gradients
 def test_at_most_d_iterations():
     s = CG(Q, K, V, ridge=0.1)
@@ -180,8 +188,16 @@ def test_keys_of_very_different_sizes_are_solved_directly():
 def test_a_row_that_cannot_be_certified_is_an_error(tile):
     with pytest.raises(IllConditionedError, match=r"query \d has .* also when solved directly"):
         CG(Q, K, V, ridge=0.1, tolerance=0, tile=tile)
-    with pytest.raises(IllConditionedError, match="matrix of query 1 has eigenvalues"):
-        CG(Q, 1e7 * K, V, ridge=1e-2, scale=0.0, tolerance=1e-15, tile=tile)
+    with pytest.raises(IllConditionedError, match=r"ridge of query 0 is 0\.01, lost beside"):
+        CG(Q, 1e8 * K, V, ridge=1e-2, scale=0.0, tile=tile)
+
+
+def test_a_residual_of_zero_is_not_believed_where_the_ridge_is_lost():
+    """ridge / e^{1640} is 0: conjugate gradients find a residual of 0 and an output of -21166."""
+    k = np.array([[40.0, 1.0], [40.0, -1.0], [40.0, 0.0], [41.0, 0.5]])
+    told = {"scale": 1.0, "ridge_times": "one", "causal": False}
+    with pytest.raises(IllConditionedError, match="lost beside"):
+        CG([[40.0, 0.0]], k, k, **told)
 
 
 def test_no_step_gives_the_start():
@@ -250,6 +266,12 @@ BAD = {
     "small weights, plain ridge": (
         lambda: LLA(Q, -Q, V, scale=1e3, ridge_times="one"), OverflowingScanError, "times='one'",
     ),
+    "huge keys": (lambda: LLA(Q, 1e160 * K, V, scale=0), IllConditionedError, "0 overflows|1 over"),
+    "cg, huge keys": (lambda: CG(Q, 1e160 * K, V, scale=0), IllConditionedError, "0 is 10, lost"),
+    "parallax, huge keys": (
+        lambda: solve.parallax(Q, 1e300 * K, V, 1e300 * Q, scale=0), OverflowingScanError,
+        "the output left the range",
+    ),
     "cg without ridge": (lambda: CG(Q, K, V, ridge=0), DomainError, "above 0"),
     "cg, half a step": (lambda: CG(Q, K, V, iterations=0.5), DTypeError, "an integer"),
     "cg, no tile": (lambda: CG(Q, K, V, tile=0), DomainError, "at least 1"),
@@ -284,6 +306,8 @@ def test_bad_tensors():
     q, k, v = (torch.tensor(x) for x in (Q, K, V))
     with pytest.raises(DTypeError, match="all torch tensors or all arrays"):
         LLA(q, K, V)
+    with pytest.raises(DTypeError, match=r"one dtype; got torch.float32, torch.float64"):
+        LLA(q.float(), k, v)
     with pytest.raises(DTypeError, match="real floats"):
         LLA(q.int(), k, v)
     with pytest.raises(ShapeError, match="2 axes"):
