@@ -16,8 +16,8 @@ from dsf.tools.style import BLACK, BLUE, GREEN, GREY, ORANGE, TEXT, VERMILLION
 TITLE = "On correlated covariates two heads learn the best preconditioner, not the identity"
 PAPER = (
     "With covariates of covariance rho to the power |i-j| (rho = 0.5) trained heads learn "
-    "preconditioned gradient descent: KQ becomes proportional to a preconditioner (He et al. 2025, arXiv "
-    "2503.12734; settings and numbers of the figure are not known)."
+    "preconditioned gradient descent: KQ becomes proportional to a preconditioner "
+    "(He et al. 2025, arXiv 2503.12734; settings and numbers of the figure are not known)."
 )
 DIFFERS = (
     "The preconditioner it is compared with is ours: the best one on centred covariates at this "
