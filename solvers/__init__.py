@@ -7,6 +7,7 @@
     dynamics    training: descent, flows, small models
     heads       interventions on heads, metrics, heads taken apart
     icl         linear regression in context: exact risks, best parameters, softmax heads
+    local_linear    local linear attention, Parallax, ridge regression token by token
     random_features   kernel features of softmax, frozen heads, ridge regression
     regression  softmax regression: Newton's method with a certificate
 
@@ -43,9 +44,12 @@ _LAZY = {
     "ridge_regression_in_blocks": "random_features.blocks",
     "fitted_rate": "random_features.rates",
     **dict.fromkeys(("softmax_regression", "SoftmaxRegression"), "regression.softmax"),
+    **dict.fromkeys(("local_linear_attention", "parallax"), "local_linear.attention"),
+    "local_linear_attention_cg": "local_linear.conjugate_gradients",
+    "ridge_recurrence": "local_linear.recurrence",
 }
 
-_FOLDERS = ("dynamics", "heads", "icl", "random_features", "regression", "svm")
+_FOLDERS = ("dynamics", "heads", "icl", "local_linear", "random_features", "regression", "svm")
 
 __all__ = sorted({*_LAZY, *_FOLDERS})
 

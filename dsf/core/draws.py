@@ -59,7 +59,8 @@ class Option:
 def option(default: Any, *others: Any, least: int | None = None) -> Any:
     """A static option: its default and the other values (with `least`: those to try)."""
     declared = Option((default, *others), least)
-    return dataclasses.field(default=default, metadata={"option": declared})
+    # by name only: a family that adds an option keeps the order of its parameters
+    return dataclasses.field(default=default, metadata={"option": declared}, kw_only=True)
 
 
 def drawn(

@@ -16,9 +16,10 @@ from dsf.tools.style import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, TEXT, VERMILL
 TITLE = "From a random start every head becomes a multiple of the identity and reads y alone"
 PAPER = (
     "Multi-head softmax attention trained by Adam on linear regression in context (d = 5, L = 40, "
-    "noise 0.1, batches of 256, 500 000 steps): KQ_h becomes omega_h I, OV_h reads the last entry "
-    "with mu_h, signs of both agree, values sum to zero; one head ends at (0.518, 1.552), of four "
-    "heads one is positive, two negative, one unused (He et al. 2025, arXiv 2503.12734, and its "
+    "noise 0.1, batches of 256, 500 000 steps): each KQ becomes omega times the identity, each OV "
+    "reads the last entry with mu, signs of both agree, values sum to zero; one head ends at "
+    "(0.518, 1.552), of four heads one is positive, two negative, one unused (He et al. 2025, "
+    "arXiv 2503.12734, and its "
     "published notebooks)."
 )
 DIFFERS = (

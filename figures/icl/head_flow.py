@@ -14,10 +14,10 @@ from dsf.tools.style import BLACK, BLUE, GREEN, GREY, ORANGE, TEXT, VERMILLION
 
 TITLE = "The heads never come to rest: they shrink as the sixth root of time"
 PAPER = (
-    "Training of the reduced model (omega, mu) by gradient flow on the approximate loss: signs of "
-    "omega_h and mu_h become equal, heads split into positive and negative ones of one |omega| "
-    "with values of sum zero, and omega stays near 0.13 in the plots (He et al. 2025, arXiv "
-    "2503.12734; d = 5, L = 40, noise 0.1)."
+    "Training of the reduced model (omega, mu) by gradient flow on the approximate loss: the "
+    "signs of omega and mu become equal in every head, heads split into positive and negative "
+    "ones of one |omega| with values of sum zero, and omega stays near 0.13 in the plots "
+    "(He et al. 2025, arXiv 2503.12734; d = 5, L = 40, noise 0.1)."
 )
 DIFFERS = (
     "Step and start of the published plots are not known: ours start at random or at the values "

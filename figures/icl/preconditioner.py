@@ -15,9 +15,9 @@ from dsf.tools.style import BLACK, BLUE, GREEN, GREY, ORANGE, TEXT, VERMILLION
 
 TITLE = "On correlated covariates two heads learn the best preconditioner, not the identity"
 PAPER = (
-    "With covariates of covariance rho^|i-j| (rho = 0.5) trained heads learn preconditioned "
-    "gradient descent: KQ becomes proportional to a preconditioner (He et al. 2025, arXiv "
-    "2503.12734; settings and numbers of the figure are not known)."
+    "With covariates of covariance rho to the power |i-j| (rho = 0.5) trained heads learn "
+    "preconditioned gradient descent: KQ becomes proportional to a preconditioner "
+    "(He et al. 2025, arXiv 2503.12734; settings and numbers of the figure are not known)."
 )
 DIFFERS = (
     "The preconditioner it is compared with is ours: the best one on centred covariates at this "
@@ -25,8 +25,8 @@ DIFFERS = (
 )
 SEE = (
     "Left: KQ of the positive head and the best preconditioner G*, both over their norms, agree "
-    "entry by entry. Right: the layer's effective matrix, sum of mu_h KQ_h, against G* for every "
-    "rho; on the dashed line they are equal."
+    "entry by entry. Right: the layer's effective matrix, the sum of mu KQ over heads, against G* "
+    "for every rho; on the dashed line they are equal."
 )
 ORDER = 4
 THEOREMS = ("icl/preconditioned_risks",)

@@ -34,6 +34,9 @@ KNOWN = {
         "emergence": OPEN, "estimators": NUMBER, "head_flow": STATEMENT, "preconditioner": OPEN,
         "superposition": OPEN,
     },
+    "random_features": {
+        "kernel_errors": STATEMENT, "attention_output": STATEMENT, "heads_learning": STATEMENT,
+    },
 }  # fmt: skip
 THEOREMS = Path(__file__).parents[2] / "theory_tests"
 FIGURES = [  # name, verdict

@@ -486,6 +486,8 @@ def test_no_rule_was_forgotten(figure, table):
     for name in SMOKE:
         if SMOKE[name] == "o":  # too few steps in this profile; see test_backcopy.py
             continue
+        if name.startswith("icl/"):  # test_icl.py
+            continue
         for f in figure(name).findings(table(name)):
             known = [c for c in CASES if c[0] == name and f.paper.startswith(c[1])]
             assert known or any(f.paper.startswith(r) for r in report), (name, f.paper)

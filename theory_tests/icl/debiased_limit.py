@@ -31,7 +31,8 @@ def first_order(L: int) -> tuple[np.ndarray, np.ndarray]:
         q=(omega * sympy.sqrt(2) * q)[None], k=np.vstack([x, q]), v=np.vstack([x, q])[:, :1]
     )
     rows, _ = Softmax(include_self=False).weights(tok, 1)
-    assert rows[0, L] == 0  # the query does not see itself
+    if rows[0, L] != 0:
+        raise ArithmeticError("the query sees itself: include_self=False is not kept")
     slopes = np.array([w.diff(omega).subs(omega, 0) for w in rows[0, :L]], dtype=object)
     s = x @ q
     return slopes, (s - s.sum() / L) / L

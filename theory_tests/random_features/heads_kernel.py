@@ -16,7 +16,7 @@ statement = (
     "<x~_i, y~_j>, r = <x~_0, y~_0><x~_i, y~_j>/4, J the arc-cosine kernel of relu, for any M; it "
     "deviates like M^(-1/2). The features do not change when keys are permuted."
 )
-reference = "derived; the model: Fu et al. 2023 (arXiv 2307.11353); J: Cho and Saul 2009"
+reference = "derived; the model: fu2023; J: cho2009"
 falsified_by = "a mean over draws off by more than 5 standard errors, or a permutation that shows"
 
 

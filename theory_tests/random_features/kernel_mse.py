@@ -21,10 +21,7 @@ statement = (
     "For m independent Gaussian directions each of trig, favor, hyperbolic and favor++ features "
     "has the mean e^{x'y}, and the mean squared error of the formula at softmax_kernel_mse."
 )
-reference = (
-    "Choromanski et al. 2021 (arXiv 2009.14794), lemma 2; favor++: Likhosherstov et al. 2022 "
-    "(arXiv 2205.15317)"
-)
+reference = "choromanski2021, lemma 2; favor++: likhosherstov2022"
 falsified_by = "a quadrature of either moment that differs by more than its rounding"
 
 

@@ -15,7 +15,7 @@ statement = (
     "computed from sums of phi(k_j) (v_j, 1) alone, and does not change when phi(q) is scaled for "
     "each query or phi(k) by one factor for all keys."
 )
-reference = "Katharopoulos et al. 2020 (arXiv 2006.16236); Choromanski et al. 2021"
+reference = "katharopoulos2020; choromanski2021"
 falsified_by = "an output that differs from the quadratic evaluation by more than rounding"
 
 

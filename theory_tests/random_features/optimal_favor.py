@@ -13,7 +13,7 @@ statement = (
     "The error of favor++ in A < 1/8 is least at A = (1 - 2 rho - sqrt((2 rho + 1)^2 + 8 rho))/16 "
     "<= 0, rho = |x+y|^2/d; A = 0 is favor. So favor++ is never worse than favor."
 )
-reference = "Likhosherstov et al. 2022 (arXiv 2205.15317); derived again"
+reference = "likhosherstov2022; derived again"
 falsified_by = "an A with a smaller error, or a derivative that is not zero there"
 
 

@@ -19,7 +19,7 @@ statement = (
     "|z|^2, and E cos cos the same at -s. Since (d)_n/(d/2)_n <= 2^n, C(s) <= e^s for s >= 0: "
     "orthogonal directions never raise the error of favor, hyperbolic and favor++ features."
 )
-reference = "derived; beside Choromanski et al. 2021 (arXiv 2009.14794), theorem 2"
+reference = "derived; beside choromanski2021, theorem 2"
 falsified_by = "a double sum, a sample or a known value that differs, or a gain below zero"
 
 

@@ -18,7 +18,7 @@ statement = (
     "with the weights e^{w'k_j - |k_j|^2/2}. Attention by positive random features is "
     "self-normalised importance sampling of it with the proposal N(0, I)."
 )
-reference = "Zheng, Wang and Kong 2022 (arXiv 2204.04667)"
+reference = "zheng2022"
 falsified_by = "a quadrature of the mean that is not softmax attention, or two different ratios"
 
 

@@ -17,9 +17,7 @@ statement = (
     "Heads need fewer samples than the MLP; the bias 4 W_0 helps one target of four, and at few "
     "samples only."
 )
-reference = (
-    "table computed elsewhere from the same draws; models: Fu et al. 2023 (arXiv 2307.11353)"
-)
+reference = "table computed elsewhere from the same draws; models: fu2023"
 falsified_by = "an entry that differs by more than 1e-3"
 
 SAMPLES = (100, 400, 1600)

@@ -16,7 +16,7 @@ statement = (
     "|Phi'(y - Phi theta) - lambda theta| / lambda for every theta; the bound that is returned, "
     "which adds the rounding of the residual, holds for the floats as they are."
 )
-reference = "strong convexity; rounding of inner products: Higham 2002, section 3.1"
+reference = "strong convexity; rounding of inner products: higham2002, section 3.1"
 falsified_by = "a solution in rational arithmetic that lies further away than the bound"
 
 

@@ -15,7 +15,7 @@ statement = (
     "phi(q)'phi(k) = T_R(q'k) for Taylor features up to order R; |e^t - T_R(t)| <= |t|^{R+1}/(R+1)!"
     " max(1, e^t); T_R > 0 everywhere for even R, and odd R have a negative value somewhere."
 )
-reference = "Taylor's theorem; as features: Arora et al. 2024 (arXiv 2402.18668)"
+reference = "Taylor's theorem; as features: arora2024"
 falsified_by = "a kernel that is not the polynomial, an error above the bound, or a sign"
 
 

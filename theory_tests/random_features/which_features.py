@@ -16,7 +16,7 @@ statement = (
     "only if x'y < 0; hyperbolic with m directions is (1 - e^{-|z|^2}) times favor with 2m, as "
     "many features."
 )
-reference = "derived from lemma 2 of Choromanski et al. 2021 (arXiv 2009.14794)"
+reference = "derived from lemma 2 of choromanski2021"
 falsified_by = "a pair of vectors at which the order of the errors is another one"
 
 

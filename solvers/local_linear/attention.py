@@ -1,0 +1,140 @@
+"""Local linear attention from queries and keys, and Parallax with a given direction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dsf.core.errors import OverflowingScanError, ShapeError, UnknownNameError
+from dsf.core.ops import asum, exp, isfinite, logits, mT, readable, zeros
+from dsf.core.worlds import Array, FloatWorld, world
+from dsf.solvers.local_linear.forms import centred, interpolation, weights_form
+from dsf.solvers.local_linear.intake import matrices, number, ridge_kind, tokens
+
+FORMS = {"weights": weights_form, "centred": centred, "interpolation": interpolation}
+
+
+def local_linear_attention(
+    q: Any, k: Any, v: Any, *, ridge: float = 10.0, scale: float | None = None,
+    causal: bool = True, ridge_times: str = "weights", form: str = "centred",
+) -> Array:  # fmt: skip
+    """The value at the query of a linear fit to the values, weighted by e^{scale q'k}:
+
+        min_{b, W} sum_j w_ij |v_j - b - W (k_j - q_i)|^2 + c_i ridge |W|^2,    o_i = b
+
+    over j <= i (`causal`) or all keys.  c_i = sum_j w_ij (ridge_times="weights": a factor common to
+    all weights of a query drops out) or 1 ("one": it does not).  q [n d], k [T d], v [T p] give
+    [n p], float64, or torch tensors of one dtype, which carry gradients; scale d^(-1/2) by default.
+    The three forms are equal; time n T d^2 + n d^3, memory n T d.  ridge -> infinity is softmax
+    attention.
+
+    Raises ShapeError, DTypeError, NonFiniteError, DomainError, UnknownNameError,
+    OverflowingScanError (infinite logits), IllConditionedError (a fit that is not determined).
+    Zuo et al. 2026 (arXiv 2510.01450); its text has ridge_times="one", its code "weights".
+
+    >>> x = np.array([[0.0], [1.0], [2.0]])
+    >>> far = local_linear_attention([[5.0]], x, 3 * x + 1, ridge=0, scale=0.1, causal=False)
+    >>> far.round(9)
+    array([[16.]])
+    """
+    who = "local_linear_attention"
+    q, k, v = tokens(who, q, k, v, causal)
+    if form not in FORMS:
+        raise UnknownNameError(f"{who}: no form {form!r}; known: {', '.join(FORMS)}")
+    ridge, kind = number(who, "ridge", ridge), ridge_kind(who, ridge_times)
+    if not len(q):
+        return zeros((0, v.shape[1]), v)
+    w, top = weights(q, k, scale_of(who, scale, q), causal)
+    penalty = penalties(w, top, ridge, kind)
+    with np.errstate(over="ignore", invalid="ignore"):  # the forms and `finite` refuse it
+        return finite(who, FORMS[form](w, penalty, q, k, v))
+
+
+def weights(q: Array, k: Array, scale: float, causal: bool, first: int = 0) -> tuple[Array, Array]:
+    """e^{scale q'k - top} [n T], and top [n 1], the largest logit of each row.
+
+    Causal weights are zero where j > first + i: `first` is the position of the first query.
+
+    >>> weights(np.ones((1, 1)), np.array([[0.0], [2.0]]), 1.0, False)[1]
+    array([[2.]])
+    """
+    mask = np.tri(len(q), len(k), first if causal else len(k), dtype=bool)
+    with np.errstate(over="ignore", invalid="ignore"):  # `logits` refuses what is not finite
+        x = logits(q * scale, k, mask)
+    w = world(x)
+    assert isinstance(w, FloatWorld)
+    x = w.keep(x, mask, -float("inf"))
+    top = w.detach(w.largest(x))
+    return exp(x - top), top
+
+
+def penalties(w: Array, top: Array, ridge: float, ridge_times: str) -> Array:
+    """The penalty [n 1] on |W|^2 that goes with weights divided by e^top."""
+    if ridge_times == "weights":
+        return ridge * asum(w)
+    if not ridge:
+        return 0 * top
+    with np.errstate(over="ignore"):
+        penalty = ridge * exp(-top)
+    if readable(penalty) and not bool(isfinite(penalty).all()):
+        raise OverflowingScanError(
+            "local linear fit: with ridge_times='one' the ridge divided by the largest weight of a "
+            "query overflows. Likely cause: very negative logits. Take ridge_times='weights'."
+        )
+    return penalty
+
+
+def scale_of(who: str, scale: float | None, q: Array) -> float:
+    """The factor of the logits: the given one, or d^(-1/2)."""
+    return float(q.shape[1]) ** -0.5 if scale is None else number(who, "scale", scale)
+
+
+def parallax(
+    q: Any, k: Any, v: Any, direction: Any, *, scale: float | None = None, causal: bool = True
+) -> Array:
+    """Softmax attention minus the cross-covariance of keys and values along a direction:
+
+        o_i = vb_i - sum_j p_ij (r_i'(k_j - kb_i)) v_j
+
+    with p the softmax weights, kb and vb their means, direction r [n d].  r = 0 is softmax
+    attention; r_i = (C_i + ridge I)^-1 (kb_i - q_i) is local linear attention.  q [n d], k [T d],
+    v [T p] -> [n p], as in `local_linear_attention`, in time n T (d + p).
+
+    Raises ShapeError, DTypeError, NonFiniteError, DomainError, OverflowingScanError.
+    Parallax (arXiv 2605.29157), there with a learned r.
+
+    >>> v = np.array([[1.0], [3.0]])
+    >>> parallax(v, v, v, 0 * v, scale=0.0)
+    array([[1.],
+           [2.]])
+    """
+    who = "parallax"
+    q, k, v = tokens(who, q, k, v, causal)
+    r = matrices(who, q=q, direction=direction)[1]
+    if r.shape != q.shape:
+        raise ShapeError(f"{who}: direction {list(r.shape)} must have the shape {list(q.shape)}")
+    if not len(q):
+        return zeros((0, v.shape[1]), v)
+    w, _ = weights(q, k, scale_of(who, scale, q), causal)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return finite(who, along(w / asum(w), k, v, r))
+
+
+def finite(who: str, o: Array) -> Array:
+    """The output o, or OverflowingScanError where it is not finite.
+
+    >>> finite("f", np.ones(1))
+    array([1.])
+    """
+    if readable(o) and not bool(isfinite(o).all()):
+        raise OverflowingScanError(
+            f"{who}: the output left the range of {o.dtype}, although the input is finite. Likely "
+            "cause: keys or values too large; rescale them or use a wider dtype."
+        )
+    return o
+
+
+def along(p: Array, k: Array, v: Array, r: Array) -> Array:
+    """sum_j p_ij (1 - r_i'(k_j - kb_i)) v_j for weights p [n T] whose rows sum to 1."""
+    return (p * (1 - (r @ mT(k) - asum(r * (p @ k))))) @ v

@@ -1,0 +1,1 @@
+"""Local linear attention and attention as regression at test time."""
