@@ -17,7 +17,7 @@ statement = (
     "0, where the keys of query i span all dimensions; so values M'k_j + c give the output "
     "M'q_i + c at every scale. With a ridge, and for softmax attention, the second sum is not 0."
 )
-reference = "classical for local polynomials (Fan and Gijbels 1996); Zuo et al. 2026"
+reference = "classical for local polynomials (fan1996); zuo2026"
 falsified_by = "an affine map and keys in general position with another output"
 
 

@@ -17,7 +17,7 @@ statement = (
     "C_kv'(q - kb), linear attention on centred keys and values over their number. "
     "All three gaps are of order ridge or 1/ridge."
 )
-reference = "Zuo et al. 2026 (arXiv 2510.01450), section 2; the limits with constants: derived"
+reference = "zuo2026, section 2; the limits with constants: derived"
 falsified_by = "a gap that does not fall tenfold with ten times the ridge, or its inverse"
 
 LIMITS = ("softmax", "least_squares", "centred_linear")

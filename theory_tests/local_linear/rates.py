@@ -15,7 +15,7 @@ statement = (
     "norm) falls like n^-3/4, of the local linear fit like n^-4/5; a global line stays at a "
     "constant. Measured at finite n, to within .1 of the exponents."
 )
-reference = "Zuo et al. 2026 (arXiv 2510.01450), propositions 2.1 and 2.2, at d = 1"
+reference = "zuo2026, propositions 2.1 and 2.2, at d = 1"
 falsified_by = "a fitted exponent further than .1 from 3/4 or 4/5"
 
 WIDTHS = np.geomspace(0.01, 0.5, 25)

@@ -19,9 +19,7 @@ statement = (
     "its size. With gates g, P = P/g before the step, the ridge is forgotten too; with "
     "(H_t + ridge I)^-1 read out of H = g H + k k' it is not, and the two outputs differ."
 )
-reference = (
-    "classical; Wang, Shi, Fox (arXiv 2501.12352), and MesaNet (arXiv 2506.05233) for the second"
-)
+reference = "classical; wang2025, and vonoswald2025 for the second"
 falsified_by = "an output that differs from least squares on all tokens by more than rounding"
 
 

@@ -19,7 +19,7 @@ statement = (
     "both places."
 )
 reference = (
-    "after the first experiment of Zuo et al. 2026 (arXiv 2510.01450), on data of our own; that "
+    "after the first experiment of zuo2026, on data of our own; that "
     "DeltaNet wins without noise is ours"
 )
 falsified_by = "a mean error over seeds 0 to 2 in another order"

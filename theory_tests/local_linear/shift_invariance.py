@@ -14,9 +14,7 @@ statement = (
     "logits are shifted by one number; with the penalty ridge |W|^2 it does: a shift by s acts as "
     "the ridge e^{-s} ridge."
 )
-reference = (
-    "Zuo et al. 2026 (arXiv 2510.01450): the text has the second penalty, the code the first"
-)
+reference = "zuo2026: the text has the second penalty, the code the first"
 falsified_by = "a shift that changes the first output by more than rounding, or not the second"
 
 

@@ -12,9 +12,7 @@ statement = (
     "S_t = (I - beta_t k_t k_t') S_{t-1} + beta_t k_t v_t' is one step of gradient descent of size "
     "beta_t on |v_t - S'k_t|^2/2, at S_{t-1}. Identities in free tokens, n = p = 2."
 )
-reference = (
-    "Wang, Shi, Fox (arXiv 2501.12352), table of recurrences; Yang et al. (arXiv 2406.06484)"
-)
+reference = "wang2025, table of recurrences; yang2024"
 falsified_by = "an entry of the difference that is not zero as an expression"
 
 

@@ -14,7 +14,7 @@ statement = (
     "sum_ij (1 - a_ti) S_ij^2 / 2, a penalty with a weight per row; the case of one gate for all "
     "rows is weight decay. Identities in free tokens, n = p = 2."
 )
-reference = "Wang, Shi, Fox (arXiv 2501.12352), table of recurrences"
+reference = "wang2025, table of recurrences"
 falsified_by = "an entry of the difference that is not zero as an expression"
 
 

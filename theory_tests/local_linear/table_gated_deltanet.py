@@ -12,9 +12,7 @@ statement = (
     "of gradient descent of size beta_t on |v_t - S'k_t|^2/2, at a_t S_{t-1}, not at S_{t-1}. "
     "Identities in free tokens, n = p = 2."
 )
-reference = (
-    "Wang, Shi, Fox (arXiv 2501.12352), table of recurrences; Yang et al. (arXiv 2412.06464)"
-)
+reference = "wang2025, table of recurrences; yang2024gated"
 falsified_by = "an entry of the difference that is not zero as an expression"
 
 

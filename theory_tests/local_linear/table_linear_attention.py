@@ -12,7 +12,7 @@ statement = (
     "S_t = S_{t-1} + k_t v_t' is one step of gradient descent of size 1 on -v_t'S'k_t; it is not "
     "one on |v_t - S'k_t|^2/2 unless S_{t-1}'k_t = 0. Identities in free tokens, n = p = 2."
 )
-reference = "Wang, Shi, Fox (arXiv 2501.12352), table of recurrences"
+reference = "wang2025, table of recurrences"
 falsified_by = "an entry of the difference that is not zero as an expression"
 
 
