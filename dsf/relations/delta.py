@@ -54,9 +54,8 @@ def gate_open(tok: Tokens, x: Array) -> Tokens:
 def gate_open_params(mech: Any, x: Array) -> Any:
     W, b = unit_step(mech.Wq)
     A_log = ops.log(-(x + ops.zeros_like(b)))
-    return m.GatedDeltaNet(
-        mech.Wq, mech.Wk, mech.Wv, mech.Wb, mech.reach, mech.unit_keys, Wdt=W, b=b, A_log=A_log
-    )
+    same = {"reach": mech.reach, "unit_keys": mech.unit_keys}
+    return m.GatedDeltaNet(mech.Wq, mech.Wk, mech.Wv, mech.Wb, W, b, A_log, **same)
 
 
 def small_writes(tok: Tokens, x: Array) -> Tokens:
