@@ -35,8 +35,24 @@ def table(measured: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def backward(measured: dict[str, Any]) -> str:
+    """How many times as long as forward the backward passes take, where both were timed."""
+    times = {
+        (r["kernel"].partition(" ")[2] or "forward", r.get("decay"), *(r[n] for n in "BLHd")): r
+        for r in measured["rows"]
+        if r["part"] == "time" and r["kernel"].startswith("linear")
+    }
+    found = [
+        f"{NAMES[decay]} {r['ms_ours'] / times['forward', decay, *size]['ms_ours']:.0f}"
+        for (way, decay, *size), r in times.items()
+        if way == "backward"
+    ]
+    return "as long as forward, times: " + ", ".join(found)
+
+
 if __name__ == "__main__":
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else KEPT
     found = json.loads(path.read_text())
     print(f"{found['device']}, torch {found['torch']}, triton {found['triton']}:\n")
     print(table(found), end="")
+    print(f"\nBackward passes take {backward(found)}.")

@@ -149,7 +149,7 @@ def scan_time(B, L, D, copy, dtype):
     row: dict[str, Any] = milliseconds(
         {
             "ours": lambda: selective.forward(*inputs),
-            "ours_backward": lambda: selective.backward(*inputs, None, dy),
+            "ours_backward": lambda: selective.backward(*inputs, None, 1.0, dy),
         },
         7,
     )

@@ -8,6 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from dsf.core.worlds import is_torch
+
+
+def on_gpu(x: Any) -> bool:
+    """Whether x is a tensor that does not lie in the memory of the CPU."""
+    return is_torch(x) and x.device.type != "cpu"
+
+
 _ran: ContextVar[str] = ContextVar("backend that ran last", default="")
 
 

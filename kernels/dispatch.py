@@ -16,11 +16,13 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
+
 from dsf.core import hooks
 from dsf.core.arrays import at_least_float32
 from dsf.core.errors import KernelError
 from dsf.core.worlds import is_torch
-from dsf.kernels.backends import computed, module
+from dsf.kernels.backends import computed, module, on_gpu
 
 BACKENDS = ("auto", "reference", "numba", "torch", "triton")
 REAL = ("float32", "float64")
@@ -69,12 +71,11 @@ def for_triton(
     kernel.  A decay of 0 has the gradient 0."""
     if structure == "linear" and not numbers[1]:
         q, k, v, w, state = arrays
-        tiny = 1.2e-38 if str(w.dtype) == "torch.float32" else 2.3e-308
-        return [q, k, v, w.clamp_min(tiny).log(), state], numbers[:1]
+        least = float(np.finfo(str(w.dtype).removeprefix("torch.")).tiny)
+        return [q, k, v, w.clamp_min(least).log(), state], numbers[:1]
     if structure == "selective" and (arrays[2].shape[0] == 1 or arrays[2].stride(0) == 0):
         x, delta, A, B, C, state = arrays
-        u = x / (delta + (delta == 0))  # the kernel multiplies by delta again
-        return [u, delta, A[0], B, C, x.new_zeros(0), state], []
+        return [x, delta, A[0], B, C, x.new_zeros(0), state], [0.0]
     if structure == "softmax":
         return arrays, numbers
     return None
@@ -103,7 +104,6 @@ def _installed(name: str) -> bool:
 def _missing(structure: str, backend: str, arrays: list[Any], numbers: list[float]) -> str:
     """Why a backend cannot take these arrays; "" if it can."""
     x = arrays[0]
-    on_gpu = is_torch(x) and x.device.type != "cpu"
     dtype = str(x.dtype).removeprefix("torch.")
     if not _installed(backend):
         extra = "pip install 'dsf[gpu]'" if backend == "triton" else f"pip install {backend}"
@@ -112,7 +112,7 @@ def _missing(structure: str, backend: str, arrays: list[Any], numbers: list[floa
         return f"no {backend} kernel is connected to it yet"
     if backend == "torch" and not is_torch(x):
         return "the arrays are numpy's"
-    fits = on_gpu == (backend == "triton") or (backend == "triton" and INTERPRETED)
+    fits = on_gpu(x) == (backend == "triton") or (backend == "triton" and INTERPRETED)
     if backend != "torch" and not fits:
         return f"the arrays lie on {x.device if is_torch(x) else 'the CPU'}"
     if dtype not in DTYPES.get(structure, REAL) + HALF * (backend in ("torch", "triton")):

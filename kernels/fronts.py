@@ -1,8 +1,9 @@
 """The public kernels: shapes, dtypes and worlds put in order, then a structure is run.
 
 Layout: heads right of time, [... L H K]; every axis left of time is a batch.  numpy in, numpy out;
-torch in, torch out, with gradients.  Half precision is computed in float32; the output has the
-dtype of the inputs, the state at least float32.
+torch in, torch out, with gradients.  On a CPU half precision is computed in float32; Triton and
+torch take it as it is and sum in float32.  The output has the dtype of the inputs (decays, states,
+A, D and bonus apart), the state at least float32.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dsf.core.errors import DTypeError, NonFiniteError, ShapeError
 from dsf.core.ops import is_complex
 from dsf.core.worlds import is_torch
 from dsf.kernels import dispatch, gpu
+from dsf.kernels.backends import on_gpu
 from dsf.kernels.flow.system import checked
 from dsf.kernels.intake import Call
 
@@ -42,9 +44,9 @@ def linear_attention(
     >>> y.ravel(), S.ravel()
     (array([1.   , 1.5  , 1.75 , 1.875]), array([1.875]))
     """
-    on_gpu = gpu.takes("linear", q, backend)
+    by_triton = gpu.takes("linear", q, backend)
     given = {"q": q, "k": k, "v": v, "log_decay": log_decay, "state": state, "bonus": bonus}
-    call = Call("linear_attention", keep=on_gpu, **given)
+    call = Call("linear_attention", keep=by_triton, **given)
     call.axes(q="... L H K", k="... L H K", v="... L H V", state="... H K V", bonus="H K")
     full = call.log_decay("L")
     if read not in ("after", "before") or (bonus is not None and read == "after"):
@@ -53,7 +55,7 @@ def linear_attention(
             f"read={read!r}{'' if bonus is None else ' with a bonus'}"
         )
     q, k, v = (call.rows(name) for name in "qkv")
-    if on_gpu:
+    if by_triton:
         y, last = gpu.linear(call, full, read, scale)
     else:
         arrays = [q, k, v, call.decays(full), call.state()]
@@ -83,10 +85,10 @@ def delta_rule(
     >>> y.ravel(), S.ravel()
     (array([3., 3.]), array([3.]))
     """
-    per_head = log_decay is None or np.ndim(log_decay) == np.ndim(beta)
-    on_gpu = per_head and substeps == 1 and gpu.takes("delta", q, backend)
+    of_channels = log_decay is not None and np.ndim(log_decay) == np.ndim(q)
+    by_triton = substeps == 1 and not of_channels and gpu.takes("delta", q, backend)
     given = {"q": q, "k": k, "v": v, "beta": beta, "log_decay": log_decay, "state": state}
-    call = Call("delta_rule", keep=on_gpu, **given)
+    call = Call("delta_rule", keep=by_triton, **given)
     steps = "L" if substeps == 1 else "sL"
     call.axes(q="... L H K", k=f"... {steps} H K", v=f"... {steps} H V", beta=f"... {steps} H")
     full = call.log_decay(steps)
@@ -96,7 +98,7 @@ def delta_rule(
             f"delta_rule: k, v and beta need {substeps} rows for each of the {call.sizes['L']} "
             f"rows of q; got {call.sizes[steps]}"
         )
-    if on_gpu:
+    if by_triton:
         y, last = gpu.delta(call, full, scale)
         return call.output(y), call.last(last)
     q, k, v = (call.rows(name) for name in "qkv")
@@ -157,7 +159,7 @@ def softmax_attention(
     array([1. , 1.5, 2. ])
     """
     given = {"q": q, "k": k, "v": v, "bias": bias, "log_forget": log_forget, "sink": sink}
-    call = Call("softmax_attention", keep=gpu.lies_there(q), **given)
+    call = Call("softmax_attention", keep=on_gpu(q), **given)
     call.axes(q="... M H K", k="... N G K", v="... N G V", bias="... H M N")
     call.axes(log_forget="... N H", sink="H")
     B, M, H, G = math.prod(call.batch), *(call.sizes[x] for x in "MHG")
@@ -216,11 +218,11 @@ def selective_scan(
     >>> selective_scan(one, one, -np.log(2) * one[:1], one, one)[0].ravel()
     array([1. , 1.5])
     """
-    on_gpu = gpu.takes("selective", u, backend)
-    call = Call("selective_scan", keep=on_gpu, u=u, delta=delta, A=A, B=B, C=C, D=D, state=h0)
+    by_triton = gpu.takes("selective", u, backend)
+    call = Call("selective_scan", keep=by_triton, u=u, delta=delta, A=A, B=B, C=C, D=D, state=h0)
     call.axes(u="... L D", delta="... L D", A="D N", B="... L N", C="... L N", D="D")
     call.axes(state="... D N")
-    if on_gpu:
+    if by_triton:
         y, last = gpu.selective(call)
         return call.output(y), call.last(last)
     u, delta, B, C = (call.rows(name) for name in ("u", "delta", "B", "C"))

@@ -8,14 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from dsf.core import ops
-from dsf.core.worlds import is_torch
 from dsf.kernels import dispatch
+from dsf.kernels.backends import on_gpu
 from dsf.kernels.intake import Call
-
-
-def lies_there(x: Any) -> bool:
-    """Whether x is a tensor on a GPU."""
-    return is_torch(x) and x.device.type != "cpu"
 
 
 def takes(structure: str, x: Any, backend: str) -> bool:
@@ -23,7 +18,7 @@ def takes(structure: str, x: Any, backend: str) -> bool:
 
     Raises KernelError where "triton" is asked for and cannot run.
     """
-    if not lies_there(x) and backend != "triton":
+    if not on_gpu(x) and backend != "triton":
         return False
     return dispatch.chosen(structure, [x], [], backend) == "triton"
 
@@ -51,4 +46,4 @@ def selective(call: Call) -> tuple[Any, Any]:
     u, delta, B, C = (call.rows(name) for name in ("u", "delta", "B", "C"))
     D = call["D"] if "D" in call.arrays else call.zeros(0)
     arrays = [u, delta, call["A"], B, C, D, call.state("D N")]
-    return dispatch.run("selective", arrays, [], "triton")
+    return dispatch.run("selective", arrays, [1.0], "triton")

@@ -47,8 +47,11 @@ def _widest() -> str:
 
 @intrinsic
 def widest_vectors(typing: Any) -> Any:
-    """Called in a kernel, it lets the compiler use 512 bits; by itself it stops at 256.  No bit of
-    a result changes, nor does anything where the CPU has no such vectors."""
+    """Called in a kernel, it lets the compiler use 512 bits; by itself it stops at 256.
+
+    No bit changes in a kernel whose sums may not be reordered, and nothing where the CPU has no
+    such vectors.
+    """
 
     def code(_: Any, build: Any, __: Any, ___: Any) -> Any:
         # llvmlite knows few attributes by name, but writes what is there.

@@ -183,6 +183,7 @@ def test_the_table_of_the_gpu_is_the_measured_one():
     printer = runpy.run_path(str(ROOT / "benchmarks" / "gpu_table.py"))
     kept = json.loads(printer["KEPT"].read_text(encoding="utf-8"))
     assert printer["table"](kept) in README and kept["device"] in README
+    assert printer["backward"](kept) in README
 
 
 def test_the_floors_are_those_of_the_test():

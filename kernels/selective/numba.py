@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numba
 import numpy as np
 
 from dsf.kernels import compiled
@@ -13,7 +14,7 @@ from dsf.kernels.vectors import widest_vectors
 
 Array = np.ndarray
 WIDTH = 32  # channels that are run side by side
-WIDTHS = 128, WIDTH  # forward, where there are so many
+WIDE = 128  # of the forward pass, where there are so many
 
 
 @compiled.forward(inputs=5)
@@ -57,7 +58,9 @@ def _steps(
 def forward(x: Array, delta: Array, A: Array, B: Array, C: Array, h: Array) -> tuple[Array, Array]:
     """See `reference.forward`."""
     y, h = np.empty(x.shape, x.dtype), np.array(h)
-    width = next(w for w in WIDTHS if w <= x.shape[2] or w == WIDTH)
+    # Wide blocks where they leave one for every thread; the bits are the same.
+    several = x.shape[0] * (x.shape[2] // WIDE) >= numba.get_num_threads()
+    width = WIDE if several else WIDTH
     units = x.shape[0] * math.ceil(x.shape[2] / width)
 
     def run(first: int, last: int) -> None:

@@ -1,11 +1,12 @@
 """The selective scan S6 in Triton.
 
-    h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t,    y_t = C_t h_t + D u_t
+    h_t = exp(delta_t A) h_{t-1} + x_t B_t',    y_t = C_t h_t + D u_t
 
+with x_t = delta_t u_t, or (TIMES false) x_t = u_t as it is given.
 One program holds the states [N, channels] of a block of channels and walks a segment of time.  A
 and all states lie in memory as [N D], so that a thread holds several states of several channels
-and the sum over states crosses few threads.  Segments are joined as in linear
-attention: what each adds from zero, a scan over segments, the outputs.
+and the sum over states crosses few threads.  Segments are joined as in linear attention: what each
+adds from zero, a scan over segments, the outputs.
 """
 
 from __future__ import annotations
@@ -30,6 +31,15 @@ def load_column(ptr, at, mask, ACC: tl.constexpr):
 def channels_of(block, BD: tl.constexpr, OWN: tl.constexpr):
     """The channels of a program, told to lie OWN by OWN: so many go to one thread."""
     return tl.max_contiguous(block * BD + tl.arange(0, BD), OWN)
+
+
+@triton.jit
+def written(u, delta, TIMES: tl.constexpr):
+    """x: what B carries into the state."""
+    if TIMES:
+        return delta * u
+    else:
+        return u
 
 
 @triton.jit
@@ -60,7 +70,7 @@ def load_steps(source, row, last, OUTPUT: tl.constexpr, ACC: tl.constexpr):
 def walk_kernel(
     u_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, states_ptr, total_ptr, y_ptr,
     L, D, N, LENGTH, SEGMENTS,
-    SKIP: tl.constexpr, OUTPUT: tl.constexpr, LAST: tl.constexpr,
+    TIMES: tl.constexpr, SKIP: tl.constexpr, OUTPUT: tl.constexpr, LAST: tl.constexpr,
     OWN: tl.constexpr, FULL: tl.constexpr,
     BD: tl.constexpr, BN: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
@@ -90,7 +100,8 @@ def walk_kernel(
         coming = load_steps(source, row + 4, last, OUTPUT, ACC)
         for s in tl.static_range(4):
             u, delta, b_t, c_t = now[s]
-            h = tl.exp2(A * delta[None, :]) * h + b_t[:, None] * (delta * u)[None, :]
+            x = written(u, delta, TIMES)
+            h = tl.exp2(A * delta[None, :]) * h + b_t[:, None] * x[None, :]
             if OUTPUT:
                 y = tl.sum(h * c_t[:, None], 0)
                 if SKIP:
@@ -169,7 +180,7 @@ def reverse_kernel(
 def gradient_kernel(
     u_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, dy_ptr, states_ptr, grads_ptr, work_ptr,
     du_ptr, ddelta_ptr, dA_ptr, dB_ptr, dC_ptr, dD_ptr, BATCH, L, D, N, LENGTH, SEGMENTS, FIRST,
-    SKIP: tl.constexpr, OWN: tl.constexpr, FULL: tl.constexpr,
+    TIMES: tl.constexpr, SKIP: tl.constexpr, OWN: tl.constexpr, FULL: tl.constexpr,
     BD: tl.constexpr, BN: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """All gradients of one segment: forward for the states, kept in `work`, then backward."""
@@ -193,7 +204,8 @@ def gradient_kernel(
         delta = load_column(delta_ptr, base * D + ds, in_d, ACC)
         b_t = load_column(B_ptr, base * N + ns, in_n, ACC)
         tl.store(work_ptr + i * size + tile, h, mask=inside)  # the state before step i
-        h = tl.exp2(A * delta[None, :]) * h + b_t[:, None] * (delta * u)[None, :]
+        x = written(u, delta, TIMES)
+        h = tl.exp2(A * delta[None, :]) * h + b_t[:, None] * x[None, :]
     dh = tl.load(grads_ptr + slot + size + tile, mask=inside, other=0.0)
     dA = tl.zeros([BN, BD], ACC)
     dD = tl.zeros([BD], ACC)
@@ -209,16 +221,20 @@ def gradient_kernel(
         c_t = load_column(C_ptr, base * N + ns, in_n, ACC)
         before = tl.load(work_ptr + i * size + tile, mask=inside, other=0.0)
         a = tl.exp2(A * delta[None, :])
-        h = a * before + b_t[:, None] * (delta * u)[None, :]
+        x = written(u, delta, TIMES)
+        h = a * before + b_t[:, None] * x[None, :]
         row = (block * BATCH * L + base) * N + ns
         tl.store(dC_ptr + row, tl.sum(h * dy[None, :], 1), mask=in_n)
         dh += c_t[:, None] * dy[None, :]
-        tl.store(dB_ptr + row, tl.sum(dh * (delta * u)[None, :], 1), mask=in_n)
+        tl.store(dB_ptr + row, tl.sum(dh * x[None, :], 1), mask=in_n)
         into = tl.sum(dh * b_t[:, None], 0)
         dlog = dh * a * before  # the gradient at delta A
         dA += dlog * delta[None, :]
-        ddelta = tl.sum(dlog * A_natural, 0) + into * u
-        du = into * delta
+        ddelta = tl.sum(dlog * A_natural, 0)
+        du = into
+        if TIMES:
+            ddelta += into * u
+            du = into * delta
         if SKIP:
             du += skip * dy
             dD += u * dy
@@ -234,10 +250,10 @@ def gradient_kernel(
 class _Call:
     """One call: contiguous inputs, sizes, and the buffer of states at boundaries of segments."""
 
-    def __init__(self, u, delta, A, B, C, D, most):
+    def __init__(self, u, delta, A, B, C, D, times, most):
         self.u, self.delta = u.contiguous(), delta.contiguous()
         self.A = A.mT.contiguous()
-        self.skip = D is not None and bool(D.numel())
+        self.times, self.skip = bool(times), D is not None and bool(D.numel())
         self.D = D.contiguous() if self.skip else self.u
         (self.batch, self.L, self.channels), self.N = u.shape, A.shape[-1]
         dtype = str(u.dtype).removeprefix("torch.")
@@ -278,17 +294,19 @@ class _Call:
     def walk(self, states, total, y, output):
         walk_kernel[self.grid](
             self.u, self.delta, self.A, self.B, self.C, self.D, states, total, y, *self.sizes,
-            SKIP=self.skip, OUTPUT=output, LAST=self.segments == 1, **self.options,
+            TIMES=self.times, SKIP=self.skip, OUTPUT=output, LAST=self.segments == 1,
+            **self.options,
         )  # fmt: skip
 
 
-def forward(u, delta, A, B, C, D=None, state=None):
-    """y_t = C_t h_t + D u_t and the last state; h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t.
+def forward(u, delta, A, B, C, D=None, state=None, times=1.0):
+    """y_t = C_t h_t + D u_t and the last state; h_t = exp(delta_t A) h_{t-1} + x_t B_t'.
 
     u, delta [B L D], A [D N], B, C [B L N], D None, [0] or [D], state None or [B D N]; A is not
-    positive and delta not negative.  States are float32, or float64 for float64 inputs.
+    positive and delta not negative; x = delta u, or u where `times` is 0.  States are
+    float32, or float64 for float64 inputs.
     """
-    call = _Call(u, delta, A, B, C, D, None)
+    call = _Call(u, delta, A, B, C, D, times, None)
     states = call.boundaries(state, 0)
     y = torch.empty_like(call.u)
     if call.empty_call:
@@ -302,9 +320,9 @@ def forward(u, delta, A, B, C, D=None, state=None):
     return y, states[:, -1].mT.contiguous()
 
 
-def backward(u, delta, A, B, C, D, state, dy, dlast=None):
+def backward(u, delta, A, B, C, D, state, times, dy, dlast=None):
     """Gradients of u, delta, A, B, C, D (None if it is) and of the initial state."""
-    call = _Call(u, delta, A, B, C, D, 128)
+    call = _Call(u, delta, A, B, C, D, times, 128)
     no_skip = None if D is None else torch.zeros_like(D)
     dy = dy.contiguous()
     states, grads = call.boundaries(state, 0), call.boundaries(dlast, -1)
@@ -333,8 +351,8 @@ def backward(u, delta, A, B, C, D, state, dy, dlast=None):
         grid = (call.blocks, min(group, call.segments - first), call.batch)
         gradient_kernel[grid](
             call.u, call.delta, call.A, call.B, call.C, call.D, dy, states, grads, work,
-            du, ddelta, dA, dB, dC, dD, call.batch, *call.sizes, first, SKIP=call.skip,
-            **call.options,
+            du, ddelta, dA, dB, dC, dD, call.batch, *call.sizes, first, TIMES=call.times,
+            SKIP=call.skip, **call.options,
         )  # fmt: skip
     dA = dA.sum((0, 1)).mT.to(A.dtype)
     dB, dC = dB.sum(0).to(B.dtype), dC.sum(0).to(C.dtype)

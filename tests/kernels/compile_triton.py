@@ -156,6 +156,7 @@ def selective_cases(arch: int, dtype: str) -> Iterator[Case]:
     meta = {"BD": columns, "BN": power_of_two(16, 1), "ACC": getattr(tl, accumulator(dtype))}
     meta |= {"OWN": own, "FULL": True}
     meta |= {"num_warps": warps}
+    meta["TIMES"] = True
     walk = {"SKIP": True, "OUTPUT": True, "LAST": True}
     yield "walk_kernel", selective.walk_kernel, meta | walk, SCAN_SHARES
     back = {**meta, "STEPS": selective.STEPS}

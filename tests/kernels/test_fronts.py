@@ -76,6 +76,7 @@ def test_half_precision_is_computed_in_float32():
     exact, _ = kernels.linear_attention(*(x.astype(np.float64) for x in (q, k, v, g)))
     assert y.dtype == np.float16 and S.dtype == np.float32
     assert kernels.linear_attention(q, k, v, g, S)[0].dtype == np.float16
+    assert kernels.linear_attention(q, k, v, g.astype(np.float32))[0].dtype == np.float16
     assert kernels.linear_attention(q, k, v.astype(np.float32), g)[0].dtype == np.float32
     assert np.abs(y - exact).max() <= 1e-3 * np.abs(exact).max()
 

@@ -200,12 +200,20 @@ def test_a_step_size_of_minus_infinity_forgets_exactly():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("channels", [127, 128, 300])
-def test_channels_do_not_know_how_many_run_beside_them(channels, dtype):
+def test_channels_do_not_know_how_many_run_beside_them(channels, dtype, monkeypatch):
     rng = np.random.default_rng(0)
     u, delta = rng.standard_normal((2, 2, 40, channels)).astype(dtype)
     A = -rng.uniform(1, 16, (channels, 3)).astype(dtype)
     B, C = rng.standard_normal((2, 2, 40, 3)).astype(dtype)
-    y, h = kernels.selective_scan(u, abs(delta), A, B, C)
-    few, last = kernels.selective_scan(u[..., :20], abs(delta[..., :20]), A[:20], B, C)
+
+    def run(threads, some):
+        # wide blocks where they are enough for the threads, narrow ones for many threads
+        monkeypatch.setattr("numba.get_num_threads", lambda: threads)
+        return kernels.selective_scan(u[..., :some], abs(delta[..., :some]), A[:some], B, C)
+
+    found = [run(1, channels), run(999, channels), run(1, 20)]
     assert kernels.last_backend() == "numba"
-    assert np.array_equal(y[..., :20], few) and np.array_equal(h[:, :20], last)
+    for y, h in found:
+        assert np.array_equal(y[..., :20], found[0][0][..., :20])
+        assert np.array_equal(h[:, :20], found[0][1][:, :20])
+    assert np.array_equal(found[0][0], found[1][0])

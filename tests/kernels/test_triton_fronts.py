@@ -120,18 +120,29 @@ def test_systems(structure):
         arrays, numbers = [q, k, v, w, normal(B, H, K, V)], [0.5, 0.0]
     elif structure == "selective":
         given = scan_arguments()
-        given["delta"][:, 5] = 0
-        u, delta, A, b, c, _, h = given.values()
-        arrays = [u * delta, delta, A.expand(B, *A.shape), b, c, h]
+        given["delta"][:, 5] = 0  # where something is written all the same
+        x, delta, A, b, c, _, h = given.values()
+        arrays = [x, delta, A.expand(B, *A.shape), b, c, h]
         numbers = []
     else:
         none = [q.new_zeros(B, H, L, 0), q.new_zeros(B, 0, H), q.new_zeros(B, 0)]
         arrays, numbers = [q, k, v, *none], [1.0, 1.0, 0.0]
-    found = dispatch.for_triton(structure, arrays, numbers)
-    got = module(structure, "triton").forward(*found[0], *found[1])
-    want = module(structure, "reference").forward(*arrays, *numbers)
-    for a, b in list(zip(got, want, strict=True))[: 1 if structure == "softmax" else 2]:
+    leaves = [x.detach().requires_grad_() for x in arrays]
+    want = module(structure, "reference").forward(*leaves, *numbers)
+    found, then = dispatch.for_triton(structure, leaves, numbers)
+    got = dispatch.run(structure, found, then, "triton")
+    outputs = 1 if structure == "softmax" else 2  # Triton's sums of rows are logarithms to base 2
+    for a, b in zip(got[:outputs], want[:outputs], strict=True):
         assert (a - b).norm() <= 1e-14 * b.norm()
+    # the gradients of all, but that of a decay of 0
+    dy = normal(*want[0].shape, seed=5)
+    how = {"allow_unused": True, "materialize_grads": True}
+    slow, fast = (torch.autograd.grad(y[0], leaves, dy, **how) for y in (want, got))
+    for i, (x, a, b) in enumerate(zip(arrays, fast, slow, strict=True)):
+        b = b.masked_fill(x == 0, 0) if structure == "linear" else b
+        if structure == "selective" and i == 2:  # A is one for the whole batch
+            a, b = a.sum(0), b.sum(0)
+        assert (a - b).norm() <= 1e-13 * (1 + b.norm())
 
 
 def test_what_triton_has_not():
@@ -143,3 +154,14 @@ def test_what_triton_has_not():
     given = {n: x.float() for n, x in arguments("channel").items()}
     with pytest.raises(KernelError, match="no triton kernel"):
         kernels.delta_rule(**given, beta=torch.ones(B, L, H), backend="triton")
+
+
+def test_decays_of_another_batch_than_the_rows():
+    """One decay [L H] for a whole batch, in the delta rule too: it is still one per head."""
+    given = arguments("head") | {"beta": torch.sigmoid(normal(B, L, H))}
+    given["log_decay"] = given["log_decay"][0]
+    got = kernels.delta_rule(**given, backend="triton")
+    want = kernels.delta_rule(**given, backend="reference")
+    assert kernels.last_backend() == "reference"
+    for a, b in zip(got, want, strict=True):
+        assert (a - b).norm() <= 1e-14 * b.norm()

@@ -69,7 +69,7 @@ def check(inputs, grads, dtype):
     y, last, want = differentiate(inputs, dy, dlast, True)
     most_y, most_last, most = differentiate(inputs, dy.abs(), dlast.abs(), False)
     got_y, got_last = kernels.forward(*inputs)
-    got = kernels.backward(*inputs, *grads)
+    got = kernels.backward(*inputs, 1.0, *grads)
     L = inputs[0].shape[1]
     pairs = [("y", got_y, y, most_y), ("h", got_last, last, most_last)]
     pairs += zip(NAMES, got, want, most, strict=True)
@@ -99,9 +99,9 @@ def test_other_dtypes(dtype):
 
 def test_the_states_kept_for_the_gradients_are_bounded(monkeypatch):
     inputs, grads = draw(140, 3, 2, torch.float32, batch=1)
-    want = kernels.backward(*inputs, *grads)
+    want = kernels.backward(*inputs, 1.0, *grads)
     monkeypatch.setattr(kernels, "WORK", 1)  # one segment at a time
-    got = kernels.backward(*inputs, *grads)
+    got = kernels.backward(*inputs, 1.0, *grads)
     assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
 
 
