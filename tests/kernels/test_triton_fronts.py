@@ -151,9 +151,25 @@ def test_what_triton_has_not():
     given = {n: x.float() for n, x in softmax_arguments(L).items()}
     with pytest.raises(KernelError, match="no bias, window, forget gate or sink"):
         kernels.softmax_attention(**given, window=3, backend="triton")
+    more = {n: x.float() for n, x in softmax_arguments(L + 1).items()}
+    with pytest.raises(KernelError, match="causal queries are more than the keys"):
+        kernels.softmax_attention(**more, backend="triton")
     given = {n: x.float() for n, x in arguments("channel").items()}
     with pytest.raises(KernelError, match="no triton kernel"):
         kernels.delta_rule(**given, beta=torch.ones(B, L, H), backend="triton")
+
+
+@pytest.mark.parametrize("case", ["decay", "gated", "scan"])
+def test_half_precision_is_not_widened_on_the_way(case, monkeypatch):
+    seen = []
+    kernel = module({"decay": "linear", "gated": "delta", "scan": "selective"}[case], "triton")
+    inner = kernel.forward
+    monkeypatch.setattr(
+        kernel, "forward", lambda *a: seen.append([x.dtype for x in a[:2]]) or inner(*a)
+    )
+    front, make, how = CASES[case]
+    run(front, make(), torch.float16, "triton", **how)
+    assert seen == [[torch.float16, torch.float16]]
 
 
 def test_decays_of_another_batch_than_the_rows():
