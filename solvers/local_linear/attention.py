@@ -9,8 +9,9 @@ import numpy as np
 from dsf.core.errors import OverflowingScanError, ShapeError, UnknownNameError
 from dsf.core.ops import asum, exp, isfinite, logits, mT, readable, zeros
 from dsf.core.worlds import Array, FloatWorld, world
+from dsf.solvers.intake import number
 from dsf.solvers.local_linear.forms import centred, interpolation, weights_form
-from dsf.solvers.local_linear.intake import matrices, number, ridge_kind, tokens
+from dsf.solvers.local_linear.intake import matrices, ridge_kind, tokens
 
 FORMS = {"weights": weights_form, "centred": centred, "interpolation": interpolation}
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from dsf.core.errors import DTypeError, IllConditionedError
 from dsf.core.worlds import is_torch
+from dsf.solvers.intake import count, number
 from dsf.solvers.local_linear.attention import along, finite, penalties, scale_of, weights
 from dsf.solvers.local_linear.forms import EPSILON, moments, solve
-from dsf.solvers.local_linear.intake import number, ridge_kind, tokens
-from dsf.solvers.random_features.intake import count
+from dsf.solvers.local_linear.intake import ridge_kind, tokens
 
 Array = np.ndarray
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from dsf.core.errors import DomainError, DTypeError, NonFiniteError, ShapeError, UnknownNameError
+from dsf.core.errors import DTypeError, NonFiniteError, ShapeError, UnknownNameError
 from dsf.core.ops import isfinite, readable
 from dsf.core.worlds import Array, is_torch
-from dsf.solvers.random_features.intake import reals
+from dsf.solvers.intake import reals
 
 RIDGES = ("weights", "one")
 
@@ -51,22 +49,6 @@ def tokens(who: str, q: Any, k: Any, v: Any, causal: bool) -> tuple[Array, Array
     if len(q) and not len(k):
         raise ShapeError(f"{who}: {shapes}: a query needs at least one key")
     return q, k, v
-
-
-def number(who: str, name: str, x: Any, *, above: bool = False) -> float:
-    """x as a finite number of at least 0 (above 0 where `above`), or a typed error.
-
-    >>> number("f", "ridge", 2)
-    2.0
-    """
-    try:
-        value = float(x)
-    except (TypeError, ValueError) as e:
-        raise DTypeError(f"{who}: `{name}` must be a number; got {x!r}") from e
-    if not np.isfinite(value) or value < 0 or (above and value == 0):
-        wanted = "above 0" if above else "of at least 0"
-        raise DomainError(f"{who}: `{name}` must be a finite number {wanted}; got {x!r}")
-    return value
 
 
 def ridge_kind(who: str, ridge_times: str) -> str:

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from dsf.core.errors import DomainError, IllConditionedError, ShapeError
-from dsf.solvers.local_linear.intake import number
-from dsf.solvers.random_features.intake import reals
+from dsf.solvers.intake import number, reals
 
 Array = np.ndarray
 

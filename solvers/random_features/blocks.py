@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dsf.core.errors import ShapeError
-from dsf.solvers.random_features.intake import Array, count, positive, reals
+from dsf.solvers.intake import Array, count, number, reals
 from dsf.solvers.random_features.ridge import (
     RidgeSolution,
     ill_conditioned,
@@ -39,7 +39,7 @@ def ridge_regression_in_blocks(
     from scipy.linalg.lapack import dpotrf, dpotrs
 
     who = "ridge_regression_in_blocks"
-    y, penalty = reals(who, "y", y, 1), positive(who, "penalty", penalty)
+    y, penalty = reals(who, "y", y, 1), number(who, "penalty", penalty, above=True)
     sizes = [count(who, "sizes", s) for s in sizes]
     n = len(y)
     if not n or not sizes:

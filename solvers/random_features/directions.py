@@ -9,7 +9,7 @@ import numpy as np
 from dsf.core.draws import orthogonal_rows
 from dsf.core.errors import DomainError, ShapeError, UnknownNameError
 from dsf.mechanisms.linear.features import RANDOM, feature_map
-from dsf.solvers.random_features.intake import Array, count, reals
+from dsf.solvers.intake import Array, count, reals
 
 
 def random_directions(m: int, d: int, seed: int = 0, *, orthogonal: bool = False) -> Array:

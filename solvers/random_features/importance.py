@@ -18,7 +18,7 @@ import numpy as np
 from dsf.core.errors import ShapeError
 from dsf.core.ops import softmax
 from dsf.mechanisms.linear.features import log_features
-from dsf.solvers.random_features.intake import Array, count, reals
+from dsf.solvers.intake import Array, count, reals
 from dsf.solvers.random_features.kernel_attention import checked_tokens
 
 

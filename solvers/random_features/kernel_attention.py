@@ -11,8 +11,8 @@ from dsf.core.state import State
 from dsf.core.tokens import Tokens
 from dsf.mechanisms.linear.features import LOGARITHMIC, log_features
 from dsf.mechanisms.linear.linear_attn import LinearAttention
+from dsf.solvers.intake import Array, reals
 from dsf.solvers.random_features.directions import below_eighth, known_kind
-from dsf.solvers.random_features.intake import Array, reals
 
 
 def scaled_features(

@@ -18,7 +18,7 @@ import numpy as np
 
 from dsf.core.errors import ShapeError
 from dsf.core.ops import relu
-from dsf.solvers.random_features.intake import Array, count, reals
+from dsf.solvers.intake import Array, count, reals
 
 
 def with_one(x: Array) -> Array:

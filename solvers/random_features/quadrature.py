@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dsf.solvers.random_features.intake import Array
+from dsf.solvers.intake import Array
 
 NODES = 200
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dsf.core.errors import DomainError, ShapeError
-from dsf.solvers.random_features.intake import count, reals
+from dsf.solvers.intake import count, reals
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dsf.core.errors import DomainError, IllConditionedError, ShapeError
-from dsf.solvers.random_features.intake import Array, positive, reals
+from dsf.solvers.intake import Array, number, reals
 
 UNIT = 2.0**-53  # rounding of one operation in float64
 ROOM = 1.01  # the bounds on rounding are themselves rounded; they are far below 1 % off
@@ -80,7 +80,7 @@ def ridge_path(Phi: Any, y: Any, penalties: Sequence[float]) -> Array:
     """
     who = "ridge_path"
     Phi, targets = reals(who, "Phi", Phi, 2), reals(who, "y", y)
-    lam = np.array([positive(who, "penalty", p) for p in penalties])
+    lam = np.array([number(who, "penalty", p, above=True) for p in penalties])
     if len(targets) != len(Phi) or targets.ndim > 2:
         raise ShapeError(f"{who}: y {list(targets.shape)} does not fit Phi {list(Phi.shape)}")
     columns = targets.reshape(len(Phi), -1)
@@ -156,4 +156,4 @@ def _checked(who: str, Phi: Any, y: Any, penalty: float) -> tuple[Array, Array, 
         finite = np.isfinite(np.sum(Phi * Phi))
     if not finite:
         raise DomainError(f"{who}: products of the features overflow; scale them down")
-    return Phi, y, positive(who, "penalty", penalty)
+    return Phi, y, number(who, "penalty", penalty, above=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsf.core.errors import DomainError
-from dsf.solvers.random_features.intake import Array, count
+from dsf.solvers.intake import Array, count
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from dsf.core.errors import DomainError, ShapeError
+from dsf.solvers.intake import Array, count, reals
 from dsf.solvers.random_features.directions import below_eighth, known_kind
-from dsf.solvers.random_features.intake import Array, count, reals
 
 RANGE = 700.0  # of s: e^s stays in float64
 SMALL, TERMS = 1.0, 40  # |s| up to which differences are summed as series, and their length

@@ -14,7 +14,7 @@ from dsf.core.errors import (
     NotConvergedError,
     ShapeError,
 )
-from dsf.solvers.random_features.intake import count, positive, reals
+from dsf.solvers.intake import count, number, reals
 from dsf.solvers.regression.formulas import (
     Array,
     Point,
@@ -105,7 +105,7 @@ def softmax_regression(
     """
     A, b, w2, x = _checked(A, b, weights, start)
     who = "softmax_regression"
-    tolerance = positive(who, "tolerance", tolerance)
+    tolerance = number(who, "tolerance", tolerance, above=True)
     max_iterations = count(who, "max_iterations", max_iterations, 0)
     size, spectrum = _spectrum(A)
     here = point(A, b, w2, x)

@@ -15,6 +15,8 @@ import pytest
 
 from dsf.figures import Table
 
+sys.path.insert(0, str(Path(__file__).parent))  # changes.py
+
 
 def heeded() -> None:
     """Signals that the tests were started to ignore (nohup, a job beside) count again."""

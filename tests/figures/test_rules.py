@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from changes import both, put, times
 
 from dsf.figures import Table
 from dsf.figures.dsf import linear_vs_softmax
@@ -67,30 +68,6 @@ KEPT = SMOKE | {
     "icl/superposition": "SSoSSoNSo",
 }
 RESULTS = Path(__file__).resolve().parents[2] / "figures"
-
-
-def put(column, value, **where):
-    """A change: cells of a column in the rows `where`; `value` may be a function of the row."""
-
-    def change(rows):
-        hit = [r for r in rows if all(r[k] == v for k, v in where.items())]
-        assert hit, where
-        for r in hit:
-            r[column] = value(r) if callable(value) else value
-
-    return change
-
-
-def times(column, factor, **where):
-    return put(column, lambda r: factor * r[column], **where)
-
-
-def both(*changes):
-    def change(rows):
-        for one in changes:
-            one(rows)
-
-    return change
 
 
 def last(column, value, key="t", **where):

@@ -10,6 +10,7 @@ from pathlib import Path
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from changes import put
 from hypothesis import given, settings
 
 from dsf.core.errors import DomainError
@@ -119,18 +120,6 @@ def changed(name, change, kept=False):
     rows = [dict(r) for r in table(name, kept)]
     change(rows)
     return verdicts(name, rows)
-
-
-def put(column, value, **where):
-    """A change: the cells of a column in the rows `where`; `value` may be a function of the row."""
-
-    def change(rows):
-        hit = [r for r in rows if all(r[k] == v for k, v in where.items())]
-        assert hit, where
-        for r in hit:
-            r[column] = value(r) if callable(value) else value
-
-    return change
 
 
 @pytest.mark.solver

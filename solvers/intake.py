@@ -1,4 +1,4 @@
-"""What arrays the functions of this folder accept."""
+"""What numbers and arrays the solvers accept, and what they say of others."""
 
 from __future__ import annotations
 
@@ -49,12 +49,17 @@ def count(who: str, name: str, x: Any, least: int = 1) -> int:
     return int(x)
 
 
-def positive(who: str, name: str, x: Any) -> float:
-    """x as a finite number above 0, or a typed error that names it."""
+def number(who: str, name: str, x: Any, *, above: bool = False) -> float:
+    """x as a finite number of at least 0 (above 0 where `above`), or a typed error.
+
+    >>> number("f", "ridge", 2)
+    2.0
+    """
     try:
         value = float(x)
     except (TypeError, ValueError) as e:
         raise DTypeError(f"{who}: `{name}` must be a number; got {x!r}") from e
-    if not 0 < value < float("inf"):
-        raise DomainError(f"{who}: `{name}` must be a finite number above 0; got {x!r}")
+    if not np.isfinite(value) or value < 0 or (above and value == 0):
+        wanted = "above 0" if above else "of at least 0"
+        raise DomainError(f"{who}: `{name}` must be a finite number {wanted}; got {x!r}")
     return value
