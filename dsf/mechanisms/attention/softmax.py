@@ -21,10 +21,15 @@ class Softmax(DotProductAttention, name="softmax", look=("black", 0)):
     Wv: Array = weight("H d p")
     include_self: bool = option(True, False)  # type: ignore[misc]
 
-    equations = "(S_{t-1}, v_t), all of them", "S_t' softmax(K_t q_t)"
+    update = "(S_{t-1}, v_t), all of them"
     conventions = ("logits / sqrt(n)",)
     spec = {"q": "L n", "k": "L n", "v": "L p"}
     not_cached = ("q",)
+
+    @property
+    def equations(self) -> tuple[str, str]:  # type: ignore[override]
+        own = "" if self.include_self else ", all but the last"
+        return self.update, f"S_t' softmax(K_t q_t){own}"
 
     @property
     def facts(self) -> Facts:  # type: ignore[override]

@@ -16,7 +16,7 @@ class WindowSoftmax(Softmax, name="window_softmax", look=("black", 1)):
 
     width: int = option(4, 1, least=1)
 
-    equations = "the last `width` of (S_{t-1}, v_t)", "S_t' softmax(K_t q_t)"
+    update = "the last `width` of (S_{t-1}, v_t)"
 
     @property
     def facts(self) -> Facts:  # type: ignore[override]
