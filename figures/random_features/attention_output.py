@@ -17,7 +17,7 @@ TITLE = "Random features follow softmax attention at small logits; at unit varia
 SEE = (
     "On the left every line falls with the number of directions and the orthogonal ones lie below. "
     "On the right none of the random ones comes clearly below the grey line, an error as large as "
-    "the output; the dashed Taylor features do."
+    "the output (larger ones are drawn at 10); the dashed Taylor features do."
 )
 PAPER = (
     "Random features approximate softmax attention with an error that falls as their number m "

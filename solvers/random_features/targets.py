@@ -39,10 +39,10 @@ class Target:
 
 
 TARGETS = {
-    "query": Target("<b,x0>^2", r=2),
-    "keys": Target("mean <b,xi>^2", q=2),
-    "correlation": Target("mean <x0,xi>^2", p=2),
-    "weighted": Target("mean <x0,xi><b,xi>", p=1, q=1),
+    "query": Target(r"$\langle\beta, x_0\rangle^2$", r=2),
+    "keys": Target(r"mean $\langle\beta, x_i\rangle^2$", q=2),
+    "correlation": Target(r"mean $\langle x_0, x_i\rangle^2$", p=2),
+    "weighted": Target(r"mean $\langle x_0, x_i\rangle\langle\beta, x_i\rangle$", p=1, q=1),
 }
 
 

@@ -51,7 +51,7 @@ def drawn():
         "biased": RandomFeatureHeads(biased(G, 4.0)).features(X),
         "mlp": RandomFeatureMLP(W).features(X),
     }
-    functions = {**TARGETS, "linear": Target("mean <x0,xi>", p=1)}
+    functions = {**TARGETS, "linear": Target(r"mean $\langle x_0, x_i\rangle$", p=1)}
     return {name: relative(f(X, beta)) for name, f in functions.items()}, features, X, G
 
 
