@@ -1,97 +1,119 @@
-"""2^x for kernels: a polynomial that compiles to vector instructions, which `np.exp` does not.
+"""2^x for kernels, in vector instructions: a polynomial, which `np.exp` in compiled code is not.
 
-x = n + f with |f| <= 1/2; 2^f by a Taylor polynomial of f log 2, 2^n by the bits of a float.
-Results below 2^-125 (float64: 2^-1021) are 0, and so is 2^-inf; NaN stays NaN.  The relative error
-is below two units (a test).  numba's files of compiled code do not see changes in this file: delete
-them (`make clean`) after one.
+x = n + f with |f| <= 1/2; 2^f by a Taylor polynomial of f log 2, times 2^n.  Results below 2^-125
+(float64: 2^-1021) are 0, and so is 2^-inf; NaN stays NaN.  The relative error is below two units
+(a test).  AVX-512 has instructions for f and for the product with 2^n; elsewhere n becomes the
+bits of a float; the results are the same.  numba's files of compiled code do not see changes in
+this file: delete them (`make clean`) after one.
 """
 
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
-import numpy as np
+import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, overload
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from dsf.kernels.vectors import Code
 
 LOG2E = 1 / math.log(2)
+DEGREE = {32: 7, 64: 13}
+LEAST, MOST = {32: -125.0, 64: -1021.0}, {32: 128.0, 64: 1024.0}
+NEAREST, AS_SET = 8, 4  # operands of the instructions: round to nearest, in the usual mode
+
+
+@cache
+def _has_instructions() -> bool:
+    features = llvm.get_host_cpu_features()
+    return bool(features.get("avx512f") and features.get("avx512dq"))
+
+
+def exponential(c: Code, x: Any) -> Any:
+    """2^x of a vector."""
+    bits = 8 * c.bytes
+    n = _call(c, "rint", x)
+    by_instructions = c.width * c.bytes == 64 and _has_instructions()
+    if by_instructions:
+        f = _avx512(c, "reduce", x, ir.IntType(32)(NEAREST))
+    else:
+        y = _clamped(c, x, LEAST[bits], MOST[bits])
+        n = _call(c, "rint", y)
+        f = c.build.fsub(y, n)
+    # of 2 * 2^f without instructions: its n may be one above the exponents
+    twice = 1 if by_instructions else 2
+    terms = [twice * math.log(2) ** i / math.factorial(i) for i in range(DEGREE[bits] + 1)]
+    p = _all(c, terms[-1])
+    for term in reversed(terms[:-1]):
+        p = c.fma(p, f, _all(c, term))
+    if by_instructions:
+        p = _avx512(c, "scalef", p, n)
+    else:
+        p = c.build.fmul(p, _half_power(c, n))
+        p = c.build.select(_is(c, x, ">=", MOST[bits]), _all(c, math.inf), p)
+    p = c.build.select(_is(c, x, "<", LEAST[bits]), c.zero(), p)
+    return c.build.select(c.build.fcmp_unordered("uno", x, x), x, p)
+
+
+def _all(c: Code, number: float) -> Any:
+    return ir.Constant(c.vector, [number] * c.width)
+
+
+def _is(c: Code, x: Any, sign: str, number: float) -> Any:
+    return c.build.fcmp_ordered(sign, x, _all(c, number))
+
+
+def _clamped(c: Code, x: Any, low: float, high: float) -> Any:
+    x = c.build.select(_is(c, x, ">", low), x, _all(c, low))
+    return c.build.select(_is(c, x, "<", high), x, _all(c, high))
+
+
+def _call(c: Code, name: str, x: Any) -> Any:
+    kind = ir.FunctionType(c.vector, [c.vector])
+    name = f"llvm.{name}.v{c.width}f{8 * c.bytes}"
+    return c.build.call(cgutils.get_or_insert_function(c.build.module, kind, name), [x])
+
+
+def _avx512(c: Code, name: str, x: Any, operand: Any) -> Any:
+    """An instruction of AVX-512 on all lanes."""
+    number, mask = ir.IntType(32), ir.IntType(c.width)
+    kind = ir.FunctionType(c.vector, [c.vector, operand.type, c.vector, mask, number])
+    name = f"llvm.x86.avx512.mask.{name}.p{'s' if c.bytes == 4 else 'd'}.512"
+    function = cgutils.get_or_insert_function(c.build.module, kind, name)
+    return c.build.call(function, [x, operand, c.zero(), mask(-1), number(AS_SET)])
+
+
+def _half_power(c: Code, n: Any) -> Any:
+    """2^(n - 1) of whole numbers, made of their bits."""
+    bits, mantissa, bias = (32, 23, 126) if c.bytes == 4 else (64, 52, 1022)
+    short, wide = (ir.VectorType(ir.IntType(b), c.width) for b in (32, bits))
+    whole = c.build.fptosi(n, short)  # to 64 bits there is no AVX2 instruction
+    whole = whole if bits == 32 else c.build.sext(whole, wide)
+    whole = c.build.add(whole, ir.Constant(wide, [bias] * c.width))
+    shifted = c.build.shl(whole, ir.Constant(wide, [mantissa] * c.width))
+    return c.build.bitcast(shifted, c.vector)
 
 
 @intrinsic
-def _power(context: Any, n: Any) -> Any:
-    """2^(n - 1) of an integer-valued float, made of its bits: n may be one above the exponents."""
-    bits, mantissa, bias = (32, 23, 126) if n == types.float32 else (64, 52, 1022)
+def powers(context: Any, P: Any, rows: Any, columns: Any, lanes: Any) -> Any:
+    """P <- 2^P; columns count in whole vectors."""
 
-    def code(_: Any, build: Any, __: Any, args: Any) -> Any:
-        wide, kind = ir.IntType(bits), args[0].type
-        whole = build.fptosi(args[0], ir.IntType(32))  # to 64 bits there is no AVX2 instruction
-        whole = whole if bits == 32 else build.sext(whole, wide)
-        shifted = build.shl(build.add(whole, ir.Constant(wide, bias)), ir.Constant(wide, mantissa))
-        return build.bitcast(shifted, kind)
+    def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
+        c = Code(context, build, signature, args)
+        P, rows, columns, _ = c.args
 
-    return n(n), code
+        with cgutils.for_range(build, rows) as loop:
+            j = loop.index
 
+            def body(places: list[Any]) -> None:
+                for place in places:
+                    c.store(exponential(c, c.load(P, j, place)), P, j, place)
 
-def _coefficients(degree: int) -> tuple[float, ...]:
-    """Of 2 * 2^f, f in [-1/2, 1/2]."""
-    return tuple(2 * math.log(2) ** i / math.factorial(i) for i in range(degree + 1))
+            c.columns(columns, body)
+        return context.get_dummy_value()
 
-
-C32 = tuple(np.float32(c) for c in _coefficients(7))
-C64 = _coefficients(13)
-
-
-def exp2(x: Any) -> Any:
-    """2^x of a float inside a kernel."""
-    raise TypeError("exp2 is for compiled code")
-
-
-@overload(exp2, inline="always")
-def _exp2(x: Any) -> Any:
-    if x == types.float32:
-
-        def exp2_32(x: Any) -> Any:
-            y = min(max(x, np.float32(-125.0)), np.float32(128.0))
-            n = np.rint(y)
-            f = y - n
-            p = C32[7]
-            p = p * f + C32[6]
-            p = p * f + C32[5]
-            p = p * f + C32[4]
-            p = p * f + C32[3]
-            p = p * f + C32[2]
-            p = p * f + C32[1]
-            p = p * f + C32[0]
-            p = p * _power(n)
-            p = np.float32(0.0) if x < np.float32(-125.0) else p
-            p = np.float32(np.inf) if x >= np.float32(128.0) else p
-            return x if x != x else p
-
-        return exp2_32
-
-    def exp2_64(x: Any) -> Any:
-        y = min(max(x, -1021.0), 1024.0)
-        n = np.rint(y)
-        f = y - n
-        p = C64[13]
-        p = p * f + C64[12]
-        p = p * f + C64[11]
-        p = p * f + C64[10]
-        p = p * f + C64[9]
-        p = p * f + C64[8]
-        p = p * f + C64[7]
-        p = p * f + C64[6]
-        p = p * f + C64[5]
-        p = p * f + C64[4]
-        p = p * f + C64[3]
-        p = p * f + C64[2]
-        p = p * f + C64[1]
-        p = p * f + C64[0]
-        p = p * _power(n)
-        p = 0.0 if x < -1021.0 else p
-        p = np.inf if x >= 1024.0 else p
-        return x if x != x else p
-
-    return exp2_64
+    return types.void(P, rows, columns, lanes), code

@@ -45,22 +45,6 @@ def _widest() -> str:
     return next(found, "none")
 
 
-@intrinsic
-def widest_vectors(typing: Any) -> Any:
-    """Called in a kernel, it lets the compiler use 512 bits; by itself it stops at 256.
-
-    No bit changes in a kernel whose sums may not be reordered, and nothing where the CPU has no
-    such vectors.
-    """
-
-    def code(_: Any, build: Any, __: Any, ___: Any) -> Any:
-        # llvmlite knows few attributes by name, but writes what is there.
-        set.add(build.function.attributes, '"prefer-vector-width"="512"')
-        return cgutils.false_bit
-
-    return types.boolean(), code
-
-
 class Code:
     """What vector code is made of: pointers into arrays, broadcasts, fused multiply-adds."""
 

@@ -7,24 +7,24 @@ import math
 import numba
 import numpy as np
 
-from dsf.kernels import compiled
-from dsf.kernels.exponential import LOG2E, exp2
+from dsf.kernels import compiled, vectors
+from dsf.kernels.exponential import LOG2E
+from dsf.kernels.gradients import row_sums
 from dsf.kernels.products import AHEAD, copy_rows, fetch
-from dsf.kernels.vectors import widest_vectors
+from dsf.kernels.selective.sweeps import ahead, back, step
 
 Array = np.ndarray
 WIDTH = 32  # channels that are run side by side
-WIDE = 128  # of the forward pass, where there are so many
+WIDE = 128  # where there are so many
 
 
 @compiled.forward(inputs=5)
 def _steps(
     x: Array, delta: Array, A: Array, B: Array, C: Array, h: Array, y: Array,
-    log2e: float, first: int, last: int, side: tuple[int, ...],
+    log2e: float, width: int, first: int, last: int, lanes: tuple[int, ...],
 ) -> None:  # fmt: skip
-    """The work units first .. last-1, each a block of len(side) channels of one sequence."""
-    widest_vectors()
-    L, D, S, width = x.shape[1], x.shape[2], B.shape[2], len(side)
+    """The work units first .. last-1, each a block of `width` channels of one sequence."""
+    L, D, S = x.shape[1], x.shape[2], B.shape[2]
     blocks = (D + width - 1) // width
     H, a = np.zeros((S, width), x.dtype), np.zeros((S, width), x.dtype)
     u, dt = np.zeros((1, width), x.dtype), np.zeros((1, width), x.dtype)
@@ -41,14 +41,7 @@ def _steps(
             fetch(x[n, :, start:], t + AHEAD, size)
             fetch(delta[n, :, start:], t + AHEAD, size)
             fetch(y[n, :, start:], t + AHEAD, size)
-            for d in range(width):
-                row[0, d] = 0
-            for s in range(S):
-                b, c = B[n, t, s], C[n, t, s]
-                for d in range(width):  # a fixed number: lanes beyond `size` are not looked at
-                    new = exp2(dt[0, d] * a[s, d]) * H[s, d] + u[0, d] * b
-                    H[s, d] = new
-                    row[0, d] += new * c
+            step(H, a, u, dt, B[n], C[n], row, t, S, width, lanes)
             copy_rows(y[n, t : t + 1, start:], row, 1, size)
         for d in range(size):
             for s in range(S):
@@ -60,11 +53,11 @@ def forward(x: Array, delta: Array, A: Array, B: Array, C: Array, h: Array) -> t
     y, h = np.empty(x.shape, x.dtype), np.array(h)
     # Wide blocks where they leave one for every thread; the bits are the same.
     several = x.shape[0] * (x.shape[2] // WIDE) >= numba.get_num_threads()
-    width = WIDE if several else WIDTH
+    width, lanes = WIDE if several else WIDTH, vectors.lanes(x.dtype)
     units = x.shape[0] * math.ceil(x.shape[2] / width)
 
     def run(first: int, last: int) -> None:
-        _steps(x, delta, A, B, C, h, y, LOG2E, first, last, (0,) * width)
+        _steps(x, delta, A, B, C, h, y, LOG2E, width, first, last, lanes)
 
     compiled.shared(units, 12 * h.size * x.shape[1], run)
     return y, h
@@ -73,83 +66,77 @@ def forward(x: Array, delta: Array, A: Array, B: Array, C: Array, h: Array) -> t
 @compiled.backward(inputs=7)
 def _back(
     x: Array, delta: Array, A: Array, B: Array, C: Array, h: Array, dy: Array, dh: Array,
-    dx: Array, dd: Array, dA: Array, dB: Array, dC: Array, log2e: float, chunk: int,
-    groups: int, first: int, last: int,
+    dx: Array, dd: Array, dA: Array, dB: Array, dC: Array, log2e: float, chunk: int, width: int,
+    groups: int, first: int, last: int, lanes: tuple[int, ...],
 ) -> None:  # fmt: skip
     """Work units are groups of channels of one sequence; each sums its own part of dB and dC."""
-    L, D, S = x.shape[1], x.shape[2], B.shape[2]
-    chunks = (L + chunk - 1) // chunk
-    blocks = (D + WIDTH - 1) // WIDTH
-    starts = np.empty((chunks, S, WIDTH), x.dtype)
-    inner, decay = np.empty((chunk + 1, S, WIDTH), x.dtype), np.empty((chunk, S, WIDTH), x.dtype)
-    G, a, sums = (
-        np.empty((S, WIDTH), x.dtype),
-        np.zeros((S, WIDTH), x.dtype),
-        np.empty((S, WIDTH), x.dtype),
-    )
-    u, dt, d_y = np.zeros(WIDTH, x.dtype), np.zeros(WIDTH, x.dtype), np.zeros(WIDTH, x.dtype)
-    g_x, g_d = np.zeros(WIDTH, x.dtype), np.zeros(WIDTH, x.dtype)
+    L, D, S, W = x.shape[1], x.shape[2], B.shape[2], len(lanes)
+    chunks, blocks = (L + chunk - 1) // chunk, (D + width - 1) // width
+    starts = np.empty((chunks, S, width), x.dtype)
+    inner, decay = np.zeros((chunk + 1, S, width), x.dtype), np.empty((chunk, S, width), x.dtype)
+    G, a = np.zeros((S, width), x.dtype), np.zeros((S, width), x.dtype)
+    to_a = np.zeros((S, width), x.dtype)
+    u, dt = np.zeros((chunk, 1, width), x.dtype), np.zeros((chunk, 1, width), x.dtype)
+    d_y = np.zeros((1, width), x.dtype)
+    d_u, d_dt = np.empty((1, width), x.dtype), np.empty((1, width), x.dtype)
+    rows = (S + W - 1) // W * W
+    to_b, to_c = np.zeros((rows, W), x.dtype), np.zeros((rows, W), x.dtype)
+    d_b, d_c = np.empty(rows, x.dtype), np.empty(rows, x.dtype)
     for unit in range(first, last):
         n, group = unit // groups, unit % groups
         for t in range(L):
             for s in range(S):
                 dB[n, group, t, s] = dC[n, group, t, s] = 0
         for block in range(blocks * group // groups, blocks * (group + 1) // groups):
-            start = block * WIDTH
-            size = min(WIDTH, D - start)
+            start = block * width
+            size = min(width, D - start)
             for d in range(size):
                 for s in range(S):
                     inner[0, s, d], G[s, d] = h[n, start + d, s], dh[n, start + d, s]
-                    a[s, d], sums[s, d] = A[n, start + d, s] * log2e, 0
-            for c in range(2 * chunks):
-                # first from chunk to chunk, then back through them, states computed again
-                again = c >= chunks
-                here = 2 * chunks - 1 - c if again else c
-                stop = min(here * chunk + chunk, L)
+                    a[s, d], to_a[s, d] = A[n, start + d, s] * log2e, 0
+            for d in range(size, width):  # lanes without a channel add nothing to dB and dC
+                d_y[0, d] = 0
+                for i in range(chunk):
+                    u[i, 0, d] = dt[i, 0, d] = 0
                 for s in range(S):
-                    for d in range(size):
-                        if again:
-                            inner[0, s, d] = starts[here, s, d]
-                        else:
-                            starts[here, s, d] = inner[0, s, d]
-                for t in range(here * chunk, stop):
-                    i = t - here * chunk
-                    new, old = (i + 1, i) if again else (0, 0)
-                    for d in range(size):
-                        u[d], dt[d] = x[n, t, start + d], delta[n, t, start + d]
+                    inner[0, s, d] = G[s, d] = a[s, d] = 0
+            for c in range(chunks):
+                starts[c] = inner[0]
+                for t in range(c * chunk, min(c * chunk + chunk, L)):
+                    copy_rows(u[0], x[n, t : t + 1, start:], 1, size)
+                    copy_rows(dt[0], delta[n, t : t + 1, start:], 1, size)
+                    ahead(
+                        inner[0], inner[0], decay[0], a, u[0], dt[0], B[n], t, S, width, lanes
+                    )  # fmt: skip
+            for c in range(chunks - 1, -1, -1):
+                stop = min(c * chunk + chunk, L)
+                inner[0] = starts[c]
+                for t in range(c * chunk, stop):
+                    i = t - c * chunk
+                    copy_rows(u[i], x[n, t : t + 1, start:], 1, size)
+                    copy_rows(dt[i], delta[n, t : t + 1, start:], 1, size)
+                    ahead(
+                        inner[i], inner[i + 1], decay[i], a, u[i], dt[i], B[n], t, S, width, lanes
+                    )  # fmt: skip
+                for t in range(stop - 1, c * chunk - 1, -1):
+                    i = t - c * chunk
+                    copy_rows(d_y, dy[n, t : t + 1, start:], 1, size)
+                    back(
+                        G, inner[i], inner[i + 1], decay[i], a, to_a, u[i], dt[i], d_y, d_u, d_dt,
+                        to_b, to_c, B[n], C[n], t, S, width, lanes,
+                    )  # fmt: skip
+                    row_sums(to_b, d_b, rows, lanes)
+                    row_sums(to_c, d_c, rows, lanes)
                     for s in range(S):
-                        b = B[n, t, s]
-                        for d in range(size):
-                            e = exp2(dt[d] * a[s, d])
-                            decay[i, s, d] = e
-                            inner[new, s, d] = e * inner[old, s, d] + u[d] * b
-                if not again:
-                    continue
-                for t in range(stop - 1, here * chunk - 1, -1):
-                    i = t - here * chunk
-                    for d in range(size):
-                        u[d], dt[d] = x[n, t, start + d], delta[n, t, start + d]
-                        d_y[d], g_x[d], g_d[d] = dy[n, t, start + d], 0, 0
-                    for s in range(S):
-                        b, c_t = B[n, t, s], C[n, t, s]
-                        to_b, to_c = b * 0, b * 0
-                        for d in range(size):
-                            g = G[s, d] + d_y[d] * c_t
-                            to_c += d_y[d] * inner[i + 1, s, d]
-                            to_b += g * u[d]
-                            g_x[d] += g * b
-                            g = g * decay[i, s, d]
-                            G[s, d] = g
-                            g = g * inner[i, s, d]
-                            sums[s, d] += g * dt[d]
-                            g_d[d] += g * a[s, d]
-                        dB[n, group, t, s] += to_b
-                        dC[n, group, t, s] += to_c
-                    for d in range(size):
-                        dx[n, t, start + d], dd[n, t, start + d] = g_x[d], g_d[d] / log2e
+                        dB[n, group, t, s] += d_b[s]
+                        dC[n, group, t, s] += d_c[s]
+                    for d in range(width):
+                        d_dt[0, d] /= log2e
+                    copy_rows(dx[n, t : t + 1, start:], d_u, 1, size)
+                    copy_rows(dd[n, t : t + 1, start:], d_dt, 1, size)
             for d in range(size):
                 for s in range(S):
-                    dA[n, start + d, s], dh[n, start + d, s] = sums[s, d], G[s, d]
+                    dA[n, start + d, s], dh[n, start + d, s] = to_a[s, d], G[s, d]
 
 
 def backward(
@@ -162,12 +149,17 @@ def backward(
     N, L, D = x.shape
     dx, dd = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
     dA, dh = np.empty(h.shape, h.dtype), np.array(dh)
-    groups = max(1, min(4, math.ceil(D / WIDTH))) if N == 1 else 1
+    lanes = vectors.lanes(x.dtype)
+    width = min(WIDE, math.ceil(max(D, 1) / len(lanes)) * len(lanes))
+    groups = max(1, min(4, math.ceil(D / width))) if N == 1 else 1
     dB, dC = (np.empty((N, groups, *B.shape[1:]), B.dtype) for _ in range(2))
     chunk = max(8, math.isqrt(L))
 
     def run(first: int, last: int) -> None:
-        _back(x, delta, A, B, C, h, dy, dh, dx, dd, dA, dB, dC, LOG2E, chunk, groups, first, last)
+        _back(
+            x, delta, A, B, C, h, dy, dh, dx, dd, dA, dB, dC, LOG2E, chunk, width, groups,
+            first, last, lanes,
+        )  # fmt: skip
 
     compiled.shared(N * groups, 30 * h.size * L, run)
     return dx, dd, dA, dB.sum(1), dC.sum(1), dh

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 
 from dsf.kernels import compiled, vectors
-from dsf.kernels.exponential import LOG2E, exp2
+from dsf.kernels.exponential import LOG2E, powers
 from dsf.kernels.products import copy_rows, fetch, product
 
 Array = np.ndarray
@@ -38,14 +38,6 @@ def _forgotten(forget: Array, start: int, stop: int, after: Array, before: Array
         total += forget[j]
         before[j - start] = total
     return total
-
-
-@numba.njit(nogil=True, error_model="numpy", fastmath={*compiled.EXACT})
-def _powers(P: Array, rows: int, columns: int) -> None:
-    """P <- 2^P."""
-    for j in range(rows):
-        for m in range(columns):
-            P[j, m] = exp2(P[j, m])
 
 
 @compiled.forward(inputs=6)
@@ -138,8 +130,8 @@ def _forward(
             for j in range(n):
                 for m in range(columns):
                     P[j, m] -= now[m]
-            _powers(shrink, 1, columns)
-            _powers(P, n, columns)
+            powers(shrink, 1, columns, lanes)
+            powers(P, n, columns, lanes)
             for m in range(columns):
                 total[m] *= shrink[0, m]
             for j in range(n):
@@ -273,7 +265,7 @@ def _back(
                                 from_all = zero
                             for j in range(columns):
                                 P[m, j] = P[m, j] * log2e - from_all
-                        _powers(P, size, columns)
+                        powers(P, size, columns, lanes)
                         for m in range(size):
                             i, minus = i0 + m, mean[b, i0 + m, h]
                             for j in range(columns):
