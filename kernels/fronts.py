@@ -103,8 +103,10 @@ def delta_rule(
         return call.output(y), call.last(last)
     q, k, v = (call.rows(name) for name in "qkv")
     w, write = call.decays(full, steps), call.rows("beta")[..., None] * k
+    seen = w * k
+    seen *= -1  # in place: another array of this size costs as much as a third of the kernel
     y, last = dispatch.run(
-        "low_rank", [q, write, v, w, w * k, -write, call.state()], [scale, float(substeps)], backend
+        "low_rank", [q, write, v, w, seen, write, call.state()], [scale, float(substeps)], backend
     )
     return call.output(y), call.last(last)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numba
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -85,6 +86,23 @@ def product(
             j += W
 
 
+LINE = 64  # bytes of a line of the cache
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def scratch(shape: Any, like: Any) -> Any:
+    """Zeros of the dtype of `like` that begin with a line of the cache.
+
+    A vector of 64 bytes then never lies across two lines, which costs a fifth of a product.
+    """
+    size, ahead = 1, LINE // like.itemsize
+    for n in shape:
+        size *= n
+    raw = np.zeros(size + ahead, like.dtype)
+    start = -raw.ctypes.data % LINE // like.itemsize
+    return raw[start : start + size].reshape(shape)
+
+
 AHEAD = 32  # rows from the one that is read to the one that is fetched
 
 
@@ -143,6 +161,9 @@ def copy_rows(target: Any, source: Any, rows: int, size: int) -> None:
     if source.strides[1] == source.itemsize:
         for i in range(rows):
             _copy(target, source, i, size)
+    elif source.strides[1] == 0:
+        for i in range(rows):
+            target[i, :size] = source[i, 0]
     else:
         for i in range(rows):
             for d in range(size):

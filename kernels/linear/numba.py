@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dsf.kernels import compiled, gradients, vectors
-from dsf.kernels.products import AHEAD, copy_rows, fetch
+from dsf.kernels.products import AHEAD, copy_rows, fetch, scratch
 
 Array = np.ndarray
 COLUMNS = 64  # of the state that one thread takes at least
@@ -23,13 +23,13 @@ def _steps(
     L, H, K, V = q.shape[1], q.shape[2], q.shape[3], v.shape[3]
     blocks = (V + width - 1) // width
     wide = (width + len(lanes) - 1) // len(lanes) * len(lanes)
-    A, held = np.zeros((K, wide), q.dtype), np.zeros((3 * vectors.STEPS, K), q.dtype)
+    A, held = scratch((K, wide), q), scratch((3 * vectors.STEPS, K), q)
     a, c, r = (
         held[: vectors.STEPS],
         held[vectors.STEPS : 2 * vectors.STEPS],
         held[2 * vectors.STEPS :],
     )
-    x, row = np.zeros((vectors.STEPS, wide), q.dtype), np.zeros((vectors.STEPS, wide), q.dtype)
+    x, row = scratch((vectors.STEPS, wide), q), scratch((vectors.STEPS, wide), q)
     for unit in range(first, last):
         b, h = unit // blocks // H, unit // blocks % H
         start = unit % blocks * width
@@ -63,8 +63,9 @@ def _steps(
                     else:
                         vectors.linear(A, a[s:], c[s:], r[s:], x[s:], row[s:], K, wide, lanes)
             for s in range(count):
-                for j in range(size):
-                    y[b, t + s, h, start + j] = scale * row[s, j]
+                for j in range(wide):
+                    row[s, j] *= scale
+            copy_rows(y[b, t : t + count, h, start:], row, count, size)
         for i in range(K):
             for j in range(size):
                 S[b, h, i, start + j] = A[i, j]
@@ -97,13 +98,13 @@ def _back(
     W, T = len(lanes), gradients.STEPS
     wide, rows = (K + W - 1) // W * W, (V + W - 1) // W * W
     chunks = (L + C - 1) // C
-    starts, inner = np.zeros((chunks, V, wide), q.dtype), np.zeros((C, V, wide), q.dtype)
-    A, G = np.zeros((V, wide), q.dtype), np.zeros((V, wide), q.dtype)
-    a, c = np.zeros((T, wide), q.dtype), np.zeros((T, wide), q.dtype)
-    r, gq = np.zeros((T, wide), q.dtype), np.zeros((T, wide), q.dtype)
-    gk, gw = np.zeros((T, wide), q.dtype), np.zeros((T, wide), q.dtype)
-    x, d = np.zeros((T, V), q.dtype), np.zeros((T, V), q.dtype)
-    part, gv = np.zeros((T, rows, W), q.dtype), np.zeros((T, rows), q.dtype)
+    starts, inner = scratch((chunks, V, wide), q), scratch((C, V, wide), q)
+    A, G = scratch((V, wide), q), scratch((V, wide), q)
+    a, c = scratch((T, wide), q), scratch((T, wide), q)
+    r, gq = scratch((T, wide), q), scratch((T, wide), q)
+    gk, gw = scratch((T, wide), q), scratch((T, wide), q)
+    x, d = scratch((T, V), q), scratch((T, V), q)
+    part, gv = scratch((T, rows, W), q), scratch((T, rows), q)
     for unit in range(first, last):
         b, h = unit // H, unit % H
         for j in range(V):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dsf.kernels import compiled, gradients, vectors
-from dsf.kernels.products import AHEAD, copy_rows, fetch
+from dsf.kernels.products import AHEAD, copy_rows, fetch, scratch
 
 Array = np.ndarray
 COLUMNS = 64  # of the state that one thread takes at least
@@ -26,8 +26,8 @@ def _steps(
     L, H, K, V = k.shape[1], k.shape[2], k.shape[3], v.shape[3]
     blocks = (V + width - 1) // width
     wide = (width + len(lanes) - 1) // len(lanes) * len(lanes)
-    A, x = np.zeros((K, wide), q.dtype), np.zeros((1, wide), q.dtype)
-    row, seen, none = np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(K, q.dtype)
+    A, x = scratch((K, wide), q), scratch((1, wide), q)
+    row, seen, none = scratch((1, wide), q), scratch((wide,), q), scratch((K,), q)
     for unit in range(first, last):
         n, h = unit // blocks // H, unit // blocks % H
         start = unit % blocks * width
@@ -49,11 +49,13 @@ def _steps(
             following = a[n, t + 1, h] if t + 1 < L else none
             vectors.low_rank(
                 A, w[n, t, h], b[n, t, h], k[n, t, h], q[n, t // substeps, h], following,
-                x[0], seen, row, K, wide, lanes,
+                x[0], seen, row[0], K, wide, lanes,
             )  # fmt: skip
             if t % substeps == substeps - 1:
-                for j in range(size):
-                    y[n, t // substeps, h, start + j] = scale * row[j]
+                for j in range(wide):
+                    row[0, j] *= scale
+                i = t // substeps
+                copy_rows(y[n, i : i + 1, h, start:], row, 1, size)
         for i in range(K):
             for j in range(size):
                 S[n, h, i, start + j] = A[i, j]
@@ -89,24 +91,16 @@ def _back(
     W = len(lanes)
     wide, rows = (K + W - 1) // W * W, (V + W - 1) // W * W
     chunks = (L + C - 1) // C
-    starts, inner = np.zeros((chunks, V, wide), q.dtype), np.zeros((C + 1, V, wide), q.dtype)
-    G, saw = np.zeros((V, wide), q.dtype), np.zeros((C + 1, rows), q.dtype)
+    starts, inner = scratch((chunks, V, wide), q), scratch((C + 1, V, wide), q)
+    G, saw = scratch((V, wide), q), scratch((C + 1, rows), q)
     # rows of one token: w, k, a (of this step), b, a of the next step, q
-    t_w, t_k, t_a = (
-        np.zeros((1, wide), q.dtype),
-        np.zeros((1, wide), q.dtype),
-        np.zeros((1, wide), q.dtype),
-    )
-    t_b, t_n, t_q = (
-        np.zeros((1, wide), q.dtype),
-        np.zeros((1, wide), q.dtype),
-        np.zeros((1, wide), q.dtype),
-    )
-    x, d, none = np.zeros((1, V), q.dtype), np.zeros((1, V), q.dtype), np.zeros((1, V), q.dtype)
-    g_q, g_k, g_w = np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype)
-    g_a, g_b = np.zeros(wide, q.dtype), np.zeros(wide, q.dtype)
-    part, other = np.zeros((rows, W), q.dtype), np.zeros((rows, W), q.dtype)
-    g_v, g_s = np.zeros(rows, q.dtype), np.zeros(rows, q.dtype)
+    t_w, t_k, t_a = scratch((1, wide), q), scratch((1, wide), q), scratch((1, wide), q)
+    t_b, t_n, t_q = scratch((1, wide), q), scratch((1, wide), q), scratch((1, wide), q)
+    x, d, none = scratch((1, V), q), scratch((1, V), q), scratch((1, V), q)
+    g_q, g_k, g_w = scratch((wide,), q), scratch((wide,), q), scratch((wide,), q)
+    g_a, g_b = scratch((wide,), q), scratch((wide,), q)
+    part, other = scratch((rows, W), q), scratch((rows, W), q)
+    g_v, g_s = scratch((rows,), q), scratch((rows,), q)
     for unit in range(first, last):
         n, h = unit // H, unit % H
         for j in range(V):

@@ -10,7 +10,7 @@ import numpy as np
 from dsf.kernels import compiled, vectors
 from dsf.kernels.exponential import LOG2E
 from dsf.kernels.gradients import row_sums
-from dsf.kernels.products import AHEAD, copy_rows, fetch
+from dsf.kernels.products import AHEAD, copy_rows, fetch, scratch
 from dsf.kernels.selective.sweeps import ahead, back, step
 
 Array = np.ndarray
@@ -26,9 +26,9 @@ def _steps(
     """The work units first .. last-1, each a block of `width` channels of one sequence."""
     L, D, S = x.shape[1], x.shape[2], B.shape[2]
     blocks = (D + width - 1) // width
-    H, a = np.zeros((S, width), x.dtype), np.zeros((S, width), x.dtype)
-    u, dt = np.zeros((1, width), x.dtype), np.zeros((1, width), x.dtype)
-    row = np.empty((1, width), x.dtype)
+    H, a = scratch((S, width), x), scratch((S, width), x)
+    u, dt = scratch((1, width), x), scratch((1, width), x)
+    row = scratch((1, width), x)
     for unit in range(first, last):
         n, start = unit // blocks, unit % blocks * width
         size = min(width, D - start)
@@ -72,16 +72,16 @@ def _back(
     """Work units are groups of channels of one sequence; each sums its own part of dB and dC."""
     L, D, S, W = x.shape[1], x.shape[2], B.shape[2], len(lanes)
     chunks, blocks = (L + chunk - 1) // chunk, (D + width - 1) // width
-    starts = np.empty((chunks, S, width), x.dtype)
-    inner, decay = np.zeros((chunk + 1, S, width), x.dtype), np.empty((chunk, S, width), x.dtype)
-    G, a = np.zeros((S, width), x.dtype), np.zeros((S, width), x.dtype)
-    to_a = np.zeros((S, width), x.dtype)
-    u, dt = np.zeros((chunk, 1, width), x.dtype), np.zeros((chunk, 1, width), x.dtype)
-    d_y = np.zeros((1, width), x.dtype)
-    d_u, d_dt = np.empty((1, width), x.dtype), np.empty((1, width), x.dtype)
+    starts = scratch((chunks, S, width), x)
+    inner, decay = scratch((chunk + 1, S, width), x), scratch((chunk, S, width), x)
+    G, a = scratch((S, width), x), scratch((S, width), x)
+    to_a = scratch((S, width), x)
+    u, dt = scratch((chunk, 1, width), x), scratch((chunk, 1, width), x)
+    d_y = scratch((1, width), x)
+    d_u, d_dt = scratch((1, width), x), scratch((1, width), x)
     rows = (S + W - 1) // W * W
-    to_b, to_c = np.zeros((rows, W), x.dtype), np.zeros((rows, W), x.dtype)
-    d_b, d_c = np.empty(rows, x.dtype), np.empty(rows, x.dtype)
+    to_b, to_c = scratch((rows, W), x), scratch((rows, W), x)
+    d_b, d_c = scratch((rows,), x), scratch((rows,), x)
     for unit in range(first, last):
         n, group = unit // groups, unit % groups
         for t in range(L):

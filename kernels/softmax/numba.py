@@ -15,10 +15,12 @@ import numpy as np
 
 from dsf.kernels import compiled, vectors
 from dsf.kernels.exponential import LOG2E, powers
-from dsf.kernels.products import copy_rows, fetch, product
+from dsf.kernels.products import copy_rows, fetch, product, scratch
+from dsf.kernels.softmax.sweeps import online
 
 Array = np.ndarray
 BLOCK = 64  # queries, and keys, that are taken at once
+TOGETHER = 4  # blocks of queries that share a copy of a block of keys
 
 
 @numba.njit(inline="always")
@@ -46,116 +48,113 @@ def _forward(
     scale: Any, log2e: Any, causal: bool, window: int, first: int, last: int,
     lanes: tuple[int, ...],
 ) -> None:  # fmt: skip
-    """The work units first .. last-1, each a block of queries of one head, in the lanes."""
+    """The work units first .. last-1, each a few blocks of queries of one head, in the lanes."""
     (_, M, H, K), N, G, V = q.shape, k.shape[1], k.shape[2], v.shape[3]
     W, offset = len(lanes), N - M
     low = offset // BLOCK
     blocks = (N - 1) // BLOCK - low + 1
+    groups = (blocks + TOGETHER - 1) // TOGETHER
     zero, lowest = q.dtype.type(0), q.dtype.type(-np.inf)
-    Q, P = np.zeros((K, BLOCK), q.dtype), np.zeros((BLOCK, BLOCK), q.dtype)
-    Y = np.zeros((V, BLOCK), q.dtype)
-    keys, values = np.zeros((BLOCK, K), q.dtype), np.zeros((BLOCK, V), q.dtype)
-    top, total = np.zeros(BLOCK, q.dtype), np.zeros(BLOCK, q.dtype)
-    now, shrink = np.zeros(BLOCK, q.dtype), np.zeros((1, BLOCK), q.dtype)
-    after, before = np.zeros(BLOCK), np.zeros(BLOCK)
-    unused = np.zeros(BLOCK)
+    Q, P = scratch((TOGETHER, K, BLOCK), q), scratch((BLOCK, BLOCK), q)
+    Y = scratch((TOGETHER, V, BLOCK), q)
+    keys, values = scratch((BLOCK, K), q), scratch((BLOCK, V), q)
+    top, total = scratch((TOGETHER, 1, BLOCK), q), scratch((TOGETHER, 1, BLOCK), q)
+    shrink = scratch((1, BLOCK), q)
+    after, before = np.zeros(BLOCK), np.zeros((TOGETHER, BLOCK))
+    unused, between = np.zeros(BLOCK), np.zeros(TOGETHER)
     gated, sunk, biased = forget.shape[1] > 0, sink.shape[1] > 0, bias.shape[3] > 0
     for unit in range(first, last):
-        b, h, c = unit // blocks // H, unit // blocks % H, unit % blocks
-        c = c // 2 if c % 2 == 0 else blocks - 1 - c // 2  # long and short ones in turn
-        g, c = h * G // H, c + low
-        p0, p1 = max(c * BLOCK, offset), min(c * BLOCK + BLOCK, N)
-        size = p1 - p0
-        columns = (size + W - 1) // W * W
-        for d in range(K):
-            for m in range(size):
-                Q[d, m] = q[b, p0 - offset + m, h, d] * (scale * log2e)
-            for m in range(size, columns):
-                Q[d, m] = zero
-        for m in range(columns):
-            top[m], total[m] = lowest, zero
-            if sunk:
-                top[m], total[m] = sink[b, h] * log2e, zero + 1
-                if top[m] == lowest:
-                    total[m] = zero
-        Y[:, :columns] = zero
-        stop = min(p1, N) if causal else N
-        start = min(_first_key(p0, window), max(stop, 0))
-        between = 0.0
-        if gated:
-            _forgotten(forget[b, :, h], max(c * BLOCK, 0), max(p1, 0), unused, before)
+        b, h, group = unit // groups // H, unit // groups % H, unit % groups
+        group = group // 2 if group % 2 == 0 else groups - 1 - group // 2  # long, short in turn
+        g = h * G // H
+        c0 = low + group * TOGETHER
+        c1 = min(c0 + TOGETHER, low + blocks)
+        for c in range(c0, c1):
+            e = c - c0
+            p0, p1 = max(c * BLOCK, offset), min(c * BLOCK + BLOCK, N)
+            size = p1 - p0
+            for d in range(K):
+                for m in range(size):
+                    Q[e, d, m] = q[b, p0 - offset + m, h, d] * (scale * log2e)
+                for m in range(size, BLOCK):
+                    Q[e, d, m] = zero
+            for m in range(BLOCK):
+                top[e, 0, m], total[e, 0, m] = lowest, zero
+                if sunk:
+                    top[e, 0, m], total[e, 0, m] = sink[b, h] * log2e, zero + 1
+                    if top[e, 0, m] == lowest:
+                        total[e, 0, m] = zero
+            Y[e] = zero
+            between[e] = 0.0
+            if gated:
+                _forgotten(forget[b, :, h], max(c * BLOCK, 0), max(p1, 0), unused, before[e])
+        stop = min(c1 * BLOCK, N) if causal else N
+        start = min(_first_key(max(c0 * BLOCK, offset), window), max(stop, 0))
         for block in range((stop - 1) // BLOCK, start // BLOCK - 1, -1):
             j0 = block * BLOCK
             n = min(BLOCK, stop - j0)
             copy_rows(keys, k[b, j0 : j0 + n, g], n, K)
             copy_rows(values, v[b, j0 : j0 + n, g], n, V)
+            finite = np.isfinite(values[:n].sum())
             for j in range(max(j0 - BLOCK, 0), j0):
                 fetch(k[b, :, g], j, K)
                 fetch(v[b, :, g], j, V)
-            P[:n, :columns] = zero
-            product(P, keys, Q, n, K, columns, lanes)
-            if biased:
-                for m in range(size):
-                    for j in range(n):
-                        P[j, m] += bias[b, h, p0 - offset + m, j0 + j] * log2e
-            if gated and block == c:
-                for m in range(size):
-                    since = 0.0
-                    for j in range(p0 + m, j0 - 1, -1):
-                        P[j - j0, m] += zero + since * log2e
-                        since += forget[b, j, h]
-            elif gated:
+            whole = 0.0
+            if gated:
                 whole = _forgotten(forget[b, :, h], j0, j0 + n, after, unused)
-                for j in range(n):
+            for c in range(max(c0, block) if causal else c0, c1):
+                p0, p1 = max(c * BLOCK, offset), min(c * BLOCK + BLOCK, N)
+                if block < _first_key(p0, window) // BLOCK:
+                    continue
+                e, size = c - c0, p1 - p0
+                columns = (size + W - 1) // W * W
+                P[:n, :columns] = zero
+                product(P, keys, Q[e], n, K, columns, lanes)
+                if biased:
                     for m in range(size):
-                        since = after[j] + between + before[p0 - c * BLOCK + m]
-                        P[j, m] += zero + since * log2e
-                between += whole
-            part = (causal and j0 + n - 1 > p0) or _first_key(p1 - 1, window) > j0
-            if part:
-                for m in range(size):
-                    at = p0 + m
+                        for j in range(n):
+                            P[j, m] += bias[b, h, p0 - offset + m, j0 + j] * log2e
+                if gated and block == c:
+                    for m in range(size):
+                        since = 0.0
+                        for j in range(p0 + m, j0 - 1, -1):
+                            P[j - j0, m] += zero + since * log2e
+                            since += forget[b, j, h]
+                elif gated:
                     for j in range(n):
-                        if (causal and j0 + j > at) or j0 + j < _first_key(at, window):
-                            P[j, m] = lowest
-            for m in range(columns):
-                now[m] = top[m]
-            for j in range(n):
-                for m in range(columns):
-                    now[m] = max(now[m], P[j, m])
-            for m in range(columns):
-                before_it, top[m] = top[m], now[m]
-                now[m] = zero if now[m] == lowest else now[m]
-                shrink[0, m] = before_it - now[m]
-            for j in range(n):
-                for m in range(columns):
-                    P[j, m] -= now[m]
-            powers(shrink, 1, columns, lanes)
-            powers(P, n, columns, lanes)
-            for m in range(columns):
-                total[m] *= shrink[0, m]
-            for j in range(n):
-                for m in range(columns):
-                    total[m] += P[j, m]
-            for d in range(V):
-                for m in range(columns):
-                    Y[d, m] *= shrink[0, m]
-            if part and not np.isfinite(values[:n].sum()):
-                # a value that is not finite must not reach a query that does not see it
-                for m in range(size):
-                    at = p0 + m
-                    for j in range(n):
-                        if (not causal or j0 + j <= at) and j0 + j >= _first_key(at, window):
-                            for d in range(V):
-                                Y[d, m] += P[j, m] * values[j, d]
-            else:
-                product(Y, values.T, P, V, n, columns, lanes)
-        for m in range(size):
-            i = p0 - offset + m
-            whole = total[m]
-            lse[b, i, h] = lowest if whole == zero else (top[m] + np.log2(whole)) / log2e
-            for d in range(V):
-                y[b, i, h, d] = zero if whole == zero else Y[d, m] / whole
+                        for m in range(size):
+                            since = after[j] + between[e] + before[e, p0 - c * BLOCK + m]
+                            P[j, m] += zero + since * log2e
+                    between[e] += whole
+                part = (causal and j0 + n - 1 > p0) or _first_key(p1 - 1, window) > j0
+                if part:
+                    for m in range(size):
+                        at = p0 + m
+                        for j in range(n):
+                            if (causal and j0 + j > at) or j0 + j < _first_key(at, window):
+                                P[j, m] = lowest
+                online(P, top[e], total[e], shrink, n, columns, lanes)
+                for d in range(V):
+                    for m in range(columns):
+                        Y[e, d, m] *= shrink[0, m]
+                if part and not finite:
+                    # a value that is not finite must not reach a query that does not see it
+                    for m in range(size):
+                        at = p0 + m
+                        for j in range(n):
+                            if (not causal or j0 + j <= at) and j0 + j >= _first_key(at, window):
+                                for d in range(V):
+                                    Y[e, d, m] += P[j, m] * values[j, d]
+                else:
+                    product(Y[e], values.T, P, V, n, columns, lanes)
+        for c in range(c0, c1):
+            e, p0 = c - c0, max(c * BLOCK, offset)
+            for m in range(min(c * BLOCK + BLOCK, N) - p0):
+                i = p0 - offset + m
+                sums = total[e, 0, m]
+                lse[b, i, h] = lowest if sums == zero else (top[e, 0, m] + np.log2(sums)) / log2e
+                for d in range(V):
+                    y[b, i, h, d] = zero if sums == zero else Y[e, d, m] / sums
 
 
 def forward(
@@ -169,7 +168,8 @@ def forward(
         if sink.shape[1]:
             lse[...] = sink[:, None]
         return y, lse
-    units, lanes = B * H * ((N - 1) // BLOCK - (N - M) // BLOCK + 1), vectors.lanes(v.dtype)
+    blocks, lanes = (N - 1) // BLOCK - (N - M) // BLOCK + 1, vectors.lanes(v.dtype)
+    units = B * H * math.ceil(blocks / TOGETHER)
 
     def run(first: int, last: int) -> None:
         _forward(
@@ -196,11 +196,11 @@ def _back(
     W, offset, wide = len(lanes), N - M, dq.shape[3]
     low, blocks = offset // BLOCK, (N + BLOCK - 1) // BLOCK
     zero, lowest = q.dtype.type(0), q.dtype.type(-np.inf)
-    keys, keys_T = np.zeros((BLOCK, wide), q.dtype), np.zeros((K, BLOCK), q.dtype)
-    values, values_T = np.zeros((BLOCK, V), q.dtype), np.zeros((V, BLOCK), q.dtype)
-    Q, Y = np.zeros((BLOCK, K), q.dtype), np.zeros((BLOCK, V), q.dtype)
-    P, D = np.zeros((BLOCK, BLOCK), q.dtype), np.zeros((BLOCK, BLOCK), q.dtype)
-    dk_T, dv_T = np.zeros((K, BLOCK), q.dtype), np.zeros((V, BLOCK), q.dtype)
+    keys, keys_T = scratch((BLOCK, wide), q), scratch((K, BLOCK), q)
+    values, values_T = scratch((BLOCK, V), q), scratch((V, BLOCK), q)
+    Q, Y = scratch((BLOCK, K), q), scratch((BLOCK, V), q)
+    P, D = scratch((BLOCK, BLOCK), q), scratch((BLOCK, BLOCK), q)
+    dk_T, dv_T = scratch((K, BLOCK), q), scratch((V, BLOCK), q)
     after, before, unused = np.zeros(BLOCK), np.zeros(BLOCK), np.zeros(BLOCK)
     gated, biased = forget.shape[1] > 0, bias.shape[3] > 0
     for unit in range(first, last):
