@@ -54,7 +54,6 @@ def exponential(c: Code, x: Any) -> Any:
         p = _avx512(c, "scalef", p, n)
     else:
         p = c.build.fmul(p, _half_power(c, n))
-        p = c.build.select(_is(c, x, ">=", MOST[bits]), _all(c, math.inf), p)
     p = c.build.select(_is(c, x, "<", LEAST[bits]), c.zero(), p)
     return c.build.select(c.build.fcmp_unordered("uno", x, x), x, p)
 

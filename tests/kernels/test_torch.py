@@ -27,15 +27,7 @@ def gradients(structure, backend, arrays, numbers, dy, dS):
     return torch.autograd.grad((y * dy).sum() + (S * dS).sum(), arrays)
 
 
-@EVERY
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize(
-    ("L", "K", "V"),
-    [(1, 4, 5), (2, 4, 5), (63, 4, 5), (65, 4, 5), (70, 83, 18), (70, 6, 131), (3, 1, 2)],
-)
-def test_gradients(name, dtype, L, K, V):
-    """Also over several chunks of time, and states wider than what one sweep or thread takes."""
-    structure, arrays, numbers = cases.case(name, L, B=1, H=2, K=K, V=V)
+def equal_gradients(structure, arrays, numbers, L, dtype=torch.float64):
     rng = np.random.default_rng(1)
     inputs = tensors(arrays, dtype)
     exact = tensors([x.detach().numpy() for x in inputs])
@@ -47,6 +39,23 @@ def test_gradients(name, dtype, L, K, V):
     for x, g in zip(found, wanted, strict=True):
         assert x.dtype == dtype
         assert ratio(x, g, terms * float(g.abs().max()) + 0 * g) <= gate(L)
+
+
+@EVERY
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(
+    ("L", "K", "V"),
+    [(1, 4, 5), (2, 4, 5), (63, 4, 5), (65, 4, 5), (70, 83, 18), (70, 6, 131), (3, 1, 2)],
+)
+def test_gradients(name, dtype, L, K, V):
+    """Also over several chunks of time, and states wider than what one sweep or thread takes."""
+    equal_gradients(*cases.case(name, L, B=1, H=2, K=K, V=V), L, dtype)
+
+
+@pytest.mark.parametrize(("B", "V"), [(1, 650), (2, 150)])
+def test_gradients_of_many_channels(B, V):
+    """Several blocks of channels in one group, and groups of unequal size."""
+    equal_gradients(*cases.case("selective", 9, B, K=3, V=V), 9)
 
 
 @pytest.mark.parametrize(
