@@ -230,3 +230,13 @@ def test_the_quotient_of_a_held_input_at_and_near_zero(kind, x):
         assert float(found[0]) == pytest.approx(float(exact), rel=8 * float(np.finfo(kind).eps))
     t = torch.tensor([x, 1.0], requires_grad=True)
     assert torch.autograd.grad(ops.expm1_over(t).sum(), t)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("f", [ops.sigmoid, ops.softplus])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_long_arrays_are_taken_in_pieces_with_the_same_result(f, dtype):
+    x = np.random.default_rng(0).normal(0, 20, (3, 2, 20011)).astype(dtype)
+    whole = f(x)
+    assert whole.dtype == dtype and whole.shape == x.shape
+    for part, found in ((x[:, :1], whole[:, :1]), (x[:, :, ::2], whole[:, :, ::2])):
+        assert np.allclose(f(part), found, rtol=4 * np.finfo(dtype).eps, atol=0)

@@ -41,6 +41,29 @@ class NumpyArrays(World):
         return np.moveaxis(x, source, target)
 
 
+PIECE = 1 << 15  # numbers whose intermediate results stay in the cache
+
+
+def _in_pieces(f: Callable[[Array], Array], x: Array) -> Array:
+    """f(x), entry by entry: of a long array in pieces, as new pages for each term take longer."""
+    if x.size <= PIECE or not x.flags.c_contiguous:
+        return f(x)
+    out = np.empty_like(x, f(x.ravel()[:1]).dtype)
+    source, target = x.ravel(), out.ravel()
+    for start in range(0, x.size, PIECE):
+        target[start : start + PIECE] = f(source[start : start + PIECE])
+    return out
+
+
+def _sigmoid(x: Array) -> Array:
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, np.ones_like(e), e) / (1 + e)
+
+
+def _softplus(x: Array) -> Array:
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))  # `logaddexp` takes 7 times as long
+
+
 class Numpy(NumpyArrays, FloatWorld):
     """Arrays of floats."""
 
@@ -72,13 +95,10 @@ class Numpy(NumpyArrays, FloatWorld):
         return np.exp(1j * np.asarray(x))
 
     def sigmoid(self, x: Array) -> Array:
-        x = np.asarray(x)
-        e = np.exp(-np.abs(x))
-        return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+        return _in_pieces(_sigmoid, np.asarray(x))
 
     def softplus(self, x: Array) -> Array:
-        x = np.asarray(x)
-        return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))  # `logaddexp` takes 7 times as long
+        return _in_pieces(_softplus, np.asarray(x))
 
     def keep(self, x: Array, where: Array, value: float) -> Array:
         return np.where(where, x, np.array(value, dtype=x.dtype))
