@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import textwrap
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -18,25 +18,29 @@ from dsf.core.result import WIDTH
 from dsf.tools import cite
 
 FILE = Path(__file__).parents[1] / "papers.toml"
-NOT, UNKNOWN = "does not hold", "no value known"  # as in dsf.figures: a row judged against, or not
+HOLDS, NOT, UNKNOWN = "holds", "does not hold", "no value known"  # the last two as in dsf.figures
 NOT_RUN, NOT_KEPT, NOTHING = "not run here", "no kept results", "nothing judged"
 LINES = 9  # of one theorem; the rest is shown by `dsf theorem NAME`
 
 # (heading, width) of the printed columns; 79 characters with a blank between columns
-HEAD = (("paper", 18), ("arXiv", 10), ("mechanisms", 10), ("theorems", 8), ("figures", 7))
+HEAD = (
+    ("paper", 18), ("arXiv", 10), ("mechanisms", 10), ("theorems", 8), ("figures", 7),
+    ("verdict", 16),
+)  # fmt: skip
 LEGEND = (
-    "A row counts what stands here of a paper. verdict: how many findings on the kept results of "
-    "its figures hold, and how many of its theorems where they were run (check=True), each with "
-    "its default parameters; what cannot be decided is not counted. It is no verdict on the whole "
-    "paper: what was judged stands in the block of the paper (dsf papers KEY)."
+    "Counted is what stands here of a paper. verdict: how many of its parts that were judged "
+    "hold: the findings of its figures, on their kept results and as far as they can be decided, "
+    "and its theorems where they were run (check), for the default parameters. It is no verdict "
+    "on all that a paper says; what was judged stands in the block of the paper."
 )
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One theorem or one figure of a paper: its verdict, and how many of its judged parts hold.
+    """One theorem or figure of a paper: its verdict, and how many of its judged parts hold.
 
-    A theorem that was run is one part; the parts of a figure are the findings that can be decided.
+    A theorem that was run is one part; the parts of a figure are the findings about this paper
+    that can be decided.
     """
 
     name: str
@@ -44,7 +48,7 @@ class Judged:
     verdict: str
     holding: int = 0
     judged: int = 0
-    lines: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()  # computed and theory of a theorem, findings of a figure
 
 
 @dataclass(frozen=True)
@@ -57,16 +61,12 @@ class Paper:
     """
 
     key: str
+    title: str
+    arxiv: str
     claim: str
-    mechanisms: tuple[str, ...] = ()
-    theorems: tuple[Judged, ...] = ()
-    figures: tuple[Judged, ...] = ()
-    title: str = field(init=False)
-    arxiv: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "title", cite.field(self.key, "title"))
-        object.__setattr__(self, "arxiv", cite.field(self.key, "eprint"))
+    mechanisms: tuple[str, ...]
+    theorems: tuple[Judged, ...]
+    figures: tuple[Judged, ...]
 
     @property
     def source(self) -> str:
@@ -75,16 +75,17 @@ class Paper:
 
     @property
     def verdict(self) -> str:
-        """How many of the judged parts hold: "all 4 hold", "3 of 4 hold", "nothing judged"."""
+        """How many of the judged parts hold: "3 of 4 hold"; or that none was run or judged."""
         return _verdict((*self.theorems, *self.figures))
 
     def __str__(self) -> str:
-        link = f"arXiv {self.arxiv}" if self.arxiv else ""
-        head = f"{self.key}  {link}".rstrip()
-        lines = [f"{head}{self.verdict:>{WIDTH - len(head)}}", *_filled(self.title, "")]
+        head = f"{self.key}   arXiv {self.arxiv}" if self.arxiv else self.key
+        lines = [_two(head, self.verdict), *_filled(self.title, "")]
         lines += ["", *_filled(f"claims: {self.claim}", "  ")]
         lines += _filled(f"mechanisms: {', '.join(self.mechanisms) or 'none'}", "  ")
         lines += _part("theorems", self.theorems) + _part("figures", self.figures)
+        if any(t.verdict == NOT_RUN for t in self.theorems):
+            lines += ["", f"  to run the theorems: dsf papers {self.key} --check"]
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -95,7 +96,7 @@ class Paper:
 
 @dataclass(frozen=True, eq=False)
 class Papers:
-    """A table of papers; `rows` are the papers, `wanted` all that the laboratory set out to cover.
+    """A table of papers, one row each; `wanted` are the arXiv numbers of those to be covered.
 
     >>> import dsf
     >>> dsf.papers("li2023", "deng2023")["li2023"].arxiv
@@ -103,39 +104,32 @@ class Papers:
     """
 
     rows: tuple[Paper, ...]
-    wanted: tuple[str, ...]  # arXiv numbers
+    wanted: tuple[str, ...]
 
     def __getitem__(self, key: str) -> Paper:
         """The paper of a key; KeyError otherwise."""
         return {row.key: row for row in self.rows}[key]
 
-    def __iter__(self) -> Iterator[Paper]:
-        return iter(self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
     def headline(self) -> str:
         """How many papers there are, and how many of those wanted are among them."""
-        reached = len({row.arxiv for row in self.rows} & set(self.wanted))
+        reached = {row.arxiv for row in self.rows} & set(self.wanted)
         return (
-            f"{len(self.rows)} papers, among them {reached} of the {len(self.wanted)} that this "
-            "laboratory set out to cover"
+            f"{len(self.rows)} papers, {len(reached)} of the {len(self.wanted)} that this "
+            "laboratory set out to cover among them"
         )
 
     def __str__(self) -> str:
-        lines = [" ".join(f"{name:<{width}}" for name, width in HEAD) + " verdict", "-" * WIDTH]
-        for row in self.rows:
-            counts = (len(x) for x in (row.mechanisms, row.theorems, row.figures))
-            cells = (row.key, row.arxiv, *(n or "." for n in counts))
-            shown = zip(cells, HEAD, strict=True)
-            lines.append(" ".join(f"{c:<{width}}" for c, (_, width) in shown) + f" {row.verdict}")
-        return "\n".join([self.headline(), "", *lines, "", textwrap.fill(LEGEND, WIDTH)])
+        lines = [_line([name for name, _ in HEAD]), "-" * WIDTH]
+        lines += [_line([row.key, row.arxiv, *_counts(row, "."), row.verdict]) for row in self.rows]
+        lines += ["", textwrap.fill(LEGEND, WIDTH)]
+        if any(t.verdict == NOT_RUN for row in self.rows for t in row.theorems):
+            lines += ["", "Theorems were not run; dsf papers --check runs them (half a minute)."]
+        return "\n".join([self.headline(), "", *lines])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        names = ("paper", "claims", *(name for name, _ in HEAD[2:]), "verdict")
+        names = ("paper", "what it claims", *(name for name, _ in HEAD[2:]))
         head = "".join(f"<th>{name}</th>" for name in names)
         return (
             f"<p>{escape(self.headline())}.</p>"
@@ -154,27 +148,31 @@ def papers(*keys: str, check: bool = False) -> Papers:
 
     >>> import dsf
     >>> dsf.papers("zheng2022", check=True)["zheng2022"].verdict
-    'all 1 hold'
+    '1 of 1 holds'
     """
     tables, wanted = declared()
     if unknown := [key for key in keys if key not in tables]:
-        near = difflib.get_close_matches(unknown[0], tables, n=3) or tables
+        near = difflib.get_close_matches(str(unknown[0]), tables, n=3) or tables
         raise UnknownNameError(f"papers: no paper {unknown[0]!r}; there is {', '.join(near)}")
     chosen = {key: tables[key] for key in keys or tables}
     theorems = {t.name: t for t in hooks.theorems()}
-    figures = {f.name: f for f in hooks.figures()}
     proved = {n: _theorem(theorems[n], check) for n in _names(chosen, "theorems")}
-    seen = {n: _figure(figures[n]) for n in _names(chosen, "figures")}
-    rows = [
-        Paper(
-            key,
-            table["claim"],
-            tuple(table.get("mechanisms", ())),
-            tuple(proved[name] for name in table.get("theorems", ())),
-            tuple(seen[name] for name in table.get("figures", ())),
+    figures = {f.name: f for f in hooks.figures()}
+    kept = {n: hooks.kept_findings(figures[n]) for n in _names(chosen, "figures")}
+    rows = []
+    for key, table in chosen.items():
+        arxiv = cite.field(key, "eprint")
+        rows.append(
+            Paper(
+                key,
+                cite.field(key, "title"),
+                arxiv,
+                table["claim"],
+                tuple(table.get("mechanisms", ())),
+                tuple(proved[n] for n in table.get("theorems", ())),
+                tuple(_figure(figures[n], kept[n], arxiv) for n in table.get("figures", ())),
+            )
         )
-        for key, table in chosen.items()
-    ]
     return Papers(tuple(rows), wanted)
 
 
@@ -190,42 +188,49 @@ def declared() -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
 
 
 def _names(tables: Mapping[str, Any], kind: str) -> list[str]:
-    """The theorems or the figures of some papers, each once: one may belong to several."""
+    """The theorems or the figures of some papers, each once: it may belong to several."""
     return list(dict.fromkeys(name for t in tables.values() for name in t.get(kind, ())))
 
 
 def _theorem(theorem: Any, check: bool) -> Judged:
     if not check:
         return Judged(theorem.name, theorem.statement, NOT_RUN)
-    judgement = hooks.judge(theorem.claim()())
-    verdict = "holds" if judgement.holds else NOT
-    return Judged(
-        theorem.name, theorem.statement, verdict, int(judgement.holds), 1, judgement.lines
-    )
+    found = hooks.judge(theorem.claim()())
+    verdict = HOLDS if found.holds else NOT
+    return Judged(theorem.name, theorem.statement, verdict, int(found.holds), 1, found.lines)
 
 
-def _figure(figure: Any) -> Judged:
-    title, findings = figure.literals()["TITLE"], hooks.kept_findings(figure)
+def _figure(figure: Any, findings: list[dict[str, str]] | None, arxiv: str) -> Judged:
+    """A figure with its findings about one paper; those without a source are about all of its."""
+    title = figure.literals()["TITLE"]
     if findings is None:
-        return Judged(figure.name, title, NOT_KEPT)
-    verdicts = [f["verdict"] for f in findings]
-    judged = [v for v in verdicts if v != UNKNOWN]
-    holding = sum(v != NOT for v in judged)
-    lines = tuple(f"{f['verdict']}: {f['paper']} | here: {f['ours']}" for f in findings)
-    return Judged(
-        figure.name, title, _count(holding, len(judged)), holding, len(judged), lines
-    )
+        return Judged(figure.name, title, NOT_KEPT, lines=(f"to compute: dsf figure {figure.name}",))
+    about = [f for f in findings if f["source"] in ("", arxiv)]
+    verdicts = [f["verdict"] for f in about if f["verdict"] != UNKNOWN]
+    holding = sum(v != NOT for v in verdicts)
+    whole = _count(holding, len(verdicts)) if verdicts else UNKNOWN
+    lines = tuple(f"{f['verdict']}: {f['paper']}; here: {f['ours']}" for f in about)
+    return Judged(figure.name, title, whole, holding, len(verdicts), lines)
 
 
 def _verdict(parts: Iterable[Judged]) -> str:
+    """How many of these parts hold; where none was judged, that theorems wait to be run."""
     parts = tuple(parts)
-    return _count(sum(p.holding for p in parts), sum(p.judged for p in parts))
+    if judged := sum(p.judged for p in parts):
+        return _count(sum(p.holding for p in parts), judged)
+    return NOT_RUN if any(p.verdict == NOT_RUN for p in parts) else NOTHING
 
 
 def _count(holding: int, judged: int) -> str:
-    if not judged:
-        return NOTHING
-    return f"all {judged} hold" if holding == judged else f"{holding} of {judged} hold"
+    return f"{holding} of {judged} {'holds' if holding == 1 else 'hold'}"
+
+
+def _counts(row: Paper, none: str) -> list[str]:
+    return [str(len(x) or none) for x in (row.mechanisms, row.theorems, row.figures)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return " ".join(f"{c:<{width}}" for c, (_, width) in zip(cells, HEAD, strict=True)).rstrip()
 
 
 def _part(kind: str, parts: tuple[Judged, ...]) -> list[str]:
@@ -233,16 +238,17 @@ def _part(kind: str, parts: tuple[Judged, ...]) -> list[str]:
         return []
     lines = ["", f"  {kind}: {_verdict(parts)}"]
     for part in parts:
-        name = f"    {part.name}"
-        lines.append(f"{name}{part.verdict:>{WIDTH - len(name)}}")
-        lines += _filled(part.text, "      ")
-        shown = part.lines if kind == "figures" else part.lines[:LINES]
+        lines += [_two(f"    {part.name}", part.verdict), *_filled(part.text, "      ")]
+        shown = part.lines[:LINES] if kind == "theorems" else part.lines
         for line in shown:
             lines += _filled(line, "        ")
-        if len(shown) < len(part.lines):
-            more = len(part.lines) - len(shown)
-            lines.append(f"        ... {more} more lines: dsf theorem {part.name}")
+        if more := len(part.lines) - len(shown):
+            lines.append(f"        {more} more lines: dsf theorem {part.name}")
     return lines
+
+
+def _two(left: str, right: str) -> str:
+    return f"{left}{right:>{WIDTH - len(left)}}"
 
 
 def _filled(text: str, indent: str) -> list[str]:
@@ -252,12 +258,8 @@ def _filled(text: str, indent: str) -> list[str]:
 
 
 def _html(row: Paper) -> str:
-    link = f'<a href="https://arxiv.org/abs/{row.arxiv}">{row.arxiv}</a>' if row.arxiv else ""
-    counts = (len(row.mechanisms), len(row.theorems), len(row.figures))
-    cells = (
-        f"{escape(row.title)} ({row.key}) {link}",
-        escape(row.claim),
-        *(str(n or "") for n in counts),
-        row.verdict,
-    )
+    name = escape(f"{row.title} ({row.key})")
+    if row.arxiv:
+        name = f'<a href="https://arxiv.org/abs/{row.arxiv}">{name}</a>'
+    cells = (name, escape(row.claim), *_counts(row, ""), row.verdict)
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
