@@ -22,8 +22,8 @@ def cite(*objects: Any) -> str:
     """The BibTeX entries behind some objects, each once, in the order of their first use.
 
     An object is a family or its name, a mechanism, a certificate, a comparison, a realization, a
-    nesting, a separation, a theorem, a paper, an atlas, a key, or a text that contains keys.  A claim
-    without a reference is this package's own, and so is `cite()` without objects.  Raises
+    nesting, a separation, a theorem, a paper, an atlas, a key, or a text that contains keys.  A
+    claim without a reference is this package's own, and so is `cite()` without objects.  Raises
     UnknownNameError for a text without a key, for a key that `references.bib` does not hold, and
     for an object that could not have a source.
 

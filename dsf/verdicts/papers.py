@@ -128,15 +128,22 @@ class Papers:
 
     __repr__ = __str__
 
-    def _repr_html_(self) -> str:
-        names = ("paper", "what it claims", *(name for name, _ in HEAD[2:]))
-        head = "".join(f"<th>{name}</th>" for name in names)
+    def to_html(self) -> str:
+        """The table as HTML, with titles and claims; what a notebook shows.
+
+        >>> import dsf
+        >>> "claims that softmax attention" in dsf.papers("zheng2022").to_html()
+        True
+        """
+        head = "".join(f"<th>{name}</th>" for name, _ in HEAD)
         return (
             f"<p>{escape(self.headline())}.</p>"
             f"<table><thead><tr>{head}</tr></thead>"
             f"<tbody>{''.join(map(_html, self.rows))}</tbody></table>"
             f"<p>{escape(LEGEND)}</p>"
         )
+
+    _repr_html_ = to_html
 
 
 def papers(*keys: str, check: bool = False) -> Papers:
@@ -204,7 +211,7 @@ def _figure(figure: Any, findings: list[dict[str, str]] | None, arxiv: str) -> J
     """A figure with its findings about one paper; those without a source are about all of its."""
     title = figure.literals()["TITLE"]
     if findings is None:
-        return Judged(figure.name, title, NOT_KEPT, lines=(f"to compute: dsf figure {figure.name}",))
+        return Judged(figure.name, title, NOT_KEPT, lines=(f"compute: dsf figure {figure.name}",))
     about = [f for f in findings if f["source"] in ("", arxiv)]
     verdicts = [f["verdict"] for f in about if f["verdict"] != UNKNOWN]
     holding = sum(v != NOT for v in verdicts)
@@ -258,8 +265,6 @@ def _filled(text: str, indent: str) -> list[str]:
 
 
 def _html(row: Paper) -> str:
-    name = escape(f"{row.title} ({row.key})")
-    if row.arxiv:
-        name = f'<a href="https://arxiv.org/abs/{row.arxiv}">{name}</a>'
-    cells = (name, escape(row.claim), *_counts(row, ""), row.verdict)
+    about = f"<b>{row.key}</b> {escape(row.title)}<br>claims that {escape(row.claim)}"
+    cells = (about, row.arxiv, *_counts(row, ""), row.verdict)
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
