@@ -19,19 +19,21 @@ from dsf.tools import cite
 
 FILE = Path(__file__).parents[1] / "papers.toml"
 HOLDS, NOT, UNKNOWN = "holds", "does not hold", "no value known"  # the last two as in dsf.figures
-NOT_RUN, NOT_KEPT, NOTHING = "not run here", "no kept results", "nothing judged"
+ALL, NOT_ALL = "all hold", "not all hold"  # of a paper: what of it was judged
+NOT_RUN, NOT_KEPT, NOTHING = "not run here", "no kept results", "none judged"
 LINES = 9  # of one theorem; the rest is shown by `dsf theorem NAME`
 
 # (heading, width) of the printed columns; 79 characters with a blank between columns
 HEAD = (
-    ("paper", 18), ("arXiv", 10), ("mechanisms", 10), ("theorems", 8), ("figures", 7),
-    ("verdict", 16),
+    ("paper", 17), ("arXiv", 10), ("mechanisms", 10), ("theorems", 8), ("figures", 7),
+    ("findings", 8), ("verdict", 13),
 )  # fmt: skip
 LEGEND = (
-    "Counted is what stands here of a paper. verdict: how many of its parts that were judged "
-    "hold: the findings of its figures, on their kept results and as far as they can be decided, "
-    "and its theorems where they were run (check), for the default parameters. It is no verdict "
-    "on all that a paper says; what was judged stands in the block of the paper."
+    "mechanisms, theorems, figures: how many stand here of a paper; of theorems that were run "
+    "(check), for their default parameters, how many hold. findings: how many hold of what its "
+    "figures find on their kept results, as far as it can be decided. verdict: whether all these "
+    "hold; it is no verdict on all that a paper says, and a theorem is stated as it was proved "
+    "here, which may correct the paper. The block of a paper shows what was judged."
 )
 
 
@@ -75,8 +77,11 @@ class Paper:
 
     @property
     def verdict(self) -> str:
-        """How many of the judged parts hold: "3 of 4 hold"; or that none was run or judged."""
-        return _verdict((*self.theorems, *self.figures))
+        """Whether all that was judged holds; where nothing was, whether theorems were not run."""
+        parts = (*self.theorems, *self.figures)
+        if any(p.judged for p in parts):
+            return ALL if all(p.holding == p.judged for p in parts) else NOT_ALL
+        return NOT_RUN if any(p.verdict == NOT_RUN for p in parts) else NOTHING
 
     def __str__(self) -> str:
         head = f"{self.key}   arXiv {self.arxiv}" if self.arxiv else self.key
@@ -120,7 +125,7 @@ class Papers:
 
     def __str__(self) -> str:
         lines = [_line([name for name, _ in HEAD]), "-" * WIDTH]
-        lines += [_line([row.key, row.arxiv, *_counts(row, "."), row.verdict]) for row in self.rows]
+        lines += [_line([row.key, row.arxiv, *_counts(row), row.verdict]) for row in self.rows]
         lines += ["", textwrap.fill(LEGEND, WIDTH)]
         if any(t.verdict == NOT_RUN for row in self.rows for t in row.theorems):
             lines += ["", "Theorems were not run; dsf papers --check runs them (half a minute)."]
@@ -155,7 +160,7 @@ def papers(*keys: str, check: bool = False) -> Papers:
 
     >>> import dsf
     >>> dsf.papers("zheng2022", check=True)["zheng2022"].verdict
-    '1 of 1 holds'
+    'all hold'
     """
     tables, wanted = declared()
     if unknown := [key for key in keys if key not in tables]:
@@ -220,20 +225,24 @@ def _figure(figure: Any, findings: list[dict[str, str]] | None, arxiv: str) -> J
     return Judged(figure.name, title, whole, holding, len(verdicts), lines)
 
 
-def _verdict(parts: Iterable[Judged]) -> str:
-    """How many of these parts hold; where none was judged, that theorems wait to be run."""
-    parts = tuple(parts)
-    if judged := sum(p.judged for p in parts):
-        return _count(sum(p.holding for p in parts), judged)
-    return NOT_RUN if any(p.verdict == NOT_RUN for p in parts) else NOTHING
-
-
 def _count(holding: int, judged: int) -> str:
     return f"{holding} of {judged} {'holds' if holding == 1 else 'hold'}"
 
 
-def _counts(row: Paper, none: str) -> list[str]:
-    return [str(len(x) or none) for x in (row.mechanisms, row.theorems, row.figures)]
+def _share(parts: Iterable[Judged]) -> tuple[int, int]:
+    """How many judged parts hold, and how many there are."""
+    parts = tuple(parts)
+    return sum(p.holding for p in parts), sum(p.judged for p in parts)
+
+
+def _counts(row: Paper) -> list[str]:
+    """The cells of mechanisms, theorems, figures and findings."""
+    sizes = [str(len(x) or ".") for x in (row.mechanisms, row.theorems, row.figures)]
+    proved, found = (
+        f"{holding} of {judged}" if judged else ""
+        for holding, judged in (_share(row.theorems), _share(row.figures))
+    )
+    return [sizes[0], proved or sizes[1], sizes[2], found or "."]
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -243,7 +252,8 @@ def _line(cells: Sequence[str]) -> str:
 def _part(kind: str, parts: tuple[Judged, ...]) -> list[str]:
     if not parts:
         return []
-    lines = ["", f"  {kind}: {_verdict(parts)}"]
+    holding, judged = _share(parts)
+    lines = ["", f"  {kind}: {_count(holding, judged)}" if judged else f"  {kind}"]
     for part in parts:
         lines += [_two(f"    {part.name}", part.verdict), *_filled(part.text, "      ")]
         shown = part.lines[:LINES] if kind == "theorems" else part.lines
@@ -266,5 +276,5 @@ def _filled(text: str, indent: str) -> list[str]:
 
 def _html(row: Paper) -> str:
     about = f"<b>{row.key}</b> {escape(row.title)}<br>claims that {escape(row.claim)}"
-    cells = (about, row.arxiv, *_counts(row, ""), row.verdict)
+    cells = (about, row.arxiv, *_counts(row), row.verdict)
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"

@@ -13,7 +13,7 @@ from dsf.core.catalogue import families, family
 from dsf.core.errors import UnknownNameError
 from dsf.theory_tests import Theorem, theorems
 from dsf.tools import cite, cli
-from dsf.verdicts.papers import NOT_KEPT, NOT_RUN, NOTHING, UNKNOWN, declared
+from dsf.verdicts.papers import ALL, NOT_ALL, NOT_KEPT, NOT_RUN, NOTHING, UNKNOWN, declared
 
 TABLES, WANTED = declared()
 FIGURES = {f.name: f for f in hooks.figures()}
@@ -92,14 +92,16 @@ def judging(monkeypatch, outcome):
 @pytest.mark.parametrize(
     ("outcome", "verdict", "code"),
     [
-        ((1.0, 1.0, 0.0), "1 of 1 holds", 0),
-        ((1.0, 1.1, 0.01), "0 of 1 hold", 1),
-        ([(1.0, 1.0, 0.0), (float("nan"), 0.0, 1.0)], "0 of 1 hold", 1),
+        ((1.0, 1.0, 0.0), ALL, 0),
+        ((1.0, 1.1, 0.01), NOT_ALL, 1),
+        ([(1.0, 1.0, 0.0), (float("nan"), 0.0, 1.0)], NOT_ALL, 1),
     ],
 )
 def test_the_verdict_is_that_of_the_theorem(monkeypatch, capsys, outcome, verdict, code):
     judging(monkeypatch, outcome)
-    paper = dsf.papers("zheng2022", check=True)["zheng2022"]
+    table = dsf.papers("zheng2022", check=True)
+    paper = table["zheng2022"]
+    assert f" {1 - code} of 1 " in str(table).splitlines()[4]
     assert paper.verdict == verdict and paper.theorems[0].lines[0].startswith("computed")
     assert cli.main(["papers", "zheng2022", "--check"]) == code
     assert capsys.readouterr().out.splitlines()[0].endswith(verdict)
@@ -121,28 +123,30 @@ def found(verdict: str, source: str = "") -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("findings", "verdict"),
+    ("findings", "verdict", "whole"),
     [
-        ([found("matches the number"), found("matches the statement")], "2 of 2 hold"),
-        ([found("matches the number"), found("does not hold")], "1 of 2 holds"),
-        ([found("does not hold"), found("no value known")], "0 of 1 hold"),
-        ([found("no value known")], UNKNOWN),
-        ([found("does not hold", "1706.03762"), found("matches the number")], "1 of 1 holds"),
-        ([found("does not hold", "2410.10781"), found("matches the number")], "1 of 2 holds"),
-        (None, NOT_KEPT),
+        ([found("matches the number"), found("matches the statement")], "2 of 2 hold", ALL),
+        ([found("matches the number"), found("does not hold")], "1 of 2 holds", NOT_ALL),
+        ([found("does not hold"), found("no value known")], "0 of 1 hold", NOT_ALL),
+        ([found("no value known")], UNKNOWN, NOT_RUN),
+        ([found("does not hold", "1706.03762"), found("matches the number")], "1 of 1 holds", ALL),
+        ([found("does not hold", "2410.10781"), found("matches the number")], "1 of 2 holds",
+         NOT_ALL),
+        (None, NOT_KEPT, NOT_RUN),
     ],
-)
-def test_the_verdict_is_that_of_the_findings(monkeypatch, findings, verdict):
+)  # fmt: skip
+def test_the_verdict_is_that_of_the_findings(monkeypatch, findings, verdict, whole):
     monkeypatch.setattr(hooks, "kept_findings", lambda figure: findings)
     paper = dsf.papers("gu2024")["gu2024"]
-    assert paper.figures[0].verdict == verdict
-    assert paper.verdict == (NOT_RUN if verdict in (UNKNOWN, NOT_KEPT) else verdict)
+    assert paper.figures[0].verdict == verdict and paper.verdict == whole
 
 
-def test_findings_and_theorems_are_counted_together(monkeypatch):
+def test_one_finding_that_fails_is_enough(monkeypatch):
     monkeypatch.setattr(hooks, "kept_findings", lambda figure: [found("does not hold")])
-    paper = dsf.papers("gu2024", check=True)["gu2024"]
-    assert paper.verdict == "2 of 3 hold"  # two theorems, one finding
+    table = dsf.papers("gu2024", check=True)
+    assert table["gu2024"].verdict == NOT_ALL
+    row = str(table).splitlines()[4].split(None, 2)[2]  # without key and number
+    assert row.split() == [".", *"2 of 2".split(), "1", *"0 of 1".split(), *NOT_ALL.split()]
 
 
 def test_a_paper_of_mechanisms_alone_has_nothing_to_judge():
