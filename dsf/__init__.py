@@ -39,6 +39,7 @@ _LAZY = {
     "Verdict": "dsf.verdicts.finding",
     "Nesting": "dsf.relations.edge",
     "atlas": "dsf.verdicts.atlas",
+    "papers": "dsf.verdicts.papers",
     "cite": "dsf.tools.cite",
     "style": "dsf.tools.style",
     "authoring": "dsf.core.authoring",
@@ -85,6 +86,10 @@ hooks.prove = lambda nesting: import_module("dsf.verdicts.lattice.prover").prove
 hooks.certify = lambda nesting, scope: import_module("dsf.verdicts.lattice.prover").certificate(
     nesting, scope
 )
+hooks.theorems = lambda: import_module("dsf.theory_tests").theorems()
+hooks.judge = lambda outcome: import_module("dsf.theory_tests").judge(outcome)
+hooks.figures = lambda: import_module("dsf.figures.runner.catalogue").catalogue("dsf.figures")
+hooks.kept_findings = lambda figure: import_module("dsf.figures.runner.kept").findings(figure)
 
 
 def __getattr__(name: str) -> Any:

@@ -20,3 +20,7 @@ certify: Callable[[Any, Any], Any]  # a nesting and a scope: its certificate
 load_torch_kernels: Callable[[], Any]  # import the operators of torch, which set the next one
 torch_kernel: Callable[..., Any]  # a structure, backend, tensors and numbers: (y, state)
 kernel: Callable[[str, Any, Any], Any]  # a structure, its arrays and numbers: (y, state) or None
+theorems: Callable[[], list[Any]]  # every theorem of the repository, none of them run
+judge: Callable[[Any], Any]  # what a theorem's claim returned: whether it holds, and its lines
+figures: Callable[[], list[Any]]  # every figure, none of them computed
+kept_findings: Callable[[Any], Any]  # a figure: the findings on its kept table, or None

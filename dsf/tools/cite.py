@@ -22,8 +22,8 @@ def cite(*objects: Any) -> str:
     """The BibTeX entries behind some objects, each once, in the order of their first use.
 
     An object is a family or its name, a mechanism, a certificate, a comparison, a realization, a
-    nesting, a separation, a theorem, an atlas, a key, or a text that contains keys.  A claim
-    without a reference is this package's own, and so is `cite()` without objects.  Raises
+    nesting, a separation, a theorem, a paper, an atlas, a key, or a text that contains keys.  A
+    claim without a reference is this package's own, and so is `cite()` without objects.  Raises
     UnknownNameError for a text without a key, for a key that `references.bib` does not hold, and
     for an object that could not have a source.
 
@@ -59,6 +59,16 @@ def _bibliography() -> dict[str, str]:
 def _parsed(text: str) -> dict[str, str]:
     text = inspect.cleandoc(text)
     return {m[1]: m[0] for m in re.finditer(r"^@\w+\{([\w-]+),$.*?^\}$", text, re.M | re.S)}
+
+
+def field(key: str, name: str) -> str:
+    """A field of an entry without the braces of BibTeX; "" where the entry has none.
+
+    >>> field("gu2023", "title")
+    'Mamba: Linear-Time Sequence Modeling with Selective State Spaces'
+    """
+    found = re.search(rf"^  {name} = \{{(.*)\}},?$", entries()[key], re.M)
+    return re.sub(r"[{}]", "", found[1]) if found else ""
 
 
 def keys(text: str) -> list[str]:

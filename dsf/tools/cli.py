@@ -1,4 +1,4 @@
-"""The command line: `dsf compare`, `atlas`, `theorem`, `figure`, `doctor`.
+"""The command line: `dsf compare`, `atlas`, `papers`, `theorem`, `figure`, `doctor`.
 
 Exit codes: 0 done; 1 the claim does not hold, or a figure failed; 2 usage or an unknown name;
 3 something that is needed is not installed; 4 a defect of the package itself.
@@ -105,6 +105,11 @@ def _parser() -> argparse.ArgumentParser:
     atlas = commands.add_parser("atlas", help="every mechanism with its computed properties")
     atlas.set_defaults(run=lambda _: print(dsf.atlas()) or OK)
 
+    papers = commands.add_parser("papers", help="every paper: what was built of it, what holds")
+    papers.add_argument("keys", nargs="*", metavar="KEY", help="show all of these, e.g. he2025")
+    papers.add_argument("--check", action="store_true", help="run their theorems, too")
+    papers.set_defaults(run=_papers)
+
     theorem = commands.add_parser("theorem", help="list the theorems, or run one")
     theorem.add_argument("name", nargs="?", help="name of a theorem; without it they are listed")
     theorem.add_argument("values", nargs="*", metavar="parameter=value", type=values.assignment)
@@ -138,6 +143,13 @@ def _compare(arguments: argparse.Namespace) -> int:
     result = dsf.compare(arguments.a, arguments.b, **options)
     print(result.to_json() if arguments.json else result)
     return OK
+
+
+def _papers(arguments: argparse.Namespace) -> int:
+    table = dsf.papers(*arguments.keys, check=arguments.check)
+    print("\n\n".join(map(str, table.rows)) if arguments.keys else table)
+    run = [t for row in table.rows for t in row.theorems if t.judged]
+    return OK if all(t.holding for t in run) else FAILS
 
 
 def _theorem(arguments: argparse.Namespace) -> int:

@@ -42,7 +42,7 @@ COLUMNS = {
     "flops": "that formula at these sizes",
     "rank": "largest rank of the middle Hankel block of a head's kernel on the random input "
     "(singular values above 1e-12 of the largest)",
-    "source": "bibliography key; see dsf.cite",
+    "source": "bibliography key; see dsf.cite and dsf.papers",
 }
 
 # (column, heading, width) of the printed blocks; 79 characters with a blank between columns

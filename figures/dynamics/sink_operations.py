@@ -38,6 +38,7 @@ DIFFERS = (
     "rows scaled to sum to one; for the others that of A as it is, after clipping and before "
     "gates. All kinds start from the same weights and see the same batches."
 )
+GU, BONDARENKO, QIU, VALUE_GATES = "2410.10781", "2306.12929", "2505.06708", "2510.09017"
 ORDER = 4.3
 THEOREMS = ("training/sink_uniform_rows", "training/row_terms")
 PARAMETERS: dict[str, dict[str, Any]] = {
@@ -142,14 +143,13 @@ def about_sinks(last: dict[str, Table], share: dict[str, float]) -> list[Finding
         if kind in last:
             weight = np.mean(last[kind].column("weight_1"))
             ours = f"α₁ = {share[kind]:.2f}; unscaled weight {weight:.2f}"
-            found.append(statement(words, ours, (share[kind] > EPSILON) == has))
+            found.append(statement(words, ours, (share[kind] > EPSILON) == has, GU))
     if "key bias" in last:
         free = 1 - float(np.mean(last["key bias"].column("row_sum")))
         ours = f"the key bias holds {free:.2f} of the mass, the first token {share['key bias']:.2f}"
         holds = share["key bias"] < EPSILON < free
-        found.append(
-            statement("A key bias takes the mass from the first token (73 % and 0 %)", ours, holds)
-        )
+        words = "A key bias takes the mass from the first token (73 % and 0 %)"
+        found.append(statement(words, ours, holds, GU))
     return found
 
 
@@ -163,20 +163,22 @@ def about_outliers(last: dict[str, Table], share: dict[str, float]) -> list[Find
         least, most = (bound(kurtosis[k] for k in tamed) for bound in (min, max))
         ours = f"kurtosis {kurtosis['softmax']:.1f} (softmax), {least:.1f} to {most:.1f} with them"
         if kurtosis["softmax"] < OUTLIERS:
-            found.append(unknown(words, f"{ours}: no outliers here to reduce (a Gaussian has 3)"))
+            ours += ": no outliers here to reduce (a Gaussian has 3)"
+            found.append(unknown(words, ours, BONDARENKO))
         else:
-            found.append(statement(words, ours, most < kurtosis["softmax"]))
+            found.append(statement(words, ours, most < kurtosis["softmax"], BONDARENKO))
     gates = [k for k in ("gate", "gate per head") if k in last]
     if gates:
         ours = ", ".join(f"{share[k]:.2f} ({k})" for k in ("softmax", *gates))
         words = "A gate after attention lowers the share of the first token (0.47 to 0.05)"
-        found.append(statement(words, ours, all(share[k] < share["softmax"] for k in gates)))
+        lower = all(share[k] < share["softmax"] for k in gates)
+        found.append(statement(words, ours, lower, QIU))
     if "gate on values" in last:
         ratio = float(np.mean(value_ratio(last["gate on values"])))
         ours = f"α₁ = {share['gate on values']:.2f}, value norm {ratio:.2f} of that of the others"
         words = "A gate on values removes sink and drained value"
         holds = share["gate on values"] < EPSILON and ratio > DRAINED
-        found.append(statement(words, ours, holds))
+        found.append(statement(words, ours, holds, VALUE_GATES))
     return found
 
 

@@ -23,6 +23,7 @@ SEE = (
     "features win there. To the right of the black line even the best kind is off by as much as "
     "the kernel itself."
 )
+CHOROMANSKI, LIKHOSHERSTOV = "2009.14794", "2205.15317"
 PAPER = (
     "Positive features have a vanishing error where the kernel tends to zero, trigonometric ones "
     "do not; orthogonal directions lower the error of positive features in every dimension "
@@ -157,18 +158,21 @@ def findings(table: Table) -> list[Finding]:
             f"at y = -x and |x| = {NORMS[1]:g}: favor {favor[opposite[-1]]:.1g} of the kernel, "
             f"trig {trig[opposite[-1]]:.2g}",
             favor[opposite].max() < ROUNDING and trig[opposite[-1]] > WORKS,
+            CHOROMANSKI,
         ),
         statement(
             "Orthogonal directions lower the error of positive features",
             f"exact errors are {gain[favor > ROUNDING].min():.2f} to {gain.max():.2f} of those of "
             "independent directions on the grid",
             bool(gain.max() <= 1 + ROUNDING),
+            CHOROMANSKI,
         ),
         statement(
             "favor++ has a lower variance than favor",
             f"its error is {np.min(plus[favor > ROUNDING] / favor[favor > ROUNDING]):.2g} to "
             f"{np.max(plus[favor > ROUNDING] / favor[favor > ROUNDING]):.2g} of that of favor",
             bool(np.all(plus <= favor * (1 + ROUNDING) + ROUNDING)),
+            LIKHOSHERSTOV,
         ),
         derived(
             "No map of which kind is best is given",

@@ -18,11 +18,13 @@ class Finding:
     paper     what the paper says, one clause, with its number if there is one
     ours      what we measured, one clause
     verdict   one of `VERDICTS`
+    source    where a figure speaks of several papers: the arXiv number of the one that says it
     """
 
     paper: str
     ours: str
     verdict: str
+    source: str = ""
 
     def __post_init__(self) -> None:
         if not (self.paper and self.ours):
@@ -39,6 +41,7 @@ def number(
     known: float | Sequence[float],
     found: float | Sequence[float],
     within: float,
+    source: str = "",
 ) -> Finding:
     """A known number, or several: it matches if every |found - known| <= within |known|.
 
@@ -59,26 +62,26 @@ def number(
         )
     pairs = zip(got, wanted, strict=True)
     near = all(isfinite(x) and abs(x - y) <= within * abs(y) for x, y in pairs)
-    return Finding(paper, ours, NUMBER if near else NOT)
+    return Finding(paper, ours, NUMBER if near else NOT, source)
 
 
-def statement(paper: str, ours: str, holds: bool) -> Finding:
+def statement(paper: str, ours: str, holds: bool, source: str = "") -> Finding:
     """A statement without a number, and whether it holds on our numbers."""
-    return Finding(paper, ours, STATEMENT if holds else NOT)
+    return Finding(paper, ours, STATEMENT if holds else NOT, source)
 
 
-def unknown(paper: str, ours: str) -> Finding:
+def unknown(paper: str, ours: str, source: str = "") -> Finding:
     """Something of which the paper gives no value that we know."""
-    return Finding(paper, ours, UNKNOWN)
+    return Finding(paper, ours, UNKNOWN, source)
 
 
-def derived(paper: str, ours: str, holds: bool) -> Finding:
+def derived(paper: str, ours: str, holds: bool, source: str = "") -> Finding:
     """Something of ours, of which the paper says nothing: no value is known, unless it fails.
 
     >>> derived("no closed form is given", "ours is off by 1e-9", True).verdict
     'no value known'
     """
-    return unknown(paper, ours) if holds else Finding(paper, ours, NOT)
+    return unknown(paper, ours, source) if holds else Finding(paper, ours, NOT, source)
 
 
 def overall(verdicts: Iterable[str]) -> str:

@@ -28,6 +28,7 @@ from dsf.figures.runner.page import (
 )
 from dsf.figures.runner.tutorial import tutorial
 from dsf.tools.files import write
+from dsf.verdicts.papers import papers
 
 SVG_LIMIT = 600_000  # bytes; a larger drawing is shown as PNG
 SMALL = ".small.png"  # the thumbnail
@@ -62,7 +63,10 @@ def gallery(figures: list[Figure], folder: Path, profile: str, failures: dict[st
     counts = "".join(f"{_badge(v)} {verdicts.count(v)} " for v in BADGES if v in verdicts)
     groups = [(name, list(members)) for name, members in groupby(cards, key=lambda c: c.group)]
     text = tutorial()
+    # of the figures of another package no paper is known
+    table = papers().to_html() if any(f.module.startswith("dsf.") for f in figures) else ""
     links = [("#verdicts", "what the badges mean"), ("#words", "words"), ("#contents", "contents")]
+    links += [("#papers", "papers")] if table else []
     links += [("#tutorial", "the first ten minutes")] if text else []
     html = PAGE.format(
         style=STYLE,
@@ -82,6 +86,7 @@ def gallery(figures: list[Figure], folder: Path, profile: str, failures: dict[st
             f"<h2>{escape(name)}</h2>{''.join(c.article for c in members)}"
             for name, members in groups
         ),
+        papers=f'<h2 id="papers">Papers</h2><div class="box papers">{table}</div>' if table else "",
         tutorial=f'<div class="box" id="tutorial">{text}</div>' if text else "",
         zoom=ZOOM,
     )

@@ -7,6 +7,7 @@ again, beside its own.
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -61,6 +62,12 @@ def judged(module: ModuleType, table: Table) -> list[dict[str, str]]:
             f"number, statement or unknown; got {found!r}"
         )
     return [asdict(f) for f in found]
+
+
+def findings(figure: Figure) -> list[dict[str, str]] | None:
+    """The findings of today's code on the kept table of a figure; None if nothing is kept."""
+    found = kept(figure)
+    return None if found is None else judged(importlib.import_module(figure.module), found[0])
 
 
 def kept_record(found: tuple[Table, dict[str, Any]], module: ModuleType) -> dict[str, Any]:

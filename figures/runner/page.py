@@ -47,6 +47,7 @@ th { text-align: left; color: var(--soft); font-weight: 600; }
 th, td { padding: .45rem .7rem .45rem 0; border-top: 1px solid var(--line); vertical-align: top; }
 td:first-child { width: 34%; }
 td:last-child, th:last-child { padding-right: 0; text-align: right; width: 1%; }
+.papers td:first-child { width: auto; } .papers td:last-child { white-space: nowrap; }
 details { margin-top: 1rem; border-top: 1px solid var(--line); padding-top: .7rem; }
 summary { cursor: pointer; color: var(--soft); }
 footer { margin-top: 1.1rem; padding-top: .7rem; border-top: 1px solid var(--line);
@@ -145,6 +146,7 @@ PAGE = """<!DOCTYPE html>
 <p>{lead}</p>
 {contents}
 {sections}
+{papers}
 {tutorial}
 </main>
 <script>{zoom}</script>

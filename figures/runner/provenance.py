@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import dsf
+from dsf.core import errors
 
 LIBRARIES = (
     "numpy",
@@ -59,7 +59,7 @@ def fingerprint(source: Path, profile: str) -> str:
 @cache
 def _hash_of(rooms: tuple[str, ...]) -> bytes:
     here = Path(__file__).parent  # the runner
-    core = Path(dsf.__path__[0])
+    core = Path(errors.__file__).parents[1]
     # In a checkout the rooms lie beside dsf/, in an installed wheel inside it.
     inside = {core / room for room in ("solvers", "kernels", "theory_tests", "figures")}
     files = [f for f in core.rglob("*.py") if not inside & set(f.parents)]

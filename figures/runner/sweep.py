@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import dsf
 from dsf.figures.runner.table import Table
+from dsf.tools import sweeps
 
 _folder: ContextVar[Path | None] = ContextVar("folder of finished points", default=None)
 
@@ -44,7 +44,7 @@ def sweep(
     folder = _folder.get()
     tell = _tell if folder is not None else False
     cells = partial(_cells, task)
-    return Table(dsf.sweep(cells, points, cache=folder, on_error="raise", progress=tell).rows())
+    return Table(sweeps.sweep(cells, points, cache=folder, on_error="raise", progress=tell).rows())
 
 
 def _cells(task: Callable[..., Any], /, **point: Any) -> list[dict[str, Any]]:

@@ -7,7 +7,10 @@ from html.parser import HTMLParser
 
 import pytest
 
+from dsf.core import hooks
 from dsf.figures import VERDICTS
+from dsf.figures.runner.catalogue import catalogue
+from dsf.figures.runner.gallery import gallery
 from dsf.figures.runner.page import GLOSSARY, VERDICTS_MEAN, WHAT
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -54,6 +57,15 @@ def test_the_page_stands_alone_and_its_links_lead_somewhere(house, page):
     assert {f"smoke/euclid/good{s}" for s in (".csv", ".json", ".png")} <= set(ids)
     assert all(s.startswith("data:image/") for s in parsed.all("img", "src"))
     assert "http" not in page and not parsed.all("script", "src") and not parsed.all("link", "href")
+
+
+def test_our_page_has_the_papers_and_that_of_others_has_not(page, tmp_path, monkeypatch):
+    monkeypatch.setattr(hooks, "kept_findings", lambda figure: None)
+    ours = gallery(catalogue("dsf.figures"), tmp_path / "smoke", "smoke", {}).read_text()
+    parsed = Page(ours)
+    assert "#papers" in parsed.all("a", "href") and "papers" in parsed.all("h2", "id")
+    assert "<b>tarzanagh2023</b> Transformers as Support Vector Machines" in ours
+    assert "papers" not in Page(page).all("h2", "id")
 
 
 def test_a_figure_has_its_picture_what_to_see_its_table_and_its_command(page):

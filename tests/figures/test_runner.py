@@ -37,6 +37,7 @@ def test_figures_are_built_once_and_a_failure_stops_no_other(house):
             "paper": "squares grow",
             "ours": "6 squares, the last is 25",
             "verdict": "matches the statement",
+            "source": "",
         }
     ]
     assert record["verdict"] == "matches the statement" and record["run"]["versions"]["numpy"]
