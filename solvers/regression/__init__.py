@@ -2,4 +2,5 @@
 
 formulas    value, gradient, Hessian, and what is proved of its curvature
 softmax     Newton's method, and what its answer is worth
+check       the checkers of its certificates, in ball arithmetic
 """
