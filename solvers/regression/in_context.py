@@ -1,14 +1,14 @@
 """Softmax regression in context: a layer of softmax attention against gradient steps.
 
-A task is A [n d] with rows N(0, I/d), x* ~ N(0, I), b = softmax(A x*); both models find an x in the
-data and predict softmax(A x).
+A task is A [n d] with rows N(0, I/d), x* ~ N(0, I), b = softmax(A x*); both models find an x in
+the data and predict softmax(A x).
 
     descent     k steps x - eta_j n d grad L(x) from x = 0, eta_j trained
-    attention   x = sum_h y_h at the query of `dsf.softmax(include_self=False)`, all weights trained,
-                tokens u_i = (a_i, n b_i, 0), query (0, 0, 1)
+    attention   x = sum_h y_h at the query of `dsf.softmax(include_self=False)`, all its weights
+                trained, tokens u_i = (a_i, n b_i, 0), query (0, 0, 1)
 
-At x = 0 the first step is (eta d) A'(b - 1/n), and a head with logits s n b_i and values v a_i gives
-v times the mean of the rows plus (v s) A'(b - 1/n) plus O(s^2): one step, but for the mean.
+At x = 0 the first step is (eta d) A'(b - 1/n), and a head with logits s n b_i and values v a_i
+gives v times the mean of the rows plus (v s) A'(b - 1/n) plus O(s^2): one step, but for the mean.
 Softmax regression does not see it (A - 1 m' has the same predictions); `centred` rows have none.
 All functions take numpy or torch.
 """
@@ -57,7 +57,8 @@ def descent(tasks: Tasks, eta: Any) -> Any:
     """x [B d] after len(eta) gradient steps from 0, of size eta_j n d.
 
     >>> t = draw(np.random.default_rng(0), 2, 5, 3)
-    >>> bool(np.allclose(descent(t, [0.3]), 0.9 * (t.A.swapaxes(1, 2) @ (t.b - 0.2)[..., None])[..., 0]))
+    >>> wanted = 0.9 * np.einsum("bnd,bn->bd", t.A, t.b - 0.2)
+    >>> bool(np.allclose(descent(t, [0.3]), wanted))
     True
     """
     A, b = tasks
@@ -75,7 +76,7 @@ def layer(d: int, heads: int, seed: int) -> Softmax:
 
 
 def attended(mech: Softmax, tasks: Tasks) -> Any:
-    """x [B d], the output of the layer at the query, summed over heads; only its row is computed."""
+    """x [B d], the output of the layer at the query, summed over heads; no other is computed."""
     tok = mech.tokens(prompt(tasks))
     M, X = mech.weights(tok, 1)
     return ops.asum((M @ X)[..., 0, :], -2, keepdims=False)
@@ -96,10 +97,10 @@ def prompt(tasks: Tasks) -> Any:
 
 
 class Record(NamedTuple):
-    """Both models at a step: what trains, as numpy arrays in float64."""
+    """The models at a step: what trains, as numpy arrays in float64; eta by number of steps."""
 
     step: int
-    eta: Array
+    eta: dict[int, Array]
     mech: Softmax
 
 
@@ -111,35 +112,33 @@ def train(
     every: int,
     *,
     seed: int = 0,
-    gradient_steps: int = 1,
+    gradient_steps: tuple[int, ...] = (1,),
     centred: bool = False,
     batch: int = 64,
     rate: float = 3e-3,
 ) -> list[Record]:
-    """Train both models on the same fresh tasks by Adam; what they are at every `every` steps.
+    """Train all models on the same fresh tasks by Adam; what they are at every `every` steps.
 
-    The loss is n |softmax(A x) - b|^2 / 2, averaged over a batch; eta is trained as its logarithm.
+    The loss is n |softmax(A x) - b|^2 / 2, averaged over a batch; eta is trained as its logarithm,
+    for each number of gradient steps by itself.
     """
     import torch
 
     rng = np.random.default_rng(seed)
     first = layer(d, heads, seed)
-    start = {"log eta": np.full(gradient_steps, np.log(START)), **first.parameters()}
+    start = {str(k): np.full(k, np.log(START)) for k in gradient_steps} | first.parameters()
     w = {k: torch.tensor(x, dtype=torch.float32, requires_grad=True) for k, x in start.items()}
     rules, found = {k: Adam() for k in w}, []
-
-    def models() -> tuple[Any, Softmax]:
-        return torch.exp(w["log eta"]), Softmax(**{k: w[k] for k in first.parameters()},
-                                                include_self=False)  # fmt: skip
 
     for step in range(steps + 1):
         if step % every == 0 or step == steps:
             now = {k: x.detach().numpy().astype(np.float64) for k, x in w.items()}
-            eta = np.exp(now.pop("log eta"))
+            eta = {k: np.exp(now.pop(str(k))) for k in gradient_steps}
             found.append(Record(step, eta, Softmax(**now, include_self=False)))
         tasks = Tasks(*map(torch.from_numpy, draw(rng, batch, n, d, centred)))
-        eta, mech = models()
-        xs = descent(tasks, eta), attended(mech, tasks)
+        mech = Softmax(**{k: w[k] for k in first.parameters()}, include_self=False)
+        xs = [descent(tasks, torch.exp(w[str(k)])) for k in gradient_steps]
+        xs.append(attended(mech, tasks))
         loss = sum(loss_of(predictions(tasks.A, x), tasks.b) for x in xs) * n
         gradients = torch.autograd.grad(loss, list(w.values()))
         with torch.no_grad():
@@ -154,7 +153,7 @@ def loss_of(f: Any, b: Any) -> Any:
 
 
 class Closeness(NamedTuple):
-    """How close the predictions f [n] of the two models are, averaged over tasks.
+    """How close the predictions f [n] of attention and of gradient steps are, averaged over tasks.
 
     descent, attention    the losses; `nothing` is that of x = 0, which predicts 1/n
     predictions           |f - g|, of g from the gradient steps; `moved` is |g - 1/n|
@@ -173,7 +172,7 @@ class Closeness(NamedTuple):
     targets_cosine: float
 
 
-def closeness(record: Record, tasks: Tasks) -> Closeness:
+def closeness(record: Record, tasks: Tasks, gradient_steps: int = 1) -> Closeness:
     """The measures of the paper on new tasks, in float64."""
     import torch
 
@@ -181,7 +180,7 @@ def closeness(record: Record, tasks: Tasks) -> Closeness:
     parts = {k: torch.tensor(x) for k, x in record.mech.parameters().items()}
     xs = (
         attended(Softmax(**parts, include_self=False), Tasks(A, b)),
-        descent(Tasks(A, b), torch.tensor(record.eta)),
+        descent(Tasks(A, b), torch.tensor(record.eta[gradient_steps])),
     )
     f, g = (predictions(A, x) for x in xs)
     D = [torch.autograd.grad(h[:, 0].sum(), (A, b), retain_graph=True) for h in (f, g)]
