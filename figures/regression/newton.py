@@ -165,17 +165,17 @@ def draw(table: Table) -> Any:
     left.set(yscale="log", ylim=(1e-11, 1e3), xlabel="step", ylabel="$|WA(x - x^*)|$")
     left.set_title("Two rows, from one start")
     left.legend(fontsize="small")
-    w2 = np.array(SQUARES)
-    right.axvspan(w2[0] / 1.3, PROVED[1], color=GREY, alpha=0.25, linewidth=0)
-    right.plot(w2, PROVED[1] / w2, color=BLUE, label="proved")
-    right.plot(w2, CONJECTURED[1] / w2, color=GREEN, linestyle="--", label="conjectured")
+    squares = np.array(SQUARES)
+    right.axvspan(squares[0] / 1.3, PROVED[1], color=GREY, alpha=0.25, linewidth=0)
+    right.plot(squares, PROVED[1] / squares, color=BLUE, label="proved")
+    right.plot(squares, CONJECTURED[1] / squares, color=GREEN, linestyle="--", label="conjectured")
     right.plot([RECALLED], [0.5], "v", color=VERMILLION, label="paper, near the minimiser")
     for n, mark in zip(SIZES, "ox", strict=True):
-        right.plot(w2, [factor(table, n, w) for w in SQUARES], mark, color=BLACK, markersize=4,
+        right.plot(squares, [factor(table, n, w) for w in SQUARES], mark, color=BLACK, markersize=4,
                    label=f"largest, n = {n}")  # fmt: skip
     right.axhline(1, color=GREY, linewidth=0.8)
     right.set(xscale="log", yscale="log", xlabel="$w^2$", ylabel="factor of the distance per step")
-    right.set(xlim=(w2[0] / 1.3, 130), ylim=(1e-5, 5))
+    right.set(xlim=(squares[0] / 1.3, 130), ylim=(1e-5, 5))
     right.set_title("The factor, over all starts")
     right.legend(fontsize="small", loc="lower left")
     return figure

@@ -185,13 +185,22 @@ def closeness(record: Record, tasks: Tasks, gradient_steps: int = 1) -> Closenes
     f, g = (predictions(A, x) for x in xs)
     D = [torch.autograd.grad(h[:, 0].sum(), (A, b), retain_graph=True) for h in (f, g)]
     even = torch.full_like(b, 1 / b.shape[-1])
-    of: list[float] = []
-    for p, q in zip(*D, strict=True):
-        p, q = p.flatten(1), q.flatten(1)
-        of += [mean_norm(p - q), float(torch.cosine_similarity(p, q).mean())]
+    (by_rows, of_rows), (by_targets, of_targets) = (
+        (mean_norm(p - q), float(torch.cosine_similarity(p, q).mean()))
+        for p, q in ((p.flatten(1), q.flatten(1)) for p, q in zip(*D, strict=True))
+    )
     with torch.no_grad():
-        losses = [float(loss_of(h, b)) for h in (g, f, even)]
-        return Closeness(*losses, mean_norm(f - g), mean_norm(g - even), *of)
+        return Closeness(
+            descent=float(loss_of(g, b)),
+            attention=float(loss_of(f, b)),
+            nothing=float(loss_of(even, b)),
+            predictions=mean_norm(f - g),
+            moved=mean_norm(g - even),
+            rows=by_rows,
+            rows_cosine=of_rows,
+            targets=by_targets,
+            targets_cosine=of_targets,
+        )
 
 
 def mean_norm(x: Any) -> float:
