@@ -127,7 +127,7 @@ def findings(table: Table) -> list[Finding]:
         derived(
             "Nothing on weights between 0.2404 and 1, where no convexity is proved",
             f"no draw lies below w² - 0.2404 (conjectured): all {len(open_)} weights tried there "
-            f"look convex; at w² = {max(bent):g} and below an example at n = 2 is none",
+            f"look so; at w² = {max(bent):g} and below an example at n = 2 is not convex",
             under <= SAME and all(r["least"] > 0 for r in open_) and max(bent) < -CONJECTURED[0],
         ),
     ]
@@ -154,7 +154,8 @@ def draw(table: Table) -> Any:
     left.set_title("The range of the curvature")
     left.legend(ncols=2, fontsize="small", loc="center right", bbox_to_anchor=(1.0, 0.72))
     w2 = np.array(points.column("w2"))
-    right.axvspan(-CONJECTURED[0], -PROVED[0], color=GREY, alpha=0.25, linewidth=0)
+    right.axvspan(-CONJECTURED[0], -PROVED[0], color=GREY, alpha=0.25, linewidth=0,
+                  label="not proved")  # fmt: skip
     right.axhline(0, color=BLACK, linewidth=0.6)
     for name, (low, _), hue, line in bounds:
         right.plot(w2, w2 + low, color=hue, linestyle=line, label=name)
@@ -163,6 +164,5 @@ def draw(table: Table) -> Any:
     right.set(xlabel="$w^2$", ylabel="smallest eigenvalue / $\\sigma(A)^2$")
     right.set(xlim=(-0.1, 5.1), ylim=(-4.3, 5.2))
     right.set_title("Where the loss is convex")
-    right.text(0.62, -3.9, "not proved", ha="center", fontsize="small", color=BLACK)
     right.legend(fontsize="small", loc="upper left")
     return figure

@@ -47,7 +47,7 @@ RULES = [  # figure, first words of a finding, a change it bears, one it does no
      put("least", 0.49, what="convex", w2=1.5)),
     ("curvature", "Nothing on weights", put("least", 0.27, what="convex", w2=0.5),
      put("least", 0.25, what="convex", w2=0.5)),
-    ("newton", "The distance is at least", times("distance", 1.0, step=1, w2=100.0, n=2),
+    ("newton", "A step multiplies", times("distance", 1.0, step=1, w2=100.0, n=2),
      times("distance", 400.0, step=1, w2=100.0, n=2)),
     ("newton", "No bound without", times("distance", 1.0, step=1, w2=30.0, n=2),
      times("distance", 10.0, step=1, w2=30.0, n=2)),
