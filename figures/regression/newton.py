@@ -23,8 +23,8 @@ SEE = (
 PAPER = (
     "Newton's method with a matrix within 1 ± 1/10 of B + W², such as W² for w² of 100 or more, "
     "multiplies the distance by at most 2(0.1 + 0.1) in each step, if it starts within 0.1 l / M "
-    "of the minimiser, M = n^{1.5} exp(30 R²), R at least 4 (Deng, Li, Song 2023, arXiv 2304.10411; "
-    "as recalled, no experiment is reported)."
+    "of the minimiser, M = n^{1.5} exp(30 R²), R at least 4 (Deng, Li, Song 2023, arXiv "
+    "2304.10411; as recalled, no experiment is reported)."
 )
 DIFFERS = (
     "A figure of ours: B is left out altogether, nothing is sampled. 20 rows in 5 columns, "
