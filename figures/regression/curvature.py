@@ -162,7 +162,7 @@ def draw(table: Table) -> Any:
     right.plot(w2, points.column("least"), "o", color=BLACK, markersize=3.5, label="least draw")
     right.plot(w2, points.column("worst"), "x", color=BLACK, markersize=4, label="n = 2, worst f")
     right.set(xlabel="$w^2$", ylabel="smallest eigenvalue / $\\sigma(A)^2$")
-    right.set(xlim=(-0.1, 5.1), ylim=(-4.3, 5.2))
+    right.set(xlim=(-0.1, 5.1), ylim=(-4.3, 7.5))
     right.set_title("Where the loss is convex")
     right.legend(fontsize="small", loc="upper left")
     return figure
