@@ -20,7 +20,7 @@ from dsf.claims.reading import require
 BITS = 128
 # What float64 may lose of a bound: relative to the bound, and to the moduli of the terms of its
 # sums per term (MORE of them: the operations beside the sums).  Both are generous.
-LOST, LOST_PER_TERM, MORE = 1e-9, 2.0**-48, 64
+LOST, LOST_PER_TERM, MORE = 1e-9, 2.0**-46, 64
 WORK = 2**26  # entries of A times columns (64 at least) that a check looks at: a few seconds
 
 
