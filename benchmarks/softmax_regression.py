@@ -1,4 +1,4 @@
-"""Softmax regression with 10^6 rows and 50 columns: time, peak memory, certificate.
+"""Softmax regression with 10^6 rows and 50 columns: time, peak memory, bounds.
 
     python benchmarks/softmax_regression.py [--rows 1000000] [--columns 50] [--weight 1.5]
 
@@ -34,7 +34,7 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(
         f"n = {o.rows}, d = {o.columns}: {seconds:.1f} s ({cpu:.1f} s of CPU), {s.iterations} "
-        f"steps, peak of the process {peak:.2f} GiB with A\nloss {s.value:.6g}\n{s.certificate}"
+        f"steps, peak of the process {peak:.2f} GiB with A\nloss {s.value:.6g}\n{s.bounds}"
     )
 
 

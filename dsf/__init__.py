@@ -68,6 +68,7 @@ _CLAIMS = (
             "coordinates", "scores", "separation_states",
         )
     ),
+    "dsf.solvers.regression.check.optimum",
     "dsf.solvers.svm.check.margin",
     "dsf.solvers.svm.check.selection",
 )  # fmt: skip

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 SVM = "dsf.solvers.svm.check"
+REGRESSION = "dsf.solvers.regression.check"
 APART = [
     # checkers, what must not be loaded with them, but for these
     (["dsf.claims.stability"], ["dsf.spectra", "dsf.core.mechanism"], []),
@@ -22,6 +23,17 @@ APART = [
             f"{SVM}.balls",
             f"{SVM}.margin",
             f"{SVM}.selection",
+        ],
+    ),
+    (
+        [f"{REGRESSION}.balls", f"{REGRESSION}.optimum"],
+        ["dsf.solvers", "scipy", "torch"],
+        [
+            "dsf.solvers",
+            "dsf.solvers.regression",
+            REGRESSION,
+            f"{REGRESSION}.balls",
+            f"{REGRESSION}.optimum",
         ],
     ),
 ]

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dsf.core import ops
 from dsf.core.ops import softmax
 
 Array = np.ndarray
@@ -51,9 +52,19 @@ def point(A: Array, b: Array, w2: Array, x: Array) -> Point:
     z = A @ x
     f = softmax(z)
     c = f - b
-    slope = f * c - f * (f @ c) + w2 * z
+    by_logits = slope(f, b) + w2 * z
     value = float(c @ c + z @ (w2 * z)) / 2
-    return Point(x, f, value, slope, A.T @ slope)
+    return Point(x, f, value, by_logits, A.T @ by_logits)
+
+
+def slope(f: Array, b: Array) -> Array:
+    """The gradient [... n] of |softmax(z) - b|^2 / 2 by z, at f = softmax(z); numpy or torch.
+
+    >>> slope(np.full(2, 0.5), np.array([1.0, 0.0]))
+    array([-0.25,  0.25])
+    """
+    c = f - b
+    return f * c - f * ops.asum(f * c)
 
 
 def curvature(f: Array, b: Array) -> tuple[Array, float, Array]:

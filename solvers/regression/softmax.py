@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from dsf.core.certificate import Certificate
 from dsf.core.errors import (
     DomainError,
     EmptyProblemError,
@@ -14,7 +16,10 @@ from dsf.core.errors import (
     NotConvergedError,
     ShapeError,
 )
+from dsf.core.printing import at_least, at_most
 from dsf.solvers.intake import count, number, reals
+from dsf.solvers.regression.check.balls import within_reach
+from dsf.solvers.regression.check.optimum import SoftmaxMinimiser, SoftmaxStationary
 from dsf.solvers.regression.formulas import (
     Array,
     Point,
@@ -24,6 +29,7 @@ from dsf.solvers.regression.formulas import (
     point,
     reach,
 )
+from dsf.states.rounding import DOWN, UP
 
 DENSE = 2000  # the largest d at which the Hessian is formed
 UNIT = 2.0**-53
@@ -31,23 +37,22 @@ INNER = 500  # products with the Hessian per Newton step, above DENSE
 
 
 @dataclass(frozen=True)
-class RegressionCertificate:
+class RegressionBounds:
     """What is known of the answer.
 
     kind                 "minimiser": the loss is strongly convex on the whole space;
                          "stationary": the gradient is small, and no more is claimed
-    gradient_norm        |grad L(x)|
+    gradient             at least |grad L(x)|: the rounding is bounded a priori, for an exp right
+                         to four units and without underflow
     modulus              l with Hess L >= l everywhere, where proved; else 0
-    distance             |x - x*| <= (gradient_norm + its rounding) / modulus; infinite where the
-                         modulus is 0.  The rounding is bounded a priori, for an exp right to
-                         four units and without underflow
-    smallest_eigenvalue  interval for the smallest eigenvalue of the Hessian at x, in which f
+    distance             |x - x*| <= gradient / modulus; infinite where the modulus is 0
+    smallest_eigenvalue  interval for the smallest eigenvalue of the Hessian at x; above d = 2000 f
                          counts as computed
     how                  where the interval comes from
     """
 
     kind: str
-    gradient_norm: float
+    gradient: float
     modulus: float
     distance: float
     smallest_eigenvalue: tuple[float, float]
@@ -55,21 +60,57 @@ class RegressionCertificate:
 
     def __str__(self) -> str:
         low, high = self.smallest_eigenvalue
-        first = f"{self.kind}: |gradient| = {self.gradient_norm:.3g}"
+        first = f"{self.kind}: |gradient| <= {at_most(self.gradient, 3)}"
         if self.kind == "minimiser":
-            first += f", |x - x*| <= {self.distance:.3g} (Hessian >= {self.modulus:.3g} everywhere)"
-        return f"{first}\nsmallest eigenvalue at x in [{low:.6g}, {high:.6g}]: {self.how}"
+            first += (
+                f", |x - x*| <= {at_most(self.distance, 3)} "
+                f"(Hessian >= {at_least(self.modulus, 3)} everywhere)"
+            )
+        interval = f"[{at_least(low, 6)}, {at_most(high, 6)}]"
+        return f"{first}\nsmallest eigenvalue at x in {interval}: {self.how}"
 
 
 @dataclass(frozen=True, eq=False)
 class SoftmaxRegression:
-    """x [d], the value of the loss there, the norm of its gradient, the steps taken."""
+    """x [d] for A [n d], b [n], weights [n]: the value of the loss there, the norm of its gradient,
+    the steps taken, and what is known of x."""
 
+    A: Array
+    b: Array
+    weights: Array
     x: Array
     value: float
     gradient_norm: float
     iterations: int
-    certificate: RegressionCertificate
+    bounds: RegressionBounds
+
+    @cached_property
+    def certificate(self) -> Certificate | None:
+        """The bounds as a claim that is checked in ball arithmetic, with a copy of the data.
+
+        None where a check would take too long: with more than 2^20 entries of A, or more than 2^26
+        products in A'A.
+        """
+        if not within_reach(self.A):
+            return None
+        data = {"A": self.A, "b": self.b, "w": self.weights, "x": self.x}
+        gradient = self.bounds.gradient
+        if self.bounds.kind == "minimiser":
+            modulus, upper = self.bounds.modulus, self.bounds.distance
+            claim = SoftmaxMinimiser(**data, gradient=gradient, modulus=modulus, upper=upper)
+            return claim.certificate()
+        low, high = self.bounds.smallest_eigenvalue
+        return SoftmaxStationary(**data, gradient=gradient, lower=low, upper=high).certificate()
+
+    def check(self) -> bool:
+        """Recompute the certificate; True, or CertificateError.  Raises DomainError if none."""
+        if self.certificate is None:
+            raise DomainError(
+                f"softmax_regression: A {list(self.A.shape)} is too large for a check in ball "
+                "arithmetic (at most 2^20 entries, and 2^26 products in A'A). `bounds` holds what "
+                "float64 gives; for a certificate take fewer rows."
+            )
+        return self.certificate.check()
 
 
 def softmax_regression(
@@ -90,9 +131,9 @@ def softmax_regression(
     Stops at |gradient| <= tolerance, or where rounding hides the rest of the gradient.
 
     With w_i^2 >= k + l / sigma_min(A)^2, k = max_i max(|b_i|, |1 - b_i|) (at most 1 for
-    probabilities), the loss is strongly convex and the certificate bounds |x - x*| by
-    |gradient| / l.  Otherwise x is stationary, which may be no minimum; the certificate then
-    holds the smallest eigenvalue of the Hessian.
+    probabilities), the loss is strongly convex and `bounds` holds |x - x*| <= |gradient| / l.
+    Otherwise x is stationary, which may be no minimum; it then holds the smallest eigenvalue of
+    the Hessian.  `certificate` is that as a claim, which `check()` recomputes with enclosures.
 
     Raises ShapeError, DTypeError, NonFiniteError, EmptyProblemError (n or d is 0), DomainError
     (products overflow; a bad tolerance), IllConditionedError (rank below d in float64: x is not
@@ -100,10 +141,11 @@ def softmax_regression(
     (arXiv 2304.10411).
 
     >>> s = softmax_regression(np.eye(2), [0.75, 0.25], weights=1.5)
-    >>> s.certificate.kind, s.x.round(6)
-    ('minimiser', array([ 0.049892, -0.049892]))
+    >>> s.bounds.kind, s.x.round(6), s.check()
+    ('minimiser', array([ 0.049892, -0.049892]), True)
     """
-    A, b, w2, x = _checked(A, b, weights, start)
+    A, b, w, x = _checked(A, b, weights, start)
+    w2 = w * w
     who = "softmax_regression"
     tolerance = number(who, "tolerance", tolerance, above=True)
     max_iterations = count(who, "max_iterations", max_iterations, 0)
@@ -113,8 +155,8 @@ def softmax_regression(
         norm = float(np.linalg.norm(here.gradient))
         hidden = 8 * UNIT * size * float(np.linalg.norm(here.slope))
         if norm <= max(tolerance, hidden):
-            certificate = _certificate(A, b, w2, here, size, spectrum)
-            return SoftmaxRegression(here.x, here.value, norm, iterations, certificate)
+            bounds = _bounds(A, b, w2, here, size, spectrum)
+            return SoftmaxRegression(A, b, w, here.x, here.value, norm, iterations, bounds)
         step = (_dense_step if A.shape[1] <= DENSE else _matrix_free_step)(A, b, w2, here)
         found = _search(A, b, w2, here, step) if iterations < max_iterations else None
         if found is None:
@@ -162,7 +204,7 @@ def _checked(A: Any, b: Any, weights: Any, start: Any) -> tuple[Array, Array, Ar
         largest *= float(np.linalg.norm(A)) ** 2 * max(1.0, float(np.max(np.square(w))))
     if not np.isfinite(largest):
         raise DomainError(f"{who}: products of A, b, weights and start overflow; scale them down")
-    return A, b, np.broadcast_to(w * w, (n,)).copy(), x
+    return A, b, np.broadcast_to(w, (n,)).copy(), x
 
 
 def _spectrum(A: Array) -> tuple[float, float]:
@@ -238,21 +280,24 @@ def _search(A: Array, b: Array, w2: Array, here: Point, step: Array) -> Point | 
     return None
 
 
-def _certificate(
+def _bounds(
     A: Array, b: Array, w2: Array, here: Point, size: float, lowest: float
-) -> RegressionCertificate:
-    norm = float(np.linalg.norm(here.gradient))
-    margin = float(np.min(w2)) - reach(b)
-    modulus = max(margin, 0.0) * lowest
+) -> RegressionBounds:
+    gradient = (float(np.linalg.norm(here.gradient)) + _rounding(A, b, w2, here, size)) * UP
+    far, heavy = reach(b), float(np.max(w2))
+    margin = float(np.min(w2)) - far
+    margin -= 8 * UNIT * (float(np.min(w2)) + far)
+    modulus = max(margin, 0.0) * lowest * DOWN
     kind = "minimiser" if modulus > 0 else "stationary"
-    distance = (norm + _rounding(A, b, w2, here, size)) / modulus if modulus > 0 else np.inf
+    distance = gradient / modulus * UP if modulus > 0 else np.inf
     if A.shape[1] <= DENSE:
         H = hessian(A, b, w2, here.f)
         e = np.linalg.eigvalsh(H)
-        scale = float(np.max(np.abs(w2))) + 8 * (1 + reach(b))
+        scale = heavy + 8 * (1 + far)
         room = (len(A) + 10 * len(e) + 10) * UNIT * scale * size**2
+        room += 40 * (1 + far) * _of_chances(A, here, size) * size**2
         between = float(e[0]) - room, float(e[0]) + room
-        how = "eigvalsh of the Hessian, with room for the rounding of its sums"
+        how = "eigvalsh of the Hessian, with room for the rounding of f and of its sums"
     else:
         from scipy.sparse.linalg import LinearOperator, eigsh
 
@@ -267,7 +312,14 @@ def _certificate(
         above = float(v @ hessian_times(A, b, w2, here.f, v))
         between = (margin * size**2 if margin < 0 else modulus), above
         how = "above: a Rayleigh quotient (Lanczos); below: A'(W^2 - k)A, k the proved bound of B"
-    return RegressionCertificate(kind, norm, modulus, float(distance), between, how)
+    return RegressionBounds(kind, gradient, modulus, float(distance), between, how)
+
+
+def _of_chances(A: Array, here: Point, size: float) -> float:
+    """How far each f_k may be off, relatively: the sums of the logits, exp, and the sum of exp."""
+    n, d = A.shape
+    of_logits = 2 * (d + 2) * size * float(np.linalg.norm(here.x))
+    return 2 * UNIT * (of_logits + n + 2 * float(np.ptp(A @ here.x)) + 10)
 
 
 def _rounding(A: Array, b: Array, w2: Array, here: Point, size: float) -> float:

@@ -11,7 +11,13 @@ import numpy as np
 import dsf
 from dsf.core.certificate import Certificate, Scope
 from dsf.core.transition import Diag, LowRank, Prod
-from dsf.solvers import attention_svm, gen_svm, local_optimality, prompt_svm
+from dsf.solvers import (
+    attention_svm,
+    gen_svm,
+    local_optimality,
+    prompt_svm,
+    softmax_regression,
+)
 from dsf.solvers.svm.instances import named
 from dsf.spectra.stability import stability
 from dsf.states.distance import distance
@@ -134,6 +140,26 @@ def margins() -> dict[str, Certificate]:
     }
 
 
+def regressions() -> dict[str, Certificate]:
+    """Few steps, so that the gradients are no rounding."""
+    rng = np.random.default_rng(0)
+    A, start, b = rng.standard_normal((6, 3)), rng.standard_normal(3), rng.random(6)
+    b, w = b / b.sum(), 1 + rng.random(6)
+    problems: dict[str, Any] = {
+        "a minimiser": (b, w, 0.05),
+        "a minimiser, b outside of the simplex": (b - 0.5, 2 * w, 0.05),
+        "stationary": (b, None, 0.05),
+        "stationary, convex there": (b, 0.6, 0.05),
+        "stationary, indefinite there": (b, None, 1.0),
+    }
+    found = {}
+    for name, (target, weights, tolerance) in problems.items():
+        s = softmax_regression(A, target, weights, start=start, tolerance=tolerance)
+        assert s.certificate is not None
+        found[name] = s.certificate
+    return found
+
+
 @cache
 def examples() -> dict[str, Certificate]:
-    return separations() | counts() | stabilities() | lattice() | margins()
+    return separations() | counts() | stabilities() | lattice() | margins() | regressions()

@@ -8,11 +8,17 @@ from __future__ import annotations
 import judge_families
 import judge_margins
 import judge_numbers
+import judge_regression
 
 from dsf.claims.base import read
 from dsf.core.certificate import Certificate
 
-JUDGES = {**judge_numbers.JUDGES, **judge_margins.JUDGES, **judge_families.JUDGES}
+JUDGES = {
+    **judge_numbers.JUDGES,
+    **judge_margins.JUDGES,
+    **judge_families.JUDGES,
+    **judge_regression.JUDGES,
+}
 
 
 def verdict(c: Certificate) -> bool | None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsf.core.ops import softmax
+from dsf.mechanisms.attention.softmax import Softmax
 from dsf.solvers.regression.formulas import point
 from dsf.theory_tests.protocol import judge
 
@@ -15,7 +16,8 @@ statement = (
     "values a_i, the gradient of |f - b|^2 / 2 is h'(0).  The pair of heads "
     "(h(e) - h(-e)) / (2e) differs from it by at most (7/48) e^2 max|a_i| (max c - min c)^3; so "
     "the predictions after a step s along the pair and after one along the gradient differ by at "
-    "most s |A| / 2 times that."
+    "most s |A| / 2 times that.  The pair is a layer of softmax attention of the catalogue, with "
+    "the tokens (a_i, c_i) and the query (x, +-e) of a last one that does not see itself."
 )
 reference = "derived; the reading of x as a query over keys A is that of li2023"
 falsified_by = "a pair of heads further from the gradient than the bound"
@@ -26,6 +28,24 @@ def pair(A: np.ndarray, b: np.ndarray, x: np.ndarray, e: float) -> np.ndarray:
     z = A @ x
     c = softmax(z) - b
     return A.T @ (softmax(z + e * c) - softmax(z - e * c)) / (2 * e)
+
+
+def attended(A: np.ndarray, b: np.ndarray, x: np.ndarray, e: float) -> np.ndarray:
+    """The same by two heads of `dsf.softmax(include_self=False)`: tokens (a_i, c_i, 0), then (0, 0,
+    1) with the query (x, +-e); values a_i, weighted with +-1 / (2e) [d]."""
+    n, d = A.shape
+    c = softmax(A @ x) - b
+    keys = np.pad(np.eye(d + 1), ((0, 1), (0, 0)))
+    asked = np.zeros((2, d + 2, d + 1))
+    asked[:, -1] = [[*x, e], [*x, -e]]
+    mech = Softmax(
+        Wq=asked * (d + 1) ** 0.5, Wk=np.stack([keys] * 2), Wv=np.stack([keys[:, :d]] * 2),
+        include_self=False,
+    )  # fmt: skip
+    u = np.zeros((n + 1, d + 2))
+    u[:n, :d], u[:n, d], u[n, -1] = A, c, 1
+    plus, minus = np.split(mech(u)[-1], 2)
+    return (plus - minus) / (2 * e)
 
 
 def bound(A: np.ndarray, b: np.ndarray, x: np.ndarray, e: float) -> float:
@@ -48,7 +68,8 @@ def sample(n: int, d: int, seed: int):
 
 
 def claim(n: int = 6, d: int = 3):
-    """h'(0) = gradient in free symbols at n = 2; the order e^2; the excess over the bound."""
+    """h'(0) = gradient in free symbols at n = 2; the order e^2; the catalogue's layer: its excess
+    over the bound, and that it is the pair."""
     import sympy as sp
 
     z0, z1, s, e, a0, a1 = sp.symbols("z0 z1 s e a0 a1", real=True)
@@ -60,12 +81,17 @@ def claim(n: int = 6, d: int = 3):
     identity = sp.simplify(sp.diff(head, e).subs(e, 0) - slope)
     A, b, x = sample(n, d, 0)
     gaps = [float(np.linalg.norm(pair(A, b, x, e) - gradient(A, b, x))) for e in (0.2, 0.1)]
-    excess = 0.0
+    excess = layer = 0.0
     for seed in range(100):
         A, b, x = sample(n, d, seed)
-        gap = float(np.linalg.norm(pair(A, b, x, 1.0) - gradient(A, b, x)))
+        heads = attended(A, b, x, 1.0)
+        layer = max(layer, float(np.linalg.norm(heads - pair(A, b, x, 1.0))))
+        gap = float(np.linalg.norm(heads - gradient(A, b, x)))
         excess = max(excess, gap - bound(A, b, x, 1.0))
-    return [(float(identity != 0), 0.0, 0.0), (gaps[0] / gaps[1], 4.0, 0.05), (excess, 0.0, 0.0)]
+    return [
+        (float(identity != 0), 0.0, 0.0), (gaps[0] / gaps[1], 4.0, 0.05), (excess, 0.0, 0.0),
+        (layer, 0.0, 1e-14),
+    ]  # fmt: skip
 
 
 def test_claim():
@@ -78,7 +104,7 @@ def test_claim():
 )  # fmt: skip
 def test_the_two_bounds(n, d, seed, e, step):
     A, b, x = sample(n, d, seed)
-    heads, slope, room = pair(A, b, x, e), gradient(A, b, x), bound(A, b, x, e)
+    heads, slope, room = attended(A, b, x, e), gradient(A, b, x), bound(A, b, x, e)
     assert np.linalg.norm(heads - slope) <= room + 1e-13 / e
     apart = softmax(A @ (x - step * heads)) - softmax(A @ (x - step * slope))
     assert np.linalg.norm(apart) <= step * room / 2 + 1e-13 * (1 + step / e)

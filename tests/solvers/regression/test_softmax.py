@@ -126,8 +126,8 @@ def test_reference_newton():
     wanted = [-0.00374313, -0.00054798, -0.00364685, 0.00302414, -0.00403749]
     np.testing.assert_allclose(s.x, wanted, atol=1e-8)
     assert s.iterations == 4 and s.value == pytest.approx(losses[-1])
-    assert s.certificate.kind == "stationary"  # 0.36 is below what is proved to be enough
-    assert s.certificate.distance == np.inf and s.certificate.smallest_eigenvalue[0] > 4.02
+    assert s.bounds.kind == "stationary"  # 0.36 is below what is proved to be enough
+    assert s.bounds.distance == np.inf and s.bounds.smallest_eigenvalue[0] > 4.02
 
 
 def test_reference_descent():
@@ -149,12 +149,12 @@ def test_the_distance_to_the_minimiser(n, d, seed, w):
     A, b, x = problem(n + d, d, seed)
     rough = softmax_regression(A, b, w, start=x, tolerance=1e-2)
     fine = softmax_regression(A, b, w, tolerance=1e-12)
-    assert rough.certificate.kind == fine.certificate.kind == "minimiser"
+    assert rough.bounds.kind == fine.bounds.kind == "minimiser"
     gap = np.linalg.norm(rough.x - fine.x)
-    assert gap <= rough.certificate.distance + fine.certificate.distance
-    low, high = fine.certificate.smallest_eigenvalue
-    assert fine.certificate.modulus <= low <= high
-    assert fine.certificate.distance < 1e-8 and "minimiser" in str(fine.certificate)
+    assert gap <= rough.bounds.distance + fine.bounds.distance
+    low, high = fine.bounds.smallest_eigenvalue
+    assert fine.bounds.modulus <= low <= high
+    assert fine.bounds.distance < 1e-8 and "minimiser" in str(fine.certificate)
 
 
 @settings(max_examples=20)
@@ -166,9 +166,9 @@ def test_without_weights_the_answer_is_stationary(d, seed):
     assert s.gradient_norm <= 1e-8 and s.value <= start.value + 1e-15
     _, g, H = twin(A, b, np.zeros(d + 4), s.x)
     assert np.linalg.norm(g) <= 1e-8 + 1e-12
-    low, high = s.certificate.smallest_eigenvalue
+    low, high = s.bounds.smallest_eigenvalue
     assert low - 1e-12 <= np.linalg.eigvalsh(H)[0] <= high + 1e-12
-    assert s.certificate.kind == "stationary" and s.certificate.modulus == 0
+    assert s.bounds.kind == "stationary" and s.bounds.modulus == 0
 
 
 @pytest.mark.parametrize("w", [0.0, 0.3, 1.5])
@@ -178,9 +178,9 @@ def test_products_with_the_hessian_find_the_same(monkeypatch, w):
     monkeypatch.setattr(module, "DENSE", 0)
     free = softmax_regression(A, b, w, start=x, tolerance=1e-11)
     assert free.gradient_norm <= 1e-11
-    low, high = free.certificate.smallest_eigenvalue
+    low, high = free.bounds.smallest_eigenvalue
     e = np.linalg.eigvalsh(hessian(A, b, np.full(14, w * w), softmax(A @ free.x)))[0]
-    assert low <= e <= high + 1e-12 and "Rayleigh" in free.certificate.how
+    assert low <= e <= high + 1e-12 and "Rayleigh" in free.bounds.how
     if w:  # one minimum
         np.testing.assert_allclose(free.x, dense.x, atol=1e-9)
 
@@ -197,7 +197,7 @@ def test_a_direction_that_softmax_does_not_see():
     A = np.column_stack([np.ones(6), np.random.default_rng(2).standard_normal((6, 2))])
     s = softmax_regression(A, softmax(A @ np.array([3.0, 1.0, -1.0])))
     np.testing.assert_allclose(s.x[1:], [1, -1], atol=1e-6)
-    assert s.certificate.smallest_eigenvalue[0] <= 0 <= s.certificate.smallest_eigenvalue[1]
+    assert s.bounds.smallest_eigenvalue[0] <= 0 <= s.bounds.smallest_eigenvalue[1]
 
 
 def test_badly_scaled_columns_are_no_loss_of_rank():
@@ -206,7 +206,7 @@ def test_badly_scaled_columns_are_no_loss_of_rank():
     A[:, 0] *= 1e-5
     b = np.full(len(A), 1 / len(A))
     s = softmax_regression(A, b, 1.5, start=np.full(4, 0.1))
-    assert s.gradient_norm < 1e-9 and s.certificate.kind == "stationary"
+    assert s.gradient_norm < 1e-9 and s.bounds.kind == "stationary"
     A[:, 0] = A[:, 1]
     with pytest.raises(IllConditionedError, match="rank below"):
         softmax_regression(A, b, 1.5)
@@ -214,7 +214,7 @@ def test_badly_scaled_columns_are_no_loss_of_rank():
 
 def test_huge_logits():
     s = softmax_regression(1e4 * np.eye(3), np.full(3, 1 / 3), start=[1.0, 0.5, 0.0])
-    assert s.gradient_norm == 0 and s.certificate.kind == "stationary"  # saturated, not minimal
+    assert s.gradient_norm == 0 and s.bounds.kind == "stationary"  # saturated, not minimal
 
 
 EYE, HALF = np.eye(2), np.full(2, 0.5)

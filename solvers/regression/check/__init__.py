@@ -1,0 +1,1 @@
+"""The checkers of softmax regression: numpy and balls alone, nothing of the solvers."""
