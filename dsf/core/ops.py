@@ -421,9 +421,9 @@ def solve(A: Array, b: Array) -> Array:
     found = singular(A) if readable(A) else None
     if found:
         raise IllConditionedError(
-            f"solve: the matrix at {found[0]} {found[1]}, so the solution is not determined. Likely "
-            "cause: a ridge that is tiny beside the squares of the keys. Raise the ridge, or scale "
-            "the input down."
+            f"solve: the matrix at {found[0]} {found[1]}, so the solution is not determined. "
+            "Likely cause: a ridge that is tiny beside the squares of the keys. Raise the ridge, "
+            "or scale the input down."
         )
     return world(A, b).solve(A, b)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dsf.core import ops
 from dsf.core.ops import Array
 
@@ -19,15 +21,26 @@ def tilted(p: Array, r: Array, k: Array) -> Array:
     return p * (1 - (r @ ops.mT(k) - ops.asum(r * (p @ k))))
 
 
-def covariance(p: Array, k: Array) -> Array:
-    """C_i = sum_j p_ij (k_j - kb_i)(k_j - kb_i)' [... n d d].
+def ridge_per_weight(ridge: Array, x: Array, seen: Any) -> Array:
+    """ridge / omega_i [... n 1], omega_i = sum_j e^{x_ij} over the keys that `seen` [n T] allows.
 
     >>> import numpy as np
-    >>> covariance(np.array([[0.5, 0.5]]), np.array([[0.0], [1.0]]))
-    array([[[0.25]]])
+    >>> ridge_per_weight(np.array([[6.0]]), np.zeros((1, 3)), np.array([[True, True, False]]))
+    array([[3.]])
+    """
+    return ridge * ops.exp(-ops.logsumexp(x, seen))
+
+
+def normal_matrix(p: Array, ridge: Array, k: Array) -> Array:
+    """C_i + ridge_i I [... n d d], C_i = sum_j p_ij (k_j - kb_i)(k_j - kb_i)', for ridge [... n 1].
+
+    >>> import numpy as np
+    >>> normal_matrix(np.array([[0.5, 0.5]]), np.array([[1.0]]), np.array([[0.0], [1.0]]))
+    array([[[1.25]]])
     """
     away = ops.expand(k, -3) - ops.expand(p @ k, -2)
-    return ops.mT(ops.expand(p, -1) * away) @ away
+    C = ops.mT(ops.expand(p, -1) * away) @ away
+    return C + ops.expand(ridge, -1) * ops.eye(k.shape[-1], k)
 
 
 def direction(p: Array, ridge: Array, q: Array, k: Array) -> Array:
@@ -40,5 +53,4 @@ def direction(p: Array, ridge: Array, q: Array, k: Array) -> Array:
     >>> direction(np.array([[0.5, 0.5]]), 0.75 * one, one, np.array([[0.0], [1.0]]))
     array([[-0.5]])
     """
-    A = covariance(p, k) + ops.expand(ridge, -1) * ops.eye(k.shape[-1], k)
-    return ops.solve(A, ops.col(p @ k - q))[..., 0]
+    return ops.solve(normal_matrix(p, ridge, k), ops.col(p @ k - q))[..., 0]

@@ -1,5 +1,5 @@
 from dsf.core.authoring import *
-from dsf.mechanisms.local.fit import direction, tilted
+from dsf.mechanisms.local.fit import direction, ridge_per_weight, tilted
 
 
 class LLA(Attention, name="lla", look=("grey", 1)):
@@ -51,5 +51,5 @@ class LLA(Attention, name="lla", look=("grey", 1)):
         x = ops.logits(q / ops.sqrt(ops.const(k.shape[-1], k)), k, seen)
         p, ridge = ops.softmax(x, seen), tok.ridge
         if self.ridge_times == "one":
-            ridge = ridge * ops.exp(-ops.logsumexp(x, seen))
+            ridge = ridge_per_weight(ridge, x, seen)
         return tilted(p, direction(p, ridge, q, k), k), tok.v

@@ -7,7 +7,7 @@ class Mesa(Recurrence, name="mesa", look=("green", 2)):
     Ridge regression of the values on the keys so far, read at the query: a linear recurrence with a
     read-out that is not linear in its state S = (H, G).  Given the keys it is linear in the values.
 
-        M_t = argmin_M sum_{j<=t} (g_{j+1} ... g_t) |v_j - M'k_j|^2 + c_t ridge |M|^2,   y_t = M_t' q_t
+        M_t = argmin_M sum_{j<=t} (g_{j+1} ... g_t) |v_j - M'k_j|^2 + c_t lam |M|^2,  y_t = M_t'q_t
 
     `ridge_forgets=False`: c_t = 1, the ridge is added where it is read.  True: c_t = g_1 ... g_t,
     recursive least squares, which forgets its ridge too; the state is then H_t + (c_t - 1) lam I,

@@ -5,9 +5,10 @@ from dsf.mechanisms.local.fit import tilted
 class Parallax(Attention, name="parallax", look=("grey", 2)):
     """Parallax.   y_i = sum_{j<=i} s_ij v_j,   s_ij = p_ij (1 - r_i'(k_j - kb_i))
 
-    Softmax attention less the covariance of keys and values along a learned direction r_i;
-    p_i = softmax_j(q_i'k_j / sqrt(n)), and kb_i is the mean of the keys under p_i.  r = 0 is softmax attention, r_i = (C_i + lam I)^-1 (kb_i - q_i)
-    local linear attention (`lla`).  The weights sum to 1 and may be negative.
+    Softmax attention, p_i = softmax_j(q_i'k_j / sqrt(n)), less the covariance of keys and values
+    along a learned direction r_i; kb_i is the mean of the keys under p_i.  r = 0 is softmax
+    attention, r_i = (C_i + lam I)^-1 (kb_i - q_i) is local linear attention (`lla`).  The weights
+    sum to 1 and may be negative.
 
     u [L d];  q, k, r [H L n], v [H L p];  float64.
     Source: Parallax 2026, arXiv 2605.29157.
