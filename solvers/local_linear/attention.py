@@ -68,8 +68,8 @@ def seen_logits(
         return logits(q * scale, k, mask), mask
 
 
-def penalties(x: Array, seen: Any, ridge: float, ridge_times: str) -> Array:
-    """The penalty [n 1] on |W|^2 that goes with the softmax of the logits x, whose rows sum to 1."""
+def penalties(x: Array, seen: np.ndarray, ridge: float, ridge_times: str) -> Array:
+    """The penalty [n 1] on |W|^2 that goes with the softmax of the logits x: rows that sum to 1."""
     if ridge_times == "weights" or not ridge:
         return ridge + zeros_like(x[:, :1])
     with np.errstate(over="ignore"):

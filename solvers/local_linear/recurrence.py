@@ -24,8 +24,8 @@ def ridge_recurrence(
 
     ridge_forgets=True: c_t = g_1 ... g_t, recursive least squares (P_0 = I / ridge,
     P = P / g, a = P k / (1 + k'P k), M += a (v - M'k)', P -= a k'P).  False: c_t = 1, from
-    H = g H + k k', G = g G + k v', M = (H + ridge I)^-1 G (the Mesa layer, `dsf.mesa`).  The two differ unless
-    all gates are 1, the default.  q, k [L d], v [L p], gates [L] in (0, 1]; float64.
+    H = g H + k k', G = g G + k v', M = (H + ridge I)^-1 G (the Mesa layer, `dsf.mesa`).  The two
+    differ unless all gates are 1, the default.  q, k [L d], v [L p], gates [L] in (0, 1]; float64.
 
     Raises ShapeError, DTypeError, NonFiniteError, DomainError, and IllConditionedError where the
     forgotten ridge no longer determines M.  MesaNet (arXiv 2506.05233); the test-time regression
