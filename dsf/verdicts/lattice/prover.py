@@ -27,6 +27,7 @@ LENGTH = 7  # of the sequences on which edges are tested
 SAME = 1e-9  # relative difference of outputs, below which an exact edge passes the test on numbers
 NEAR = 1e-2  # the same for a limit edge, 2^-FINEST away from its limit
 COARSE, FINEST = 8, 14  # powers of 1/2 between which the order of a limit is measured
+OFF = 2.0**-4  # from the limit, where fields are disturbed
 MOVED = 1e-4  # relative difference of outputs that every disturbed field has to make
 ROUNDING = 1e-12  # differences below it have no order
 _SINGULAR = sympy.nan, sympy.zoo, sympy.oo, -sympy.oo
@@ -349,7 +350,7 @@ def _disturb(edge: Nesting) -> float:
     """The smallest effect of moving one field of the image inside its domain; 0 if one is said to
     be idle and is not.  Of a limit some way off it, where a field that it sends away still acts."""
     rng = np.random.default_rng(3)
-    image = mapped_draw(edge, rng, LENGTH, 2.0**-COARSE)[1]
+    image = mapped_draw(edge, rng, LENGTH, OFF)[1]
     general = edge.general.without_parameters()
     still = step(general, image, State())[0]
     effects = []
