@@ -11,7 +11,7 @@ class Parallax(Attention, name="parallax", look=("grey", 2)):
     sum to 1 and may be negative.
 
     u [L d];  q, k, r [H L n], v [H L p];  float64.
-    Source: Parallax 2026, arXiv 2605.29157.
+    Source: Zuo et al. 2026, arXiv 2605.29157.
 
     >>> import dsf
     >>> mech, u = dsf.parallax.init(d=4, n=2, p=3), np.ones((5, 4))
@@ -29,7 +29,7 @@ class Parallax(Attention, name="parallax", look=("grey", 2)):
     spec = {"q": "L n", "k": "L n", "v": "L p", "r": "L n"}
     not_cached = ("q", "r")
     facts = Facts(
-        "shift", state="H*L*p", flops="2*H*L*(3*n+p)", source="parallax2026", eigenvalues="0",
+        "shift", state="H*L*p", flops="2*H*L*(3*n+p)", source="zuo2026b", eigenvalues="0",
         normalised=True, order_aware=False,
     )  # fmt: skip
 
