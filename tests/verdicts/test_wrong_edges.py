@@ -109,7 +109,6 @@ def test_attention_is_not_judged_by_its_first_token():
     """The first output of softmax is its value, as is that of a window of one token."""
     for special, general in ((dsf.softmax, ONE), (ONE, dsf.softmax)):
         wrong = Nesting(special, general, lambda tok: tok, "nothing")
-        assert "3: the readouts differ at (n, p) = (1, 1)" in prove(wrong).failures
         with pytest.raises(CertificateError, match="does not agree identically"):
             nesting.agree(wrong)
 
@@ -117,7 +116,6 @@ def test_attention_is_not_judged_by_its_first_token():
 def test_a_window_is_not_judged_by_fewer_tokens_than_it_sees():
     """Three tokens and four differ from the fourth on."""
     wrong = Nesting(dsf.window_softmax(width=3), dsf.window_softmax(width=4), lambda tok: tok, "")
-    assert any(f.startswith("3: the readouts differ") for f in prove(wrong).failures)
     with pytest.raises(CertificateError, match="does not agree identically"):
         nesting.agree(wrong)
 
@@ -126,7 +124,6 @@ def test_softmax_is_no_delta_rule_that_replaces_its_value():
     """What is read after one token alone agrees: what is stored under e1 is the present value."""
     e = edge("window_softmax(width=1) -> deltanet(reach=2)")
     wrong = Nesting(dsf.softmax, e.general, e.tau, e.text, e.T)
-    assert not prove(wrong).holds
     with pytest.raises(CertificateError, match="does not agree identically"):
         nesting.agree(wrong)
 
@@ -134,7 +131,6 @@ def test_softmax_is_no_delta_rule_that_replaces_its_value():
 def test_lla_at_any_ridge_is_not_softmax_attention():
     near = edge("softmax -> lla")
     wrong = replace(near, tau=lambda tok, x: near.tau(tok, 1 + x))
-    assert any(f.startswith("3: the readouts differ") for f in prove(wrong).failures)
     with pytest.raises(CertificateError, match="does not agree identically"):
         nesting.agree(wrong)
 
