@@ -30,7 +30,7 @@ class Mesa(Recurrence, name="mesa", look=("green", 2)):
     Wg: Array = weight("H d 1")
     bg: Array = fixed("H 1 1", lambda: 3.0)
     gated: bool = option(True, False)
-    ridge_forgets: bool = option(False, True)  # type: ignore[misc]
+    ridge_forgets: bool = option(False, True)
 
     spec = {
         "q": "L n", "k": "L n", "v": "L p", "log_g": "L 1 < 0 if gated", "ridge": "1 1 > 0",
