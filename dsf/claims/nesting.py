@@ -20,6 +20,7 @@ from dsf.claims.base import Claim
 from dsf.claims.free_tokens import PROBABILITY, array, flat, sizes_of, state, tokens
 from dsf.claims.reading import one_of, require, text, witness
 from dsf.core.certificate import Scope, Strength
+from dsf.core.mechanism import Mechanism
 from dsf.core.state import State
 from dsf.core.tokens import Tokens
 from dsf.core.worlds.modular import Field, vanishing
@@ -136,14 +137,17 @@ def _one_step(edge: Edge, F: Field, n: int, p: int) -> Iterator[Any]:
     sizes = sizes_of(edge.special, n, p)
     position = F.free("pos")
     before = tokens(F, edge.special.spec, sizes, "s", position - 1)
-    now = tokens(F, edge.special.spec, sizes, "t", position)
+    now, earlier = tokens(F, edge.special.spec, sizes, "t", position), before
+    for ago in range(2, edge.earlier + 1):
+        row = tokens(F, edge.special.spec, sizes, f"s{ago}", position - ago)
+        earlier = earlier.after(row, edge.special.spec)
     special, general = edge.special.without_parameters(), edge.general.without_parameters()
-    image = [_mapped(edge, F, t) for t in (before, now)]
+    image = [_mapped(edge, F, t) for t in (earlier, now)]
     S, z = state(F, edge.special, sizes), _beyond(edge, F, image[1])
     T = edge.image(S, before, z)
     states = (
-        State(S, before if special.lookback else None, 1),
-        State(T, image[0] if general.lookback else None, 1),
+        State(S, _tail(special, earlier), 1),
+        State(T, _tail(general, image[0]), 1),
     )
     for start in (states, (State(), State())):
         one = special.advance(now, start[0])
@@ -153,6 +157,10 @@ def _one_step(edge: Edge, F: Field, n: int, p: int) -> Iterator[Any]:
             for entry in np.ravel(x):
                 F.tell(entry)
         yield from _apart(edge, now, one, general.advance(image[1], start[1]))
+
+
+def _tail(mech: Mechanism, earlier: Tokens) -> Tokens | None:
+    return earlier.last(mech.lookback, mech.token_fields, mech.substeps)
 
 
 def _beyond(edge: Edge, F: Field, tok: Tokens) -> Any:
@@ -173,10 +181,11 @@ def _mapped(edge: Edge, F: Field, tok: Tokens) -> Tokens:
 def _apart(edge: Edge, tok: Tokens, small: Any, large: Any) -> Iterator[Any]:
     """The differences of outputs, and of the states under the state map."""
     y, Y = flat(small[0]), flat(large[0])
-    target = np.asarray(edge.image(small[1].S, tok, edge.beyond(large[1].S)))
-    fits = y.shape == Y.shape and large[1].S.shape == target.shape
+    s, R = (np.zeros(0, object) if x[1].S is None else x[1].S for x in (small, large))
+    target = np.asarray(edge.image(s, tok, edge.beyond(R)))
+    fits = y.shape == Y.shape and R.shape == target.shape
     require(fits, f"{edge.name}: shapes differ")
-    yield from (large[1].S - target).flat
+    yield from (R - target).flat
     yield from (Y - y).flat
 
 

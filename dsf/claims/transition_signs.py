@@ -34,7 +34,7 @@ def entries(f: Family, n: int, p: int) -> tuple[list[Any], Domains]:
     """
     symbols = Symbols(f, n, p)
     mech, S = f.without_parameters(), symbols.state(zero=True)
-    tail = symbols.tokens("s") if mech.lookback else None
+    tail = symbols.tokens("s", 1) if mech.lookback else None
     one, zero = (mech.advance(symbols.tokens("t"), State(S + k, tail, 1))[1].S for k in (1, 0))
     found = {sympy.expand(e) for e in np.ravel(one - zero)}
     return sorted(found, key=str), Domains(symbols.bounded)

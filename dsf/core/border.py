@@ -14,6 +14,7 @@ from dsf.core.errors import (
     ContractError,
     DomainError,
     DTypeError,
+    IllConditionedError,
     NonFiniteError,
     OverflowingScanError,
     ShapeError,
@@ -143,13 +144,15 @@ def nonzero(mech: Any, eta: Array) -> Array:
 
 @contextmanager
 def named(mech: Any) -> Iterator[None]:
-    """Overflow inside the recurrence is reported under the name of the mechanism."""
+    """Overflow and lost digits inside the equations are reported under the mechanism's name."""
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             yield
     except OverflowingScanError as e:
         index = None if e.index is None else e.index // mech.substeps
         raise OverflowingScanError.at(index, f"{mech.name}: {e}") from None
+    except IllConditionedError as e:
+        raise IllConditionedError(f"{mech.name}: {e}") from None
 
 
 def explain(mech: Any, u: Array, y: Array, states: list[Any]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from dsf.core import border, fast, ops
 from dsf.core.arrays import at_least_float32
-from dsf.core.checks import LIMIT, check_size
+from dsf.core.checks import LIMIT, all_finite, check_size
 from dsf.core.errors import ContractError, NotLinearError
 from dsf.core.mechanism import Mechanism
 from dsf.core.ops import Array
@@ -98,7 +98,22 @@ class Attention(Mechanism):
             "Run the sequence in parts (y, state = mech.run(part, state)), or use a window.",
         )  # fmt: skip
         with np.errstate(over="ignore", invalid="ignore"):
-            return _two(self.name, "weights(tok, L)", "M, X", self.weights(tok, L))
+            whole = isinstance(self, DotProductAttention) or _finite(tok)  # a softmax is masked
+            found = self.weights(tok, L) if whole else self._row_by_row(tok, L)
+            return _two(self.name, "weights(tok, L)", "M, X", found)
+
+    def _row_by_row(self, tok: Tokens, L: int) -> tuple[Array, Array]:
+        """`weights`, of each row from the tokens up to its own, so that no later NaN reaches it."""
+        T, fields = self.length(tok), self.token_fields
+        rows, X = [], self.weights(tok, L)[1]
+        for later in range(L - 1, -1, -1):
+            kept = {
+                k: x[..., : x.shape[-2] - later, :] if fields[k].per_token else x
+                for k, x in tok.items()
+            }
+            M = self.weights(Tokens(**kept), 1)[0]
+            rows.append(ops.cat([M, ops.zeros((*M.shape[:-1], later), M)]))
+        return ops.cat(rows, -2) if rows else ops.zeros((*X.shape[:-2], 0, T), X), X
 
     def after_nothing(self, tok: Tokens) -> Tokens:
         return tok  # what does not exist has no weight
@@ -166,6 +181,13 @@ class Step(Mechanism):
             f"{self.name}.ltv: the step is not affine in the state, so no input turns it into a "
             "linear system. Use dsf.linearise(mech, u) for the Jacobians along a trajectory."
         )
+
+
+def _finite(tok: Tokens) -> bool:
+    """Whether all numbers are finite, as far as they may be looked at."""
+    return not ops.readable(*(x for _, x in tok.items())) or all(
+        bool(all_finite(x)) for _, x in tok.items()
+    )
 
 
 def _two(name: str, method: str, wanted: str, found: Any) -> Any:

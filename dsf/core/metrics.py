@@ -9,7 +9,8 @@ one threshold), eps the unit of the dtype.  The kinds of scale:
     M2  LowRank, Dense   |C_i| sum_j |A_i| .. |A_{j+1}| |B_j X_j|                 in 2-norms
     M4  softmax          (1 + max_j sum_c |q_ic| |k_jc|) sum_j w_ij |v_j|
     quotient o/den       (scale_o + |o/den| scale_den) / |den|                    den may cancel
-    nonlinear step       the radius of the same run in balls of eps, inputs widened by eps
+    nonlinear step, and weights other than a softmax of products
+                         the radius of the same run in balls of eps, inputs widened by eps
 
 M3 (`worst_row`) is the row-relative error; a root mean square hides a single wrong row.
 """
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from dsf.core.arrays import to_numpy
-from dsf.core.kinds import Attention, Recurrence, Step
+from dsf.core.kinds import Attention, DotProductAttention, Recurrence, Step
 from dsf.core.ops import Array
 from dsf.core.system import LTV
 from dsf.core.transition import Dense, Diag, LowRank, Transition, dense
@@ -123,10 +124,11 @@ def recurrence_scale(mech: Any, u: Array) -> np.ndarray:
     A quotient o/den has the scale (scale_o + |o/den| scale_den)/|den|.
     """
     mech, u = mech.map(to_numpy), to_numpy(u)
-    if isinstance(mech, Step):
+    weighs = isinstance(mech, Attention)
+    if isinstance(mech, Step) or (weighs and not isinstance(mech, DotProductAttention)):
         return ball_scale(mech, u)
     ltv, X = mech.system_on(u)
-    if isinstance(mech, Attention):
+    if weighs:
         tok = mech.tokens(u)
         weights, v = mech.weights(tok, u.shape[-2])
         q = tok.q / np.sqrt(tok.k.shape[-1])

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from dsf.core.arrays import real_dtype
-from dsf.core.errors import DomainError, OverflowingScanError
+from dsf.core.conditioning import singular
+from dsf.core.errors import DomainError, IllConditionedError, OverflowingScanError
 from dsf.core.worlds import (
     ARB,
     GAPS,
@@ -396,6 +397,35 @@ def zeros_like(x: Array) -> Array:
 def ones_like(x: Array) -> Array:
     """Ones of the shape and world of x."""
     return ones(x.shape, x)
+
+
+def logsumexp(x: Array, mask: np.ndarray) -> Array:
+    """log sum e^x along the last axis over the entries where `mask` is True, kept as size 1.
+
+    In the float worlds the row maximum is subtracted first.
+    """
+    w = world(x)
+    if not isinstance(w, FloatWorld):
+        return log(asum(w.keep(exp(x), mask, 0)))
+    x = w.keep(x, mask, -INFINITY)
+    top = w.detach(w.largest(x))
+    return top + log(asum(exp(x - top)))
+
+
+def solve(A: Array, b: Array) -> Array:
+    """A^-1 b for symmetric positive definite A [... n n] and b [... n m].
+
+    LAPACK on floats, elimination in the other worlds.  Raises IllConditionedError where a float
+    matrix is singular to the working precision.
+    """
+    found = singular(A) if readable(A) else None
+    if found:
+        raise IllConditionedError(
+            f"solve: the matrix at {found[0]} {found[1]}, so the solution is not determined. "
+            "Likely cause: a ridge that is tiny beside the squares of the keys. Raise the ridge, "
+            "or scale the input down."
+        )
+    return world(A, b).solve(A, b)
 
 
 def eye(n: int, like: Array) -> Array:

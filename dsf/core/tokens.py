@@ -73,6 +73,12 @@ class Tokens:
             **{k: ops.cat([getattr(earlier, k), getattr(self, k)], -2) for k in kept}
         )
 
+    def last(self, rows: int | None, spec: Mapping[str, Field], substeps: int = 1) -> Tokens | None:
+        """The last rows (None: all of them) of tokens, as what is looked back on; None for none."""
+        T = max(x.shape[-2] for k, x in self.items() if spec[k].axes[-2] == "L")
+        start = 0 if rows is None else max(T - rows, 0)
+        return None if rows == 0 else self.part(start, T, spec, substeps)
+
     def __repr__(self) -> str:
         shown = ", ".join(f"{k} {printing.axes(v)}" for k, v in self.items())
         return f"Tokens({shown})"

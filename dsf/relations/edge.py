@@ -165,9 +165,22 @@ class Nesting:
         return tuple(dict.fromkeys((*self.sizes, self.sample)))
 
     @property
+    def earlier(self) -> int:
+        """How many earlier tokens the step of the proof has: all that are looked back on, and two
+        more where attention looks back on all of them."""
+        back = [f.without_parameters().lookback for f in (self.special, self.general)]
+        return max(1, *(b or 0 for b in back)) + (2 if None in back else 0)
+
+    @property
+    def grows(self) -> bool:
+        """Whether one of the two looks back on all earlier tokens."""
+        return any(f.without_parameters().lookback is None for f in (self.special, self.general))
+
+    @property
     def proved_at(self) -> str:
         """The same, printed."""
-        return f"at (n, p) = {', '.join(f'({n}, {p})' for n, p in self.proved)}"
+        cache = f", with 0 and {self.earlier} earlier tokens" if self.grows else ""
+        return f"at (n, p) = {', '.join(f'({n}, {p})' for n, p in self.proved)}{cache}"
 
     @property
     def words(self) -> str:

@@ -6,6 +6,7 @@ import ast
 import inspect
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -157,7 +158,7 @@ def balls_contain_every_output(mech: Mechanism) -> None:
 
 
 def balls_stay_finite(mech: Mechanism) -> None:
-    """Input radius 0.02: finite, unless the ball of a denominator contains zero."""
+    """Input radius 0.02: finite, unless the ball of a denominator (a determinant) contains zero."""
     u = draw(mech, 4, seed=16)
     y = _enclosure(mech, u, 0.02)[-1]
     finite = all(e.is_finite() for e in y.flat)
@@ -179,17 +180,34 @@ def _within(ball: Any, exact: Any) -> bool:
 
 
 def _divides_by_zero(mech: Mechanism, u: np.ndarray, radius: float) -> bool:
-    """Whether a norm of keys or a normaliser has a ball that contains zero."""
+    """Whether a norm of keys, a normaliser or a determinant has a ball that contains zero."""
     with worlds.precision(BITS):
         exact = mech.map(worlds.balls)
         tok: Tokens = exact.tokens(worlds.balls(u, radius))
         if any(not e.is_finite() for _, x in tok.items() for e in x.flat):
+            return True
+        if any(d.contains(0) for d in _determinants(exact, tok)):
             return True
         if isinstance(mech, Attention) or isinstance(mech, Step):
             return False
         ltv, X = exact.system(tok)
         eta = exact.normaliser(ltv.scan(X)[0], tok)
         return eta is not None and any(e.contains(0) for e in eta.flat)
+
+
+def _determinants(mech: Mechanism, tok: Tokens) -> list[Any]:
+    """The balls of the determinants of all matrices that `ops.solve` is given."""
+    import flint
+
+    given: list[np.ndarray] = []
+
+    def solve(A: np.ndarray, b: np.ndarray) -> np.ndarray:
+        given.append(A)
+        return type(worlds.ARB).solve(worlds.ARB, A, b)
+
+    with patch.object(worlds.ARB, "solve", solve):
+        mech.advance(tok, State())
+    return [flint.arb_mat(A[i].tolist()).det() for A in given for i in np.ndindex(A.shape[:-2])]
 
 
 # ------------------------------------------------------------------------ the text

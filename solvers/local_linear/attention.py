@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from dsf.core.errors import OverflowingScanError, ShapeError, UnknownNameError
-from dsf.core.ops import asum, exp, isfinite, logits, mT, readable, zeros
-from dsf.core.worlds import Array, FloatWorld, world
+from dsf.core.ops import isfinite, logits, readable, softmax, zeros, zeros_like
+from dsf.core.worlds import Array
+from dsf.mechanisms.local.fit import ridge_per_weight, tilted
 from dsf.solvers.intake import number
 from dsf.solvers.local_linear.forms import centred, interpolation, weights_form
 from dsf.solvers.local_linear.intake import matrices, ridge_kind, tokens
@@ -46,42 +47,37 @@ def local_linear_attention(
     ridge, kind = number(who, "ridge", ridge), ridge_kind(who, ridge_times)
     if not len(q):
         return zeros((0, v.shape[1]), v)
-    w, top = weights(q, k, scale_of(who, scale, q), causal)
-    penalty = penalties(w, top, ridge, kind)
+    x, seen = seen_logits(q, k, scale_of(who, scale, q), causal)
+    penalty = penalties(x, seen, ridge, kind)
     with np.errstate(over="ignore", invalid="ignore"):  # the forms and `finite` refuse it
-        return finite(who, FORMS[form](w, penalty, q, k, v))
+        return finite(who, FORMS[form](softmax(x, seen), penalty, q, k, v))
 
 
-def weights(q: Array, k: Array, scale: float, causal: bool, first: int = 0) -> tuple[Array, Array]:
-    """e^{scale q'k - top} [n T], and top [n 1], the largest logit of each row.
+def seen_logits(
+    q: Array, k: Array, scale: float, causal: bool, first: int = 0
+) -> tuple[Array, Any]:
+    """The logits scale q'k [n T], and which of the keys each query sees.
 
-    Causal weights are zero where j > first + i: `first` is the position of the first query.
+    A causal query sees the keys j <= first + i: `first` is the position of the first query.
 
-    >>> weights(np.ones((1, 1)), np.array([[0.0], [2.0]]), 1.0, False)[1]
-    array([[2.]])
+    >>> seen_logits(np.ones((1, 1)), np.array([[0.0], [2.0]]), 1.0, True)
+    (array([[0., 2.]]), array([[ True, False]]))
     """
     mask = np.tri(len(q), len(k), first if causal else len(k), dtype=bool)
     with np.errstate(over="ignore", invalid="ignore"):  # `logits` refuses what is not finite
-        x = logits(q * scale, k, mask)
-    w = world(x)
-    assert isinstance(w, FloatWorld)
-    x = w.keep(x, mask, -float("inf"))
-    top = w.detach(w.largest(x))
-    return exp(x - top), top
+        return logits(q * scale, k, mask), mask
 
 
-def penalties(w: Array, top: Array, ridge: float, ridge_times: str) -> Array:
-    """The penalty [n 1] on |W|^2 that goes with weights divided by e^top."""
-    if ridge_times == "weights":
-        return ridge * asum(w)
-    if not ridge:
-        return 0 * top
+def penalties(x: Array, seen: np.ndarray, ridge: float, ridge_times: str) -> Array:
+    """The penalty [n 1] on |W|^2 that goes with the softmax of the logits x: rows that sum to 1."""
+    if ridge_times == "weights" or not ridge:
+        return ridge + zeros_like(x[:, :1])
     with np.errstate(over="ignore"):
-        penalty = ridge * exp(-top)
+        penalty = ridge_per_weight(ridge, x, seen)
     if readable(penalty) and not bool(isfinite(penalty).all()):
         raise OverflowingScanError(
-            "local linear fit: with ridge_times='one' the ridge divided by the largest weight of a "
-            "query overflows. Likely cause: very negative logits. Take ridge_times='weights'."
+            "local linear fit: with ridge_times='one' the ridge divided by the sum of the weights "
+            "of a query overflows. Likely cause: very negative logits. Take ridge_times='weights'."
         )
     return penalty
 
@@ -117,9 +113,9 @@ def parallax(
         raise ShapeError(f"{who}: direction {list(r.shape)} must have the shape {list(q.shape)}")
     if not len(q):
         return zeros((0, v.shape[1]), v)
-    w, _ = weights(q, k, scale_of(who, scale, q), causal)
+    p = softmax(*seen_logits(q, k, scale_of(who, scale, q), causal))
     with np.errstate(over="ignore", invalid="ignore"):
-        return finite(who, along(w / asum(w), k, v, r))
+        return finite(who, tilted(p, r, k) @ v)
 
 
 def finite(who: str, o: Array) -> Array:
@@ -134,8 +130,3 @@ def finite(who: str, o: Array) -> Array:
             "cause: keys or values too large; rescale them or use a wider dtype."
         )
     return o
-
-
-def along(p: Array, k: Array, v: Array, r: Array) -> Array:
-    """sum_j p_ij (1 - r_i'(k_j - kb_i)) v_j for weights p [n T] whose rows sum to 1."""
-    return (p * (1 - (r @ mT(k) - asum(r * (p @ k))))) @ v

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from dsf.core.errors import DTypeError, IllConditionedError
+from dsf.core.ops import softmax
 from dsf.core.worlds import is_torch
+from dsf.mechanisms.local.fit import normal_matrix, tilted
 from dsf.solvers.intake import count, number
-from dsf.solvers.local_linear.attention import along, finite, penalties, scale_of, weights
-from dsf.solvers.local_linear.forms import EPSILON, moments, solve
+from dsf.solvers.local_linear.attention import finite, penalties, scale_of, seen_logits
+from dsf.solvers.local_linear.forms import EPSILON, solve
 from dsf.solvers.local_linear.intake import ridge_kind, tokens
 
 Array = np.ndarray
@@ -69,9 +71,9 @@ def local_linear_attention_cg(
     for a in range(0, len(q), tile):
         b = min(a + tile, len(q))
         seen = b if causal else len(k)
-        w, top = weights(q[a:b], k[:seen], scale, causal, a)
-        penalty = penalties(w, top, ridge, kind) / w.sum(1, keepdims=True)
-        parts.append(_solved(who, w, penalty, q[a:b], k[:seen], v[:seen], tolerance, limit, a))
+        x, mask = seen_logits(q[a:b], k[:seen], scale, causal, a)
+        p, lam = softmax(x, mask), penalties(x, mask, ridge, kind)
+        parts.append(_solved(who, p, lam, q[a:b], k[:seen], v[:seen], tolerance, limit, a))
     if not parts:
         none = np.zeros(0)
         return LocalLinearSolution(
@@ -85,11 +87,10 @@ def local_linear_attention_cg(
 
 
 def _solved(
-    who: str, w: Array, lam: Array, q: Array, k: Array, v: Array, tolerance: float, limit: int,
+    who: str, p: Array, lam: Array, q: Array, k: Array, v: Array, tolerance: float, limit: int,
     first: int,
 ) -> tuple[Array, Array, Array, Array, int, Array]:  # fmt: skip
     """One tile: output, direction, residual, bound, iterations, and which rows were direct."""
-    p = w / w.sum(1, keepdims=True)
     with np.errstate(over="ignore", invalid="ignore"):
         kb, spread = p @ k, p @ np.sum(k * k, 1)
         small = ~(lam[:, 0] > k.shape[1] * EPSILON * spread) | ~np.isfinite(spread)
@@ -114,7 +115,7 @@ def _solved(
     for i in map(int, np.flatnonzero(direct)):  # one by one: memory T d
         row = slice(i, i + 1)
         with np.errstate(all="ignore"):  # `solve` refuses what is not finite
-            C = moments(p[row], k, v)[3] + lam[i] * np.eye(q.shape[1])
+            C = normal_matrix(p[row], lam[row], k)
         r[i] = solve(C, b[row], np.array([first + i]))[0]
         residual[i] = np.linalg.norm(b[i] - C[0] @ r[i])
     bad = ~(residual <= wanted)
@@ -125,7 +126,7 @@ def _solved(
             "also when solved directly. Likely cause: a ridge that is tiny beside the spread of "
             "the keys, or a tolerance below rounding. Raise the ridge or the tolerance."
         )
-    return finite(who, along(p, k, v, r)), r, residual, residual / lam[:, 0], used, direct
+    return finite(who, tilted(p, r, k) @ v), r, residual, residual / lam[:, 0], used, direct
 
 
 def descend(

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from dsf.core.arrays import to_numpy
+from dsf.core.conditioning import singular
 from dsf.core.errors import IllConditionedError
 from dsf.core.ops import asum, expand, eye, mT, readable
-from dsf.core.worlds import Array, is_torch
+from dsf.core.worlds import Array, world
+from dsf.mechanisms.local.fit import normal_matrix
 
 EPSILON = 2.0**-52  # relative distance of float64 numbers
 
@@ -48,8 +51,8 @@ def centred(w: Array, penalty: Array, q: Array, k: Array, v: Array) -> Array:
     kb, vb, C, C_kv: means, covariance and cross-covariance under the weights w_i / sum_j w_ij;
     lam_i = penalty_i / sum_j w_ij.  The softmax output minus a correction of first order.
     """
-    _, kb, vb, C, C_kv = moments(w, k, v)
-    r = solve(C + _diagonal(penalty / asum(w), q), kb - q)
+    p, kb, vb, C_kv = moments(w, k, v)
+    r = solve(normal_matrix(p, penalty / asum(w), k), kb - q)
     return vb - _times(C_kv, r)
 
 
@@ -58,19 +61,18 @@ def interpolation(w: Array, penalty: Array, q: Array, k: Array, v: Array) -> Arr
 
     A linear prediction, and softmax over what it leaves.
     """
-    p, _, _, C, C_kv = moments(w, k, v)
-    W = mT(solve(C + _diagonal(penalty / asum(w), q), C_kv))  # C is symmetric
+    p, _, _, C_kv = moments(w, k, v)
+    W = mT(solve(normal_matrix(p, penalty / asum(w), k), C_kv))  # C is symmetric
     rest = expand(v, 0) - expand(k, 0) @ mT(W)
     return asum(expand(p, -1) * rest, -2, False) + (W @ expand(q, -1))[..., 0]
 
 
-def moments(w: Array, k: Array, v: Array) -> tuple[Array, Array, Array, Array, Array]:
-    """p [n T], kb [n d], vb [n p], C [n d d], C_kv [n d p] of the keys and values under w."""
+def moments(w: Array, k: Array, v: Array) -> tuple[Array, Array, Array, Array]:
+    """p [n T], kb [n d], vb [n p], C_kv [n d p] of the keys and values under w."""
     p = w / asum(w)
     kb, vb = p @ k, p @ v
-    away = expand(k, 0) - expand(kb, 1)
-    weighted = mT(expand(p, -1) * away)
-    return p, kb, vb, weighted @ away, weighted @ (expand(v, 0) - expand(vb, 1))
+    weighted = mT(expand(p, -1) * (expand(k, 0) - expand(kb, 1)))
+    return p, kb, vb, weighted @ (expand(v, 0) - expand(vb, 1))
 
 
 def solve(A: Array, b: Array, queries: Array | None = None) -> Array:
@@ -81,31 +83,19 @@ def solve(A: Array, b: Array, queries: Array | None = None) -> Array:
     """
     _refuse_singular(A, np.arange(len(A)) if queries is None else queries)
     vectors = b.ndim == A.ndim - 1
-    b = expand(b, -1) if vectors else b
-    if is_torch(A):
-        import torch
-
-        x = torch.linalg.solve(A, b)
-    else:
-        x = np.linalg.solve(A, b)
+    x = world(A).solve(A, expand(b, -1) if vectors else b)
     return x[..., 0] if vectors else x
 
 
 def _refuse_singular(A: Array, queries: Array) -> None:
     if not readable(A):
         return
-    A = A.detach().cpu().double().numpy() if is_torch(A) else A
-    finite = np.isfinite(A).all((-2, -1))
-    e = np.linalg.eigvalsh(np.where(finite[:, None, None], A, 0))
-    bad = ~finite | (e[:, 0] <= A.shape[-1] * EPSILON * e[:, -1])
-    if bad.any():
-        i = int(np.argmax(bad))
-        shown = (
-            f"has eigenvalues from {e[i, 0]:.3g} to {e[i, -1]:.3g}" if finite[i] else "overflows"
-        )
+    overflows = np.flatnonzero(~np.isfinite(to_numpy(A)).all((-2, -1)))
+    found = ((overflows[0],), "overflows") if overflows.size else singular(A)
+    if found:
         raise IllConditionedError(
-            f"local linear fit: the matrix of query {queries[i]} {shown}, so its slope is not "
-            "determined. "
+            f"local linear fit: the matrix of query {queries[found[0]]} {found[1]}, so its slope "
+            "is not determined. "
             "Likely cause: a ridge of 0 or near it with fewer keys than dimensions, or with keys "
             "in a plane; or ridge_times='one' with very large or small weights. Raise the ridge."
         )

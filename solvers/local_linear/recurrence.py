@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 
 from dsf.core.errors import DomainError, IllConditionedError, ShapeError
+from dsf.core.state import State
+from dsf.core.tokens import Tokens
+from dsf.mechanisms.local.mesa import Mesa
 from dsf.solvers.intake import number, reals
 
 Array = np.ndarray
@@ -21,8 +24,8 @@ def ridge_recurrence(
 
     ridge_forgets=True: c_t = g_1 ... g_t, recursive least squares (P_0 = I / ridge,
     P = P / g, a = P k / (1 + k'P k), M += a (v - M'k)', P -= a k'P).  False: c_t = 1, from
-    H = g H + k k', G = g G + k v', M = (H + ridge I)^-1 G (the Mesa layer).  The two differ unless
-    all gates are 1, the default.  q, k [L d], v [L p], gates [L] in (0, 1]; float64.
+    H = g H + k k', G = g G + k v', M = (H + ridge I)^-1 G (the Mesa layer, `dsf.mesa`).  The two
+    differ unless all gates are 1, the default.  q, k [L d], v [L p], gates [L] in (0, 1]; float64.
 
     Raises ShapeError, DTypeError, NonFiniteError, DomainError, and IllConditionedError where the
     forgotten ridge no longer determines M.  MesaNet (arXiv 2506.05233); the test-time regression
@@ -32,14 +35,15 @@ def ridge_recurrence(
     array([0.5       , 1.66666667])
     """
     q, k, v, ridge, g = _checked("ridge_recurrence", q, k, v, ridge, gates)
-    step = _forgetting if ridge_forgets else _mesa
+    if not ridge_forgets:
+        tok = Tokens(q=q, k=k, v=v, log_g=np.log(g)[:, None], ridge=np.array([[ridge]]))
+        return Mesa().advance(tok, State())[0][:, 0]
     out = np.zeros_like(v)
-    d, p = k.shape[1], v.shape[1]
-    S = (np.eye(d) / ridge if ridge_forgets else np.zeros((d, d)), np.zeros((d, p)))
+    S = np.eye(k.shape[1]) / ridge, np.zeros((k.shape[1], v.shape[1]))
     with np.errstate(all="ignore"):  # judged by the output
         for t in range(len(k)):
-            S, M = step(S, k[t], v[t], g[t], ridge)
-            out[t] = q[t] @ M
+            S = _forgetting(S, k[t], v[t], g[t])
+            out[t] = q[t] @ S[1]
             # a positive definite P has a positive diagonal; rounding shows here first
             if not np.isfinite(out[t]).all() or not np.all(np.diag(S[0]) >= 0):
                 raise IllConditionedError(
@@ -50,17 +54,13 @@ def ridge_recurrence(
     return out
 
 
-def _forgetting(S: Any, k: Array, v: Array, g: float, ridge: float) -> Any:
+def _forgetting(S: Any, k: Array, v: Array, g: float) -> Any:
+    """One token of recursive least squares on (P, M)."""
     P, M = S[0] / g, S[1]
     a = P @ k / (1 + k @ P @ k)
     M = M + np.outer(a, v - k @ M)
     P = P - np.outer(a, k @ P)
-    return ((P + P.T) / 2, M), M
-
-
-def _mesa(S: Any, k: Array, v: Array, g: float, ridge: float) -> Any:
-    H, G = g * S[0] + np.outer(k, k), g * S[1] + np.outer(k, v)
-    return (H, G), np.linalg.solve(H + ridge * np.eye(len(k)), G)
+    return (P + P.T) / 2, M
 
 
 def ridge_in_batch(

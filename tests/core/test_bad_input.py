@@ -21,6 +21,7 @@ from dsf.core.catalogue import everything, family
 from dsf.core.errors import (
     DomainError,
     DTypeError,
+    IllConditionedError,
     NotContractive,
     OverflowingScanError,
     ShapeError,
@@ -34,6 +35,7 @@ from dsf.testing.structure import domain_tokens, to_longdouble
 
 NAMES = [str(f) for f in everything()]
 VALUE, ERROR, PROPAGATED = "value", "typed error", "propagated"
+REGRESSIONS = ("lla", "parallax", "mesa")
 BACKENDS = ("numpy", "torch")
 
 
@@ -69,7 +71,7 @@ def assert_accurate(case, u, y):
     assert metrics.ratio(y, exact(case.mech, u), scale, np.float64) <= gate
 
 
-def value_or_error(case, u, errors=(OverflowingScanError, DomainError)):
+def value_or_error(case, u, errors=(OverflowingScanError, DomainError, IllConditionedError)):
     """A value close to the exact one, row by row, or one of the errors."""
     try:
         y = case(u)
@@ -77,8 +79,10 @@ def value_or_error(case, u, errors=(OverflowingScanError, DomainError)):
         assert case.mech.name in str(e)
         return type(e)
     reference = exact(case.mech, u)
-    size = np.abs(reference).max(-1, keepdims=True)
-    assert metrics.ratio(y, reference, 100 * size, np.float64) <= metrics.gate(len(u))
+    size = 100 * np.abs(reference).max(-1, keepdims=True)
+    if case.mech.name in REGRESSIONS:  # what their matrices, or directions, do to a rounding
+        size = np.maximum(size, metrics.ball_scale(case.mech, u))
+    assert metrics.ratio(y, reference, size, np.float64) <= metrics.gate(len(u))
     return VALUE
 
 
@@ -187,7 +191,7 @@ def row_8_half(case):
         wide = half.map(lambda x: x.astype(np.float64))
         try:
             y = half(u) if case.backend == "numpy" else half(torch.as_tensor(u)).numpy()
-        except (OverflowingScanError, DomainError) as e:
+        except (OverflowingScanError, DomainError, IllConditionedError) as e:
             outcomes.add(type(e))
             continue
         assert y.dtype == np.float32
@@ -225,7 +229,7 @@ def row_9_layout(case):
 
 
 def row_10_dtypes(case):
-    u = np.round(draw(case) * 4)
+    u = np.round(draw(case) * 2)
     y = case(u)
     good = {"int64": u.astype(np.int64), "int8": u.astype(np.int8), "float32": u.astype(np.float32)}
     if case.backend == "numpy":
@@ -316,7 +320,10 @@ def row_15_closed_gates(case):
     tok = clean.replace(**closed)
     late = 1 if mech.options().get("read") == "before" else 0
     late += mech.lookback or 0  # a fresh start has no earlier row to read
-    again = outputs(tok.part(j, L, fields, mech.substeps))
+    try:
+        again = outputs(tok.part(j, L, fields, mech.substeps))
+    except IllConditionedError as e:  # a ridge that is forgotten at once
+        return type(e)
     assert np.array_equal(outputs(tok)[..., j + late :, :, :], again[..., late:, :, :])
     return VALUE
 
@@ -376,6 +383,10 @@ EXPECTED = {
 }
 SIGNED = "linear_attn(normalise=True)"  # the only one whose sum of weights can be 0
 SUM_OF_ZEROS = {SIGNED: DomainError}
+# an absolute ridge is lost beside large weights, and one that gates forget with the gates
+RIDGE_LOST = dict.fromkeys(
+    ["lla(ridge_times='one')", "mesa(ridge_forgets=True)"], IllConditionedError
+)
 EXCEPTIONS = {
     "row_4_infinity": {
         "gru": VALUE,  # its gates and its tanh saturate
@@ -388,11 +399,14 @@ EXCEPTIONS = {
         "normalised_attn(eta='sigmoid')": DomainError,  # eta is 0
         "normalised_attn(eta='softplus')": DomainError,
     },
+    "row_7_large_logits": RIDGE_LOST,
     "row_8_half": {
+        **RIDGE_LOST,
         "linear_attn(phi='exp')": OverflowingScanError,
         ("mlstm", 3): OverflowingScanError,
         ("normalised_attn(...)", 3): OverflowingScanError,
     },
+    "row_15_closed_gates": {"mesa(ridge_forgets=True)": IllConditionedError},
     "row_16_zeros": SUM_OF_ZEROS,
 }  # fmt: skip
 

@@ -16,6 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dsf.core import ops, worlds
+from dsf.core.errors import IllConditionedError
 
 # name -> (the function on mpmath numbers, arguments it is tried on)
 REAL = [-3.5, -1.0, -0.3, 1e-9, 0.0, 0.25, 1.0, 4.0]
@@ -240,3 +241,70 @@ def test_long_arrays_are_taken_in_pieces_with_the_same_result(f, dtype):
     assert whole.dtype == dtype and whole.shape == x.shape
     for part, found in ((x[:, :1], whole[:, :1]), (x[:, :, ::2], whole[:, :, ::2])):
         assert np.allclose(f(part), found, rtol=4 * np.finfo(dtype).eps, atol=0)
+
+
+# ------------------------------------------------------------------ positive definite systems
+@given(st.integers(0, 4), st.integers(0, 3), st.integers(0, 10**6))
+def test_every_world_solves_the_same_systems(n, m, seed):
+    rng = np.random.default_rng(seed)
+    root, b = rng.standard_normal((2, n, n)), rng.standard_normal((2, n, m))
+    A = root @ root.mT + np.eye(n)
+    want = np.linalg.solve(A, b)
+    close = {"rtol": 1e-9, "atol": 1e-12}
+    assert np.allclose(ops.solve(A, b), want, **close)
+    assert np.allclose(ops.solve(torch.as_tensor(A), torch.as_tensor(b)), want, **close)
+    long = ops.solve(A.astype(np.longdouble), b.astype(np.longdouble))
+    assert long.dtype == np.longdouble and np.allclose(long.astype(float), want, **close)
+    with worlds.precision(128):
+        if n and m:
+            found = ops.solve(worlds.balls(A), worlds.balls(b))
+            assert np.allclose(worlds.midpoints(found), want, **close)
+            assert worlds.radii(found).max() < 1e-25
+
+
+def test_symbols_solve_exactly():
+    a, b, c, x, y = sympy.symbols("a b c x y", positive=True)
+    A = np.array([[a, b], [b, c]], dtype=object)
+    found = ops.solve(A, np.array([[x], [y]], dtype=object))
+    assert [sympy.simplify(e) for e in (A @ found - np.array([[x], [y]])).flat] == [0, 0]
+
+
+def test_gaps_solve_both_runs():
+    A = np.array([[2.0, 1.0], [1.0, 3.0]])
+    with worlds.precision(128):
+        two = worlds.elementwise(lambda x, dx: worlds.Gap(flint.arb(x), flint.arb(dx)), A, 1e-3 * A)
+        found = ops.solve(two, worlds.elementwise(worlds.as_gap, np.array([[1], [1]])))
+        first = [float(e.x.mid()) for e in found.flat]
+        assert np.allclose(first, [0.4, 0.2], rtol=1e-14)
+        assert np.allclose([float(e.second.mid()) for e in found.flat], [0.4 / 1.001, 0.2 / 1.001])
+
+
+def test_balls_that_may_be_singular_give_nothing():
+    with worlds.precision(53):
+        A = worlds.balls(np.eye(2), 1.5)
+        assert not any(e.is_finite() for e in ops.solve(A, worlds.balls(np.ones((2, 1)))).flat)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_singular_matrices_are_refused_in_their_precision(dtype):
+    eps = np.finfo(dtype).eps
+    good, bad = (np.diag([1, 10 * eps]).astype(dtype), np.diag([1, eps]).astype(dtype))
+    assert np.isfinite(ops.solve(good, np.ones((2, 1), dtype))).all()
+    for kind in (np.asarray, torch.as_tensor):
+        with pytest.raises(IllConditionedError, match=r"matrix at \(1,\) has eigenvalues"):
+            ops.solve(kind(np.stack([good, bad])), kind(np.ones((2, 2, 1), dtype)))
+    with np.errstate(invalid="ignore"):  # what is not finite goes on as it is
+        assert np.isnan(ops.solve(np.full((1, 1), np.nan, dtype), np.ones((1, 1), dtype))).all()
+
+
+@given(st.integers(1, 6), st.integers(0, 10**6), st.floats(-800, 800))
+def test_logsumexp_of_the_seen(n, seed, shift):
+    rng = np.random.default_rng(seed)
+    x, mask = rng.standard_normal((2, n)), rng.random((2, n)) < 0.5
+    mask[:, 0] = True
+    want = np.log(np.where(mask, np.exp(x), 0).sum(-1, keepdims=True)) + shift
+    for kind in (np.asarray, torch.as_tensor):
+        assert np.allclose(ops.logsumexp(kind(x + shift), mask), want, rtol=1e-12, atol=1e-12)
+    letters = worlds.symbols(x, "x")
+    values = dict(zip(letters.flat, x.flat, strict=True))
+    assert np.allclose(worlds.evaluate(ops.logsumexp(letters, mask), values) + shift, want)

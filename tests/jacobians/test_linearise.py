@@ -10,10 +10,11 @@ import torch
 
 import dsf
 import dsf.mechanisms
+from dsf.core import kinds
 from dsf.core.catalogue import everything, family
 from dsf.core.errors import DomainError, NonFiniteError, NotContractive, NotLinearError, ShapeError
 
-RECURRENT = [n for n in map(str, everything()) if not n.startswith(("softmax", "window"))]
+RECURRENT = [str(f) for f in everything() if not issubclass(f.cls, kinds.Attention)]
 RNG = np.random.default_rng(0)
 
 

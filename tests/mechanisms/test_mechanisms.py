@@ -317,6 +317,68 @@ def gru(P, u):
     return np.array(y)
 
 
+# ------------------------------------------------------------------ regression at test time
+def solved(A, b):
+    """A^-1 b by elimination in extended precision."""
+    A, b = A.copy(), b.copy()
+    for i in range(len(A)):
+        at = i + np.argmax(np.abs(A[i:, i]))
+        A[[i, at]], b[[i, at]] = A[[at, i]], b[[at, i]]
+        for r in range(len(A)):
+            if r != i:
+                f = A[r, i] / A[i, i]
+                A[r], b[r] = A[r] - f * A[i], b[r] - f * b[i]
+    return b / np.diag(A)[:, None]
+
+
+def lla(P, u):
+    """The intercept of the regression, from its normal equations."""
+
+    def head(p):
+        q, k, v = u @ p.Wq, u @ p.Wk, u @ p.Wv
+        y = np.zeros((len(v), v.shape[-1]), dtype=LONG)
+        for i in range(len(v)):
+            w = np.exp(k[: i + 1] @ q[i] / np.sqrt(LONG(q.shape[-1])))
+            X = np.concatenate([np.ones((i + 1, 1), dtype=LONG), k[: i + 1] - q[i]], -1)
+            ridge = np.exp(p.log_ridge.item()) * (w.sum() if p.ridge_times == "weights" else 1)
+            penalty = ridge * np.diag(np.arange(X.shape[-1]) > 0)
+            y[i] = solved(X.T * w @ X + penalty, X.T * w @ v[: i + 1])[0]
+        return y
+
+    return heads(P, head)
+
+
+def parallax(P, u):
+    def head(p):
+        q, k, v, r = u @ p.Wq, u @ p.Wk, u @ p.Wv, u @ p.Wr
+        y = np.zeros((len(v), v.shape[-1]), dtype=LONG)
+        for i in range(len(v)):
+            w = np.exp(k[: i + 1] @ q[i] / np.sqrt(LONG(q.shape[-1])))
+            w = w / w.sum()
+            kb, vb = w @ k[: i + 1], w @ v[: i + 1]
+            y[i] = vb - r[i] @ ((k[: i + 1] - kb).T * w @ (v[: i + 1] - vb))
+        return y
+
+    return heads(P, head)
+
+
+def mesa(P, u):
+    """Ridge regression on all tokens so far, each time from the start."""
+
+    def head(p):
+        q, k, v = u @ p.Wq, u @ p.Wk, u @ p.Wv
+        g = sigmoid(u @ p.Wg + p.bg)[:, 0] if p.gated else np.ones(len(u), dtype=LONG)
+        y = np.zeros((len(v), v.shape[-1]), dtype=LONG)
+        for t in range(len(v)):
+            w = np.array([np.prod(g[j + 1 : t + 1]) for j in range(t + 1)])
+            c = np.prod(g[: t + 1]) if p.ridge_forgets else 1
+            A = k[: t + 1].T * w @ k[: t + 1] + c * np.exp(p.log_ridge.item()) * np.eye(k.shape[1])
+            y[t] = q[t] @ solved(A, k[: t + 1].T * w @ v[: t + 1])
+        return y
+
+    return heads(P, head)
+
+
 FORMULAS = {
     "softmax": softmax,
     "window_softmax": lambda P, u: softmax(P, u, P.width),
@@ -325,7 +387,7 @@ FORMULAS = {
     "gated_deltanet": delta_family,
     **{f.__name__: f for f in (
         linear_attn, normalised_attn, retnet, mamba, mamba2, mamba3, gla, rwkv6, mlstm, s4d, lru,
-        qlstm, rglru, deltaproduct, gru,
+        qlstm, rglru, deltaproduct, gru, lla, parallax, mesa,
     )},
 }  # fmt: skip
 

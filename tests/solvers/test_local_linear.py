@@ -18,7 +18,7 @@ from dsf.core.errors import (
     UnknownNameError,
 )
 from dsf.core.ops import softmax
-from dsf.solvers.local_linear.attention import FORMS, penalties, weights
+from dsf.solvers.local_linear.attention import FORMS, penalties, seen_logits
 from dsf.solvers.local_linear.conjugate_gradients import descend
 from dsf.solvers.local_linear.forms import smoother_weights
 from dsf.solvers.local_linear.recurrence import ridge_in_batch
@@ -104,8 +104,8 @@ def test_parallax_reads_like_its_formula(n, d, seed):
 @given(SIZES, st.integers(1, 4), SEEDS, st.floats(0.05, 20))
 def test_weights_sum_to_one_and_are_the_map(n, d, seed, ridge):
     q, k, v = draw(n, d, 2, seed)
-    w, top = weights(q, k, 1.0, True)
-    s = smoother_weights(w, penalties(w, top, ridge, "weights"), q, k)
+    x, seen = seen_logits(q, k, 1.0, True)
+    s = smoother_weights(softmax(x, seen), penalties(x, seen, ridge, "weights"), q, k)
     np.testing.assert_allclose(s.sum(1), 1, atol=1e-10)
     np.testing.assert_allclose(LLA(q, k, v, ridge=ridge, scale=1.0), s @ v, atol=1e-10)
 
@@ -124,8 +124,9 @@ def test_translation_and_orthogonal_maps(n, d, seed):
 
 
 def test_weights_may_be_negative():
-    w, top = weights(Q, K, 0.5, True)
-    assert smoother_weights(w, penalties(w, top, 0.1, "weights"), Q, K).min() < -0.1
+    x, seen = seen_logits(Q, K, 0.5, True)
+    ridge = penalties(x, seen, 0.1, "weights")
+    assert smoother_weights(softmax(x, seen), ridge, Q, K).min() < -0.1
 
 
 def test_the_first_token_is_its_value():

@@ -6,11 +6,14 @@ from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
+import pytest
 import sympy
 
 import dsf
+from dsf.claims import nesting
 from dsf.core import ops
 from dsf.core.authoring import LTV, Diag, Recurrence, col, row
+from dsf.core.errors import CertificateError
 from dsf.core.family import Family
 from dsf.core.state import State
 from dsf.core.tokens import Tokens
@@ -96,3 +99,43 @@ def test_a_map_that_cancels_in_floats_is_refused():
 
     (failure,) = prove(replace(right, tau=tau, params=None)).failures
     assert "outputs differ by" in failure and "on numbers" in failure
+
+
+# ------------------------------------------------------------------ caches that grow
+ONE = dsf.window_softmax(width=1)
+
+
+def test_attention_is_not_judged_by_its_first_token():
+    """The first output of softmax is its value, as is that of a window of one token."""
+    for special, general in ((dsf.softmax, ONE), (ONE, dsf.softmax)):
+        wrong = Nesting(special, general, lambda tok: tok, "nothing")
+        with pytest.raises(CertificateError, match="does not agree identically"):
+            nesting.agree(wrong)
+
+
+def test_a_window_is_not_judged_by_fewer_tokens_than_it_sees():
+    """Three tokens and four differ from the fourth on."""
+    wrong = Nesting(dsf.window_softmax(width=3), dsf.window_softmax(width=4), lambda tok: tok, "")
+    with pytest.raises(CertificateError, match="does not agree identically"):
+        nesting.agree(wrong)
+
+
+def test_softmax_is_no_delta_rule_that_replaces_its_value():
+    """What is read after one token alone agrees: what is stored under e1 is the present value."""
+    e = edge("window_softmax(width=1) -> deltanet(reach=2)")
+    wrong = Nesting(dsf.softmax, e.general, e.tau, e.text, e.T)
+    with pytest.raises(CertificateError, match="does not agree identically"):
+        nesting.agree(wrong)
+
+
+def test_lla_at_any_ridge_is_not_softmax_attention():
+    near = edge("softmax -> lla")
+    wrong = replace(near, tau=lambda tok, x: near.tau(tok, 1 + x))
+    with pytest.raises(CertificateError, match="does not agree identically"):
+        nesting.agree(wrong)
+
+
+def test_what_is_proved_of_a_cache_names_the_tokens():
+    claim = edge("softmax -> parallax").certificate().claim
+    assert claim.endswith("with 0 and 3 earlier tokens")
+    assert "earlier tokens" not in edge("retnet -> gla").certificate().claim

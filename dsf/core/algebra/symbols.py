@@ -29,17 +29,24 @@ class Symbols:
         self.unit: list[tuple[Any, ...]] = []
         self.bounded: dict[Any, int] = {}  # symbol -> b, for symbols in (0, b)
 
-    def tokens(self, time: str) -> Tokens:
-        """Tokens of step t, or of the step s before it; constants are the same in both."""
+    def tokens(self, time: str, ago: int = 0) -> Tokens:
+        """Tokens of step t, `ago` steps before now; constants are the same in all."""
         made = {}
         for name, field in self.family.spec.items():
             if name == "pos":
                 now = sympy.Symbol("pos", real=True)
-                made[name] = np.array([[now if time == "t" else now - 1]], dtype=object)
+                made[name] = np.array([[now - ago]], dtype=object)
             else:
                 mark = time if field.per_token else ""
                 made[name] = self._array(f"{name}{mark}", field, field.shape(self.sizes))
         return Tokens(**made)
+
+    def earlier(self, rows: int) -> Tokens:
+        """The tokens of that many steps before t, the last of them s."""
+        found = self.tokens("s", 1)
+        for ago in range(2, rows + 1):
+            found = found.after(self.tokens(f"s{ago}", ago), self.family.spec)
+        return found
 
     def _array(self, name: str, field: Field, shape: tuple[int, ...]) -> np.ndarray:
         out = array(name, shape, **field.domain.assumptions)

@@ -63,6 +63,23 @@ class Arb(Objects):
         squares = elementwise(lambda e: abs(one_ball(e)) ** 2, x)
         return elementwise(_root, self.asum(squares, -1, True))
 
+    def solve(self, A: Array, b: Array) -> Array:
+        """By the LU decomposition of flint; undefined where a matrix is not shown to be regular."""
+        import flint
+
+        if any(isinstance(e, flint.acb) for x in (A, b) for e in x.flat):
+            return super().solve(A, b)
+        lead = np.broadcast_shapes(A.shape[:-2], b.shape[:-2])
+        A, b = (np.broadcast_to(x, (*lead, *x.shape[-2:])) for x in (A, b))
+        out = np.empty(b.shape, dtype=object)
+        for i in np.ndindex(lead):
+            try:
+                found = flint.arb_mat(A[i].tolist()).solve(flint.arb_mat(b[i].tolist()))
+                out[i] = np.array(found.tolist(), dtype=object)
+            except ZeroDivisionError:
+                out[i] = flint.arb("nan")
+        return out
+
     def exact(self, value: Fraction) -> Any:
         return one_ball(value)
 

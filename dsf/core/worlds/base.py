@@ -73,6 +73,19 @@ class World(ABC):
         """Euclidean norm along the last axis, kept as size 1, without scaling."""
         return self.unary("sqrt", self.asum(x * x, -1, True))
 
+    def solve(self, A: Array, b: Array) -> Array:
+        """A^-1 b by elimination without exchanges, for symmetric positive definite A [... n n]."""
+        pivots = []
+        for _ in range(A.shape[-1]):
+            row, rest = A[..., :1, :] / A[..., :1, :1], A[..., 1:, :1]
+            first = b[..., :1, :] / A[..., :1, :1]
+            pivots.append((row[..., 1:], first))
+            A, b = A[..., 1:, 1:] - rest * row[..., 1:], b[..., 1:, :] - rest * first
+        x = b  # [... 0 m]
+        for row, first in reversed(pivots):
+            x = self.cat([first - row @ x, x], -2) if x.shape[-2] else first
+        return x
+
     @abstractmethod
     def cumsum(self, x: Array, axis: int) -> Array: ...
 

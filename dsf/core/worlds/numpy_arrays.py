@@ -115,6 +115,11 @@ class Numpy(NumpyArrays, FloatWorld):
     def array(self, x: Any) -> Array:
         return np.asarray(x)
 
+    def solve(self, A: Array, b: Array) -> Array:
+        if np.result_type(A, b).char in "gG":  # LAPACK has no extended precision
+            return super().solve(A, b)
+        return np.linalg.solve(A, b)
+
     def detach(self, x: Array) -> Array:
         return x
 

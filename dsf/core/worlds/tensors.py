@@ -76,6 +76,9 @@ class Torch(FloatWorld):
     def norm(self, x: Array) -> Array:
         return _torch().linalg.vector_norm(x, dim=-1, keepdim=True)
 
+    def solve(self, A: Array, b: Array) -> Array:
+        return _torch().linalg.solve(A, b)
+
     def cumsum(self, x: Array, axis: int) -> Array:
         return x.cumsum(axis)
 

@@ -27,6 +27,7 @@ LENGTH = 7  # of the sequences on which edges are tested
 SAME = 1e-9  # relative difference of outputs, below which an exact edge passes the test on numbers
 NEAR = 1e-2  # the same for a limit edge, 2^-FINEST away from its limit
 COARSE, FINEST = 8, 14  # powers of 1/2 between which the order of a limit is measured
+OFF = 2.0**-4  # from the limit, where fields are disturbed
 MOVED = 1e-4  # relative difference of outputs that every disturbed field has to make
 ROUNDING = 1e-12  # differences below it have no order
 _SINGULAR = sympy.nan, sympy.zoo, sympy.oo, -sympy.oo
@@ -100,7 +101,8 @@ def prove(edge: Nesting) -> Proof:
 def _obligations(edge: Nesting, n: int, p: int) -> list[str]:
     """Which obligations are not shown at one size."""
     symbols = Symbols(edge.special, n, p)
-    now, before = symbols.tokens("t"), symbols.tokens("s")
+    now, earlier = symbols.tokens("t"), symbols.earlier(edge.earlier)
+    before = symbols.tokens("s", 1)
     x = _parameter(symbols, edge)
     tau = (lambda tok: edge.tau(tok)) if x is None else (lambda tok: edge.tau(tok, x))
     special, general = edge.special.without_parameters(), edge.general.without_parameters()
@@ -110,11 +112,11 @@ def _obligations(edge: Nesting, n: int, p: int) -> list[str]:
 
     failures = []
     S, z = states(edge, symbols, tau(now))
-    y, s = step(special, now, State(S, _tail(special, before), 1))
+    y, s = step(special, now, State(S, _tail(special, earlier), 1))
     T = edge.image(S, before, z)
-    Y, R = step(general, tau(now), State(T, _tail(general, tau(before)), 1))
+    Y, R = step(general, tau(now), State(T, _tail(general, tau(earlier)), 1))
     runs = [("", y, s, Y, R)]
-    if not _starts(edge, symbols, now) or special.lookback or general.lookback:
+    if not _starts(edge, symbols, now) or special.lookback != 0 or general.lookback != 0:
         # the first token, from the true initial states, is a case of its own
         runs.append(
             (" (first token)", *step(special, now, State()), *step(general, tau(now), State()))
@@ -240,15 +242,15 @@ def _parameters(edge: Nesting) -> list[str]:
 
 
 def step(mech: Mechanism, tok: Tokens, state: State) -> tuple[Array, Array]:
-    """(y [L r p], S): one call of `advance`, heads side by side."""
+    """(y [L r p], S): one call of `advance`, heads side by side; S is [0] if there is none."""
     o, new = mech.advance(tok, state)
     if o.ndim == 4:
         o = np.moveaxis(o, 0, 1)
-    return o.reshape(o.shape[0], -1), new.S
+    return o.reshape(o.shape[0], -1), np.zeros(0, object) if new.S is None else new.S
 
 
 def _tail(mech: Mechanism, tok: Tokens) -> Tokens | None:
-    return tok if mech.lookback else None
+    return tok.last(mech.lookback, mech.token_fields, mech.substeps)
 
 
 def _entries(tok: Tokens) -> list[Any]:
@@ -324,7 +326,10 @@ def mapped(edge: Nesting, tok: Tokens, h: float = 0.0) -> Tokens:
 
 def _difference(edge: Nesting, tok: Tokens, image: Tokens) -> float:
     y = step(edge.special.without_parameters(), tok, State())[0]
-    Y = step(edge.general.without_parameters(), image, State())[0]
+    return _apart(y, step(edge.general.without_parameters(), image, State())[0])
+
+
+def _apart(y: Array, Y: Array) -> float:
     return float(np.abs(Y - y).max() / max(np.abs(y).max(), 1.0))
 
 
@@ -343,14 +348,16 @@ def _test_numbers(edge: Nesting) -> tuple[float, float | None]:
 
 def _disturb(edge: Nesting) -> float:
     """The smallest effect of moving one field of the image inside its domain; 0 if one is said to
-    be idle and is not."""
+    be idle and is not.  Of a limit some way off it, where a field that it sends away still acts."""
     rng = np.random.default_rng(3)
-    tok, image = mapped_draw(edge, rng, LENGTH, 2.0**-FINEST)
+    image = mapped_draw(edge, rng, LENGTH, OFF)[1]
+    general = edge.general.without_parameters()
+    still = step(general, image, State())[0]
     effects = []
     for name, field in edge.general.spec.items():
         if name != "pos":
             moved = image.replace(**{name: field.domain.moved(rng, getattr(image, name))})
-            effect = _difference(edge, tok, moved)
+            effect = _apart(still, step(general, moved, State())[0])
             effects.append(effect if name not in edge.idle else np.inf if effect < SAME else 0.0)
     return min(effects)
 
