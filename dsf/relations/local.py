@@ -57,7 +57,7 @@ SMALL: dict[str, Any] = {"sizes": ((1, 1), (2, 1)), "sample": (3, 2)}
 EDGES = (
     Nesting(
         m.softmax, m.parallax, no_direction, "r <- 0", params=no_direction_params,
-        reference="zuo2026b",
+        reference="zuo2026parallax",
     ),
     *(
         Nesting(

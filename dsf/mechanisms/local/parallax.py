@@ -29,7 +29,7 @@ class Parallax(Attention, name="parallax", look=("grey", 2)):
     spec = {"q": "L n", "k": "L n", "v": "L p", "r": "L n"}
     not_cached = ("q", "r")
     facts = Facts(
-        "shift", state="H*L*p", flops="2*H*L*(3*n+p)", source="zuo2026b", eigenvalues="0",
+        "shift", state="H*L*p", flops="2*H*L*(3*n+p)", source="zuo2026parallax", eigenvalues="0",
         normalised=True, order_aware=False,
     )  # fmt: skip
 
