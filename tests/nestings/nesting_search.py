@@ -14,6 +14,7 @@ Where the candidates are too many, the number of factors is lowered, and reporte
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from itertools import product
@@ -300,6 +301,18 @@ class Pair:
         return True
 
 
+def _each(family: Family, tok: Tokens) -> np.ndarray:
+    """Outputs of every draw; nan for one that the family refuses."""
+    try:
+        return np.asarray(outputs(family, tok))
+    except DSFError:
+        found: list[Any] = [np.nan] * DRAWS
+        for i in range(DRAWS):
+            with suppress(DSFError):
+                found[i] = outputs(family, tok.map(lambda x, i=i: x[i : i + 1]))[0]
+        return np.stack(np.broadcast_arrays(*found))
+
+
 def impulse(family: Family, tok: Tokens, long: int) -> np.ndarray:
     """Outputs [draws long] on one token repeated, whose value is 1 at the first step alone."""
     spec, s = family.spec, family.without_parameters().substeps
@@ -310,7 +323,7 @@ def impulse(family: Family, tok: Tokens, long: int) -> np.ndarray:
         x = np.ones_like(getattr(tok, v))
         x[..., s if spec[v].axes[-2] == "sL" else 1 :, :] = 0
         tok = tok.replace(**{v: x})
-    return outputs(family, tok).reshape(DRAWS, long)
+    return _each(family, tok).reshape(DRAWS, long)
 
 
 @cache
@@ -357,7 +370,7 @@ def _undoes(general: Family, name: str, other: str) -> bool:
 
     def same(tok: Tokens, z: np.ndarray) -> bool:
         moved = tok.replace(**{name: getattr(tok, name) * by, other: z})
-        return close(outputs(general, moved), outputs(general, tok))
+        return close(_each(general, moved), _each(general, tok))
 
     return any(all(same(t, getattr(t, other) * back**power) for t in draws) for power in (-1, 1))
 
