@@ -1,8 +1,7 @@
-"""Local linear attention in numba, streamed over blocks of keys; memory grows as n d.
+"""Local linear attention in numba, a block of queries at a time, which lie in the lanes.
 
-Three steps for a block of queries, which lie in the lanes: the moments of the keys with an online
-maximum (see `moments`), the fit, and a second sweep for the output.  A fit by conjugate gradients
-needs no K x K matrix, but sweeps over the keys in each iteration.
+Its weights on all keys are made once and kept while the block is worked on; then come the fit (see
+`fit`) and a sweep for the output.  Memory grows as N: (tile + K + V) numbers for each key.
 """
 
 from __future__ import annotations
@@ -15,150 +14,89 @@ import numpy as np
 
 from dsf.kernels import compiled, vectors
 from dsf.kernels.exponential import LOG2E, exp2
-from dsf.kernels.local_linear.moments import centre, factor, lift, lifted, solve
+from dsf.kernels.local_linear.blocks import along, gathered, hide, inner, weights
+from dsf.kernels.local_linear.fit import by_factors, descend, factors, iterations
+from dsf.kernels.local_linear.moments import lifted
 from dsf.kernels.local_linear.reference import undetermined
 from dsf.kernels.products import copy_rows, product
 
 Array = np.ndarray
 
 
-@numba.njit(nogil=True, error_model="numpy")
-def _hide(P: Array, n: int, columns: int, hidden: int, value: Any) -> None:
-    """P[j, m] = value where key j lies after query m: j > hidden + m."""
-    for j in range(max(hidden + 1, 0), n):
-        for m in range(min(j - hidden, columns)):
-            P[j, m] = value
+@numba.njit
+def _unit_of(unit: int, blocks: int, H: int, tile: int) -> tuple[int, int, int]:
+    """Batch, head and first query of a work unit: long and short ones in turn."""
+    c = unit % blocks
+    c = c // 2 if c % 2 == 0 else blocks - 1 - c // 2
+    return unit // blocks // H, unit // blocks % H, c * tile
 
 
 @numba.njit(nogil=True, error_model="numpy", fastmath={*compiled.EXACT})
-def _logits(
-    P: Array, keys: Array, Q: Array, n: int, K: int, columns: int, hidden: int,
-    lanes: tuple[int, ...],
-) -> None:  # fmt: skip
-    """P [n columns] <- keys Q, and -inf for keys that a query does not see."""
-    P[:n, :columns] = P.dtype.type(0)
-    product(P, keys, Q, n, K, columns, lanes)
-    _hide(P, n, columns, hidden, P.dtype.type(-np.inf))
-
-
-@numba.njit(nogil=True, error_model="numpy", fastmath={*compiled.EXACT})
-def _powers(P: Array, shift: Array, n: int, columns: int) -> None:
-    """P <- 2^(P - shift)."""
-    for j in range(n):
-        for m in range(columns):
-            P[j, m] = exp2(P[j, m] - shift[m])
-
-
-@numba.njit(nogil=True, error_model="numpy", fastmath={*compiled.EXACT})
-def _gathered(
-    C: Array, A: Array, P: Array, rows: int, n: int, columns: int, hidden: int,
-    lanes: tuple[int, ...],
-) -> None:  # fmt: skip
-    """C += A [rows n] P [n columns]; what is not finite does not reach a query before it."""
-    if hidden >= n - 1 or np.isfinite(A[:rows, :n].sum()):
-        product(C, A, P, rows, n, columns, lanes)
-        return
-    for j in range(n):
-        for m in range(max(j - hidden, 0), columns):
-            for a in range(rows):
-                C[a, m] += A[a, j] * P[j, m]
+def _queries(Q: Array, q: Array, i0: int, size: int, columns: int, K: int, factor: Any) -> None:
+    """Q [K columns] = factor q[i0 : i0 + size]', and 0 in lanes without a query."""
+    Q[:, :columns] = Q.dtype.type(0)
+    for m in range(size):
+        for d in range(K):
+            Q[d, m] = q[i0 + m, d] * factor
 
 
 @compiled.forward(inputs=3)
 def _forward(
     q: Array, k: Array, v: Array, y: Array, lse: Array, lost: Array,
     scale: Any, ridge: Any, log2e: Any, unit: Any, by_mass: bool, causal: bool, tile: int,
-    first: int, last: int, wide: tuple[int, ...], lanes: tuple[int, ...],
+    limit: int, first: int, last: int, wide: tuple[int, ...], lanes: tuple[int, ...],
 ) -> None:  # fmt: skip
     """The work units first .. last-1, each a block of queries of one head, in the lanes."""
     (_, M, H, K), N, G, V = q.shape, k.shape[1], k.shape[2], v.shape[3]
     W, offset, R = len(lanes), N - M, lifted(K)
     blocks, width = (M + tile - 1) // tile, (tile + W - 1) // W * W
-    zero, lowest = q.dtype.type(0), q.dtype.type(-np.inf)
-    Q, P = np.zeros((K, width), q.dtype), np.zeros((tile, width), q.dtype)
-    B, Y = np.zeros((tile, width), q.dtype), np.zeros((V, width), q.dtype)
-    keys, values = np.zeros((tile, K), q.dtype), np.zeros((tile, V), q.dtype)
-    top, now = np.zeros(width, q.dtype), np.zeros(width, q.dtype)
-    at_mean, r = np.zeros(width, q.dtype), np.zeros((K, width), q.dtype)
-    F, S, P64 = np.zeros((R, tile)), np.zeros((R, width)), np.zeros((tile, width))
-    X, lam, floor = np.zeros((K, width)), np.zeros(width), np.zeros(width)
+    zero = q.dtype.type(0)
+    keys, values = np.empty((N, K), q.dtype), np.empty((tile, V), q.dtype)
+    P, A = np.empty((N, width), q.dtype), np.empty((tile, width), q.dtype)
+    Q, mean, b_, r, Z, D, E = np.zeros((7, K, width), q.dtype)
+    Y, work, lam = np.zeros((V, width), q.dtype), np.zeros((8, width), q.dtype), np.zeros(width)
+    S, F = np.empty((R, width)), np.empty((R, tile))
+    P64, X64, floor = np.empty((tile, width)), np.zeros((K, width)), np.zeros(width)
     bad = np.zeros(width, np.bool_)
+    top, mass = work[6], work[7]
     for unit_ in range(first, last):
-        b, h, c = unit_ // blocks // H, unit_ // blocks % H, unit_ % blocks
-        c = c // 2 if c % 2 == 0 else blocks - 1 - c // 2  # long and short ones in turn
-        g, i0 = h * G // H, c * tile
-        size = min(tile, M - i0)
+        b, h, i0 = _unit_of(unit_, blocks, H, tile)
+        g, size, hidden = h * G // H, min(tile, M - i0), i0 + offset if causal else N
         columns = (size + W - 1) // W * W
         stop = max(min(i0 + size + offset, N), 0) if causal else N
+        _queries(Q, q[b, :, h], i0, size, columns, K, scale * log2e)
+        copy_rows(keys, k[b, :, g], stop, K)
+        weights(P, keys, Q, top, mass, mean, stop, K, columns, hidden, tile, lanes)
+        for m in range(columns):
+            lam[m] = ridge if by_mass else ridge * np.exp2(-np.float64(top[m])) / mass[m]
         for d in range(K):
             for m in range(size):
-                Q[d, m] = q[b, i0 + m, h, d] * (scale * log2e)
-            for m in range(size, columns):
-                Q[d, m] = zero
-        top[:] = lowest
-        S[:, :columns] = 0.0
-        for j0 in range(0, stop, tile):
-            n = min(tile, stop - j0)
-            hidden = i0 + offset - j0 if causal else n
-            copy_rows(keys, k[b, j0 : j0 + n, g], n, K)
-            lift(F, keys, n, K)
-            _logits(P, keys, Q, n, K, columns, hidden, lanes)
-            for m in range(columns):
-                now[m] = top[m]
-            for j in range(n):
-                for m in range(columns):
-                    now[m] = max(now[m], P[j, m])
-            for m in range(columns):
-                old, top[m] = top[m], now[m]
-                now[m] = zero if now[m] == lowest else now[m]
-                if old != top[m] and j0:
-                    shrink = exp2(old - now[m])
-                    for a in range(R):
-                        S[a, m] *= shrink
-            _powers(P, now, n, columns)
-            for j in range(n):
-                for m in range(columns):
-                    P64[j, m] = P[j, m]
-            _gathered(S, F, P64, R, n, columns, hidden, wide)
-        for m in range(columns):
-            mass = S[K, m]
-            lam[m] = ridge if by_mass else ridge * np.exp2(-np.float64(top[m])) / mass
-            if m < size:
-                lse[b, i0 + m, h] = (top[m] + np.log2(mass)) / log2e
-        centre(S, lam, floor, K, columns, unit)
-        factor(S, floor, bad, K, columns)
-        for d in range(K):
-            for m in range(size):
-                X[d, m] = S[d, m] - q[b, i0 + m, h, d]
-        solve(S, X, K, columns)
-        for m in range(columns):
-            along = 0.0
-            for d in range(K):
-                along += S[d, m] * X[d, m]
-                r[d, m] = X[d, m]
-            at_mean[m] = along
+                b_[d, m] = mean[d, m] - q[b, i0 + m, h, d]
+        bad[:] = False
+        if not (limit and descend(
+            r, b_, P, keys, mean, lam, A, Z, D, E, work, unit, limit, stop, K, size, columns,
+            hidden, tile, lanes,
+        )):  # fmt: skip
+            factors(S, F, P64, floor, bad, P, keys, lam, unit, stop, K, columns, hidden, tile, wide)
+            by_factors(r, b_, S, X64, K, columns)
+        inner(work[0], mean, r, K, columns)
         Y[:, :columns] = zero
         for j0 in range(0, stop, tile):
             n = min(tile, stop - j0)
-            hidden = i0 + offset - j0 if causal else n
-            copy_rows(keys, k[b, j0 : j0 + n, g], n, K)
             copy_rows(values, v[b, j0 : j0 + n, g], n, V)
-            _logits(P, keys, Q, n, K, columns, hidden, lanes)
-            _powers(P, top, n, columns)
-            B[:n, :columns] = zero
-            product(B, keys, r, n, K, columns, lanes)
+            block = P[j0 : j0 + n]
+            along(A, block, keys[j0 : j0 + n], r, work[0], n, K, columns, hidden - j0, lanes)
             for j in range(n):
                 for m in range(columns):
-                    P[j, m] *= 1 - (B[j, m] - at_mean[m])
-            _hide(P, n, columns, hidden, zero)
-            _gathered(Y, values.T, P, V, n, columns, hidden, lanes)
+                    A[j, m] = block[j, m] - A[j, m]
+            gathered(Y, values.T, A, V, n, columns, hidden - j0, lanes)
         for m in range(size):
-            mass = zero + S[K, m]
             if causal and i0 + m + offset < 0:  # sees no key
                 continue
             lost[b, i0 + m, h] = bad[m]
+            lse[b, i0 + m, h] = (top[m] + np.log2(mass[m])) / log2e
             for d in range(V):
-                y[b, i0 + m, h, d] = Y[d, m] / mass
+                y[b, i0 + m, h, d] = Y[d, m]
 
 
 def forward(
@@ -181,7 +119,7 @@ def forward(
     def run(first: int, last: int) -> None:
         _forward(
             q, k, v, y, lse, lost, float(scale), float(ridge), LOG2E, _unit(v.dtype),
-            bool(by_mass), bool(causal), tile, first, last, wide, lanes,
+            bool(by_mass), bool(causal), tile, _limit(K, v.dtype), first, last, wide, lanes,
         )  # fmt: skip
 
     compiled.shared(B * H * math.ceil(M / tile), B * H * M * N * lifted(K), run)
@@ -194,6 +132,10 @@ def _tile(K: int) -> int:
     return 64 if K <= 32 else 32
 
 
+def _limit(K: int, dtype: np.dtype) -> int:
+    return int(iterations.py_func(K, dtype.itemsize))
+
+
 def _unit(dtype: np.dtype) -> float:
     return float(np.finfo(dtype).eps)
 
@@ -204,12 +146,12 @@ def _refuse(lost: Array) -> None:
         raise undetermined(int(lost.sum()), batch, query, head)
 
 
-@compiled.backward(inputs=6)
+@compiled.backward(inputs=5)
 def _directions(
-    q: Array, k: Array, v: Array, lse: Array, dy: Array, dlse: Array, dq: Array, r: Array,
-    u: Array, numbers: Array, lost: Array,
+    q: Array, k: Array, v: Array, dy: Array, dlse: Array, dq: Array, r: Array, u: Array,
+    numbers: Array, lost: Array,
     scale: Any, ridge: Any, log2e: Any, unit: Any, by_mass: bool, causal: bool, tile: int,
-    first: int, last: int, wide: tuple[int, ...], lanes: tuple[int, ...],
+    limit: int, first: int, last: int, wide: tuple[int, ...], lanes: tuple[int, ...],
 ) -> None:  # fmt: skip
     """r_i, u_i of the queries, dq_i = u_i, and (vb'dy, kb'r, kb'u, share of all keys) of each.
 
@@ -219,83 +161,71 @@ def _directions(
     (_, M, H, K), N, G, V = q.shape, k.shape[1], k.shape[2], v.shape[3]
     W, offset, R = len(lanes), N - M, lifted(K)
     blocks, width = (M + tile - 1) // tile, (tile + W - 1) // W * W
-    zero = q.dtype.type(0)
-    Q, P = np.zeros((K, width), q.dtype), np.zeros((tile, width), q.dtype)
-    Y, D = np.zeros((V, width), q.dtype), np.zeros((tile, width), q.dtype)
-    keys, values = np.zeros((tile, K), q.dtype), np.zeros((tile, V), q.dtype)
-    shift = np.zeros(width, q.dtype)
-    F, S, P64 = np.zeros((R, tile)), np.zeros((R, width)), np.zeros((tile, width))
-    X, T, T0 = np.zeros((K, width)), np.zeros((K, width)), np.zeros((1, width))
-    lam, floor, bad = np.zeros(width), np.zeros(width), np.zeros(width, np.bool_)
+    zero, one = q.dtype.type(0), q.dtype.type(1)
+    keys, values = np.empty((N, K), q.dtype), np.empty((tile, V), q.dtype)
+    P, A = np.empty((N, width), q.dtype), np.empty((tile, width), q.dtype)
+    Q, mean, b_, t, X, U, Z, D, E = np.zeros((9, K, width), q.dtype)
+    Y, work, lam = np.zeros((V, width), q.dtype), np.zeros((8, width), q.dtype), np.zeros(width)
+    S, F = np.empty((R, width)), np.empty((R, tile))
+    P64, X64, floor = np.empty((tile, width)), np.zeros((K, width)), np.zeros(width)
+    bad, total = np.zeros(width, np.bool_), np.zeros(width, q.dtype)
+    top, mass = work[6], work[7]
     for unit_ in range(first, last):
-        b, h, c = unit_ // blocks // H, unit_ // blocks % H, unit_ % blocks
-        c = c // 2 if c % 2 == 0 else blocks - 1 - c // 2
-        g, i0 = h * G // H, c * tile
-        size = min(tile, M - i0)
+        b, h, i0 = _unit_of(unit_, blocks, H, tile)
+        g, size, hidden = h * G // H, min(tile, M - i0), i0 + offset if causal else N
         columns = (size + W - 1) // W * W
         stop = max(min(i0 + size + offset, N), 0) if causal else N
-        Q[:, :columns] = zero
-        Y[:, :columns] = zero
-        shift[:columns] = zero
-        for m in range(size):
-            for d in range(K):
-                Q[d, m] = q[b, i0 + m, h, d] * (scale * log2e)
-            for d in range(V):
-                Y[d, m] = dy[b, i0 + m, h, d]
-            if lse[b, i0 + m, h] != -np.inf:
-                shift[m] = lse[b, i0 + m, h] * log2e
-        S[:, :columns] = 0.0
-        T[:, :columns] = 0.0
-        T0[:, :columns] = 0.0
+        _queries(Q, q[b, :, h], i0, size, columns, K, scale * log2e)
+        _queries(Y, dy[b, :, h], i0, size, columns, V, one)
+        copy_rows(keys, k[b, :, g], stop, K)
+        weights(P, keys, Q, top, mass, mean, stop, K, columns, hidden, tile, lanes)
+        for m in range(columns):
+            lam[m] = ridge if by_mass else ridge * np.exp2(-np.float64(top[m])) / mass[m]
+        total[:columns] = zero
+        t[:, :columns] = zero
         for j0 in range(0, stop, tile):
             n = min(tile, stop - j0)
-            hidden = i0 + offset - j0 if causal else n
-            copy_rows(keys, k[b, j0 : j0 + n, g], n, K)
             copy_rows(values, v[b, j0 : j0 + n, g], n, V)
-            lift(F, keys, n, K)
-            _logits(P, keys, Q, n, K, columns, hidden, lanes)
-            _powers(P, shift, n, columns)
+            A[:n, :columns] = zero
+            product(A, values, Y, n, V, columns, lanes)
             for j in range(n):
                 for m in range(columns):
-                    P64[j, m] = P[j, m]
-            _gathered(S, F, P64, R, n, columns, hidden, wide)
-            D[:n, :columns] = zero
-            product(D, values, Y, n, V, columns, lanes)
+                    A[j, m] *= P[j0 + j, m]
+            hide(A, n, columns, hidden - j0, zero)
             for j in range(n):
                 for m in range(columns):
-                    P64[j, m] *= D[j, m]
-            _hide(P64, n, columns, hidden, 0.0)
-            _gathered(T, F, P64, K, n, columns, hidden, wide)
-            for j in range(n):
-                for m in range(columns):
-                    T0[0, m] += P64[j, m]
-        for m in range(columns):
-            lam[m] = ridge if by_mass else ridge * np.exp2(-np.float64(shift[m]))
-        centre(S, lam, floor, K, columns, unit)
-        factor(S, floor, bad, K, columns)
-        for m in range(columns):
-            T0[0, m] /= S[K, m]
+                    total[m] += A[j, m]
+            gathered(t, keys[j0 : j0 + n].T, A, K, n, columns, hidden - j0, lanes)
         for d in range(K):
-            for m in range(size):
-                X[d, m] = S[d, m] - q[b, i0 + m, h, d]
             for m in range(columns):
-                T[d, m] = T[d, m] / S[K, m] - T0[0, m] * S[d, m]
-        solve(S, X, K, columns)
-        solve(S, T, K, columns)
+                t[d, m] -= total[m] * mean[d, m]
+            for m in range(size):
+                b_[d, m] = mean[d, m] - q[b, i0 + m, h, d]
+        bad[:] = False
+        if not (limit and descend(
+            X, b_, P, keys, mean, lam, A, Z, D, E, work, unit, limit, stop, K, size, columns,
+            hidden, tile, lanes,
+        ) and descend(
+            U, t, P, keys, mean, lam, A, Z, D, E, work, unit, limit, stop, K, size, columns,
+            hidden, tile, lanes,
+        )):  # fmt: skip
+            factors(S, F, P64, floor, bad, P, keys, lam, unit, stop, K, columns, hidden, tile, wide)
+            by_factors(X, b_, S, X64, K, columns)
+            by_factors(U, t, S, X64, K, columns)
+        at_r, at_u, bent = work[0], work[1], work[2]
+        inner(at_r, mean, X, K, columns)
+        inner(at_u, mean, U, K, columns)
+        inner(bent, X, U, K, columns)
         for m in range(size):
             i = i0 + m
             if causal and i + offset < 0:
                 continue
             lost[b, i, h] = bad[m]
-            along = ahead = inner = 0.0
             for d in range(K):
-                along += S[d, m] * X[d, m]
-                ahead += S[d, m] * T[d, m]
-                inner += X[d, m] * T[d, m]
-                r[b, h, i, d], u[b, h, i, d], dq[b, h, i, d] = X[d, m], T[d, m], T[d, m]
-            numbers[b, h, i, 0], numbers[b, h, i, 1] = T0[0, m], along
-            numbers[b, h, i, 2] = ahead
-            numbers[b, h, i, 3] = dlse[b, i, h] + (lam[m] * inner if by_mass else 0.0)
+                r[b, h, i, d], u[b, h, i, d], dq[b, h, i, d] = X[d, m], U[d, m], U[d, m]
+            numbers[b, h, i, 0], numbers[b, h, i, 1] = total[m], at_r[m]
+            numbers[b, h, i, 2] = at_u[m]
+            numbers[b, h, i, 3] = dlse[b, i, h] + (lam[m] * bent[m] if by_mass else 0.0)
 
 
 @compiled.backward(inputs=8)
@@ -352,8 +282,8 @@ def _back(
                         i = i0 + m
                         seen = min(max(i + offset - j0 + 1, 0), n) if causal else n
                         shift = lse[b, i, h] * log2e
-                        mean, at_r, at_u = numbers[b, h, i, 0], numbers[b, h, i, 1], numbers[b, h, i, 2]
-                        share = numbers[b, h, i, 3]
+                        mean, at_r = numbers[b, h, i, 0], numbers[b, h, i, 1]
+                        at_u, share = numbers[b, h, i, 2], numbers[b, h, i, 3]
                         for j in range(columns):
                             P[m, j] = exp2(P[m, j] * (scale * log2e) - shift)
                         for j in range(columns):
@@ -394,8 +324,9 @@ def backward(
 
     def directions(first: int, last: int) -> None:
         _directions(
-            q, k, v, lse, dy, dlse, dq, r, u, numbers, lost, float(scale), float(ridge), LOG2E,
-            _unit(v.dtype), bool(by_mass), bool(causal), tile, first, last, wide, lanes,
+            q, k, v, dy, dlse, dq, r, u, numbers, lost, float(scale), float(ridge), LOG2E,
+            _unit(v.dtype), bool(by_mass), bool(causal), tile, _limit(K, v.dtype), first, last,
+            wide, lanes,
         )  # fmt: skip
 
     def run(first: int, last: int) -> None:
