@@ -128,8 +128,8 @@ def forward(
 
 
 def _tile(K: int) -> int:
-    """Queries, and keys, that are taken at once: their K x K sums stay in the cache."""
-    return 64 if K <= 32 else 32
+    """Queries, and keys, that are taken at once: their K x K sums fit the cache."""
+    return 64 if K <= 64 else 32
 
 
 def _limit(K: int, dtype: np.dtype) -> int:
