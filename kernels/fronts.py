@@ -191,10 +191,11 @@ def local_linear_attention(
 
     q [... M H K], k [... N G K], v [... N G V]: G heads of keys divide the H heads of queries.
     With fewer queries than keys they are the last ones.  `causal` queries see no later keys; scale
-    is K^-1/2 if not given.  Returns y [... M H V]; a query that sees no key gives 0.  Computed as
-    softmax attention minus its correction of first order; the K x K matrices are float64 and
-    factored for a block of queries at a time, so that time is M N K^2 / 2.  NaN and infinity go
-    where the sums send them.  Large ridges give softmax attention.  Source: Zuo et al. 2026, arXiv
+    is K^-1/2 if not given.  Returns y [... M H V]; a query that sees no key gives 0.  The weights
+    of 64 queries are held at a time.  Their fits take conjugate gradients, time M N K for an
+    iteration, if each residual then is below 16 units of rounding; else, and where K is small,
+    K x K matrices in float64, time M N K^2 / 2.  NaN and infinity go where the sums send them.
+    Large ridges give softmax attention.  Source: Zuo et al. 2026, arXiv
     2510.01450; its text has ridge_times="one", its code "weights".  Raises ShapeError, DTypeError,
     DomainError for a ridge that is negative or not finite, UnknownNameError, KernelError, and
     IllConditionedError where a slope is not determined: at ridge 0 that of the first K queries of a

@@ -15,7 +15,7 @@ import numpy as np
 from dsf.kernels import compiled, vectors
 from dsf.kernels.exponential import LOG2E, exp2
 from dsf.kernels.local_linear.blocks import along, gathered, hide, inner, weights
-from dsf.kernels.local_linear.fit import by_factors, descend, factors, iterations
+from dsf.kernels.local_linear.fit import by_factors, clear, descend, factors, iterations
 from dsf.kernels.local_linear.moments import lifted
 from dsf.kernels.local_linear.reference import undetermined
 from dsf.kernels.products import copy_rows, product
@@ -73,7 +73,7 @@ def _forward(
             for m in range(size):
                 b_[d, m] = mean[d, m] - q[b, i0 + m, h, d]
         bad[:] = False
-        if not (limit and descend(
+        if not (limit and clear(lam, keys, stop, K, size, unit) and descend(
             r, b_, P, keys, mean, lam, A, Z, D, E, work, unit, limit, stop, K, size, columns,
             hidden, tile, lanes,
         )):  # fmt: skip
@@ -202,7 +202,7 @@ def _directions(
             for m in range(size):
                 b_[d, m] = mean[d, m] - q[b, i0 + m, h, d]
         bad[:] = False
-        if not (limit and descend(
+        if not (limit and clear(lam, keys, stop, K, size, unit) and descend(
             X, b_, P, keys, mean, lam, A, Z, D, E, work, unit, limit, stop, K, size, columns,
             hidden, tile, lanes,
         ) and descend(

@@ -275,6 +275,15 @@ def test_a_slope_that_is_not_determined(backend, dtype):
         kernels.local_linear_attention(*map(torch.tensor, (q, k, v)), ridge=0, backend=backend)
 
 
+def test_a_lost_ridge_is_refused_although_residuals_are_small():
+    """Queries in the plane of the keys: conjugate gradients would find one of many slopes."""
+    _, k, v = drawn(1, 130, 130, 1, 1, 40, dtype=np.float32)
+    k = k * (np.arange(40) < 20)
+    for ridge in (0, 1e-9):
+        with pytest.raises(IllConditionedError, match="Raise the ridge"):
+            kernels.local_linear_attention(k, k, v, ridge=ridge, causal=False)
+
+
 # --------------------------------------------------------------------- the front
 def test_what_is_refused():
     q, k, v = drawn(H=3, G=2)
