@@ -173,8 +173,7 @@ def softmax_attention(
         call.zeros(B, 0, H) if log_forget is None else call.rows("log_forget"),
         call.zeros(B, 0) if sink is None else call.flat(call["sink"], 0),
     ]
-    scale = max(call.sizes["K"], 1) ** -0.5 if scale is None else scale
-    numbers = [scale, float(causal), float(window or 0)]
+    numbers = [_scale(call, scale), float(causal), float(window or 0)]
     y, _ = dispatch.run("softmax", [*(call.rows(x) for x in "qkv"), *optional], numbers, backend)
     return call.output(y)
 
@@ -219,10 +218,15 @@ def local_linear_attention(
         raise DomainError(
             f"local_linear_attention: ridge must be a finite number of at least 0; got {ridge}"
         )
-    scale = max(call.sizes["K"], 1) ** -0.5 if scale is None else scale
-    numbers = [scale, float(ridge), float(ridge_times == "weights"), float(causal)]
+    by_mass = float(ridge_times == "weights")
+    numbers = [_scale(call, scale), float(ridge), by_mass, float(causal)]
     y, _ = dispatch.run("local_linear", [call.rows(x) for x in "qkv"], numbers, backend)
     return call.output(y)
+
+
+def _scale(call: Call, scale: float | None) -> float:
+    """The factor of the logits."""
+    return max(call.sizes["K"], 1) ** -0.5 if scale is None else scale
 
 
 def scan(a: Any, b: Any, h0: Any = None, *, backend: str = "auto") -> tuple[Any, Any]:
