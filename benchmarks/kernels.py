@@ -33,6 +33,7 @@ from dsf import kernels
 RESULTS = Path(__file__).parent / "results" / "kernels.json"
 HEADS, SIZE, CHANNELS, STATES = 8, 64, 512, 16
 SLOW = 8192  # tokens up to which peers run that go token by token
+DENSE = 2048  # tokens up to which a peer holds all weights and a K x K matrix for each query
 Call = Callable[[], Any]
 
 
@@ -77,6 +78,10 @@ def rows(L: int, dtype: type) -> dict[str, Row]:
             kernels.softmax_attention, [q, k, v], {"torch, SDPA": peers.attention},
             flops=2 * L * state / SIZE if slow else 0,
         ),
+        **({"local linear attention": Row(
+            kernels.local_linear_attention, [q, k, v],
+            {"torch, dense": peers.dense_local_linear}, flops=2 * L * state / SIZE,
+        )} if L <= DENSE else {}),
         "selective scan": Row(
             lambda *x: kernels.selective_scan(*x)[0], [u, delta, A, B, C],
             {"torch, token by token": peers.selective_steps} if slow

@@ -111,6 +111,24 @@ def filtered(a: Any, b: Any) -> Any:
     return lfilter([1.0], [1.0, -float(a[0, 0, 0])], b, axis=1)
 
 
+def dense_local_linear(q: Any, k: Any, v: Any, ridge: float = 10.0) -> Any:
+    """Causal local linear attention by its formula: all weights, and a K x K system for each query.
+
+    One product with all weights gives the second moments of the keys; memory is L L + L K K.
+    """
+    q, k, v = _heads_first(q, k, v)
+    L, K = q.shape[1:]
+    later = torch.ones(L, L, dtype=torch.bool).triu(1)
+    eye, rows = torch.eye(K, dtype=q.dtype), []
+    for a, b, c in zip(q, k, v, strict=True):
+        p = (a @ b.T * K**-0.5).masked_fill(later, -torch.inf).softmax(-1)
+        mean, pairs = p @ b, (b[:, :, None] * b[:, None, :]).flatten(1)
+        C = (p @ pairs).unflatten(1, (K, K)) - mean[:, :, None] * mean[:, None, :]
+        r = torch.linalg.solve(C + ridge * eye, mean - a)
+        rows.append(p * (1 - (r @ b.T - (r * mean).sum(-1, keepdim=True))) @ c)
+    return torch.stack(rows, 1)[None]
+
+
 def attention(q: Any, k: Any, v: Any) -> Any:
     """Causal softmax attention by torch's own kernel."""
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))

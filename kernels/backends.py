@@ -45,7 +45,7 @@ def module(structure: str, backend: str) -> Any:
 def outputs_like(structure: str, arrays: list[Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The shapes of y and of the last state."""
     shapes = [tuple(x.shape) for x in arrays]
-    if structure == "softmax":  # y, and the logarithms of the denominators
+    if structure in ("softmax", "local_linear"):  # y, and the logarithms of the denominators
         return (*shapes[0][:-1], shapes[2][-1]), shapes[0][:-1]
     if structure == "low_rank":  # q has a row for each output, the others one for each substep
         return (*shapes[0][:-1], shapes[2][-1]), shapes[-1]
@@ -54,6 +54,8 @@ def outputs_like(structure: str, arrays: list[Any]) -> tuple[tuple[int, ...], tu
 
 def kept(structure: str, outputs: Any) -> tuple[Any, ...]:
     """The outputs that the backward pass takes after the inputs."""
+    if structure == "local_linear":  # the logarithms of the denominators
+        return tuple(outputs[1:])
     return tuple(outputs) if structure == "softmax" else ()
 
 

@@ -27,7 +27,7 @@ from dsf.kernels.backends import computed, module, on_gpu
 BACKENDS = ("auto", "reference", "numba", "torch", "triton")
 REAL = ("float32", "float64")
 CONNECTED = {
-    "numba": ("linear", "low_rank", "selective", "diagonal", "softmax", "flow"),
+    "numba": ("linear", "low_rank", "selective", "diagonal", "softmax", "flow", "local_linear"),
     "torch": ("softmax",),
     "triton": ("linear", "delta", "selective", "softmax"),
 }  # in the order in which "auto" asks them

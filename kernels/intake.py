@@ -9,6 +9,7 @@ import numpy as np
 
 from dsf.core.arrays import at_least_float32, common_dtype, is_half
 from dsf.core.errors import DTypeError, ShapeError
+from dsf.core.ops import is_complex
 from dsf.core.worlds import is_torch
 
 WIDE = ("state", "log_decay", "A", "D", "bonus")  # sums and their like: at least float32
@@ -80,6 +81,16 @@ class Call:
                     self.batch = np.broadcast_shapes(self.batch, lead)
                 except ValueError:
                     self._refuse(name, text, shape)
+
+    def grouped_heads(self) -> None:
+        """Check that the heads of keys, G, divide those of queries, H."""
+        H, G = self.sizes["H"], self.sizes["G"]
+        if H % max(G, 1) or (G == 0 and H):
+            raise ShapeError(f"{self.who}: {G} heads of keys do not divide {H} heads of queries")
+
+    def real_logits(self) -> None:
+        if any(map(is_complex, self.arrays.values())):
+            raise DTypeError(f"{self.who}: complex logits have no largest one; give real arrays")
 
     def _refuse(self, name: str, text: str, shape: tuple[int, ...]) -> None:
         known = ", ".join(f"{k} = {n}" for k, n in self.sizes.items())

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 STRUCTURES = ("linear", "linear before", "low_rank", "low_rank substeps", "diagonal", "selective")
-EVERY = (*STRUCTURES, "softmax")  # softmax attention has no state, and its own tests
+EVERY = (*STRUCTURES, "softmax", "local_linear")  # the last two have no state, and tests apart
 
 
 def case(
@@ -43,6 +43,9 @@ def case(
             ],
             [0.5, 1.0, 7.0],
         )  # fmt: skip
+    if name == "local_linear":
+        q, k, v = normal((B, L, 2 * H, K)), normal((B, L, H, K)), normal((B, L, H, V))
+        return "local_linear", [q, k, v], [0.5, 10.0, 1.0, 1.0]
     if name == "diagonal":
         return "diagonal", [decays(B, L, K), normal((B, L, K)), normal((B, K))], []
     x, delta, A = (
@@ -75,6 +78,7 @@ def sizes(structure: str, arrays: list[np.ndarray], numbers: list[float], forwar
 
 def logits(arrays: list[np.ndarray], numbers: list[float]) -> float:
     """1 + the largest sum of sizes of the terms of a logit: what rounding may do to a weight."""
-    q, k, bias = (abs(arrays[i]) for i in (0, 1, 3))
+    q, k = (abs(arrays[i]) for i in (0, 1))
+    bias = abs(arrays[3]) if len(arrays) > 3 else 0
     k = np.repeat(k, q.shape[2] // k.shape[2], axis=2)
     return 1 + float((numbers[0] * np.einsum("bihk,bjhk->bhij", q, k) + bias).max())

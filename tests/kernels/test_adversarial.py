@@ -28,6 +28,7 @@ def given(L=20, B=(2,), dtype=np.float64, seed=0):
         "linear_attention": [q, k, v, g], "delta_rule": [q, k, v, beta, full.astype(dtype)],
         "low_rank_rule": [q, k, v, -k, k * beta[..., None], g], "scan": [np.exp(full[..., 0]), g],
         "selective_scan": [u, delta, A, b, c], "softmax_attention": [q, k, v],
+        "local_linear_attention": [q, k, v],
     }  # fmt: skip
 
 
@@ -37,7 +38,7 @@ EVERY = pytest.mark.parametrize("name", NAMES)
 
 def outputs(name, arrays, **options):
     found = getattr(kernels, name)(*arrays, **options)
-    return [found] if name == "softmax_attention" else list(found)
+    return [found] if isinstance(found, np.ndarray) else list(found)
 
 
 def same(found, wanted):
@@ -144,7 +145,7 @@ def test_forked_processes(monkeypatch):
     monkeypatch.setattr("dsf.kernels.compiled.SMALL", 0)
     monkeypatch.setattr(numba, "get_num_threads", lambda: 2)
     context = multiprocessing.get_context("fork")
-    for name in ("linear_attention", "softmax_attention"):
+    for name in ("linear_attention", "softmax_attention", "local_linear_attention"):
         wanted = [x.tobytes() for x in outputs(name, given(64)[name])]
         queue = context.SimpleQueue()
         child = context.Process(target=_in_a_child, args=(name, queue))

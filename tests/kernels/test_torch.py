@@ -35,7 +35,7 @@ def equal_gradients(structure, arrays, numbers, L, dtype=torch.float64):
     dy, dS = (torch.tensor(rng.standard_normal(x.shape)) for x in (y, S))
     wanted = gradients(structure, "reference", exact, numbers, dy, dS)
     found = gradients(structure, "numba", inputs, numbers, dy.to(dtype), dS.to(dtype))
-    terms = cases.logits(arrays, numbers) if structure == "softmax" else 1.0
+    terms = cases.logits(arrays, numbers) if structure in ("softmax", "local_linear") else 1.0
     for x, g in zip(found, wanted, strict=True):
         assert x.dtype == dtype
         assert ratio(x, g, terms * float(g.abs().max()) + 0 * g) <= gate(L)
@@ -59,7 +59,7 @@ def test_gradients_of_many_channels(B, V):
 
 
 @pytest.mark.parametrize(
-    "name", ["linear", "low_rank substeps", "diagonal", "selective", "softmax"]
+    "name", ["linear", "low_rank substeps", "diagonal", "selective", "softmax", "local_linear"]
 )
 def test_torch_checks_the_gradients(name):
     structure, arrays, numbers = cases.case(name, L=3, B=1, H=1, K=2, V=2)
@@ -118,10 +118,15 @@ def softmax(**options):
     return inputs, run
 
 
-BOTH = pytest.mark.parametrize("drawn", [attention, softmax])
+def local_linear(**options):
+    _, arrays, _ = cases.case("local_linear", L=5)
+    return list(map(torch.tensor, arrays)), lambda *x: kernels.local_linear_attention(*x, **options)
 
 
-@BOTH
+EACH = pytest.mark.parametrize("drawn", [attention, softmax, local_linear])
+
+
+@EACH
 def test_vmap(drawn):
     inputs, f = drawn()
     many = torch.stack([inputs[0], 2 * inputs[0]], 1)
@@ -129,7 +134,7 @@ def test_vmap(drawn):
     assert torch.allclose(y[:, 1], f(2 * inputs[0], *inputs[1:]), rtol=1e-13)
 
 
-@BOTH
+@EACH
 def test_derivatives_of_examples_apart(drawn):
     inputs, f = drawn()
     shared = 1 if drawn is softmax else 0  # the sink, which has no batch axis
@@ -144,7 +149,7 @@ def test_derivatives_of_examples_apart(drawn):
     assert torch.allclose(apart, whole, rtol=1e-12)
 
 
-@BOTH
+@EACH
 def test_jacobian(drawn):
     inputs, f = drawn()
     _, slow = drawn(backend="reference")
@@ -153,7 +158,7 @@ def test_jacobian(drawn):
     assert torch.allclose(J, wanted, rtol=1e-12, atol=1e-14)
 
 
-@BOTH
+@EACH
 def test_forward_mode_and_second_derivatives_are_refused_never_zero(drawn):
     inputs, f = drawn()
     with pytest.raises((NotImplementedError, RuntimeError), match="jvp"):
@@ -167,13 +172,13 @@ def test_forward_mode_and_second_derivatives_are_refused_never_zero(drawn):
         g.sum().backward()
 
 
-@BOTH
+@EACH
 def test_second_derivatives_of_the_reference(drawn):
     (q, *rest), f = drawn(backend="reference")
     assert torch.func.hessian(lambda q: f(q, *rest).square().sum())(q).abs().max() > 0.01
 
 
-@BOTH
+@EACH
 def test_compiled_graphs(drawn):
     inputs, f = drawn()
     inputs[0].requires_grad_()
@@ -184,7 +189,7 @@ def test_compiled_graphs(drawn):
     assert torch.allclose(g, h, rtol=1e-14)
 
 
-@BOTH
+@EACH
 def test_autocast_does_not_reach_a_kernel(drawn):
     inputs, f = drawn()
     inputs = [x.float() for x in inputs]

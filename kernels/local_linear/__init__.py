@@ -1,0 +1,1 @@
+"""Local linear attention over the whole past, streamed."""
