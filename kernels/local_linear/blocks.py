@@ -11,7 +11,7 @@ import numba
 import numpy as np
 
 from dsf.kernels.compiled import EXACT
-from dsf.kernels.exponential import exp2
+from dsf.kernels.exponential import powers
 from dsf.kernels.products import product
 
 Array = np.ndarray
@@ -64,7 +64,9 @@ def weights(
                 top[m] = max(top[m], block[j, m])
     for j in range(stop):
         for m in range(columns):
-            P[j, m] = exp2(P[j, m] - top[m])
+            P[j, m] -= top[m]
+    powers(P, stop, columns, lanes)
+    for j in range(stop):
         for m in range(columns):
             mass[m] += P[j, m]
     inverse = np.empty_like(mass)

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 
 from dsf.kernels import compiled, vectors
-from dsf.kernels.exponential import LOG2E, exp2
+from dsf.kernels.exponential import LOG2E, powers
 from dsf.kernels.local_linear.blocks import along, gathered, hide, inner, weights
 from dsf.kernels.local_linear.fit import by_factors, clear, descend, factors, iterations
 from dsf.kernels.local_linear.moments import lifted
@@ -279,13 +279,15 @@ def _back(
                     product(B, rows, keys_T, size, K, columns, lanes)
                     product(E, along, keys_T, size, K, columns, lanes)
                     for m in range(size):
+                        shift = lse[b, i0 + m, h] * log2e
+                        for j in range(columns):
+                            P[m, j] = P[m, j] * (scale * log2e) - shift
+                    powers(P, size, columns, lanes)
+                    for m in range(size):
                         i = i0 + m
                         seen = min(max(i + offset - j0 + 1, 0), n) if causal else n
-                        shift = lse[b, i, h] * log2e
                         mean, at_r = numbers[b, h, i, 0], numbers[b, h, i, 1]
                         at_u, share = numbers[b, h, i, 2], numbers[b, h, i, 3]
-                        for j in range(columns):
-                            P[m, j] = exp2(P[m, j] * (scale * log2e) - shift)
                         for j in range(columns):
                             rest = one - (B[m, j] - at_r)
                             z = P[m, j] * ((A[m, j] - mean) - (E[m, j] - at_u))
