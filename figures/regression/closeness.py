@@ -15,9 +15,9 @@ from dsf.tools.style import BLACK, BLUE, GREY, ORANGE, TEXT, VERMILLION
 TITLE = "A trained softmax layer came near a gradient step only where its heads took both signs"
 SEE = (
     "Left: one head (red) stays far above the trained gradient step (black); runs in which heads "
-    "of both signs arise (solid) come close. Middle: so do the cosines of the derivatives. Right: "
-    "the best one head of its kind; as its logits get small it becomes the gradient step if the "
-    "rows have mean zero (dashed), and the mean of the rows spoils it otherwise."
+    "of both signs arise (solid) come close, and so do the cosines of the derivatives (middle). "
+    "Right: the best one head of its kind; as its logits get small it becomes the gradient step if "
+    "the rows have mean zero (dashed), and the mean of the rows spoils it otherwise."
 )
 PAPER = (
     "A trained single softmax attention layer and softmax regression trained by one gradient "

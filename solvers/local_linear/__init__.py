@@ -5,4 +5,6 @@ attention            local linear attention from queries and keys; Parallax with
 conjugate_gradients  the same without d x d matrices, each row with its residual
 recurrence           ridge regression token by token, and in one batch
 intake               what arrays come in
+experiments          untrained layers on regression at test time, and smoothing
+learning             small models trained on recall, tracking and regression in context
 """

@@ -20,7 +20,7 @@ from dsf.solvers import local_linear_attention as dense
 
 pytest.importorskip("numba")
 import cases
-from test_memory import REFS, peak
+from memory import REFS, peak
 
 from dsf.kernels.local_linear import numba, reference
 

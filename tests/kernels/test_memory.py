@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 from importlib import import_module
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("numba")
 import cases
+from memory import REFS, peak
 
 from dsf.kernels import backends
 
-STATUS, REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 MARGIN = 6 << 20  # a chunk of states and what the allocator rounds up
 # The bias alone takes 72 MB there; weights of one block on all keys grow: see test_local_linear.
 LONG = {"softmax": 1500, "local_linear": 1500}
-
-
-def bytes_of(field):
-    return 1024 * int(STATUS.read_text().split(field + ":")[1].split()[0])
-
-
-def peak(run):
-    """Bytes that exist at once beyond those before, and the result."""
-    REFS.write_text("5")  # the peak so far is forgotten
-    before = bytes_of("VmRSS")
-    found = run()
-    return bytes_of("VmHWM") - before, found
 
 
 @pytest.mark.skipif(not REFS.exists(), reason="only Linux tells the peak of a stretch of code")

@@ -6,8 +6,10 @@ from functools import cache
 
 import numpy as np
 
+from dsf.solvers.local_linear import experiments
+from dsf.solvers.local_linear.experiments import relative_errors
 from dsf.theory_tests.local_linear import segments
-from dsf.theory_tests.local_linear.segments import MODELS, D, P, predictions
+from dsf.theory_tests.local_linear.segments import MODELS
 
 statement = (
     "256 tokens, each from one of 8 regions of keys with a linear map of its own, drawn at random "
@@ -20,30 +22,12 @@ statement = (
 reference = "after the first experiment of zuo2026, on data of our own; the orders are ours"
 falsified_by = "a mean error over seeds 0 to 9 in another order"
 
-L, REGIONS = 256, 8
-
-
-def draw(seed: int):
-    """keys [L D] of norm 8^(1/2) and values [L P], the regions in random order."""
-    rng = np.random.default_rng(seed)
-    A = rng.standard_normal((REGIONS, D, P)) / np.sqrt(D)
-    centres = rng.standard_normal((REGIONS, D))
-    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
-    region = rng.integers(0, REGIONS, L)
-    k = centres[region] + 0.3 * rng.standard_normal((L, D))
-    k *= np.sqrt(D) / np.linalg.norm(k, axis=1, keepdims=True)
-    return k, np.einsum("ld,ldp->lp", k, A[region])
-
 
 @cache
 def errors(seeds: int = 10) -> dict[str, tuple[float, float]]:
     """Relative squared errors of each model: over all tokens, and over the last 64."""
-    found = {model: np.zeros((seeds, L - 1)) for model in MODELS}
-    for seed in range(seeds):
-        k, v = draw(seed)
-        for model in MODELS:
-            gap = np.sum((predictions(model, k, v) - v[1:]) ** 2, 1)
-            found[model][seed] = gap / np.mean(np.sum(v * v, 1))
+    draws = [experiments.regions(seed) for seed in range(seeds)]
+    found = {m: np.array([relative_errors(m, k, v) for k, v in draws]) for m in MODELS}
     return {m: (float(e.mean()), float(e[:, -64:].mean())) for m, e in found.items()}
 
 

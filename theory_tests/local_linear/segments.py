@@ -7,9 +7,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-import dsf
-from dsf.solvers import local_linear_attention, parallax, ridge_recurrence
-from dsf.theory_tests.run import run
+from dsf.solvers.local_linear import experiments
+from dsf.solvers.local_linear.experiments import relative_errors
 
 statement = (
     "512 tokens in segments of 256 with a linear map and a region of keys each, without noise, d = "
@@ -24,44 +23,14 @@ reference = (
 )
 falsified_by = "a mean error over seeds 0 to 2 in another order"
 
-L, D, P = 512, 8, 4
 MODELS = ("mesa", "softmax", "lla", "deltanet")
-
-
-def draw(seed: int, S: int):
-    """keys [L D] of norm 8^(1/2) and values [L P], in L/S segments."""
-    rng = np.random.default_rng(seed)
-    A = rng.standard_normal((L // S, D, P)) / np.sqrt(D)
-    centres = rng.standard_normal((L // S, D))
-    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
-    segment = np.arange(L) // S
-    k = centres[segment] + 0.3 * rng.standard_normal((L, D))
-    k *= np.sqrt(D) / np.linalg.norm(k, axis=1, keepdims=True)
-    return k, np.einsum("ld,ldp->lp", k, A[segment])
-
-
-def predictions(model: str, k: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """The values of tokens 1 .. L-1, each from the tokens before it."""
-    q, k, v = k[1:], k[:-1], v[:-1]
-    if model == "mesa":
-        return ridge_recurrence(q, k, v, ridge=0.1)
-    if model == "softmax":
-        return parallax(q, k, v, np.zeros_like(q), scale=1.0)
-    if model == "lla":
-        return local_linear_attention(q, k, v, ridge=0.01, scale=1.0)
-    size = np.linalg.norm(k, axis=1, keepdims=True)  # beta = 1/|k|^2, as unit keys with beta 1
-    return run(dsf.deltanet, q=q, k=k / size, v=v / size, beta=[1] * len(k))
 
 
 @cache
 def errors(S: int = 256, seeds: int = 3) -> dict[str, tuple[float, float]]:
     """Relative squared errors of each model: over all tokens, and the last quarter of segment 1."""
-    found = {model: np.zeros((seeds, L - 1)) for model in MODELS}
-    for seed in range(seeds):
-        k, v = draw(seed, S)
-        for model in MODELS:
-            gap = np.sum((predictions(model, k, v) - v[1:]) ** 2, 1)
-            found[model][seed] = gap / np.mean(np.sum(v * v, 1))
+    draws = [experiments.segments(seed, S) for seed in range(seeds)]
+    found = {m: np.array([relative_errors(m, k, v) for k, v in draws]) for m in MODELS}
     late = slice(S * 3 // 4 - 1, S - 1)
     return {m: (float(e.mean()), float(e[:, late].mean())) for m, e in found.items()}
 

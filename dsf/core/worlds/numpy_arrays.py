@@ -116,7 +116,7 @@ class Numpy(NumpyArrays, FloatWorld):
         return np.asarray(x)
 
     def solve(self, A: Array, b: Array) -> Array:
-        if np.result_type(A, b).char in "gG":  # LAPACK has no extended precision
+        if {A.dtype.char, b.dtype.char} & {"g", "G"}:  # LAPACK has no extended precision
             return super().solve(A, b)
         return np.linalg.solve(A, b)
 

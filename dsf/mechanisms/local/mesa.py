@@ -39,8 +39,11 @@ class Mesa(Recurrence, name="mesa", look=("green", 2)):
     @property
     def equations(self) -> tuple[str, str]:  # type: ignore[override]
         gate = "g_t " if self.gated else ""
-        less = " - (1 - g_t) lam (I, 0)" if self.forgotten else ""
-        return f"{gate}S_{{t-1}} + k_t (k_t, v_t)'{less}", "G_t' (H_t + lam I)^-1 q_t, (H, G) = S"
+        less = " - (1 - g_t) lambda (I, 0)" if self.forgotten else ""
+        return (
+            f"{gate}S_{{t-1}} + k_t (k_t, v_t)'{less}",
+            "G_t' (H_t + lambda I)^{-1} q_t, (H, G) = S",
+        )
 
     @property
     def forgotten(self) -> bool:

@@ -1,0 +1,1 @@
+"""Figures on local linear attention."""
