@@ -112,7 +112,8 @@ def findings(table: Table) -> list[Finding]:
     S = TASKS["regression"]().S
     parts = {m: positions(table, "regression", m)[1] for m in error}
     late = {m: float(x[S + S // 2 :].mean() / x[S : S + S // 2].mean()) for m, x in parts.items()}
-    named: dict[str, float] = {m: error[m] for m in ("lla", "softmax", "gated deltanet") if m in error}
+    of_paper = ("lla", "softmax", "gated deltanet")
+    named: dict[str, float] = {m: error[m] for m in of_paper if m in error}
     found = [
         statement(
             "Local linear attention leads in recall",
