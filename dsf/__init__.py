@@ -48,6 +48,7 @@ _LAZY = {
     "interop": "dsf.interop",
     "kernels": "dsf.kernels",
     "lattice": "dsf.verdicts.lattice",
+    "models": "dsf.models",
     "ops": "dsf.core.ops",
     "separations": "dsf.verdicts.separations",
     "solvers": "dsf.solvers",

@@ -92,6 +92,7 @@ FLOORS = (
     ("claims",),
     ("states", "spectra"),
     ("verdicts", "solvers"),
+    ("models",),
     ("dsf",),  # the front door, dsf/__init__.py
     ("theory_tests", "figures"),
 )

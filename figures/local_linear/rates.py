@@ -33,7 +33,7 @@ THEOREMS = ("local_linear/rates",)
 SEED = 1000
 PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"sizes": [100, 400], "seeds": 10},
-    "default": {"sizes": [100, 200, 400, 800, 1600], "seeds": 10},
+    "default": {"sizes": [100, 200, 400, 800, 1600, 3200], "seeds": 10},
     "paper": {"sizes": [100, 200, 400, 800, 1600, 3200, 6400], "seeds": 20},
 }
 THEORY = {"constant": 3 / 4, "linear": 4 / 5}

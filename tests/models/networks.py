@@ -1,0 +1,56 @@
+"""Small networks that call attention in every way that is known."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+class SelfAttention(nn.Module):
+    """Causal self-attention, by torch's function or written out; `groups` heads of keys."""
+
+    def __init__(self, d=8, heads=2, groups=None, how="sdpa"):
+        super().__init__()
+        self.heads, self.groups, self.how = heads, groups or heads, how
+        self.width = d // heads
+        self.q = nn.Linear(d, d)
+        self.k, self.v = (nn.Linear(d, self.groups * self.width) for _ in range(2))
+        self.drop = nn.Dropout(0.5)
+        self.out = nn.Linear(d, d)
+
+    def split(self, x, heads):
+        return x.unflatten(-1, (heads, self.width)).transpose(-3, -2)
+
+    def parts(self, x):
+        return (
+            self.split(self.q(x), self.heads),
+            self.split(self.k(x), self.groups),
+            self.split(self.v(x), self.groups),
+        )
+
+    def forward(self, x):
+        q, k, v = self.parts(x)
+        L = x.shape[-2]
+        seen = torch.ones(L, L, dtype=torch.bool).tril()
+        if self.how == "sdpa":
+            y = functional.scaled_dot_product_attention(
+                q, k, v, is_causal=True, enable_gqa=self.groups < self.heads
+            )
+        elif self.how == "mask":
+            y = functional.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        elif self.how == "bias":
+            bias = torch.zeros(L, L).masked_fill(~seen, -torch.inf)
+            y = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=0.3)
+        else:
+            x = (q @ k.mT * self.width**-0.5).masked_fill(~seen, -torch.inf)
+            y = self.drop(functional.softmax(x, -1)) @ v
+        return self.out(y.transpose(-3, -2).flatten(-2))
+
+    def wanted(self, x):
+        """The weights [B H L L], as the formula has them."""
+        q, k, _ = self.parts(x)
+        k = k.repeat_interleave(self.heads // self.groups, -3)
+        x = q.double() @ k.double().mT * (0.3 if self.how == "bias" else self.width**-0.5)
+        L = x.shape[-1]
+        return x.masked_fill(~torch.ones(L, L, dtype=torch.bool).tril(), -torch.inf).softmax(-1)
