@@ -164,7 +164,7 @@ def draw(table: Table) -> Any:
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(TEXT, 2.8))
     for m in table.values("mixer"):
         line = "--" if m == "softmax" else "-"  # it often lies on another line
-        style = {"color": HUES[m], "label": NAMES[m], "linestyle": line}
+        style: dict[str, Any] = {"color": HUES[m], "label": NAMES[m], "linestyle": line}
         style["zorder"] = 3 if m == "softmax" else 2
         left.plot(*course(table, "recall", m), **style)
         at, right_share = positions(table, "tracking", m)
