@@ -121,12 +121,13 @@ def measure(
     `ids` [L] are the tokens, `lengths` those of prefixes that are counted, too.
     """
     L, T = M.shape
-    about = {**about, "tokens": L}
+    about, told = {**about, "tokens": L, "note": ""}, about.get("note")
     if L != T:
-        return Head(**about, note=f"{L} queries on {T} keys: no map of a sequence to itself"), ()
+        note = f"{L} queries on {T} keys: no map of a sequence to itself"
+        return Head(**{**about, "note": note}), ()
     if not np.isfinite(M).all():
-        return Head(**about, note="weights are not finite"), ()
-    notes = [about["note"]] if about.get("note") else []
+        return Head(**{**about, "note": "weights are not finite"}), ()
+    notes = [told] if told else []
     blind = int(np.sum(M.sum(1) == 0))
     notes += [f"{blind} of {L} tokens see nothing"] if blind else []
     found = realize(M, rtol=rtol, time_limit=time_limit)
