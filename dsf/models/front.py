@@ -178,9 +178,7 @@ def _batch(call: Call, probe: Probe) -> int:
     return call.batch if probe.name in ("text", "input") else 1
 
 
-def _counted(
-    model: Any, probe: Probe, options: _Options, progress: _Progress
-) -> Iterator[Answer]:
+def _counted(model: Any, probe: Probe, options: _Options, progress: _Progress) -> Iterator[Answer]:
     """The rows of a run, in the order of the model."""
     answers: list[Answer] = []
     waiting: list[dict[str, Any]] = []

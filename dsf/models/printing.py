@@ -83,7 +83,8 @@ def _counts(found: Inspection) -> list[str]:
             if rows:
                 low, high = (np.array([row.states[e][i] for row in rows]) for i in (0, 1))
                 cells = [
-                    _span(low.min(), high.min()), *(f"{np.quantile(high, q):g}" for q in (0.5, 0.9)),
+                    _span(low.min(), high.min()),
+                    *(f"{np.quantile(high, q):g}" for q in (0.5, 0.9)),
                     _span(low.max(), high.max()), _growth(rows, e),
                 ]  # fmt: skip
                 lines.append(f"{name:12}{e:<9g}" + "".join(f"{c:>11}" for c in cells))
@@ -129,7 +130,9 @@ def _table(found: Inspection) -> list[str]:
         columns = [(found.probes[0], e) for e in found.rtol][:COLUMNS]
     before, after = _stem([p[0] for p, _ in heads])
     titles = [p if len(found.probes) > 1 else f"at {e:g}" for p, e in columns]
-    what = f"states at error {first:g} |M|" if len(found.probes) > 1 else f"states on {columns[0][0]}"
+    what = (
+        f"states at error {first:g} |M|" if len(found.probes) > 1 else f"states on {columns[0][0]}"
+    )
     about = f"; module: {before}*{after}" if before or after else ""
     head = f"{'module':{NAMES}}{'head':>5}" + "".join(f"{t:>{COUNT}}" for t in titles)
     lines = [f"{what}{about}", f"{head}{'sink':>5}{'prev':>5}{'ind':>5}  verdict"]

@@ -63,9 +63,10 @@ def users(model: Any, inputs: Sequence[Any], named: dict[str, Any]) -> Probe:
     shown = None
     if mask is not None and getattr(mask, "ndim", 0) == 2 and not bool((mask != 0).all()):
         shown = np.asarray((mask != 0).cpu())
-        if not shown.any(1).all():
+        hidden = ~shown.any(1)
+        if hidden.any():
             raise DomainError(
-                f"inspect: attention_mask hides every token of sequence {int((~shown.any(1)).argmax())}. "
+                f"inspect: attention_mask hides every token of sequence {int(hidden.argmax())}. "
                 "Likely cause: 0 and 1 are exchanged; 1 marks tokens that count"
             )
     return Probe(TEXT if places else "input", taken, kept, places[0] if places else None, shown)
@@ -74,7 +75,9 @@ def users(model: Any, inputs: Sequence[Any], named: dict[str, Any]) -> Probe:
 def _are_tokens(x: Any) -> bool:
     import torch
 
-    return isinstance(x, torch.Tensor) and x.ndim in (1, 2) and x.dtype in (torch.int32, torch.int64)
+    return (
+        isinstance(x, torch.Tensor) and x.ndim in (1, 2) and x.dtype in (torch.int32, torch.int64)
+    )
 
 
 def _tensor(model: Any, x: Any) -> Any:
