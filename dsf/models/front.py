@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -162,8 +162,6 @@ def _probes(
 # ---------------------------------------------------------------------- heads of a run
 def _calls(model: Any, probe: Probe) -> list[Call]:
     """The calls of a run, without their weights."""
-    from dataclasses import replace
-
     found: list[Call] = []
 
     def nothing(sequence: int, head: int) -> Any:

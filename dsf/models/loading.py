@@ -8,7 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dsf.core.errors import DomainError, DTypeError, MissingExtraError, UnknownNameError
+from dsf.models.capture import run
+from dsf.models.probes import users
 
 Encode = Callable[[str], Any]  # text -> token ids
 
@@ -82,7 +86,6 @@ def inputs_of(text: Path | None, array: Path | None, encode: Encode | None, toke
 
     Raises DomainError unless exactly one file is given and can be read, or a text has no encoder.
     """
-    import numpy as np
     import torch
 
     if (text is None) == (array is None):
@@ -105,9 +108,6 @@ def inputs_of(text: Path | None, array: Path | None, encode: Encode | None, toke
 
 def require_runs(model: Any, x: Any) -> None:
     """DomainError, with what the model says, where it cannot be called with the input."""
-    from dsf.models.capture import run
-    from dsf.models.probes import users
-
     given = users(model, (x,), {})
     try:
         run(model, given.inputs, {}, lambda call: None)

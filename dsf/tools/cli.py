@@ -29,6 +29,7 @@ from dsf.core.errors import (
 )
 from dsf.tools import values
 from dsf.tools.doctor import report
+from dsf.tools.files import write
 from dsf.tools.terminal import show
 
 OK, FAILS, USAGE, MISSING, DEFECT, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -164,7 +165,6 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _inspect(arguments: argparse.Namespace) -> int:
     from dsf.models.loading import inputs_of, load, require_runs
-    from dsf.tools.files import write
 
     model, encode = load(arguments.model)
     x = inputs_of(arguments.text, arguments.input, encode, arguments.tokens or TOKENS)

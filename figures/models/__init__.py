@@ -1,0 +1,1 @@
+"""Figures on trained models: what their heads need, counted with proof."""
