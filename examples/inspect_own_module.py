@@ -1,4 +1,4 @@
-"""A module of one's own: does it look ahead, which heads share keys, how many states do they need?"""
+"""A module of one's own: which heads share keys, does one look ahead, how many states?"""
 
 import torch
 from torch import nn
