@@ -31,6 +31,7 @@ _LAZY = {
     **dict.fromkeys(("Certificate", "Scope", "Strength"), "dsf.core.certificate"),
     **dict.fromkeys(("symbols", "balls"), "dsf.core.worlds"),
     "recurrence": "dsf.core.opponents",
+    "replace": "dsf.models.replacement",
     **dict.fromkeys(("linearise", "inspect"), "dsf.jacobians.linearise"),
     **dict.fromkeys(("realize", "states_needed", "Realization"), "dsf.states"),
     **dict.fromkeys(("stability", "Stability"), "dsf.spectra.stability"),
