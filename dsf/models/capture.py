@@ -153,7 +153,7 @@ def _of_sdpa(
         if attn_mask is not None:
             mask = _pick(attn_mask.expand(*query.shape[:-1], T), sequence, head)
             x = x.masked_fill(~mask, -np.inf) if mask.dtype == torch.bool else x + mask
-        return x.softmax(-1).nan_to_num(0.0)  # a row that sees nothing
+        return x.softmax(-1).masked_fill(x.amax(-1, keepdim=True) == -np.inf, 0.0)  # sees nothing
 
     batch = int(np.prod(query.shape[:-3]))
     return Call(_last(names), index, SDPA, batch, heads, groups, d, L, T, weigh, lambda: value)
