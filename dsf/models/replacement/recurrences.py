@@ -15,8 +15,8 @@ from dsf.states.systems import has_backward, ltv
 Asked = Mapping[str, Any]  # {"states": n} or {"rtol": e}, as `realize` takes them
 
 
-def realized(call: Call, head: int, sequence: int, asked: Asked, time_limit: float) -> Realization:
-    """The recurrence of a head on a sequence, with its proof (`dsf.realize` of its weights).
+def weights_of(call: Call, head: int, sequence: int) -> np.ndarray:
+    """The weights [L L] of a head on a sequence.
 
     Raises ShapeError where queries are not the keys' tokens, NonFiniteError.
     """
@@ -35,7 +35,12 @@ def realized(call: Call, head: int, sequence: int, asked: Asked, time_limit: flo
             "or infinity in its input, or a half precision that overflows. Look at the layers "
             "before it."
         )
-    return realize(M, **asked, time_limit=time_limit)
+    return M
+
+
+def realized(call: Call, head: int, sequence: int, asked: Asked, time_limit: float) -> Realization:
+    """The recurrence of a head on a sequence, with its proof (`dsf.realize` of its weights)."""
+    return realize(weights_of(call, head, sequence), **asked, time_limit=time_limit)
 
 
 def streamed(found: Sequence[Realization], V: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from dsf.core.printing import at_least, at_most, n_states
 from dsf.core.result import Checkable, Item, Result, Section, Text
 from dsf.models.capture import Call
 from dsf.states import Realization
+from dsf.states.rounding import ROOM
 
 WORST = 8  # rows that are printed
 SCOPE = (
@@ -45,16 +46,24 @@ class Row:
     necessary: int | None
 
 
+def states_of(found: Realization) -> int:
+    """The states of a recurrence, both directions together."""
+    return sum(system.n for system in (found.system, found.backward) if system is not None)
+
+
+def error_of(found: Realization) -> float:
+    """The proved error of a recurrence, relative to |M|."""
+    head = found.certificate.witnesses["heads"][0]
+    norm = float(head["norm_low"])
+    return float(head["error"]) / norm * (1 + ROOM) if norm else 0.0
+
+
 def row(call: Call, head: int, sequence: int, found: Realization) -> Row:
     """The row of a head, read off the proof of its recurrence."""
-    w = found.certificate.witnesses
-    own = w["heads"][0]
-    counted = w["question"] == "states"
-    norm = float(own["norm_low"])
-    sizes = [system.n for system in (found.system, found.backward) if system is not None]
+    counted = found.certificate.witnesses["question"] == "states"
     return Row(
-        call.module, head, call.index, sequence, call.rows, sum(sizes),
-        float(own["error"]) / norm if norm else 0.0, len(sizes),
+        call.module, head, call.index, sequence, call.rows, states_of(found), error_of(found),
+        1 if found.backward is None else 2,
         None if counted else float(found.lower), int(found.lower) if counted else None,
     )  # fmt: skip
 
