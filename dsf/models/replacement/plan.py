@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, overload
 
 from dsf.core.errors import DomainError, ShapeError
 from dsf.core.optional import pandas
@@ -65,8 +65,11 @@ class Plan(Result):
     def sections(self) -> Sequence[Section]:
         lines = [
             f"at most {n_states(self.total)} were to be spent",
-            f"sum of squared errors: {at_most(self.squares, 3)} with these recurrences; no plan of "
-            f"so many states and no linear recurrences reach less than {at_least(self.floor, 3)}",
+            f"sum of squared errors: {at_most(self.squares, 3)} with these recurrences",
+            f"no plan of so many states has less than {at_least(self.floor, 3)} with any linear "
+            "recurrences"
+            if self.floor
+            else "no floor of it is proved",
         ]
         most = sorted(self.shares, key=lambda s: -s.states)[:LARGEST]
         items = [
@@ -98,11 +101,19 @@ class Plan(Result):
         return cls(shares, int(data["total"]), float(data["squares"]), float(data["floor"]), proofs)
 
 
+@overload
+def plan(model: Any, *inputs: Any, total: int, **options: Any) -> Plan: ...
+
+
+@overload
+def plan(model: Any, *inputs: Any, total: Sequence[int], **options: Any) -> tuple[Plan, ...]: ...
+
+
 def plan(
-    model: Any, *inputs: Any, total: int, rtol: Sequence[float] = ERRORS, sequence: int = 0,
-    heads: Callable[[str, int], bool] | Collection[Name] | None = None, time_limit: float = 10.0,
-    **named: Any,
-) -> Plan:  # fmt: skip
+    model: Any, *inputs: Any, total: int | Sequence[int], rtol: Sequence[float] = ERRORS,
+    heads: Callable[[str, int], bool] | Collection[Name] | None = None, sequence: int = 0,
+    time_limit: float = 10.0, **named: Any,
+) -> Plan | tuple[Plan, ...]:  # fmt: skip
     """How `total` states are spent over the heads of a model, for `replace(model, plan)`.
 
         minimise  sum_h e_h(n_h)^2   subject to   sum_h n_h <= total
@@ -113,8 +124,8 @@ def plan(
     The same sum over hulls of the proved floors, its last step in part, is a floor of every plan.
 
     The model is called once as model(*inputs, **named); a module that is called twice cannot be
-    planned.  Memory: the recurrences of all heads at all errors.  Raises DomainError, ShapeError,
-    and what `replace` raises of a head.
+    planned.  Several totals give a tuple of plans.  Memory: the recurrences of all heads at all
+    errors.  Raises DomainError, ShapeError, and what `replace` raises of a head.
     Source: Lagrangian relaxation, exact on convex hulls (Everett 1963).
 
     >>> import torch
@@ -124,7 +135,8 @@ def plan(
     >>> found.spent <= 6, found.floor <= found.squares
     (True, True)
     """
-    if int(total) != total or total < 0:
+    totals = total if isinstance(total, Sequence) else (total,)
+    if not totals or not all(int(n) == n and n >= 0 for n in totals):
         raise DomainError(f"plan: total is a whole number of states >= 0; got {total}")
     rule, curves = Choice({"states": 0}, None, heads), dict[Name, Curve]()
     tokens: dict[Name, int] = {}
@@ -148,13 +160,17 @@ def plan(
     rule.check_met()
     if not curves:
         raise DomainError("plan: the model called no attention that heads= does not leave out")
-    states = spent(curves, int(total))
+    plans = tuple(_planned(curves, tokens, int(n)) for n in totals)
+    return plans if isinstance(total, Sequence) else plans[0]
+
+
+def _planned(curves: Mapping[Name, Curve], tokens: Mapping[Name, int], total: int) -> Plan:
+    states = spent(curves, total)
     shares = tuple(
         Share(*name, tokens[name], n, dict(curves[name].reached)[n]) for name, n in states.items()
     )
     proofs = tuple(curves[name].proof(n) for name, n in states.items())
-    squares = sum(s.error**2 for s in shares)
-    return Plan(shares, int(total), squares, least(curves, int(total)), proofs)
+    return Plan(shares, total, sum(s.error**2 for s in shares), least(curves, total), proofs)
 
 
 def spent(curves: Mapping[Name, Curve], total: int) -> dict[Name, int]:

