@@ -32,7 +32,7 @@ _LAZY = {
     **dict.fromkeys(("symbols", "balls"), "dsf.core.worlds"),
     "recurrence": "dsf.core.opponents",
     "linearise": "dsf.jacobians.linearise",
-    "inspect": "dsf.models",
+    **dict.fromkeys(("inspect", "replace"), "dsf.models"),
     **dict.fromkeys(("realize", "states_needed", "Realization"), "dsf.states"),
     **dict.fromkeys(("stability", "Stability"), "dsf.spectra.stability"),
     "compare": "dsf.verdicts.compare",

@@ -5,19 +5,23 @@
                                       encoder layers)
     softmax, written out              what it returns, if that is then multiplied by values
 
-Nothing is kept of a call when `visit` returns: a model with many heads needs the memory of one.
+`visit` sees each call before the model has its result, and may return what takes the place of the
+mixed values of some heads (`dsf.models.mixing`).  Nothing is kept of a call when `visit` returns: a
+model with many heads needs the memory of one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from inspect import signature
 from typing import Any
 
 import numpy as np
 
 from dsf.core.errors import DTypeError
+from dsf.models import mixing
 
 SDPA, WRITTEN, MULTI_HEAD = "sdpa", "softmax", "multi_head"
 PRODUCTS = {"matmul", "bmm", "__matmul__", "einsum", "baddbmm"}
@@ -45,6 +49,12 @@ class Call:
     rows: int
     columns: int
     weigh: Callable[[int, int], Any]
+    valued: Callable[[], Any]
+
+    def values(self) -> Any:
+        """The values [batch heads columns V] that the weights mix, a torch tensor of the model."""
+        found = mixing.of_heads(self.valued(), self.heads)
+        return found.expand(self.batch, *found.shape[1:])
 
     def weights(self, head: int, sequence: int = 0) -> np.ndarray:
         """The weights [rows columns] of a head on a sequence of the batch, float64."""
@@ -52,12 +62,24 @@ class Call:
         return np.asarray(found.detach().to("cpu").double().numpy())
 
 
-def run(model: Any, inputs: tuple[Any, ...], named: dict[str, Any], visit: Callable[[Call], object],
-        ) -> Any:  # fmt: skip
+Visit = Callable[[Call], Mapping[int, Any] | None]  # head: mixed values [batch rows V]
+
+
+def run(model: Any, inputs: tuple[Any, ...], named: dict[str, Any], visit: Visit) -> Any:
     """Run the model once without gradients, in evaluation mode; `visit` sees every attention call.
 
     Returns the model's output.  Modes of its modules, hooks and the random state are as before,
     also after an exception.  Raises DTypeError for what cannot be called.
+    """
+    with watched(model, visit):
+        return model(*inputs, **named)
+
+
+@contextmanager
+def watched(model: Any, visit: Visit) -> Iterator[None]:
+    """While it lasts, `visit` sees every attention call of the model, as in `run`.
+
+    Calls outside the model are not seen; of a function that is no module, all calls are.
     """
     import torch
     from torch.overrides import TorchFunctionMode
@@ -68,9 +90,10 @@ def run(model: Any, inputs: tuple[Any, ...], named: dict[str, Any], visit: Calla
         )
     names: list[str] = []
     count = iter(range(2**62))
+    inside = isinstance(model, torch.nn.Module)
 
     class Watch(TorchFunctionMode):
-        """Sees every function of torch that the model calls, and changes none."""
+        """Sees every function of torch that the model calls."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -80,13 +103,20 @@ def run(model: Any, inputs: tuple[Any, ...], named: dict[str, Any], visit: Calla
             self, function: Any, _: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
             named = kwargs or {}
+            if inside and not names:
+                return function(*args, **named)
             name = getattr(function, "__name__", "")
             if name == "scaled_dot_product_attention":
-                visit(_of_sdpa(names, next(count), *args, **named))
-            elif name == "multi_head_attention_forward":
-                visit(_of_multi_head(function, names, next(count), args, named))
-            elif name in PRODUCTS and self.open:
-                self._multiplied(args)
+                given = visit(_of_sdpa(names, next(count), *args, **named))
+                return mixing.put(function(*args, **named), given)
+            if name == "multi_head_attention_forward":
+                call, taken = _of_multi_head(function, names, next(count), args, named)
+                given = visit(call)
+                out = function(*args, **named)
+                return mixing.projected(out, call, given, taken) if given else out
+            if name in PRODUCTS and (call := self._multiplied(args)) is not None:
+                given = visit(mixing.with_values(call, name, args, named))
+                return mixing.put(function(*args, **named), given)
             out = function(*args, **named)
             if name in ("softmax", "_softmax") and _square(out):
                 self.open.append((out, _of_weights(names, next(count), WRITTEN, out)))
@@ -94,14 +124,14 @@ def run(model: Any, inputs: tuple[Any, ...], named: dict[str, Any], visit: Calla
                 self.open += [(out, call) for x, call in self.open if x is args[0]]
             return out
 
-        def _multiplied(self, args: Any) -> None:
+        def _multiplied(self, args: Any) -> Call | None:
             used = [call for x, call in self.open if any(a is x for a in args)]
             if used:
-                visit(used[0])
                 self.open = []
+            return used[0] if used else None
 
     with _as_found(model), _named(model, names), torch.no_grad(), Watch():
-        return model(*inputs, **named)
+        yield
 
 
 # ---------------------------------------------------------------------- kinds of calls
@@ -123,28 +153,25 @@ def _of_sdpa(
         if attn_mask is not None:
             mask = _pick(attn_mask.expand(*query.shape[:-1], T), sequence, head)
             x = x.masked_fill(~mask, -np.inf) if mask.dtype == torch.bool else x + mask
-        return x.softmax(-1).nan_to_num(0.0)  # a row that sees nothing
+        return x.softmax(-1).masked_fill(x.amax(-1, keepdim=True) == -np.inf, 0.0)  # sees nothing
 
     batch = int(np.prod(query.shape[:-3]))
-    return Call(_last(names), index, SDPA, batch, heads, groups, d, L, T, weigh)
+    return Call(_last(names), index, SDPA, batch, heads, groups, d, L, T, weigh, lambda: value)
 
 
 def _of_multi_head(
     function: Any, names: list[str], index: int, args: Any, named: dict[str, Any]
-) -> Call:
+) -> tuple[Call, dict[str, Any]]:
+    """The call, and the arguments of the function by their names."""
     asked = {"need_weights": True, "average_attn_weights": False, "training": False}
-    taken = list(args)
-    places = ("query", "key", "value", "embed_dim_to_check", "num_heads")
-    given = dict(zip(places, taken, strict=False)) | named
-    taken = taken[:13]  # the first 13 are without default; what follows is named here
-    if asked["need_weights"] and named.get("is_causal") and named.get("attn_mask") is None:
+    taken = dict(zip(signature(function).parameters, args, strict=False)) | named
+    if taken.get("is_causal") and taken.get("attn_mask") is None:
         asked["is_causal"] = False
-    weights = function(*taken, **{**named, **asked})[1]
+    weights = function(**{**taken, **asked})[1]
     weights = weights if weights.ndim == 4 else weights[None]
     call = _of_weights(names, index, MULTI_HEAD, weights)
-    heads = given["num_heads"]
-    width = given["query"].shape[-1] // heads
-    return Call(**{**call.__dict__, "width": width})
+    width = taken["query"].shape[-1] // taken["num_heads"]
+    return replace(call, width=width, valued=lambda: mixing.of_projection(taken)), taken
 
 
 def _of_weights(names: list[str], index: int, kind: str, weights: Any) -> Call:
@@ -153,7 +180,7 @@ def _of_weights(names: list[str], index: int, kind: str, weights: Any) -> Call:
     batch = int(np.prod(weights.shape[:-3]))
     return Call(
         _last(names), index, kind, batch, heads, heads, 0, L, T,
-        lambda sequence, head: _pick(weights, sequence, head),
+        lambda sequence, head: _pick(weights, sequence, head), lambda: None,
     )  # fmt: skip
 
 

@@ -164,10 +164,13 @@ def _calls(model: Any, probe: Probe) -> list[Call]:
     """The calls of a run, without their weights."""
     found: list[Call] = []
 
-    def nothing(sequence: int, head: int) -> Any:
+    def nothing(*_: int) -> Any:
         raise LookupError
 
-    run(model, probe.inputs, probe.named, lambda c: found.append(replace(c, weigh=nothing)))
+    def visit(call: Call) -> None:
+        found.append(replace(call, weigh=nothing, valued=nothing))
+
+    run(model, probe.inputs, probe.named, visit)
     return found
 
 

@@ -1,1 +1,1 @@
-"""Figures on trained models: what their heads need, counted with proof."""
+"""Figures on models as they are used: what their heads need, and what replaces them."""

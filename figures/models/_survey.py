@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Table
+from dsf.figures.models._subject import RANDOM, REAL, subject
 from dsf.models import Head, inspect
 
 HERE = Path(__file__).parent
-REAL, RANDOM = "SmolLM2-135M", "random weights"
 RTOL = (0.1, 0.01)
 SINK = PREVIOUS = 0.5  # share of the weight from which on a head is called by what it looks at
 INDUCTION = 0.4
@@ -34,9 +34,9 @@ MODEL = (
 def survey(profile: str) -> Table:
     """A row per head, probe, error and length; finished heads are kept below figures/build."""
     p = PROFILES[profile]
-    model, ids = real() if p["weights"] == REAL else random()
+    model, ids = subject(p["weights"], p["tokens"])
     found = inspect(
-        model, ids[:, : p["tokens"]], rtol=RTOL, lengths=p["lengths"], keep=False,
+        model, ids, rtol=RTOL, lengths=p["lengths"], keep=False,
         cache=HERE.parent / "build" / "heads", n_jobs=int(os.environ.get("DSF_WORKERS", "1")),
         progress=lambda done, of: print(f"heads {done}/{of}", flush=True),
     )  # fmt: skip

@@ -6,6 +6,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+WAYS = ("sdpa", "mask", "bias", "written out")
+
+
+def tokens(B=2, L=6, d=8, seed=0):
+    return torch.randn(B, L, d, generator=torch.Generator().manual_seed(seed))
+
 
 class SelfAttention(nn.Module):
     """Causal self-attention, by torch's function or written out; `groups` heads of keys."""

@@ -1,0 +1,99 @@
+"""The values that an attention call mixes, and other mixed values put in the place of its own.
+
+    sdpa, softmax      the result [... H L V] holds the mixed values of each head
+    multi_head         the result is  (mixed values of all heads) Wo' + bo
+
+Only what a call returns is changed: no weight of the model, and nothing that it keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from dsf.core.errors import DomainError, ShapeError
+
+PLAIN = {"matmul", "bmm", "__matmul__"}  # W V, with the weights on the left
+Given = Mapping[int, Any]  # head: mixed values [batch rows V]
+
+
+def of_heads(values: Any, heads: int) -> Any:
+    """Values [... G T V] as [batch H T V]: head h takes those of group h G / H."""
+    values = values.reshape(-1, *values.shape[-3:]) if values.ndim > 2 else values[None, None]
+    groups = values.shape[1]
+    return values if groups == heads else values.repeat_interleave(heads // groups, 1)
+
+
+def put(out: Any, given: Given | None) -> Any:
+    """A copy of the result [... H L V] with the mixed values of the heads given."""
+    if not given:
+        return out
+    import torch
+
+    new = out.clone(memory_format=torch.contiguous_format)
+    view = new.view(-1, *new.shape[-3:]) if new.ndim > 2 else new[None, None]
+    for head, mixed in given.items():
+        if mixed.shape != view[:, head].shape:
+            raise ShapeError(
+                f"replace: head {head} mixes values [batch rows V] = {tuple(view[:, head].shape)}; "
+                f"got {tuple(mixed.shape)}"
+            )
+        view[:, head] = mixed.to(view)
+    return new
+
+
+# ---------------------------------------------------------------------- softmax written out
+def with_values(call: Any, name: str, args: Any, named: dict[str, Any]) -> Any:
+    """The call, now that its weights meet the other factor of the product `name`."""
+
+    def valued() -> Any:
+        factors = [*args, *named.values()]
+        if (
+            name in PLAIN
+            and len(factors) == 2
+            and factors[0].shape[-2:] == (call.rows, call.columns)
+        ):
+            return factors[1]
+        raise DomainError(
+            f"replace: {call.module or 'the model'} mixes values by {name}, with the weights not "
+            "its left factor, so they are not known here. Use matmul(weights, values) or "
+            "scaled_dot_product_attention there, or leave this module out with heads=."
+        )
+
+    return replace(call, valued=valued)
+
+
+# ---------------------------------------------------------------------- nn.MultiheadAttention
+def projected(out: Any, call: Any, given: Given, taken: Mapping[str, Any]) -> Any:
+    """The result of `multi_head_attention_forward` with the mixed values of the heads given.
+
+    (concatenated over heads: W_h V_h, or what is given) Wo' + bo
+    """
+    import torch
+
+    values = call.values()
+    weights = [[call.weigh(b, h) for h in range(call.heads)] for b in range(call.batch)]
+    mixed = put(torch.stack([torch.stack(w) for w in weights]).to(values) @ values, given)
+    joined = mixed.permute(2, 0, 1, 3).flatten(2)  # [L batch E]
+    new = torch.nn.functional.linear(joined, taken["out_proj_weight"], taken["out_proj_bias"])
+    return new.reshape(out[0].shape), *out[1:]
+
+
+def of_projection(taken: Mapping[str, Any]) -> Any:
+    """The values [batch H T V] inside `multi_head_attention_forward`."""
+    import torch
+
+    if any(
+        taken.get(name) is not None for name in ("bias_k", "bias_v", "static_k", "static_v")
+    ) or (taken.get("add_zero_attn")):
+        raise DomainError(
+            "replace: nn.MultiheadAttention with keys of its own (add_bias_kv, add_zero_attn) "
+            "weighs what is no token; leave this module out with heads=."
+        )
+    value, bias, heads = taken["value"], taken["in_proj_bias"], taken["num_heads"]
+    split = taken.get("use_separate_proj_weight")
+    weight = taken["v_proj_weight"] if split else taken["in_proj_weight"].chunk(3)[2]
+    V = torch.nn.functional.linear(value, weight, None if bias is None else bias.chunk(3)[2])
+    V = V[:, None] if V.ndim == 2 else V  # [T batch E]
+    return V.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3)
