@@ -62,8 +62,9 @@ def findings(table: Table) -> list[Finding]:
             _, median = curve(table, probe, e, 0.5)
             _, most = curve(table, probe, e, 1.0)
             said.append(
-                f"{name}: median {median[0]:g} to {median[-1]:g}, most {most[0]:g} to {most[-1]:g}, "
-                f"a doubling adds {np.median(s):.2f} (median head), {np.quantile(s, 0.9):.1f} (nine in ten)"
+                f"{name}: median {median[0]:g} to {median[-1]:g}, most {most[0]:g} to "
+                f"{most[-1]:g}, a doubling adds {np.median(s):.2f} (median head), "
+                f"{np.quantile(s, 0.9):.1f} (nine in ten)"
             )
         found.append(derived(
             f"Growth at error {e:g} from {lengths[0]} to {lengths[-1]} tokens is not known",
