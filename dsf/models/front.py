@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -57,8 +57,8 @@ def inspect(
     vocabulary  tokens there are; by default rows of the model's embedding.   seed: of the probes
     lengths     also count the first tokens of causal heads, so many: how counts grow
     causal      True: DomainError if a head looks at later tokens
-    keep        keep the certificates of all counts, about 8 L^2 bytes each; by default if all fit
-                into 256 MiB.  Otherwise the model is run again when they are asked for
+    keep        keep the certificates of all counts, each of more than 8 L^2 bytes; by default where
+                these 8 L^2 are 256 MiB at most.  Otherwise `.check()` runs the model again
     time_limit  seconds for one head and length
     n_jobs, cache, progress   as those of `dsf.sweep`, over heads: processes, a folder of finished
                 heads (a call after a kill goes on), a bar
@@ -80,24 +80,19 @@ def inspect(
     require_on_device(model)
     text = users(model, inputs, named)
     calls, notes = _probes(model, text, which, vocabulary, seed)
-    options = _Options(errors, tuple(map(int, lengths)), time_limit, n_jobs, cache)
-    totals = [sum(call.heads * _batch(call, probe) for call in _calls(model, probe))
-              for probe in calls] if progress else []  # fmt: skip
-    show = _Progress(progress, sum(totals))
-    answers: list[Answer] = []
-    room = TOGETHER if keep is None else np.inf if keep else -1
-    kept: list[Realization] | None = []
+    heads, size = _sizes(model, calls)
+    kept = size * len(errors) <= TOGETHER if keep is None else keep
+    options = _Options(errors, tuple(map(int, lengths)), time_limit, kept, n_jobs, cache)
+    show = _Progress(progress, heads)
+    rows: list[Head] = []
+    proofs: list[Realization] = []
     for probe in calls:
-        for row, proofs in _counted(model, probe, options, show):
+        for row, found in _counted(model, probe, options, show):
             if causal and row.leak is not None:
                 _complain(row)
-            room -= sum(_bytes(p) for p in proofs)
-            if room < 0:
-                kept = None
-            if kept is not None:
-                kept.extend(proofs)
-            answers.append((row, ()))
-    if not answers:
+            rows.append(row)
+            proofs.extend(found)
+    if not rows:
         raise DomainError(
             "inspect: the model called no attention. Likely cause: a recurrent model, a "
             "convolution, or a kernel outside torch"
@@ -108,8 +103,8 @@ def inspect(
         return _weights(model, by_name[row.probe], row)
 
     return Inspection(
-        tuple(row for row, _ in answers), errors, int(budget),
-        None if kept is None else tuple(kept), tuple(notes), time_limit, again,
+        tuple(rows), errors, int(budget), tuple(proofs) if kept else None, tuple(notes),
+        time_limit, again,
     )  # fmt: skip
 
 
@@ -118,6 +113,7 @@ class _Options:
     rtol: tuple[float, ...]
     lengths: tuple[int, ...]
     time_limit: float
+    keep: bool
     n_jobs: int | None
     cache: str | os.PathLike[str] | None
 
@@ -160,18 +156,18 @@ def _probes(
 
 
 # ---------------------------------------------------------------------- heads of a run
-def _calls(model: Any, probe: Probe) -> list[Call]:
-    """The calls of a run, without their weights."""
-    found: list[Call] = []
-
-    def nothing(*_: int) -> Any:
-        raise LookupError
+def _sizes(model: Any, probes: list[Probe]) -> tuple[int, int]:
+    """Heads that will be counted on all probes, and the bytes of their weights."""
+    heads, size = 0, 0
 
     def visit(call: Call) -> None:
-        found.append(replace(call, weigh=nothing, valued=nothing))
+        nonlocal heads, size
+        for probe in probes:
+            count = call.heads * _batch(call, probe)
+            heads, size = heads + count, size + 8 * count * call.rows * call.columns
 
-    run(model, probe.inputs, probe.named, visit)
-    return found
+    run(model, probes[0].inputs, probes[0].named, visit)
+    return heads, size
 
 
 def _batch(call: Call, probe: Probe) -> int:
@@ -188,7 +184,7 @@ def _counted(model: Any, probe: Probe, options: _Options, progress: _Progress) -
 
     def count() -> None:
         found = sweep(
-            measure, waiting, n_jobs=options.n_jobs, cache=options.cache, version="heads 1",
+            measure, waiting, n_jobs=options.n_jobs, cache=options.cache, version="heads 2",
             on_error="raise", progress=progress.part(len(waiting)),
         )  # fmt: skip
         answers.extend(found.values)
@@ -202,7 +198,7 @@ def _counted(model: Any, probe: Probe, options: _Options, progress: _Progress) -
                 M, note = _shown(call.weights(head, sequence), probe, sequence)
                 waiting.append({
                     "M": M, "ids": ids, "rtol": options.rtol, "lengths": options.lengths,
-                    "time_limit": options.time_limit,
+                    "time_limit": options.time_limit, "keep": options.keep,
                     "about": {
                         "module": call.module, "call": seen[call.module], "head": head,
                         "kind": call.kind, "width": call.width, "probe": probe.name,
@@ -263,11 +259,6 @@ def _weights(model: Any, probe: Probe, row: Head) -> np.ndarray:
         f"inspect: {row.module or 'the model'} no longer calls attention {row.call + 1} times. "
         "Likely cause: the model has changed since it was inspected"
     )
-
-
-def _bytes(proof: Realization) -> int:
-    heads = proof.certificate.witnesses["heads"]
-    return sum(x.nbytes for head in heads for x in head.values() if isinstance(x, np.ndarray))
 
 
 def _complain(row: Head) -> None:

@@ -114,9 +114,9 @@ def _counts(pairs: Sequence[Any]) -> dict[float, Counts]:
 
 def measure(
     M: np.ndarray, ids: np.ndarray | None, rtol: Errors, lengths: tuple[int, ...],
-    time_limit: float, about: Mapping[str, Any],
+    time_limit: float, keep: bool, about: Mapping[str, Any],
 ) -> tuple[Head, tuple[Realization, ...]]:  # fmt: skip
-    """A row for the weights M [L T] of a head, and the proofs of its counts, one per error.
+    """A row for the weights M [L T] of a head and, to `keep`, the proofs of its counts.
 
     `ids` [L] are the tokens, `lengths` those of prefixes that are counted, too.
     """
@@ -140,7 +140,8 @@ def measure(
     measured = {**_sizes(M, rtol), **_looks(M, ids, rtol), "distances": distances(M), "leak": leak}
     states = dict(zip(rtol, _bounds(found), strict=True))
     note = "; ".join(notes)
-    return Head(**{**about, **measured, "states": states, "prefixes": shorter, "note": note}), found
+    row = Head(**{**about, **measured, "states": states, "prefixes": shorter, "note": note})
+    return row, found if keep else ()
 
 
 def _bounds(found: Sequence[Realization]) -> list[Counts]:

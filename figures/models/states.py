@@ -101,7 +101,7 @@ def findings(table: Table) -> list[Finding]:
 def draw(table: Table) -> Any:
     import matplotlib.pyplot as plt
     from matplotlib.colors import LogNorm
-    from matplotlib.ticker import FuncFormatter, LogLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
     top = max(table.column("sufficient"))
     figure, axes = plt.subplots(3, 2, figsize=(TEXT, 4.4), sharex=True, sharey=True)
@@ -128,6 +128,8 @@ def draw(table: Table) -> Any:
                 )  # fmt: skip
     for at in axes[-1]:
         at.set_xlabel("layer")
+        for axis in (at.xaxis, at.yaxis):
+            axis.set_major_locator(MaxNLocator(integer=True))
     bar = figure.colorbar(picture, ax=axes, label="states that suffice", shrink=0.8)
     bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
