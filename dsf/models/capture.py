@@ -100,7 +100,7 @@ def run(model: Any, inputs: tuple[Any, ...], named: dict[str, Any], visit: Calla
                 visit(used[0])
                 self.open = []
 
-    with _as_found(model), _named(model, names), torch.no_grad(), Watch():
+    with as_found(model), _named(model, names), torch.no_grad(), Watch():
         return model(*inputs, **named)
 
 
@@ -197,7 +197,7 @@ def _named(model: Any, names: list[str]) -> Iterator[None]:
 
 
 @contextmanager
-def _as_found(model: Any) -> Iterator[None]:
+def as_found(model: Any) -> Iterator[None]:
     """Evaluation mode for the run; modes and the random state are put back."""
     import torch
 

@@ -18,7 +18,7 @@ Run = tuple[Any, ...]  # (h [layers 1 p],) or (h, c [layers 1 n])
 class Stage:
     """A forward system, and where there is one a second that runs from the end, side by side.
 
-        y = [forward.scan(x), flip(backward.scan(flip(x)))]
+    y = [forward.scan(x), flip(backward.scan(flip(x)))]
     """
 
     forward: LTV
