@@ -197,9 +197,13 @@ def _recurrence(name: str, call: int, kind: str, module: Any, x: Any, start: Any
 
 def _states(module: Any) -> int | None:
     """Real numbers that a layer of another library says it keeps, as its own sizes have it."""
-    inner = getattr(module, "intermediate_size", getattr(module, "d_inner", None))
-    state = getattr(module, "ssm_state_size", getattr(module, "d_state", None))
-    taps = getattr(module, "conv_kernel_size", getattr(module, "d_conv", None))
-    if not all(isinstance(v, int) for v in (inner, state, taps)):
+    sizes = [
+        getattr(module, one, getattr(module, other, None))
+        for one, other in (("intermediate_size", "d_inner"), ("ssm_state_size", "d_state"),
+                           ("conv_kernel_size", "d_conv"))
+    ]  # fmt: skip
+    known = [n for n in sizes if isinstance(n, int)]
+    if len(known) < len(sizes):
         return None
-    return int(inner * state + (taps - 1) * getattr(module, "conv_dim", inner))
+    inner, state, taps = known
+    return inner * state + (taps - 1) * int(getattr(module, "conv_dim", inner))

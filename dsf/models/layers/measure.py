@@ -94,7 +94,7 @@ def row(
     }  # fmt: skip
     try:
         linear = layer.linearise(sequence)
-        L, r, _, d = linear.shape
+        L, r, *_ = linear.shape
         about |= {"outputs": r, "tokens": L, "own": linear.states}
         measured, proofs = _measured(linear, errors, time_limit)
     except DSFError as e:
@@ -140,7 +140,8 @@ def _counts(linear: Linear, lower: float, upper: float) -> Counts:
 
 
 def _spectra(spectra: Sequence[np.ndarray], norm: float, rtol: tuple[float, ...]) -> dict[str, Any]:
-    places = np.unique(np.linspace(0, len(spectra) - 1, CUTS).astype(int)) if spectra else []
+    most_cuts = min(CUTS, len(spectra))
+    places = np.unique(np.linspace(0, len(spectra) - 1, most_cuts).astype(int))
     above = {e: [int(np.sum(spectra[i] > e * norm)) for i in places] or [0] for e in rtol}
     most = max(spectra, key=lambda s: int(np.sum(s > rtol[-1] * norm)), default=np.zeros(0))
     return {
@@ -203,7 +204,7 @@ def _sampled(ltv: LTV, columns: int = 4) -> np.ndarray:
     return np.asarray(np.linalg.norm(small.kernel(), axis=(1, 3)))
 
 
-def _growth(linear: Linear) -> dict[str, float]:
+def _growth(linear: Linear) -> dict[str, Any]:
     if len(linear.stages) != 1:
         return {}
     return dict(zip(("radius", "rate", "growth"), memory.growth(linear.stages[0].forward),

@@ -85,7 +85,8 @@ def growth(ltv: LTV) -> tuple[float, float, float]:
     """
     A = coefficients(ltv.A.dense(), ltv.length)
     radius = float(np.abs(np.linalg.eigvals(A)).max(initial=0.0))
-    X, log, logs = np.eye(ltv.n), 0.0, []
+    X, log = np.eye(ltv.n), 0.0
+    logs: list[float] = []
     for a in A:
         X = a @ X
         size = float(np.linalg.norm(X, 2))
