@@ -98,7 +98,7 @@ FLOORS = (
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # The command line stands beside the rooms and looks into these when it is asked to.
-ON_DEMAND = {("dsf.tools.cli", room) for room in ("dsf", "theory_tests", "figures")}
+ON_DEMAND = {("dsf.tools.cli", room) for room in ("dsf", "models", "theory_tests", "figures")}
 ON_DEMAND |= {("dsf.tools.doctor", "dsf")}
 
 

@@ -1,4 +1,4 @@
-"""Small trained networks as modules of torch: the equations of their packages, the stored weights."""
+"""Small trained networks as modules of torch: equations of their packages, stored weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dsf.core.errors import MissingExtraError
-from dsf.models.library.fetch import file
+from dsf.models.library.archives import file
 
 LETTERS = ("<pad>", "<unk>", "</s>", *"abcdefghijklmnopqrstuvwxyz")
 # the sounds of CMUdict with stress 0, 1, 2 on vowels, in the order of the stored weights
@@ -149,11 +149,12 @@ def pronouncer() -> Pronouncer:
 
 def voice_detector() -> VoiceDetector:
     """silero-vad, trained."""
+    path = file("silero-vad", "silero_vad_16k.safetensors")
     try:
         from safetensors.torch import load_file
     except ImportError as e:
         raise missing("silero-vad", "safetensors") from e
-    stored = load_file(str(file("silero-vad", "silero_vad_16k.safetensors")))
+    stored = load_file(str(path))
     cell = "lstm_cell."
     state = {k if not k.startswith(cell) else f"lstm.{k.removeprefix(cell)}_l0": v
              for k, v in stored.items()}  # fmt: skip
@@ -164,11 +165,11 @@ def voice_detector() -> VoiceDetector:
 
 def character_model() -> CharacterModel:
     """textgenrnn, trained."""
+    characters = json.loads(file("textgenrnn", "textgenrnn_vocab.json").read_text("utf-8"))
     try:
         import h5py
     except ImportError as e:
         raise missing("textgenrnn", "h5py") from e
-    characters = json.loads(file("textgenrnn", "textgenrnn_vocab.json").read_text("utf-8"))
     state: dict[str, Any] = {}
     with h5py.File(file("textgenrnn", "textgenrnn_weights.hdf5"), "r") as stored:
 

