@@ -13,7 +13,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 from typing import IO
@@ -146,7 +146,7 @@ def unpack(archive: Path, found: Entry, folder: Path) -> None:
         raise FetchError(f"library: {found.name} has no file {', '.join(sorted(missing))}")
 
 
-def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+def _members(archive: Path) -> Generator[tuple[str, IO[bytes]]]:
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as files:
             for name in files.namelist():
