@@ -101,7 +101,7 @@ def kind_of(module: Any) -> str | None:
     if isinstance(module, Module):
         return str(module.mech.name)
     if type(module).forward is torch.nn.Conv1d.forward:
-        return "convolution"
+        return "convolution" if module.kernel_size[0] > 1 else None  # of one tap: no other token
     name = type(module).__name__
     if name.endswith(WHOLE) or type(module).__module__.startswith(ROOMS):
         return name

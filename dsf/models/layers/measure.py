@@ -33,10 +33,11 @@ class Row:
     own        states that the layer keeps; None: not known
     states     relative error: (necessary, sufficient) states of a linear system for the same map
     how        "kernel": both numbers are proved for the kernel in floats.  "blocks": necessary is
-               proved for n x n compressions of the Hankel blocks, sufficient is `own`.  "sketch":
-               necessary is proved for the kernel between random directions, so the map needs at
-               least that; sufficient is `own` or the size of a block.  In the last two the error is
-               in units of `norm`, which is |M| from below
+               proved for n x n compressions of the Hankel blocks, sufficient that of a truncation
+               whose error was tested by the bounded real lemma in float64.  "sketch": necessary is
+               proved for the kernel between random directions, so the map needs at least that;
+               sufficient is `own` or the size of a block.  In the last two the error is in units of
+               `norm`, which is |M| from below
     tolerance  relative error: mean number of singular values above it over 16 cuts, of what looks
                back (of what looks ahead: the necessary states count it)
     spectrum   the largest singular values over |M| at the cut with most above the last error
@@ -169,21 +170,25 @@ def _of_blocks(linear: Linear, rtol: tuple[float, ...]) -> tuple[dict[str, Any],
     [stage] = linear.stages
     ways = [stage.forward] + ([] if stage.backward is None else [stage.backward])
     norm = max(map(memory.norm, ways))  # |[F; B]| >= max(|F|, |B|)
-    compressed = [memory.blocks(ltv)[1:-1] for ltv in ways]
-    values = [np.linalg.svd(X, compute_uv=False) for X in compressed]
+    balanced = [memory.Balanced(ltv) for ltv in ways]
     states, proofs = {}, []
     for e in rtol:
-        necessary = 0
-        for X, s in zip(compressed, values, strict=True):
-            k = int(np.argmax(np.sum(s > e * norm, axis=1)))
-            proof = hankel_lower(_two_steps(X[k]), e * norm)
+        necessary = sufficient = 0
+        for way in balanced:
+            k = int(np.argmax(np.sum(way.values > e * norm, axis=1)))
+            proof = hankel_lower(_two_steps(way.blocks[k]), e * norm)
             necessary += int(proof.lower or 0)
             proofs.append(proof)
-        states[e] = _counts(linear, necessary, np.inf)
+            sufficient += way.sufficient(e * norm / len(ways) ** 0.5)
+        states[e] = _counts(linear, necessary, sufficient)
     sizes = _sampled(ways[0])
     if len(ways) > 1:
         sizes = sizes + _sampled(ways[1])[::-1, ::-1]
-    measured = {"how": "blocks", "states": states, **_spectra(list(values[0]), norm, rtol)}
+    measured = {
+        "how": "blocks",
+        "states": states,
+        **_spectra(list(balanced[0].values[1:-1]), norm, rtol),
+    }
     return measured | _looks(sizes), tuple(proofs)
 
 
