@@ -5,6 +5,7 @@ archives    `fetch`: from the package index into DSF_MODELS, outside of any repo
 loading     `load`: a model by its name
 networks    recurrent and convolutional ones, written out for torch
 pretrained  transformers
+inputs      words, texts and sounds on which they are tried
 
 >>> load("no-such-model")
 Traceback (most recent call last):
