@@ -23,6 +23,7 @@ HEAVY = {"torch", "cvxpy", "matplotlib", "numba", "sympy", "scipy", "flint", "pa
 # These may be imported inside functions, and so may modules of ours that import one of them.
 OPTIONAL = {*HEAVY, "control", "mpmath", "threadpoolctl"}
 OPTIONAL |= {"cloudpickle", "distributed", "joblib", "ray"}
+OPTIONAL |= {"accelerate", "gguf", "h5py", "safetensors", "transformers"}
 
 
 def measures() -> ModuleType:

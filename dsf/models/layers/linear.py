@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from dsf.core.errors import DomainError, NotLinearError, ShapeError
+from dsf.core.errors import DomainError, ShapeError
+from dsf.core.kinds import Attention
 from dsf.jacobians.linearise import linearise
 from dsf.jacobians.products import Products
 from dsf.models.layers.frozen import Stage, frozen
+
+MOST = 512  # states of a mechanism whose system is formed: 2 MB for each token
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +55,17 @@ def of_recurrence(module: Any, u: Any, start: Any = None) -> Linear:
 
 
 def of_mechanism(module: Any, u: Any) -> Linear:
-    """A mechanism of this package along u [L d]: its system where it has a state of fixed size."""
-    try:
-        ltv = linearise(module.mech, u.double().cpu().numpy())
-    except NotLinearError:
+    """A mechanism of this package along u [L d]: its system, where its state is of fixed size.
+
+    Above MOST states the Jacobians of its steps are not formed, only products with the whole.
+    """
+    mech, x = module.mech, u.double().cpu().numpy()
+    if isinstance(mech, Attention):
         return of_whole(module, u)
+    S = mech.run(x[:1])[1].S
+    if np.size(S) > MOST:
+        return of_whole(module, u, int(np.size(S)))
+    ltv = linearise(mech, x)
     return Linear((ltv.length, ltv.r, ltv.length, ltv.m), ltv.n, (Stage(ltv),))
 
 

@@ -77,7 +77,8 @@ def row(
         necessary = max_k #{j : sigma_j(M[k:, :k]) > rtol |M|}  <=  states  <=  sufficient
 
     M are the blocks dy_i / du_j along the run.  A layer that cannot be measured gives a row whose
-    note says why.  Source of the counts: `dsf.realize`.
+    note says why.  `time_limit` seconds are for the search on a kernel; the other two ways, see
+    `Row`, do a fixed amount of work.  Source of the counts: `dsf.realize`.
 
     >>> import torch
     >>> from dsf.models.layers import run

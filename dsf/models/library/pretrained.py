@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -90,8 +91,6 @@ def _from_state(config: str, kind: str, name: str) -> Any:
 
 def _transformers(name: str, *others: str) -> Any:
     """The library transformers, told to stay offline; MissingExtraError."""
-    from importlib import import_module
-
     with _offline():
         for package in ("transformers", *others):
             try:

@@ -142,6 +142,19 @@ def test_mechanisms_by_their_system_and_attention_by_its_derivatives():
         assert all(p.check() for p in proofs)
 
 
+def test_a_mechanism_with_many_states_is_measured_as_a_whole(monkeypatch):
+    x = tokens(10, 4)
+    module = dsf.gla.to_torch(4, seed=0)
+    [(system, _)] = rows(module, x)
+    monkeypatch.setattr("dsf.models.layers.linear.MOST", 3)
+    [(whole, _)] = rows(module, x)
+    assert system.radius is not None and whole.radius is None and whole.own == system.own == 16
+    assert whole.norm == pytest.approx(system.norm, rel=1e-9)
+    for e in whole.states:
+        assert whole.states[e][0] <= system.states[e][1]
+        assert system.states[e][0] <= whole.states[e][1]
+
+
 # ---------------------------------------------------------------------- bad input
 @pytest.mark.parametrize("L", [1, 2])
 def test_one_token_and_width_one(L):
