@@ -23,7 +23,7 @@ from dsf.models.library.entries import Entry, entry
 
 # A source archive runs its setup as soon as pip asks it for its name; so pip's own index and
 # session, with the settings of this machine, only find and read the file.
-SOURCE = """
+DOWNLOAD = """
 import sys
 from pip._internal.commands import create_command
 from pip._vendor.packaging.specifiers import SpecifierSet
@@ -108,7 +108,7 @@ def _wheel(found: Entry, work: Path) -> Path:
 
 def _source(found: Entry, work: Path) -> Path:
     archive = work / "source.tar.gz"
-    _pip(found, "-c", SOURCE, found.name, found.version, str(archive))
+    _pip(found, "-c", DOWNLOAD, found.name, found.version, str(archive))
     return archive
 
 
