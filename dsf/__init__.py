@@ -31,7 +31,7 @@ _LAZY = {
     **dict.fromkeys(("Certificate", "Scope", "Strength"), "dsf.core.certificate"),
     **dict.fromkeys(("symbols", "balls"), "dsf.core.worlds"),
     "recurrence": "dsf.core.opponents",
-    "linearise": "dsf.jacobians.linearise",
+    **dict.fromkeys(("linearise", "jacobian"), "dsf.jacobians.linearise"),
     **dict.fromkeys(("inspect", "replace"), "dsf.models"),
     **dict.fromkeys(("realize", "states_needed", "Realization"), "dsf.states"),
     **dict.fromkeys(("stability", "Stability"), "dsf.spectra.stability"),

@@ -25,7 +25,7 @@ def linearise(mech: Mechanism, u: Array) -> LTV:
     A [L n n], B [L n d], C [L r n], D [L r d] float64, with n the real numbers of the state (kept
     token rows included) and r the width of y.  Its kernel [L r L d] is the Jacobian dy_i / du_j.
     Unlike `mech.ltv(u)`, the coefficients' own dependence on u is differentiated too.
-    Raises NotLinearError for a state that grows (softmax: use `inspect`), ShapeError unless u is
+    Raises NotLinearError for a state that grows (softmax: use `jacobian`), ShapeError unless u is
     one sequence, DTypeError for what is no mechanism.
 
     >>> import dsf
@@ -38,14 +38,14 @@ def linearise(mech: Mechanism, u: Array) -> LTV:
     if not isinstance(mech, Mechanism):
         raise DTypeError(
             f"linearise: needs a mechanism with its numbers, like dsf.gru.init(d=2); got {mech!r}. "
-            "Any torch module: dsf.inspect(module, u)."
+            "Any torch module: dsf.jacobian(module, u)."
         )
     if np.ndim(u) != 2:
         raise ShapeError(f"linearise: `u` must be one sequence [L d]; got {np.shape(u)}")
     if isinstance(mech, Attention):
         raise NotLinearError(
             f"linearise: the state of {mech.name} is a growing cache of tokens, so its Jacobian "
-            "has no fixed size. Use dsf.inspect(mech.to_torch(), u) for that of the whole map."
+            "has no fixed size. Use dsf.jacobian(mech.to_torch(), u) for that of the whole map."
         )
     net = mech.to_torch().double().requires_grad_(False)
     x = torch.as_tensor(u, dtype=torch.float64)
@@ -108,8 +108,8 @@ class _Layout:
 
 
 @dataclass(frozen=True, eq=False)
-class Inspection:
-    """The Jacobian of a causal map along an input: what `inspect` returns.
+class Kernel:
+    """The Jacobian of a causal map along an input: what `jacobian` returns.
 
     kernel [L r L d]: block (i, j) is dy_i / du_j.   leak: largest entry above the diagonal relative
     to the largest of all (0 for a causal map).
@@ -137,10 +137,10 @@ class Inspection:
 
     def __repr__(self) -> str:
         L, r, _, d = self.kernel.shape
-        return f"Inspection(L={L}, r={r}, d={d}, leak={self.leak:.1g})"
+        return f"Kernel(L={L}, r={r}, d={d}, leak={self.leak:.1g})"
 
 
-def inspect(module: Any, u: Array, causal: bool = True) -> Inspection:
+def jacobian(module: Any, u: Array, causal: bool = True) -> Kernel:
     """Any torch module linearised along u [L d]: the Jacobian blocks dy_i / du_j.
 
     The module maps [L d] to [L r], or [1 L d] to [1 L r]; its own dtype is used.  The state
@@ -152,19 +152,19 @@ def inspect(module: Any, u: Array, causal: bool = True) -> Inspection:
     kernel).
 
     >>> import torch
-    >>> found = inspect(torch.nn.Linear(2, 3), np.ones((4, 2)))
+    >>> found = jacobian(torch.nn.Linear(2, 3), np.ones((4, 2)))
     >>> found, found.kernel.shape
-    (Inspection(L=4, r=3, d=2, leak=0), (4, 3, 4, 2))
+    (Kernel(L=4, r=3, d=2, leak=0), (4, 3, 4, 2))
     """
     import torch
 
     if not isinstance(module, torch.nn.Module):
         raise DTypeError(
-            f"inspect: needs a torch module; got {type(module).__name__}. Of a mechanism give "
+            f"jacobian: needs a torch module; got {type(module).__name__}. Of a mechanism give "
             "mech.to_torch(), or use dsf.linearise(mech, u)."
         )
     if np.ndim(u) != 2:
-        raise ShapeError(f"inspect: `u` must be one sequence [L d]; got {np.shape(u)}")
+        raise ShapeError(f"jacobian: `u` must be one sequence [L d]; got {np.shape(u)}")
     kind = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float64)
     x = torch.as_tensor(u).detach().to(kind)
     L, d = x.shape
@@ -179,24 +179,24 @@ def inspect(module: Any, u: Array, causal: bool = True) -> Inspection:
         y = f(x[None])
         if y.ndim != 3 or y.shape[:2] != (1, L):
             raise ShapeError(
-                f"inspect: the module must map [L d] to [L r] or [1 L d] to [1 L r]; got "
+                f"jacobian: the module must map [L d] to [L r] or [1 L d] to [1 L r]; got "
                 f"{tuple(y.shape)} from {(1, L, d)}. Likely cause: the sequence axis comes first "
                 "(batch_first=False), or the output is pooled over time."
             )
     g = (lambda x: f(x[None])[0]) if batched else f
     M = Products(g, x).kernel() if L else np.zeros((0, y.shape[-1], 0, d))
     if not np.isfinite(M).all():
-        raise NonFiniteError("inspect: the Jacobian holds NaN or infinity; check the module at u")
+        raise NonFiniteError("jacobian: the Jacobian holds NaN or infinity; check the module at u")
     above = np.abs(M) * (np.arange(L)[:, None, None, None] < np.arange(L)[None, None, :, None])
     leak = float(above.max(initial=0) / max(np.abs(M).max(initial=0), np.finfo(M.dtype).tiny))
     if causal and leak > 0:
         i, _, j, _ = np.unravel_index(int(above.argmax()), M.shape)
         raise DomainError(
-            f"inspect: output {i} depends on the later input {j} (relative size {leak:.2g}): the "
+            f"jacobian: output {i} depends on the later input {j} (relative size {leak:.2g}): the "
             "map is not causal. Likely cause: a missing attention mask, or normalisation over "
             "time. Pass causal=False to look at it anyway."
         )
-    return Inspection(M, leak)
+    return Kernel(M, leak)
 
 
 def _try(f: Any, x: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,9 @@ from dsf.core.errors import DomainError, ShapeError
 from dsf.models.capture import Call, run
 from dsf.models.head import Head, measure
 from dsf.models.inspection import Inspection
+from dsf.models.layers import Layer, Row, whole
+from dsf.models.layers import row as layer_row
+from dsf.models.layers import run as run_layers
 from dsf.models.probes import (
     PROBES,
     Probe,
@@ -41,13 +44,16 @@ def inspect(
     cache: str | os.PathLike[str] | None = None,
     progress: bool | Callable[[int, int], object] = False, **named: Any,
 ) -> Inspection:  # fmt: skip
-    """How many states each attention head of a model needs on these inputs, with proof.
+    """How many states each head and layer of a model needs on these inputs, with proof.
 
         necessary = max_k #{j : sigma_j(M[k:, :k]) > rtol |M|}  <=  states  <=  sufficient
 
     M [L L] are the weights of a head on one sequence.  The model, a torch module or a function, is
     called as model(*inputs, **named), in evaluation mode and without gradients; its heads are found
     by the functions of torch that it calls (`dsf.models.capture`).  A batch is several texts.
+    LSTM, GRU, RNN, convolutions, mechanisms of this package, layers of Mamba and of FLA are
+    linearised along their run (`dsf.models.layers`): M are then blocks dy_i / du_j.  A module in
+    which nothing of that is found is linearised as a whole, if its input is [batch L d] of floats.
 
     rtol        errors relative to |M|_2; the verdict is by the first
     budget      the most states of a head that is called recurrent
@@ -65,8 +71,8 @@ def inspect(
 
     Memory: the weights of heads that wait to be counted, 256 MiB or one head.
     Tokens that `attention_mask` hides are left out of M.
-    Raises DomainError if the model calls no attention, ShapeError, DTypeError, and what the model
-    raises; the model is left as it was.
+    Raises DomainError for a model in which nothing is found, ShapeError, DTypeError, and what the
+    model raises; the model is left as it was.
     Source of the counts: `dsf.realize`; effective state size: arXiv 2504.19561.
 
     >>> import torch
@@ -92,20 +98,65 @@ def inspect(
                 _complain(row)
             rows.append(row)
             proofs.extend(found)
-    if not rows:
-        raise DomainError(
-            "inspect: the model called no attention. Likely cause: a recurrent model, a "
-            "convolution, or a kernel outside torch"
-        )
+    layers = _layers(model, calls, errors, time_limit)
+    if not rows and not layers:
+        layers = _whole(model, calls[0], errors, time_limit)
+    for layer, _ in layers:
+        if causal and layer.leak is not None:
+            _complain(layer)
     by_name = {probe.name: probe for probe in calls}
 
-    def again(row: Head) -> np.ndarray:
-        return _weights(model, by_name[row.probe], row)
+    def again(row: Head | Row) -> np.ndarray:
+        return kernel_of(model, by_name[row.probe], row)
 
     return Inspection(
         tuple(rows), errors, int(budget), tuple(proofs) if kept else None, tuple(notes),
-        time_limit, again,
+        time_limit, tuple(row for row, _ in layers), tuple(found for _, found in layers), again,
     )  # fmt: skip
+
+
+def _layers(
+    model: Any, probes: list[Probe], rtol: tuple[float, ...], time_limit: float
+) -> list[tuple[Row, tuple[Any, ...]]]:
+    """Rows of recurrences, convolutions and others, if the model is a module."""
+    import torch
+
+    found: list[tuple[Row, tuple[Any, ...]]] = []
+    if not isinstance(model, torch.nn.Module):
+        return found
+    for probe in probes:
+
+        def visit(layer: Layer, probe: Probe = probe) -> None:
+            count = layer.batch if probe.name in ("text", "input") else 1
+            for sequence in range(count):
+                row, proofs = layer_row(layer, rtol, time_limit, sequence)
+                found.append((replace(row, probe=probe.name), proofs))
+
+        run_layers(model, probe.inputs, probe.named, visit)
+    return found
+
+
+def _whole(
+    model: Any, probe: Probe, rtol: tuple[float, ...], time_limit: float
+) -> list[tuple[Row, tuple[Any, ...]]]:
+    """The model as one linear map along its input; DomainError where it has no derivative."""
+    import torch
+
+    x = probe.inputs[0] if len(probe.inputs) == 1 and not probe.named else None
+    if not (isinstance(model, torch.nn.Module) and torch.is_tensor(x) and x.is_floating_point()):
+        raise DomainError(
+            "inspect: the model called no attention and no layer that is known (LSTM, GRU, RNN, "
+            "convolutions, mechanisms, Mamba, FLA), and it cannot be linearised as a whole: that "
+            "needs a torch module and one input of floats. Likely cause: kernels outside torch"
+        )
+    layer = whole(model, x if x.ndim == 3 else x[None])
+    found = [layer_row(layer, rtol, time_limit, s) for s in range(layer.batch)]
+    return [(replace(row, probe=probe.name, note=row.note or _mixes(row)), p) for row, p in found]
+
+
+def _mixes(row: Row) -> str:
+    still = row.how == "kernel" and not any(high for _, high in row.states.values())
+    return "no output depends on another token by more than the errors" if still else ""
 
 
 @dataclass(frozen=True)
@@ -240,31 +291,44 @@ class _Found(Exception):
     """Ends a run that has shown what was looked for."""
 
 
-def _weights(model: Any, probe: Probe, row: Head) -> np.ndarray:
-    """The weights of a row, from another run."""
+def kernel_of(model: Any, probe: Probe, row: Head | Row) -> np.ndarray:
+    """The kernel [L r L d] of a row, from another run; ShapeError if it is no longer there."""
     seen: Counter[str] = Counter()
     found: list[np.ndarray] = []
 
-    def visit(call: Call) -> None:
-        if (call.module, seen[call.module]) == (row.module, row.call):
-            found.append(_shown(call.weights(row.head, row.sequence), probe, row.sequence)[0])
+    def of_head(call: Call) -> None:
+        if isinstance(row, Head) and (call.module, seen[call.module]) == (row.module, row.call):
+            M = _shown(call.weights(row.head, row.sequence), probe, row.sequence)[0]
+            found.append(M[:, None, :, None])
             raise _Found
         seen[call.module] += 1
 
+    def of_layer(layer: Layer) -> None:
+        if (layer.module, layer.call) == (row.module, row.call):
+            found.append(layer.linearise(row.sequence).kernel())
+            raise _Found
+
     try:
-        run(model, probe.inputs, probe.named, visit)
+        if isinstance(row, Head):
+            run(model, probe.inputs, probe.named, of_head)
+        elif row.kind == "whole":
+            x = probe.inputs[0]
+            of_layer(whole(model, x if x.ndim == 3 else x[None]))
+        else:
+            run_layers(model, probe.inputs, probe.named, of_layer)
     except _Found:
         return found[0]
     raise ShapeError(
-        f"inspect: {row.module or 'the model'} no longer calls attention {row.call + 1} times. "
-        "Likely cause: the model has changed since it was inspected"
+        f"inspect: {row.module or 'the model'} is no longer called {row.call + 1} times. Likely "
+        "cause: the model has changed since it was inspected"
     )
 
 
-def _complain(row: Head) -> None:
+def _complain(row: Head | Row) -> None:
     i, j = row.leak or (0, 0)
+    head = f" head {row.head}" if isinstance(row, Head) else ""
     raise DomainError(
-        f"inspect: {row.module or 'the model'} head {row.head} lets token {i} look at the later "
-        f"token {j}: it is not causal. Likely cause: a missing attention mask. causal=None counts "
+        f"inspect: {row.module or 'the model'}{head} lets token {i} look at the later token "
+        f"{j}: it is not causal. Likely cause: a missing attention mask. causal=None counts "
         "both directions together"
     )

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 
+from dsf.core.certificate import Certificate
 from dsf.core.errors import CertificateError, UnknownNameError
 from dsf.core.optional import pandas
 from dsf.core.result import Checkable, Result, Section
-from dsf.jacobians.linearise import Inspection as Kernel
+from dsf.jacobians.linearise import Kernel
 from dsf.models import printing
 from dsf.models.head import Head
+from dsf.models.layers import Row
 from dsf.models.verdict import Verdict, judge
 from dsf.states import Realization, realize
 
 Place = tuple[str, int, int]  # module, call, head
+LayerProof = Realization | Certificate
 
 
 @dataclass(frozen=True, repr=False)
 class Inspection(Result):
-    """The heads of a model on some inputs: what `dsf.inspect` returns.
+    """The heads and other layers of a model on some inputs: what `dsf.inspect` returns.
 
     rows       one per head, probe and sequence
+    layers     one per recurrence, convolution or other layer that mixes tokens, probe and sequence;
+               where there is none of either, the model as a whole
     rtol       the errors, relative to |M|_2; the first one decides
     budget     the most states of a head that is called recurrent
-    proofs     one per row that was counted and error, if they were kept
+    proofs     one per row that was counted and error, if they were kept;   layer_proofs   those
+               of each layer
     notes      what stands in the way of more
     """
 
@@ -38,7 +45,9 @@ class Inspection(Result):
     proofs: tuple[Realization, ...] | None = None
     notes: tuple[str, ...] = ()
     time_limit: float = 10.0
-    again: Callable[[Head], np.ndarray] | None = field(default=None, compare=False)
+    layers: tuple[Row, ...] = ()
+    layer_proofs: tuple[tuple[LayerProof, ...], ...] = ()
+    again: Callable[[Head | Row], np.ndarray] | None = field(default=None, compare=False)
 
     @cached_property
     def heads(self) -> dict[Place, tuple[Head, ...]]:
@@ -56,7 +65,7 @@ class Inspection(Result):
     @property
     def probes(self) -> tuple[str, ...]:
         """The names of the inputs."""
-        return tuple(dict.fromkeys(row.probe for row in self.rows))
+        return tuple(dict.fromkeys(row.probe for row in (*self.rows, *self.layers)))
 
     def row(
         self, module: str, head: int = 0, *, probe: str | None = None, sequence: int = 0,
@@ -74,8 +83,8 @@ class Inspection(Result):
             f"{', ..' if len(names) > 8 else ''}; probes are {', '.join(self.probes)}"
         )
 
-    def kernel(self, row: Head) -> Kernel:
-        """The weights of a row as a kernel [L 1 L 1], from the model, which is run again.
+    def kernel(self, row: Head | Row) -> Kernel:
+        """The weights of a head [L 1 L 1] or the Jacobian of a layer [L r L d]; runs the model.
 
         It has `.matrix`, `.leak`, `.influence()` and `.hankel_singular_values(k)`.
         Raises CertificateError if there is no model: the inspection was read from JSON.
@@ -85,10 +94,10 @@ class Inspection(Result):
                 "inspect: this inspection was read from JSON and knows no model, so no kernel can "
                 "be computed. Inspect the model again"
             )
-        M = self.again(row)
-        peak = np.abs(M).max(initial=0.0)
-        leak = float(np.triu(np.abs(M), 1).max(initial=0.0) / peak) if peak else 0.0
-        return Kernel(M[:, None, :, None], leak)
+        K = self.again(row)
+        sizes = np.linalg.norm(K, axis=(1, 3))
+        peak = sizes.max(initial=0.0)
+        return Kernel(K, float(np.triu(sizes, 1).max(initial=0.0) / peak) if peak else 0.0)
 
     def prove(self, row: Head) -> tuple[Realization, ...]:
         """Systems and certificates for a row, one per error: its weights are counted again."""
@@ -100,31 +109,30 @@ class Inspection(Result):
 
         Raises CertificateError where that is not possible, or where counts contradict the rows.
         """
-        if self.proofs is not None:
-            return tuple(c for p in self.proofs for c in p.certificates)
-        found: list[Checkable] = []
-        for row in self.rows:
-            if row.states:
-                proofs = self.prove(row)
-                self._require_agrees(row, proofs)
-                found += [c for p in proofs for c in p.certificates]
-        return tuple(found)
+        return tuple(c for proof in self._all() for c in _certificates(proof))
 
     def check(self) -> bool:
         """Recompute every count from its certificate; True, or CertificateError."""
-        if self.proofs is None:
-            return all(c.check() for row in self.rows if row.states
-                       for p in self._proved(row) for c in p.certificates)  # fmt: skip
-        kept = iter(self.proofs)
+        return all(proof.check() for proof in self._all())
+
+    def _all(self) -> Iterator[LayerProof]:
+        """The proofs one by one, after a look whether they say what the rows say."""
+        kept = None if self.proofs is None else iter(self.proofs)
         for row in self.rows:
             if row.states:
-                self._require_agrees(row, [next(kept) for _ in self.rtol])
-        return super().check()
-
-    def _proved(self, row: Head) -> tuple[Realization, ...]:
-        proofs = self.prove(row)
-        self._require_agrees(row, proofs)
-        return proofs
+                proofs = self.prove(row) if kept is None else [next(kept) for _ in self.rtol]
+                self._require_agrees(row, proofs)
+                yield from proofs
+        for layer, found in zip(self.layers, self.layer_proofs, strict=True):
+            each = len(found) // len(self.rtol)
+            for i, e in enumerate(self.rtol if found else ()):
+                lower = sum(int(p.lower or 0) for p in found[i * each : (i + 1) * each])
+                if lower != layer.states[e][0]:
+                    raise CertificateError(
+                        f"inspect: {layer.module or 'the model'} on {layer.probe} was said to need "
+                        f"{layer.states[e][0]} states at error {e:g}; its proofs say {lower}"
+                    )
+            yield from found
 
     def _require_agrees(self, row: Head, proofs: Sequence[Realization]) -> None:
         for e, proof in zip(self.rtol, proofs, strict=True):
@@ -153,8 +161,11 @@ class Inspection(Result):
         return plot(self, heads)
 
     def to_pandas(self) -> Any:
-        """One line per head, probe and sequence, with the head's verdict; needs pandas."""
-        lines = []
+        """One line per head, probe and sequence, with the head's verdict; needs pandas.
+
+        Layers that are no attention follow, with what is known of them.
+        """
+        lines: list[dict[str, Any]] = []
         for row in self.rows:
             line = {k: v for k, v in row.to_data().items() if k not in TABLES}
             for e, (low, high) in row.states.items():
@@ -165,6 +176,11 @@ class Inspection(Result):
             line |= {f"distance to {name}": x for name, x in row.distances.items()}
             line |= {"closest": row.closest, "verdict": str(self.verdicts[row.place])}
             lines.append(line)
+        for layer in self.layers:
+            line = {k: v for k, v in layer.to_data().items() if k not in TABLES}
+            for e, (low, high) in layer.states.items():
+                line |= {f"necessary_{e:g}": low, f"sufficient_{e:g}": high}
+            lines.append(line)
         return pandas("Inspection.to_pandas").DataFrame(lines)
 
     def to_data(self) -> dict[str, Any]:
@@ -172,7 +188,9 @@ class Inspection(Result):
         return {
             "rows": [row.to_data() for row in self.rows], "rtol": list(self.rtol),
             "budget": self.budget, "notes": list(self.notes), "time_limit": self.time_limit,
-            "proofs": proofs,
+            "proofs": proofs, "layers": [row.to_data() for row in self.layers],
+            "layer_proofs": [[[isinstance(p, Certificate), p.to_data()] for p in found]
+                             for found in self.layer_proofs],
         }  # fmt: skip
 
     @classmethod
@@ -183,7 +201,17 @@ class Inspection(Result):
             int(data["budget"]),
             None if proofs is None else tuple(Realization.from_data(p) for p in proofs),
             tuple(map(str, data["notes"])), float(data["time_limit"]),
+            tuple(Row.from_data(row) for row in data["layers"]),
+            tuple(tuple(_read(*p) for p in found) for found in data["layer_proofs"]),
         )  # fmt: skip
 
 
 TABLES = {"states", "prefixes", "tolerance", "window", "distances", "spectrum"}
+
+
+def _certificates(proof: LayerProof) -> tuple[Checkable, ...]:
+    return proof.certificates if isinstance(proof, Realization) else (proof,)
+
+
+def _read(plain: bool, data: Mapping[str, Any]) -> LayerProof:
+    return Certificate.from_json(json.dumps(data)) if plain else Realization.from_data(data)

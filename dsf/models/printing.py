@@ -40,24 +40,41 @@ class Lines:
 
 
 def headline(found: Inspection) -> str:
-    modules = len({row.module for row in found.rows})
-    heads = "1 head" if len(found.heads) == 1 else f"{len(found.heads)} heads"
-    lengths = sorted({row.tokens for row in found.rows})
+    rows = (*found.rows, *found.layers)
+    parts = []
+    if found.heads or not found.layers:
+        modules = len({row.module for row in found.rows})
+        parts = [f"{_many(len(found.heads), 'head')} in {_many(modules, 'module')}"]
+    if found.layers:
+        layers = {(row.module, row.call) for row in found.layers}
+        parts += ["the model as a whole" if _whole(found) else _many(len(layers), "other layer")]
+    lengths = sorted({row.tokens for row in rows})
     tokens = "-".join(map(str, dict.fromkeys((lengths[0], lengths[-1])))) if lengths else "0"
-    return f"{heads} in {modules} module{'s' * (modules != 1)}, {tokens} tokens"
+    return ", ".join([*parts, f"{tokens} tokens"])
+
+
+def _whole(found: Inspection) -> bool:
+    return any(row.kind == "whole" for row in found.layers)
+
+
+def _many(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def sections(found: Inspection) -> Sequence[Section]:
     notes = [Item(note, 2, 4) for note in [*found.notes, *_notes(found)]]
     return [
         Text([Item(line) for line in _verdicts(found)]), Lines(tuple(_counts(found))),
-        Lines(tuple(_table(found))), Text(notes, "notes"), Text([Item(SCOPE)]),
+        Lines(tuple(_table(found))), Lines(tuple(_layers(found))), Text(notes, "notes"),
+        Text([Item(SCOPE)]),
     ]  # fmt: skip
 
 
 def _verdicts(found: Inspection) -> list[str]:
     counts = Counter(v.word for v in found.verdicts.values())
-    if not counts or set(counts) == {NONE}:
+    if not counts:
+        return []
+    if set(counts) == {NONE}:
         return ["no head could be counted"]
     words = [f"{counts[w]} {w}" for w in (RECURRENT, WINDOW, KEEP, SHORT, NONE) if counts[w]]
     decided = Counter(v.probe for v in found.verdicts.values() if v.probe)
@@ -103,6 +120,13 @@ def _growth(rows: Sequence[Head], e: float) -> str:
 def _notes(found: Inspection) -> list[str]:
     notes = [f"{row.module or 'the model'} head {row.head} on {row.probe}: {row.note}"
              for row in found.rows if row.note]  # fmt: skip
+    notes += [f"{row.module or 'the model'} on {row.probe}: {row.note}"
+              for row in found.layers if row.note]  # fmt: skip
+    first = {row.module: row.leak for row in reversed(found.layers) if row.leak is not None}
+    notes += [f"{name or 'the model'}: output {i} depends on the later token {j}"
+              for name, (i, j) in first.items()]  # fmt: skip
+    if any(row.how in ("blocks", "sketch") for row in found.layers):
+        notes.append("how: blocks, sketch: only the necessary states are proved (`Row`)")
     leaks = [row for row in found.rows if row.leak is not None]
     if leaks:
         i, j = leaks[0].leak or (0, 0)
@@ -146,6 +170,26 @@ def _table(found: Inspection) -> list[str]:
         lines.append(f"{line}  {found.verdicts[place]}")
     if len(heads) > FEW:
         lines.append(f"{len(heads) - FEW} more heads, with fewer states: .to_pandas()")
+    return lines
+
+
+def _layers(found: Inspection) -> list[str]:
+    """A line per layer, probe and sequence."""
+    if not found.layers:
+        return []
+    counts = "".join(f"{f'at {e:g}':>{COUNT}}" for e in found.rtol[:COLUMNS])
+    lines = [f"{'layer':{NAMES}}{'kind':>12}{'own':>6}{counts}{'dist':>7}{'growth':>8}  how"]
+    for row in found.layers[:FEW]:
+        cells = [_span(*row.states[e]) if row.states else "-" for e in found.rtol[:COLUMNS]]
+        own = "-" if row.own is None else str(row.own)
+        rest = "".join(f"{'-' if x is None else f'{x:.3g}':>{w}}"
+                       for x, w in ((row.horizon, 7), (row.growth, 8)))  # fmt: skip
+        name = (row.module or "model") + (f" call {row.call + 1}" if row.call else "")
+        name += f" {row.probe}" if len(found.probes) > 1 else ""
+        line = f"{_short(name):{NAMES}}{row.kind[:11]:>12}{own:>6}"
+        lines.append(f"{line}{''.join(f'{c:>{COUNT}}' for c in cells)}{rest}  {row.how}")
+    if len(found.layers) > FEW:
+        lines.append(f"{len(found.layers) - FEW} more rows: .to_pandas()")
     return lines
 
 

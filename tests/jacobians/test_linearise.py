@@ -23,7 +23,7 @@ def test_the_kernel_of_the_linearisation_is_the_jacobian(name):
     mech, u = family(name).init(d=2, n=2, p=2, seed=1), RNG.standard_normal((4, 2))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotContractive)
-        ltv, whole = dsf.linearise(mech, u), dsf.inspect(mech.to_torch(), u)
+        ltv, whole = dsf.linearise(mech, u), dsf.jacobian(mech.to_torch(), u)
     M = ltv.kernel().reshape(whole.kernel.shape)
     assert np.abs(M - whole.kernel).max() <= 1e-13 * np.abs(whole.kernel).max()
     assert whole.leak == 0
@@ -57,7 +57,7 @@ def test_linearise_refuses_a_growing_state_and_batches():
         dsf.linearise(dsf.gru.init(d=2), np.zeros((0, 2)))
 
 
-# -------------------------------------------------------------------------- inspect
+# -------------------------------------------------------------------------- jacobian
 class Attention(torch.nn.Module):
     def __init__(self, causal):
         super().__init__()
@@ -69,19 +69,19 @@ class Attention(torch.nn.Module):
         return self.attention(x, x, x, attn_mask=mask if self.causal else None)[0]
 
 
-def test_inspect_sees_whether_attention_is_masked():
+def test_jacobian_sees_whether_attention_is_masked():
     torch.manual_seed(0)
     u = RNG.standard_normal((6, 4))
-    found = dsf.inspect(Attention(causal=True), u)
+    found = dsf.jacobian(Attention(causal=True), u)
     assert found.kernel.shape == (6, 4, 6, 4)
     assert found.kernel.dtype == np.float32
     assert np.array_equal(found.influence() > 0, np.tril(np.ones((6, 6), dtype=bool)))
     with pytest.raises(DomainError, match="later input"):
-        dsf.inspect(Attention(causal=False), u)
-    assert dsf.inspect(Attention(causal=False), u, causal=False).leak > 0
+        dsf.jacobian(Attention(causal=False), u)
+    assert dsf.jacobian(Attention(causal=False), u, causal=False).leak > 0
 
 
-def test_inspect_names_the_tokens():
+def test_jacobian_names_the_tokens():
     class Leak(torch.nn.Module):
         def forward(self, x):
             y = x.clone()
@@ -89,13 +89,13 @@ def test_inspect_names_the_tokens():
             return y
 
     with pytest.raises(DomainError, match="output 1 depends on the later input 3"):
-        dsf.inspect(Leak(), np.ones((5, 2)))
+        dsf.jacobian(Leak(), np.ones((5, 2)))
 
 
-def test_inspect_counts_states():
+def test_jacobian_counts_states():
     # a torch GRU with 2 units: nothing but 2 numbers passes any cut
     torch.manual_seed(0)
-    found = dsf.inspect(torch.nn.GRU(3, 2, batch_first=True).double(), RNG.standard_normal((8, 3)))
+    found = dsf.jacobian(torch.nn.GRU(3, 2, batch_first=True).double(), RNG.standard_normal((8, 3)))
     sigma = found.hankel_singular_values(4)
     assert sigma[1] > 1e-6
     assert sigma[2] < 1e-14
@@ -106,12 +106,12 @@ class Pool(torch.nn.Module):
         return x.mean(-2)
 
 
-def test_inspect_refuses():
+def test_jacobian_refuses():
     with pytest.raises(ShapeError, match="must be one sequence"):
-        dsf.inspect(torch.nn.Linear(2, 2), np.zeros((1, 3, 2)))
+        dsf.jacobian(torch.nn.Linear(2, 2), np.zeros((1, 3, 2)))
     with pytest.raises(ShapeError, match="pooled over time"):
-        dsf.inspect(Pool(), np.ones((3, 2)))
+        dsf.jacobian(Pool(), np.ones((3, 2)))
     with pytest.raises(NonFiniteError, match="Jacobian"):
-        dsf.inspect(dsf.gla.init(d=2).to_torch(), np.full((3, 2), np.nan))
+        dsf.jacobian(dsf.gla.init(d=2).to_torch(), np.full((3, 2), np.nan))
     with pytest.raises(ShapeError, match="cut k"):
-        dsf.inspect(torch.nn.Linear(2, 2), np.ones((3, 2))).hankel_singular_values(4)
+        dsf.jacobian(torch.nn.Linear(2, 2), np.ones((3, 2))).hankel_singular_values(4)

@@ -188,6 +188,61 @@ def test_the_rule():
     assert str(found.verdicts["", 0, 0]) == "window(31)"
 
 
+# ---------------------------------------------------------------------- other layers
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(50, 6)
+        self.rnn = nn.LSTM(6, 4, batch_first=True)
+        self.layer = SelfAttention(d=4)
+        self.gru = nn.GRU(4, 3, batch_first=True, bidirectional=True)
+
+    def forward(self, input_ids):
+        x = self.rnn(self.embedding(input_ids))[0]
+        return self.gru(self.layer(x))[0]
+
+
+def test_layers_that_are_no_attention():
+    model = Recurrent()
+    found = inspect(model, ids(20, vocabulary=50))
+    assert [(row.module, row.probe) for row in found.layers[:4]] == [
+        ("rnn", "text"), ("gru", "text"), ("rnn", "repeat"), ("gru", "repeat"),
+    ]  # fmt: skip
+    lstm, gru = found.layers[:2]
+    assert (lstm.own, gru.own) == (8, 6) and lstm.states[0.1][1] <= 8
+    assert lstm.leak is None and gru.leak is not None
+    K = found.kernel(lstm)
+    again = dsf.realize(K.kernel, rtol=0.1)
+    assert again.lower <= lstm.states[0.1][1] and lstm.states[0.1][0] <= again.upper
+    assert K.leak == 0 and found.kernel(gru).leak > 0
+    assert found.check() and "2 heads in 1 module, 2 other layers, 20 tokens" in repr(found)
+    copy = Inspection.from_json(found.to_json())
+    assert copy.layers == found.layers and repr(copy) == repr(found) and copy.check()
+    assert len(found.to_pandas()) == len(found.rows) + len(found.layers)
+    data = found.to_data()
+    data["layers"][0]["states"][0][1] = [0, 8]
+    with pytest.raises(CertificateError, match="its proofs say"):
+        Inspection.from_data(data).check()
+    with pytest.raises(DomainError, match="gru lets token"):
+        inspect(model, ids(20, vocabulary=50), causal=True)
+
+
+def test_a_module_as_a_whole():
+    class Sums(nn.Module):
+        def forward(self, x):
+            return x.cumsum(-2) ** 2
+
+    x = torch.arange(1.0, 13).reshape(1, 6, 2)
+    found = inspect(Sums(), x)
+    assert found.layers[0].kind == "whole" and found.layers[0].states[0.1] == (2, 2)
+    K = found.kernel(found.layers[0]).kernel
+    assert np.allclose(K[:, 0, :, 0], np.tril(2 * x[0, :, :1].cumsum(0).expand(6, 6)))
+    assert "the model as a whole" in repr(found) and found.check()
+    still = inspect(nn.Sequential(nn.Linear(8, 2), nn.ReLU()), floats(5).numpy())
+    assert still.layers[0].states == {0.1: (0, 0), 0.01: (0, 0)}
+    assert "no output depends on another token" in repr(still)
+
+
 # ---------------------------------------------------------------------- kept and shown
 def test_it_survives_json_and_becomes_a_table():
     found = inspect(LanguageModel(), ids(20), lengths=(10,))
@@ -330,8 +385,11 @@ def test_causality_can_be_required():
 
 
 def test_bad_input():
-    with pytest.raises(DomainError, match="no attention"):
-        inspect(nn.Linear(2, 2), torch.ones(3, 2))
+    for model, x in ((lambda x: x, floats(4)), (nn.Embedding(9, 2), ids(4, vocabulary=9))):
+        with pytest.raises(DomainError, match="no attention and no layer"):
+            inspect(model, x)
+    with pytest.raises(ShapeError, match="as a whole from"):
+        inspect(nn.Sequential(nn.Linear(8, 2), nn.Flatten()), floats(4))
     with pytest.raises(DTypeError, match="meta"):
         inspect(SelfAttention().to("meta"), floats(4))
     with pytest.raises(DTypeError, match="int"):

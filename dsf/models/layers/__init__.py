@@ -7,7 +7,7 @@ frozen     LSTM, GRU and RNN of torch: the linear system along their run, in flo
 memory     Hankel singular values and norms of such a system, without its kernel
 """
 
-from dsf.models.layers.find import Layer, run
+from dsf.models.layers.find import Layer, run, whole
 from dsf.models.layers.measure import Row, row
 
-__all__ = ["Layer", "Row", "row", "run"]
+__all__ = ["Layer", "Row", "row", "run", "whole"]

@@ -92,6 +92,26 @@ def run(model: Any, inputs: tuple[Any, ...], named: dict[str, Any],
         return model(*inputs, **named)
 
 
+def whole(model: Any, x: Any) -> Layer:
+    """A module from [batch L d] to [batch L r] as one layer of which no equation is known.
+
+    Raises ShapeError for another shape.
+    """
+    import torch
+
+    with as_found(model), torch.no_grad():
+        y = model(x)
+    y = y[0] if isinstance(y, tuple) else y
+    if x.ndim != 3 or y.ndim != 3 or y.shape[:2] != x.shape[:2]:
+        raise ShapeError(
+            f"inspect: a module is linearised as a whole from [batch L d] to [batch L r]; it maps "
+            f"{list(x.shape)} to {list(y.shape)}. Likely cause: the sequence axis comes first, or "
+            "the output is pooled over time"
+        )
+    about = ("", 0, "whole", len(x), x.shape[1], x.shape[2], None)
+    return Layer(*about, x, lambda s: of_whole(model, x[s]))
+
+
 def kind_of(module: Any) -> str | None:
     """What kind of token mixer a module is; None for all others."""
     import torch

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 import numpy as np
 
@@ -46,6 +46,7 @@ class Row:
     growth     max_t |A_t .. A_1|: above 1 a change of the first state grows on the way
     horizon    mean distance of what an output depends on, weighed by |M_ij|_F
     leak       (i, j): row i depends most on a later token j; None if causal
+    probe      the input of the model, where it was inspected as a whole
     """
 
     module: str
@@ -67,6 +68,22 @@ class Row:
     growth: float | None = None
     horizon: float | None = None
     leak: tuple[int, int] | None = None
+    probe: str = ""
+
+    def to_data(self) -> dict[str, Any]:
+        data = asdict(self)
+        for name in ("states", "tolerance"):
+            data[name] = [[e, x] for e, x in data[name].items()]
+        return data
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        read = dict(data)
+        read["states"] = {float(e): (int(x[0]), int(x[1])) for e, x in data["states"]}
+        read["tolerance"] = {float(e): float(x) for e, x in data["tolerance"]}
+        read["spectrum"] = tuple(map(float, data["spectrum"]))
+        read["leak"] = None if data["leak"] is None else tuple(map(int, data["leak"]))
+        return cls(**read)
 
 
 def row(
