@@ -1,4 +1,4 @@
-"""Models by name: a folder or GGUF file of transformers, or a function of the user's own."""
+"""Models by name: folders and GGUF files of transformers, the library, functions of the user."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dsf.core.errors import DomainError, DTypeError, MissingExtraError, UnknownNameError
+from dsf.models import library
 from dsf.models.capture import run
 from dsf.models.probes import users
 
@@ -23,6 +24,7 @@ def load(name: str) -> tuple[Any, Encode | None]:
     package.module:function    what the function returns without arguments: a model, or a pair
                                (model, encode), encode(text) -> token ids.  Modules of the working
                                folder are found, too
+    a name of the library      a model that `dsf models --fetch` has fetched, with its tokenizer
     a folder, a .gguf file     a causal language model, by transformers (extra `models`), from disk
                                alone; code that comes with a model is not run
 
@@ -32,11 +34,14 @@ def load(name: str) -> tuple[Any, Encode | None]:
     place = Path(name)
     if place.exists():
         return _of_transformers(place)
+    if name in {entry.name for entry in library.ENTRIES}:
+        trained = library.load(name)
+        return trained.model, getattr(trained.tokenizer, "encode", None)
     module, colon, function = name.partition(":")
     if not colon:
         raise UnknownNameError(
-            f"inspect: {name!r} is neither a folder or file that is there nor package.module:"
-            "function. Models are not fetched: give the folder of one"
+            f"inspect: {name!r} is neither a folder or file that is there, nor a model of `dsf "
+            "models`, nor package.module:function"
         )
     return _of_function(module, function)
 

