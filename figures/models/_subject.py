@@ -52,7 +52,7 @@ def real() -> tuple[Any, Any]:
     load = {"gguf_file": name, "local_files_only": True}
     model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa", **load)
     tokens = AutoTokenizer.from_pretrained(folder, **load)(TEXT, return_tensors="pt").input_ids
-    return model.eval().float(), tokens[:, :TOKENS]
+    return model.eval(), tokens[:, :TOKENS]
 
 
 def small(words: int = 61, d: int = 32, heads: int = 4, layers: int = 3, L: int = 48) -> Any:
