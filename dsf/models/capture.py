@@ -114,8 +114,8 @@ def watched(model: Any, visit: Visit) -> Iterator[None]:
                 given = visit(call)
                 out = function(*args, **named)
                 return mixing.projected(out, call, given, taken) if given else out
-            if name in PRODUCTS and (call := self._multiplied(args)) is not None:
-                given = visit(mixing.with_values(call, name, args, named))
+            if name in PRODUCTS and (met := self._multiplied(args)) is not None:
+                given = visit(mixing.with_values(met, name, args, named))
                 return mixing.put(function(*args, **named), given)
             out = function(*args, **named)
             if name in ("softmax", "_softmax") and _square(out):

@@ -37,6 +37,7 @@ DIFFERS = (
     "default take random weights, whose losses mean nothing."
 )
 ORDER = 2
+THEOREMS = ("dsf/sequential_truncation", "dsf/hankel_lower_bound")
 PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"source": RANDOM, "sizes": [1, 2, 4], "some": [1, 2], "layers": 3},
     "default": {"source": RANDOM, "sizes": [1, 2, 4, 8], "some": [1, 2, 4], "layers": 3},

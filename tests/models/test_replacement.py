@@ -96,6 +96,26 @@ def test_attention_of_torch_in_both_directions(need_weights):
     assert "4 heads look at later tokens" in repr(found)
 
 
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_the_encoder_of_torch(training, norm_first):
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=norm_first)
+    model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).train(training)
+    x = 3 * tokens(L=8)
+    padded = torch.zeros(2, 8, dtype=torch.bool)
+    padded[1, 6:] = True
+    ys = []
+    for n in (8, 1):
+        with replace(model, states=n) as found:
+            ys.append(model(x, src_key_padding_mask=padded))
+    assert {r.module for r in found.rows} == {"layers.0.self_attn", "layers.1.self_attn"}
+    plain = model.eval()(x, src_key_padding_mask=padded)
+    seen = ~padded[..., None]  # what torch gives at padding differs between its paths
+    assert torch.allclose(ys[0] * seen, plain * seen, atol=1e-5)
+    assert not torch.allclose(ys[1] * seen, plain * seen, atol=1e-2)
+
+
 # ---------------------------------------------------------------------- what is reported
 def test_errors_are_those_of_the_systems_and_lie_above_their_floors():
     model, x = network("sdpa"), 3 * tokens(L=20)
