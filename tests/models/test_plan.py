@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace as replace_fields
 from itertools import product
 
 import numpy as np
@@ -13,7 +14,13 @@ from networks import SelfAttention, tokens
 from torch import nn
 
 import dsf
-from dsf.core.errors import DomainError, NonFiniteError, ShapeError, UnknownNameError
+from dsf.core.errors import (
+    CertificateError,
+    DomainError,
+    NonFiniteError,
+    ShapeError,
+    UnknownNameError,
+)
 from dsf.models import Plan, plan, replace
 from dsf.models.replacement.curves import Curve, curve, floors, hull, steps
 from dsf.models.replacement.plan import least, spent
@@ -128,6 +135,14 @@ def test_it_survives_json_and_becomes_a_table():
     again = Plan.from_json(found.to_json())
     assert (again.shares, again.floor, again.squares) == (found.shares, found.floor, found.squares)
     assert repr(again) == repr(found) and again.check() and again.states == found.states
+    first, *rest = found.shares
+    for wrong in (
+        {"shares": (replace_fields(first, states=first.states + 1), *rest)},
+        {"shares": (replace_fields(first, error=0.0), *rest)},
+        {"squares": found.squares / 2}, {"total": found.spent - 1}, {"shares": tuple(rest)},
+    ):  # fmt: skip
+        with pytest.raises(CertificateError):
+            replace_fields(found, **wrong).check()
     assert sum(found.to_pandas()["states"]) == found.spent
     assert max(map(len, repr(found).splitlines())) <= 79 and "Nothing is proved of" in repr(found)
 

@@ -3,6 +3,8 @@ the model is left as it was."""
 
 from __future__ import annotations
 
+from dataclasses import replace as replace_fields
+
 import numpy as np
 import pytest
 import torch
@@ -152,6 +154,12 @@ def test_it_survives_json_and_becomes_a_table():
     assert list(found.to_pandas()["error"]) == list(found.errors)
     with pytest.raises(CertificateError):
         Replaced.from_json(found.to_json().replace('"proofs"', '"proof"'))
+    for wrong in ({"error": 0.0}, {"states": 1}, {"floor": 1.0}, {"tokens": 7}, {"directions": 2}):
+        rows = [replace_fields(found.rows[0], **wrong), *found.rows[1:]]
+        with pytest.raises(CertificateError, match="does not say this"):
+            Replaced(rows, found.proofs).check()
+    with pytest.raises(CertificateError, match="each row"):
+        Replaced(found.rows, found.proofs[1:]).check()
     assert max(map(len, repr(found).splitlines())) <= 79
     assert "sequence 1" in repr(found) and "measured" in repr(found)
 
