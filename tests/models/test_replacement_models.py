@@ -34,22 +34,22 @@ def llama(how):
 @pytest.mark.parametrize("how", ["sdpa", "eager"])
 def test_all_heads_of_a_model_are_replaced(make, how):
     torch.manual_seed(0)
-    model, tokens = make(how), torch.randint(0, 50, (2, 20))
+    model, tokens = make(how), torch.randint(0, 50, (1, 10))
     for p in model.parameters():  # weights that look at something
         p.data *= 6
     plain = model.eval()(tokens).logits.detach()
     off = []
-    for n in (1, 20):
+    for n in (1, 9):
         with replace(model, states=n) as found:
             off.append(float((model(tokens).logits - plain).norm() / plain.norm()))
-        assert len(found.rows) == 16 and all(".attn" in r.module or "_attn" in r.module
+        assert len(found.rows) == 8 and all(".attn" in r.module or "_attn" in r.module
                                              for r in found.rows)  # fmt: skip
     assert off[1] < 1e-4 < 1e-3 < off[0]
-    states = plan(model, tokens, total=24).states
+    states = plan(model, tokens, total=12, rtol=(0.3, 0.1)).states
     with replace(model, states) as found:
         model(tokens, use_cache=False)
-    assert len(states) == 8 and found.states <= 48
-    assert losses(model, tokens, states=(20,)).rows[0].loss == pytest.approx(
+    assert len(states) == 8 and found.states <= 12
+    assert losses(model, tokens, states=(9,)).rows[0].loss == pytest.approx(
         float(model(tokens, labels=tokens).loss.detach()), abs=1e-4
     )
 
