@@ -91,7 +91,7 @@ class Product:
         if form.isascii() and left.count(",") == 1 and "." not in form and len(self.args) == 3:
             factors = left.split(",")
             weights, own = factors[self.at - 1], factors[2 - self.at]
-            heads, (q, k) = weights[:-2], weights[-2:]
+            heads, q, k = weights[:-2], weights[-2], weights[-1]
             d = "".join(c for c in own if c not in weights)
             if len(d) == 1 and k in own and q not in own and {*result} == {*heads, q, d}:
                 return heads, q, k, d, own, result
