@@ -213,13 +213,13 @@ def draw(table: Table) -> Any:
     middle.set(xlabel="layer", ylabel="nats per token more")
     middle.set_title("One layer, n = 1")
     each = table.where(what="heads")
-    right.plot(each.column("size"), each.column("error"), ".", color=BLACK, markersize=3,
-               label="reached")  # fmt: skip
-    right.plot(each.column("size"), each.column("floor"), ".", color=GREY, markersize=2, zorder=1,
-               label="floor of all recurrences")  # fmt: skip
-    right.set(xlabel="effective state-size", ylabel="error / |M|", yscale="log")
+    size, error = each.column("size"), each.column("error")
+    right.vlines(size, each.column("floor"), error, color=BLUE, linewidth=0.8,
+                 label="down to its floor")  # fmt: skip
+    right.plot(size, error, ".", color=BLACK, markersize=2, label="proved error")
+    right.set(xlabel="effective state-size", ylabel="error / |M|", xscale="log", yscale="log")
+    plain_log(right.xaxis)
     right.set_title(f"Heads, n = {AT}")
-    plain_log(right.yaxis, subs=(1, 3))
     right.legend(fontsize="small", loc="lower right")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncol=4,
                   fontsize="small")  # fmt: skip
