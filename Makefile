@@ -10,7 +10,7 @@ ROOMS   := solvers kernels theory_tests figures
 export MPLBACKEND = Agg
 
 .DELETE_ON_ERROR:
-.PHONY: figures test check slow mutants portable bench test-triton gpu lint types clean
+.PHONY: figures test check slow mutants portable bench test-triton gpu models lint types clean
 
 figures: $(READY)
 	@$(PY) -m dsf.figures --profile $(PROFILE)
@@ -41,6 +41,11 @@ test-triton: $(READY)
 # The kernels beside their peers, one thread: about a quarter of an hour on a quiet machine.
 bench: $(READY)
 	@.venv/bin/python benchmarks/kernels.py
+
+# Small trained models, about 145 MB, into DSF_MODELS; the libraries that read them take 200 MB.
+models: $(READY)
+	.venv/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[models]'
+	$(PY) -m dsf.tools.cli models --fetch
 
 # The Triton kernels on the GPU of this machine, with its own Python; installs nothing.
 gpu:

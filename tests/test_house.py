@@ -22,7 +22,8 @@ ROOMS = ("solvers", "kernels", "theory_tests", "figures")
 HEAVY = {"torch", "cvxpy", "matplotlib", "numba", "sympy", "scipy", "flint", "pandas", "rich"}
 # These may be imported inside functions, and so may modules of ours that import one of them.
 OPTIONAL = {*HEAVY, "control", "mpmath", "threadpoolctl"}
-OPTIONAL |= {"cloudpickle", "distributed", "joblib", "ray", "transformers"}
+OPTIONAL |= {"cloudpickle", "distributed", "joblib", "ray"}
+OPTIONAL |= {"accelerate", "gguf", "h5py", "safetensors", "transformers"}
 
 
 def measures() -> ModuleType:
@@ -98,7 +99,7 @@ FLOORS = (
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # The command line stands beside the rooms and looks into these when it is asked to.
-ON_DEMAND = {("dsf.tools.cli", room) for room in ("dsf", "theory_tests", "figures")}
+ON_DEMAND = {("dsf.tools.cli", room) for room in ("dsf", "models", "theory_tests", "figures")}
 ON_DEMAND |= {("dsf.tools.doctor", "dsf")}
 
 

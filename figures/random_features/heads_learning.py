@@ -42,7 +42,7 @@ D = KEYS = 8
 PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"heads": [10, 30], "samples": [100, 400], "seeds": 2},
     "default": {"heads": [10, 30, 100, 300], "samples": [100, 400, 1600], "seeds": 5},
-    "paper": {"heads": [10, 30, 100, 300, 1000], "samples": [100, 400, 1600, 6400], "seeds": 10},
+    "paper": {"heads": [10, 30, 100, 300], "samples": [100, 400, 1600, 6400], "seeds": 10},
 }
 HELD, NEW, BIAS = 500, 2000, 4.0
 PENALTIES = 10.0 ** np.arange(-10, 2)

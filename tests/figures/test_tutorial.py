@@ -1,4 +1,4 @@
-"""The tutorial: it says what it prints, and the page shows all of it."""
+"""The tutorial and the story of one head: they say what is printed, and the page shows all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from dsf.figures.runner.tutorial import FILE, tutorial
+from dsf.figures.runner.tutorial import FILE, STORY, tutorial
 
 READERS = ("You build models", "You prove theorems", "You teach")
 
@@ -51,10 +51,16 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_the_page_shows_all_of_it():
-    page, text = Page(tutorial()), FILE.read_text(encoding="utf-8")
+def test_the_story_of_one_head():
+    result = doctest.testfile(str(STORY), module_relative=False)
+    assert result.attempted > 8 and result.failed == 0
+
+
+@pytest.mark.parametrize("file", [FILE, STORY])
+def test_the_page_shows_all_of_it(file):
+    page, text = Page(tutorial(file)), file.read_text(encoding="utf-8")
     assert set(page.tags) == {"h2", "h3", "p", "pre", "code"}
-    assert page.tags.count("h3") == len(READERS)
+    assert page.tags.count("h3") == text.count("\n## ")
     assert page.tags.count("pre") == text.count("```python")
     words = re.sub(r"^(#+|```\w*)", "", text, flags=re.M).replace("`", "")
     assert "".join(page.text.split()) == "".join(words.split())

@@ -60,3 +60,41 @@ class SelfAttention(nn.Module):
         x = q.double() @ k.double().mT * (0.3 if self.how == "bias" else self.width**-0.5)
         L = x.shape[-1]
         return x.masked_fill(~torch.ones(L, L, dtype=torch.bool).tril(), -torch.inf).softmax(-1)
+
+
+class LanguageModel(nn.Module):
+    """Token ids [B L] in, logits out: attention called in two ways, with a residual path."""
+
+    def __init__(self, vocabulary=100, d=8, heads=2, seed=0):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.embedding = nn.Embedding(vocabulary, d)
+            self.layers = nn.ModuleList(
+                SelfAttention(d, heads, how=how) for how in ("sdpa", "written out")
+            )
+
+    def forward(self, input_ids, attention_mask=None):
+        x = 3 * self.embedding(input_ids)
+        for layer in self.layers:
+            x = x + layer(x)
+        return x @ self.embedding.weight.mT
+
+
+class Retrieves(nn.Module):
+    """One perfect induction head: it looks at what followed the last copy of the token."""
+
+    def __init__(self, vocabulary=200):
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, 4)
+
+    def forward(self, input_ids):
+        ids = input_ids
+        L = ids.shape[-1]
+        same = ids[:, :, None] == ids[:, None, :]
+        after = torch.zeros_like(same)
+        after[..., 1:] = same[..., :-1].tril(-1)[..., 1 - L - 1 :] if L > 1 else False
+        after = after & torch.ones(L, L, dtype=torch.bool).tril()
+        after[..., 0] |= ~after.any(-1)
+        logits = torch.where(after, 0.0, -torch.inf)[:, None].double()
+        return torch.softmax(logits, -1) @ self.embedding(ids)[:, None].double()

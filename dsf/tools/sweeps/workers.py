@@ -22,7 +22,7 @@ from typing import Any
 
 from dsf.core.errors import OutputError, SweepError
 from dsf.tools.files import write
-from dsf.tools.sweeps.keys import rng_of
+from dsf.tools.sweeps.keys import rng_of, text_of
 from dsf.tools.sweeps.outcomes import Outcome
 from dsf.tools.sweeps.store import packed, read, unpacked
 
@@ -67,7 +67,8 @@ def work(fn: Function, task: Task) -> Outcome:
         return _failed(task, f"{type(e).__name__}: {e}", e, time.perf_counter() - start)
     seconds = time.perf_counter() - start
     if task.path is not None:
-        content = {"key": task.key, "parameters": task.parameters, "value": value}
+        # as text: arrays by their hash, or the file would be as large as what the task is given
+        content = {"key": task.key, "parameters": text_of(task.parameters, "task"), "value": value}
         try:
             data = packed({**content, "seconds": seconds})
         except Exception as e:

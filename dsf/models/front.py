@@ -1,0 +1,270 @@
+"""`dsf.inspect`: the heads of any torch model, counted with proof."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dsf.core.errors import DomainError, ShapeError
+from dsf.models.capture import Call, run
+from dsf.models.head import Head, measure
+from dsf.models.inspection import Inspection
+from dsf.models.probes import (
+    PROBES,
+    Probe,
+    drawn,
+    require_fits,
+    require_known,
+    require_on_device,
+    users,
+    vocabulary_of,
+)
+from dsf.states import Realization
+from dsf.tools.sweeps import sweep
+
+RTOL = (0.1, 0.01)
+BUDGET = 16  # states of a head that is called recurrent
+TOGETHER = 2**28  # bytes of weights that wait to be counted, and of proofs that are kept
+Answer = tuple[Head, tuple[Realization, ...]]
+
+
+def inspect(
+    model: Any, *inputs: Any, rtol: Sequence[float] = RTOL, budget: int = BUDGET,
+    probes: str | Sequence[str] = PROBES, vocabulary: int | None = None, seed: int = 0,
+    lengths: Sequence[int] = (), causal: bool | None = None, keep: bool | None = None,
+    time_limit: float = 10.0, n_jobs: int | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    progress: bool | Callable[[int, int], object] = False, **named: Any,
+) -> Inspection:  # fmt: skip
+    """How many states each attention head of a model needs on these inputs, with proof.
+
+        necessary = max_k #{j : sigma_j(M[k:, :k]) > rtol |M|}  <=  states  <=  sufficient
+
+    M [L L] are the weights of a head on one sequence.  The model, a torch module or a function, is
+    called as model(*inputs, **named), in evaluation mode and without gradients; its heads are found
+    by the functions of torch that it calls (`dsf.models.capture`).  A batch is several texts.
+
+    rtol        errors relative to |M|_2; the verdict is by the first
+    budget      the most states of a head that is called recurrent
+    probes      of "text" (the inputs), "repeat" (random tokens, twice) and "pairs" (keys with
+                values, again in another order), as long as the text.  Only the inputs where they
+                hold no token ids (an integer tensor [L] or [B L], `input_ids` or the first one)
+    vocabulary  tokens there are; by default rows of the model's embedding.   seed: of the probes
+    lengths     also count the first tokens of causal heads, so many: how counts grow
+    causal      True: DomainError if a head looks at later tokens
+    keep        keep the certificates of all counts, each of more than 8 L^2 bytes; by default where
+                these 8 L^2 are 256 MiB at most.  Otherwise `.check()` runs the model again
+    time_limit  seconds for one head and length
+    n_jobs, cache, progress   as those of `dsf.sweep`, over heads: processes, a folder of finished
+                heads (a call after a kill goes on), a bar
+
+    Memory: the weights of heads that wait to be counted, 256 MiB or one head.
+    Tokens that `attention_mask` hides are left out of M.
+    Raises DomainError if the model calls no attention, ShapeError, DTypeError, and what the model
+    raises; the model is left as it was.
+    Source of the counts: `dsf.realize`; effective state size: arXiv 2504.19561.
+
+    >>> import torch
+    >>> layer = torch.nn.MultiheadAttention(4, 2, batch_first=True)
+    >>> found = inspect(lambda x: layer(x, x, x)[0], torch.zeros(1, 6, 4))
+    >>> len(found.rows), found.rows[0].states[0.1], found.check()
+    (2, (2, 2), True)
+    """
+    errors = _errors(rtol)
+    which = require_known(probes)
+    require_on_device(model)
+    text = users(model, inputs, named)
+    calls, notes = _probes(model, text, which, vocabulary, seed)
+    heads, size = _sizes(model, calls)
+    kept = size * len(errors) <= TOGETHER if keep is None else keep
+    options = _Options(errors, tuple(map(int, lengths)), time_limit, kept, n_jobs, cache)
+    show = _Progress(progress, heads)
+    rows: list[Head] = []
+    proofs: list[Realization] = []
+    for probe in calls:
+        for row, found in _counted(model, probe, options, show):
+            if causal and row.leak is not None:
+                _complain(row)
+            rows.append(row)
+            proofs.extend(found)
+    if not rows:
+        raise DomainError(
+            "inspect: the model called no attention. Likely cause: a recurrent model, a "
+            "convolution, or a kernel outside torch"
+        )
+    by_name = {probe.name: probe for probe in calls}
+
+    def again(row: Head) -> np.ndarray:
+        return _weights(model, by_name[row.probe], row)
+
+    return Inspection(
+        tuple(rows), errors, int(budget), tuple(proofs) if kept else None, tuple(notes),
+        time_limit, again,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Options:
+    rtol: tuple[float, ...]
+    lengths: tuple[int, ...]
+    time_limit: float
+    keep: bool
+    n_jobs: int | None
+    cache: str | os.PathLike[str] | None
+
+
+class _Progress:
+    """Heads done of all heads, over several sweeps."""
+
+    def __init__(self, show: bool | Callable[[int, int], object], total: int) -> None:
+        self.show, self.total, self.before = show, total, 0
+
+    def part(self, size: int) -> Any:
+        if callable(self.show):
+            before, show = self.before, self.show
+            self.before += size
+            return lambda done, _: show(before + done, self.total)
+        return self.show
+
+
+def _errors(rtol: Sequence[float]) -> tuple[float, ...]:
+    errors = (float(rtol),) if isinstance(rtol, (int, float)) else tuple(map(float, rtol))
+    if not errors or not all(0 < e < 1 for e in errors):
+        raise DomainError(f"inspect: rtol are errors between 0 and 1; got {rtol}")
+    return errors
+
+
+def _probes(
+    model: Any, text: Probe, which: tuple[str, ...], vocabulary: int | None, seed: int
+) -> tuple[list[Probe], list[str]]:
+    if text.ids is None:
+        asked = len(which) > 1 or "text" not in which
+        return [text], (["the inputs hold no tokens: no probe but these inputs"] if asked else [])
+    size = vocabulary_of(model, text) if vocabulary is None else vocabulary
+    more = [] if size is None else drawn(text, size, which, seed)
+    notes = []
+    lacking = [name for name in which if name != "text" and name not in {p.name for p in more}]
+    if lacking:
+        why = "vocabulary is not known: give vocabulary=" if size is None else "the text is short"
+        notes.append(f"no probe {' or '.join(lacking)}: {why}")
+    return [*([text] if "text" in which or not more else []), *more], notes
+
+
+# ---------------------------------------------------------------------- heads of a run
+def _sizes(model: Any, probes: list[Probe]) -> tuple[int, int]:
+    """Heads that will be counted on all probes, and the bytes of their weights."""
+    heads, size = 0, 0
+
+    def visit(call: Call) -> None:
+        nonlocal heads, size
+        for probe in probes:
+            count = call.heads * _batch(call, probe)
+            heads, size = heads + count, size + 8 * count * call.rows * call.columns
+
+    run(model, probes[0].inputs, probes[0].named, visit)
+    return heads, size
+
+
+def _batch(call: Call, probe: Probe) -> int:
+    """How many sequences of a call are counted: of the probes that are drawn, the first."""
+    return call.batch if probe.name in ("text", "input") else 1
+
+
+def _counted(model: Any, probe: Probe, options: _Options, progress: _Progress) -> Iterator[Answer]:
+    """The rows of a run, in the order of the model."""
+    answers: list[Answer] = []
+    waiting: list[dict[str, Any]] = []
+    seen: Counter[str] = Counter()
+    size = 0
+
+    def count() -> None:
+        found = sweep(
+            measure, waiting, n_jobs=options.n_jobs, cache=options.cache, version="heads 2",
+            on_error="raise", progress=progress.part(len(waiting)),
+        )  # fmt: skip
+        answers.extend(found.values)
+        waiting.clear()
+
+    def visit(call: Call) -> None:
+        nonlocal size
+        for sequence in range(_batch(call, probe)):
+            ids = _ids(probe, call, sequence)
+            for head in range(call.heads):
+                M, note = _shown(call.weights(head, sequence), probe, sequence)
+                waiting.append({
+                    "M": M, "ids": ids, "rtol": options.rtol, "lengths": options.lengths,
+                    "time_limit": options.time_limit, "keep": options.keep,
+                    "about": {
+                        "module": call.module, "call": seen[call.module], "head": head,
+                        "kind": call.kind, "width": call.width, "probe": probe.name,
+                        "group": head * call.groups // call.heads, "sequence": sequence,
+                        "note": note,
+                    },
+                })  # fmt: skip
+                size += M.nbytes
+                if size + M.nbytes > TOGETHER:
+                    count()
+                    size = 0
+        seen[call.module] += 1
+
+    run(model, probe.inputs, probe.named, visit)
+    if waiting:
+        count()
+    yield from answers
+
+
+def _ids(probe: Probe, call: Call, sequence: int) -> np.ndarray | None:
+    tokens = probe.tokens
+    if tokens is None or tokens.shape != (call.batch, call.rows):
+        return None
+    ids = np.asarray(tokens[sequence])
+    return ids if probe.shown is None else ids[probe.shown[sequence]]
+
+
+def _shown(M: np.ndarray, probe: Probe, sequence: int) -> tuple[np.ndarray, str]:
+    """The weights without tokens that the user's mask hides."""
+    if probe.shown is None or M.shape[0] != M.shape[1]:
+        return M, ""
+    require_fits(len(M), probe.shown)
+    shown = probe.shown[sequence]
+    hidden = int(np.sum(~shown))
+    return M[np.ix_(shown, shown)], f"{hidden} hidden tokens left out" if hidden else ""
+
+
+class _Found(Exception):
+    """Ends a run that has shown what was looked for."""
+
+
+def _weights(model: Any, probe: Probe, row: Head) -> np.ndarray:
+    """The weights of a row, from another run."""
+    seen: Counter[str] = Counter()
+    found: list[np.ndarray] = []
+
+    def visit(call: Call) -> None:
+        if (call.module, seen[call.module]) == (row.module, row.call):
+            found.append(_shown(call.weights(row.head, row.sequence), probe, row.sequence)[0])
+            raise _Found
+        seen[call.module] += 1
+
+    try:
+        run(model, probe.inputs, probe.named, visit)
+    except _Found:
+        return found[0]
+    raise ShapeError(
+        f"inspect: {row.module or 'the model'} no longer calls attention {row.call + 1} times. "
+        "Likely cause: the model has changed since it was inspected"
+    )
+
+
+def _complain(row: Head) -> None:
+    i, j = row.leak or (0, 0)
+    raise DomainError(
+        f"inspect: {row.module or 'the model'} head {row.head} lets token {i} look at the later "
+        f"token {j}: it is not causal. Likely cause: a missing attention mask. causal=None counts "
+        "both directions together"
+    )

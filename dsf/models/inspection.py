@@ -1,0 +1,189 @@
+"""What `inspect` returns: rows of heads, their verdicts, their kernels and proofs when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+from dsf.core.errors import CertificateError, UnknownNameError
+from dsf.core.optional import pandas
+from dsf.core.result import Checkable, Result, Section
+from dsf.jacobians.linearise import Inspection as Kernel
+from dsf.models import printing
+from dsf.models.head import Head
+from dsf.models.verdict import Verdict, judge
+from dsf.states import Realization, realize
+
+Place = tuple[str, int, int]  # module, call, head
+
+
+@dataclass(frozen=True, repr=False)
+class Inspection(Result):
+    """The heads of a model on some inputs: what `dsf.inspect` returns.
+
+    rows       one per head, probe and sequence
+    rtol       the errors, relative to |M|_2; the first one decides
+    budget     the most states of a head that is called recurrent
+    proofs     one per row that was counted and error, if they were kept
+    notes      what stands in the way of more
+    """
+
+    rows: tuple[Head, ...]
+    rtol: tuple[float, ...]
+    budget: int
+    proofs: tuple[Realization, ...] | None = None
+    notes: tuple[str, ...] = ()
+    time_limit: float = 10.0
+    again: Callable[[Head], np.ndarray] | None = field(default=None, compare=False)
+
+    @cached_property
+    def heads(self) -> dict[Place, tuple[Head, ...]]:
+        """The rows of each head, in the order of the model."""
+        found: dict[Place, list[Head]] = {}
+        for row in self.rows:
+            found.setdefault(row.place, []).append(row)
+        return {place: tuple(rows) for place, rows in found.items()}
+
+    @cached_property
+    def verdicts(self) -> dict[Place, Verdict]:
+        """keep, window or recurrent(n) for each head, by the rule of `Verdict`."""
+        return {p: judge(rows, self.rtol[0], self.budget) for p, rows in self.heads.items()}
+
+    @property
+    def probes(self) -> tuple[str, ...]:
+        """The names of the inputs."""
+        return tuple(dict.fromkeys(row.probe for row in self.rows))
+
+    def row(
+        self, module: str, head: int = 0, *, probe: str | None = None, sequence: int = 0,
+        call: int = 0,
+    ) -> Head:  # fmt: skip
+        """The row of a head; of the first probe unless one is named. UnknownNameError."""
+        wanted = self.probes[0] if probe is None and self.probes else probe
+        for row in self.rows:
+            if (row.place, row.probe, row.sequence) == ((module, call, head), wanted, sequence):
+                return row
+        names = list(dict.fromkeys(row.module for row in self.rows))
+        raise UnknownNameError(
+            f"inspect: no row of {module!r}, head {head}, call {call}, probe {wanted}, sequence "
+            f"{sequence}; modules are {', '.join(map(repr, names[:8]))}"
+            f"{', ..' if len(names) > 8 else ''}; probes are {', '.join(self.probes)}"
+        )
+
+    def kernel(self, row: Head) -> Kernel:
+        """The weights of a row as a kernel [L 1 L 1], from the model, which is run again.
+
+        It has `.matrix`, `.leak`, `.influence()` and `.hankel_singular_values(k)`.
+        Raises CertificateError if there is no model: the inspection was read from JSON.
+        """
+        if self.again is None:
+            raise CertificateError(
+                "inspect: this inspection was read from JSON and knows no model, so no kernel can "
+                "be computed. Inspect the model again"
+            )
+        M = self.again(row)
+        peak = np.abs(M).max(initial=0.0)
+        leak = float(np.triu(np.abs(M), 1).max(initial=0.0) / peak) if peak else 0.0
+        return Kernel(M[:, None, :, None], leak)
+
+    def prove(self, row: Head) -> tuple[Realization, ...]:
+        """Systems and certificates for a row, one per error: its weights are counted again."""
+        return realize(self.kernel(row).matrix, rtol=self.rtol, time_limit=self.time_limit)
+
+    @property
+    def certificates(self) -> tuple[Checkable, ...]:
+        """The certificates of all counts; computed again where they were not kept.
+
+        Raises CertificateError where that is not possible, or where counts contradict the rows.
+        """
+        if self.proofs is not None:
+            return tuple(c for p in self.proofs for c in p.certificates)
+        found: list[Checkable] = []
+        for row in self.rows:
+            if row.states:
+                proofs = self.prove(row)
+                self._require_agrees(row, proofs)
+                found += [c for p in proofs for c in p.certificates]
+        return tuple(found)
+
+    def check(self) -> bool:
+        """Recompute every count from its certificate; True, or CertificateError."""
+        if self.proofs is None:
+            return all(c.check() for row in self.rows if row.states
+                       for p in self._proved(row) for c in p.certificates)  # fmt: skip
+        kept = iter(self.proofs)
+        for row in self.rows:
+            if row.states:
+                self._require_agrees(row, [next(kept) for _ in self.rtol])
+        return super().check()
+
+    def _proved(self, row: Head) -> tuple[Realization, ...]:
+        proofs = self.prove(row)
+        self._require_agrees(row, proofs)
+        return proofs
+
+    def _require_agrees(self, row: Head, proofs: Sequence[Realization]) -> None:
+        for e, proof in zip(self.rtol, proofs, strict=True):
+            low, high = row.states[e]
+            if not (proof.lower <= high and low <= proof.upper):
+                raise CertificateError(
+                    f"inspect: {row.module} head {row.head} on {row.probe} was said to need "
+                    f"{low}..{high} states at error {e:g}; the proof says {proof.lower}.."
+                    f"{proof.upper}. Likely cause: the model has changed since"
+                )
+
+    # ------------------------------------------------------------------ shown and kept
+    def headline(self) -> tuple[str, str]:
+        return printing.headline(self), "enclosed"
+
+    def sections(self) -> Sequence[Section]:
+        return printing.sections(self)
+
+    def plot(self, *heads: Head) -> Any:
+        """Maps of the states that suffice, layer by head; with rows, their spectra and kernels.
+
+        Returns a figure of matplotlib.
+        """
+        from dsf.models.plots import plot
+
+        return plot(self, heads)
+
+    def to_pandas(self) -> Any:
+        """One line per head, probe and sequence, with the head's verdict; needs pandas."""
+        lines = []
+        for row in self.rows:
+            line = {k: v for k, v in row.to_data().items() if k not in TABLES}
+            for e, (low, high) in row.states.items():
+                slope = row.slope(e)
+                line |= {f"necessary_{e:g}": low, f"sufficient_{e:g}": high}
+                line |= {f"tolerance_{e:g}": row.tolerance[e], f"window_{e:g}": row.window[e]}
+                line |= {} if slope is None else {f"slope_{e:g}": slope}
+            line |= {f"distance to {name}": x for name, x in row.distances.items()}
+            line |= {"closest": row.closest, "verdict": str(self.verdicts[row.place])}
+            lines.append(line)
+        return pandas("Inspection.to_pandas").DataFrame(lines)
+
+    def to_data(self) -> dict[str, Any]:
+        proofs = None if self.proofs is None else [p.to_data() for p in self.proofs]
+        return {
+            "rows": [row.to_data() for row in self.rows], "rtol": list(self.rtol),
+            "budget": self.budget, "notes": list(self.notes), "time_limit": self.time_limit,
+            "proofs": proofs,
+        }  # fmt: skip
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        proofs = data["proofs"]
+        return cls(
+            tuple(Head.from_data(row) for row in data["rows"]), tuple(map(float, data["rtol"])),
+            int(data["budget"]),
+            None if proofs is None else tuple(Realization.from_data(p) for p in proofs),
+            tuple(map(str, data["notes"])), float(data["time_limit"]),
+        )  # fmt: skip
+
+
+TABLES = {"states", "prefixes", "tolerance", "window", "distances", "spectrum"}

@@ -1,0 +1,187 @@
+"""An inspection as text: the summary first, then a line per head."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dsf.core.result import Item, Section, Text
+from dsf.models.head import NEAR, Head
+from dsf.models.verdict import KEEP, NONE, RECURRENT, SHORT, WINDOW
+
+if TYPE_CHECKING:
+    from dsf.models.inspection import Inspection
+
+FEW = 40  # lines of the table
+NAMES = 16  # columns of the module's name
+COUNT, COLUMNS = 9, 3  # columns of a count; counts in a line
+SCOPE = (
+    "Scope: counts are proved for these inputs, frozen: a linear recurrence whose coefficients may "
+    "depend on the whole input, errors in the operator norm. Other texts may need more."
+)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Lines that are already set."""
+
+    rows: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        return list(self.rows)
+
+    def html(self) -> str:
+        return f"<pre>{escape(chr(10).join(self.rows))}</pre>"
+
+
+def headline(found: Inspection) -> str:
+    modules = len({row.module for row in found.rows})
+    heads = "1 head" if len(found.heads) == 1 else f"{len(found.heads)} heads"
+    lengths = sorted({row.tokens for row in found.rows})
+    tokens = "-".join(map(str, dict.fromkeys((lengths[0], lengths[-1])))) if lengths else "0"
+    return f"{heads} in {modules} module{'s' * (modules != 1)}, {tokens} tokens"
+
+
+def sections(found: Inspection) -> Sequence[Section]:
+    notes = [Item(note, 2, 4) for note in [*found.notes, *_notes(found)]]
+    return [
+        Text([Item(line) for line in _verdicts(found)]), Lines(tuple(_counts(found))),
+        Lines(tuple(_table(found))), Text(notes, "notes"), Text([Item(SCOPE)]),
+    ]  # fmt: skip
+
+
+def _verdicts(found: Inspection) -> list[str]:
+    counts = Counter(v.word for v in found.verdicts.values())
+    if not counts or set(counts) == {NONE}:
+        return ["no head could be counted"]
+    words = [f"{counts[w]} {w}" for w in (RECURRENT, WINDOW, KEEP, SHORT, NONE) if counts[w]]
+    decided = Counter(v.probe for v in found.verdicts.values() if v.probe)
+    lines = [
+        f"verdict at error {found.rtol[0]:g} |M|, by the worst input: {', '.join(words)}",
+        f"(recurrent: at most {found.budget} states suffice; window: what is up to {NEAR} or more "
+        f"tokens away weighs at most the error; else keep)",
+    ]
+    if len(found.probes) > 1:
+        most = ", ".join(f"{name} {n}" for name, n in decided.most_common())
+        lines.append(f"most states on: {most} (heads; the first of equals)")
+    return lines
+
+
+def _counts(found: Inspection) -> list[str]:
+    """A line per input and error: how the heads' counts are spread."""
+    lines = []
+    for probe in found.probes:
+        rows = [row for row in found.rows if row.probe == probe and row.states]
+        several = len({row.sequence for row in rows})
+        name = f"{probe} x {several}" if several > 1 else probe
+        for e in found.rtol:
+            if rows:
+                low, high = (np.array([row.states[e][i] for row in rows]) for i in (0, 1))
+                cells = [
+                    _span(low.min(), high.min()),
+                    *(f"{np.quantile(high, q):g}" for q in (0.5, 0.9)),
+                    _span(low.max(), high.max()), _growth(rows, e),
+                ]  # fmt: skip
+                lines.append(f"{name:12}{e:<9g}" + "".join(f"{c:>11}" for c in cells))
+                name = ""
+    if not lines:
+        return []
+    head = "".join(f"{c:>11}" for c in ("least", "median", "nine in 10", "most", "a doubling"))
+    return [f"{'states on':12}{'error':9}{head}", *lines]
+
+
+def _growth(rows: Sequence[Head], e: float) -> str:
+    slopes = [s for row in rows if (s := row.slope(e)) is not None]
+    return f"{np.median(slopes):+.1f}" if slopes else "-"
+
+
+def _notes(found: Inspection) -> list[str]:
+    notes = [f"{row.module or 'the model'} head {row.head} on {row.probe}: {row.note}"
+             for row in found.rows if row.note]  # fmt: skip
+    leaks = [row for row in found.rows if row.leak is not None]
+    if leaks:
+        i, j = leaks[0].leak or (0, 0)
+        heads = len({row.place for row in leaks})
+        notes.append(
+            f"{heads} head{'s look' if heads > 1 else ' looks'} at later tokens, e.g. "
+            f"{leaks[0].module or 'the model'} head {leaks[0].head}: token {i} at {j}; such counts "
+            "are those of both directions together"
+        )
+    few = [*notes[:FEW]]
+    return few if len(few) == len(notes) else [*few, f"and {len(notes) - FEW} more"]
+
+
+def _table(found: Inspection) -> list[str]:
+    def worst(rows: Sequence[Head], e: float) -> int:
+        return max((row.states[e][1] for row in rows if row.states), default=-1)
+
+    first, last = found.rtol[0], found.rtol[-1]
+    heads = [(p, rows) for p, rows in found.heads.items() if worst(rows, first) >= 0]
+    if not heads:
+        return []
+    heads.sort(key=lambda x: (-worst(x[1], first), -worst(x[1], last)))
+    columns = [(p, first) for p in found.probes][:COLUMNS]
+    if len(columns) == 1:
+        columns = [(found.probes[0], e) for e in found.rtol][:COLUMNS]
+    before, after = _stem([p[0] for p, _ in heads])
+    titles = [p if len(found.probes) > 1 else f"at {e:g}" for p, e in columns]
+    what = (
+        f"states at error {first:g} |M|" if len(found.probes) > 1 else f"states on {columns[0][0]}"
+    )
+    about = f"; module: {before}*{after}" if before or after else ""
+    head = f"{'module':{NAMES}}{'head':>5}" + "".join(f"{t:>{COUNT}}" for t in titles)
+    lines = [f"{what}{about}", f"{head}{'sink':>5}{'prev':>5}{'ind':>5}  verdict"]
+    for place, rows in heads[:FEW]:
+        cells = [_span(*_worst([r for r in rows if r.probe == p], e)) for p, e in columns]
+        looks = [_largest(rows, name) for name in ("sink", "previous", "induction")]
+        name = place[0][len(before) : len(place[0]) - len(after)] or "model"
+        name += f" call {place[1] + 1}" if place[1] else ""
+        counts = "".join(f"{c:>{COUNT}}" for c in cells)
+        line = f"{_short(name):{NAMES}}{place[2]:>5}{counts}{''.join(looks)}"
+        lines.append(f"{line}  {found.verdicts[place]}")
+    if len(heads) > FEW:
+        lines.append(f"{len(heads) - FEW} more heads, with fewer states: .to_pandas()")
+    return lines
+
+
+def _worst(rows: Sequence[Head], e: float) -> tuple[int, int] | tuple[None, None]:
+    counts = [row.states[e] for row in rows if row.states]
+    if not counts:
+        return None, None
+    return max(c[0] for c in counts), max(c[1] for c in counts)
+
+
+def _largest(rows: Sequence[Head], name: str) -> str:
+    known = [x for row in rows if (x := getattr(row, name)) is not None]
+    return f"{max(known):>5.2f}" if known else f"{'-':>5}"
+
+
+def _span(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return "-"
+    return f"{low:g}" if low == high else f"{low:g}..{high:g}"
+
+
+def _stem(names: Sequence[str]) -> tuple[str, str]:
+    """What all names begin and end with, in whole words: ("model.layers.", ".self_attn")."""
+    words = [name.split(".") for name in dict.fromkeys(names)]
+    if len(words) < 2:
+        return "", ""
+    least = min(map(len, words)) - 1
+    same = lambda i: len({w[i] for w in words}) == 1  # noqa: E731
+    before = next((i for i in range(least) if not same(i)), least)
+    after = next((i for i in range(least - before) if not same(-1 - i)), least - before)
+    first = words[0]
+    return "".join(f"{w}." for w in first[:before]), "".join(
+        f".{w}" for w in first[len(first) - after :]
+    )
+
+
+def _short(name: str) -> str:
+    """A name in NAMES columns; numbers, which tell layers apart, are at its end."""
+    return name if len(name) < NAMES else "..." + name[-(NAMES - 4) :]

@@ -1,0 +1,175 @@
+"""The inputs on which heads are counted: the user's own, and two that a head must retrieve from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from dsf.core.errors import DomainError, DTypeError, ShapeError
+
+TEXT, REPEAT, PAIRS = "text", "repeat", "pairs"
+PROBES = (TEXT, REPEAT, PAIRS)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One call of the model: its inputs, and the tokens [B L] among them if they are known.
+
+    `ids` is where these stand: a number for positional inputs, a name for the others.  `shown`
+    [B L] tells which tokens an attention mask leaves; None for all.
+    """
+
+    name: str
+    inputs: tuple[Any, ...]
+    named: dict[str, Any]
+    ids: int | str | None = None
+    shown: np.ndarray | None = None
+
+    @property
+    def tokens(self) -> np.ndarray | None:
+        """The tokens [B L]."""
+        if self.ids is None:
+            return None
+        found = self.named[self.ids] if isinstance(self.ids, str) else self.inputs[self.ids]
+        return np.atleast_2d(np.asarray(found.detach().cpu()))
+
+    def with_tokens(self, name: str, ids: np.ndarray) -> Probe:
+        """The same call with other tokens, none of them hidden."""
+        import torch
+
+        named, inputs = dict(self.named), list(self.inputs)
+        at = self.ids
+        old = named[at] if isinstance(at, str) else inputs[at or 0]
+        new = torch.as_tensor(ids, dtype=old.dtype, device=old.device).reshape(old.shape)
+        if isinstance(at, str):
+            named[at] = new
+        else:
+            inputs[at or 0] = new
+        if named.get("attention_mask") is not None:
+            named["attention_mask"] = torch.ones_like(named["attention_mask"])
+        return replace(self, name=name, inputs=tuple(inputs), named=named, shown=None)
+
+
+def users(model: Any, inputs: Sequence[Any], named: dict[str, Any]) -> Probe:
+    """The user's own inputs as a probe; arrays of numpy become tensors of the model's dtype."""
+    taken = tuple(_tensor(model, x) for x in inputs)
+    kept = {name: _tensor(model, x) for name, x in named.items()}
+    places: list[int | str] = [name for name in ("input_ids",) if name in kept]
+    places += [i for i, x in enumerate(taken) if _are_tokens(x)]
+    mask = kept.get("attention_mask")
+    shown = None
+    if mask is not None and getattr(mask, "ndim", 0) == 2 and not bool((mask != 0).all()):
+        shown = np.asarray((mask != 0).cpu())
+        hidden = ~shown.any(1)
+        if hidden.any():
+            raise DomainError(
+                f"inspect: attention_mask hides every token of sequence {int(hidden.argmax())}. "
+                "Likely cause: 0 and 1 are exchanged; 1 marks tokens that count"
+            )
+    return Probe(TEXT if places else "input", taken, kept, places[0] if places else None, shown)
+
+
+def _are_tokens(x: Any) -> bool:
+    import torch
+
+    return (
+        isinstance(x, torch.Tensor) and x.ndim in (1, 2) and x.dtype in (torch.int32, torch.int64)
+    )
+
+
+def _tensor(model: Any, x: Any) -> Any:
+    import torch
+
+    if not isinstance(x, np.ndarray):
+        return x
+    if not np.issubdtype(x.dtype, np.floating):
+        return torch.as_tensor(x)
+    weights = model.parameters() if isinstance(model, torch.nn.Module) else ()
+    kind = next((p.dtype for p in weights if p.is_floating_point()), torch.float64)
+    return torch.as_tensor(x).to(kind)
+
+
+def vocabulary_of(model: Any, text: Probe) -> int | None:
+    """How many tokens there are: rows of the first embedding that is given the tokens."""
+    import torch
+
+    if not isinstance(model, torch.nn.Module):
+        return None
+    named = getattr(model, "get_input_embeddings", None)
+    if callable(named):
+        try:
+            return int(named().num_embeddings)
+        except (AttributeError, NotImplementedError):
+            pass
+    sizes = [m.num_embeddings for m in model.modules() if isinstance(m, torch.nn.Embedding)]
+    return max(sizes, default=None)
+
+
+def drawn(text: Probe, vocabulary: int, which: Sequence[str], seed: int) -> list[Probe]:
+    """The probes of random tokens, as long as the text, each beginning with its first token.
+
+    repeat   x_1 .. x_n x_1 .. x_n, tokens drawn without repetition
+    pairs    k_1 v_1 k_2 v_2 .. and the same pairs in another order: after a key its value
+    """
+    wanted = [name for name in which if name in (REPEAT, PAIRS)]
+    tokens = text.tokens
+    if tokens is None or not wanted:
+        return []
+    B, L = tokens.shape
+    if L < 5:
+        return []
+    rng = np.random.default_rng(seed)
+    half, odd = divmod(L - 1, 2)
+    if vocabulary < half + 1:
+        raise DomainError(
+            f"inspect: {vocabulary} tokens are too few for the probes, which draw {half} different "
+            "ones. Give a shorter text, or probes=('text',)"
+        )
+    found = []
+    for name in wanted:
+        rows = []
+        for b in range(B):
+            fresh = rng.choice(vocabulary, size=half + odd, replace=False)
+            body, rest = fresh[:half], fresh[half:]
+            if name == REPEAT:
+                again = body
+            else:
+                n = half // 2
+                order = rng.permutation(n)
+                paired = body[: 2 * n].reshape(n, 2)[order].reshape(-1)
+                again = np.concatenate([paired, body[2 * n :]])
+            rows.append(np.concatenate([tokens[b, :1], body, again, rest]))
+        found.append(text.with_tokens(name, np.stack(rows)))
+    return found
+
+
+def require_known(which: Sequence[str]) -> tuple[str, ...]:
+    """The names of probes; DomainError for others."""
+    names = (which,) if isinstance(which, str) else tuple(which)
+    odd = [name for name in names if name not in PROBES]
+    if odd or not names:
+        raise DomainError(f"inspect: probes are among {', '.join(PROBES)}; got {odd or names}")
+    return names
+
+
+def require_on_device(model: Any) -> None:
+    """DTypeError for a model that holds no numbers."""
+    import torch
+
+    if isinstance(model, torch.nn.Module) and any(p.is_meta for p in model.parameters()):
+        raise DTypeError(
+            "inspect: the model is on torch's `meta` device: it has shapes and no numbers. Load "
+            "its weights first"
+        )
+
+
+def require_fits(call_tokens: int, shown: np.ndarray) -> None:
+    """ShapeError where an attention mask does not belong to the tokens of a call."""
+    if shown.shape[-1] != call_tokens:
+        raise ShapeError(
+            f"inspect: attention_mask is about {shown.shape[-1]} tokens and attention was called "
+            f"on {call_tokens}"
+        )

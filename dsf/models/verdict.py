@@ -1,0 +1,50 @@
+"""Whether a head can become recurrent: one rule for what was counted, the worst probe decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dsf.models.head import NEAR, Head
+
+RECURRENT, WINDOW, KEEP, SHORT, NONE = "recurrent", "window", "keep", "too short", "not counted"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the rule says of a head: a word, its number, and the probe with most states.
+
+    recurrent(n)  n states suffice on every probe, and n <= budget
+    window(w)     not that; what is w or more tokens away weighs at most rtol |M| on every probe
+    keep          neither
+    too short     the budget is half the tokens or more: every head would pass
+    """
+
+    word: str
+    size: int | None = None
+    probe: str = ""
+
+    def __str__(self) -> str:
+        return self.word if self.size is None else f"{self.word}({self.size})"
+
+
+def judge(rows: Sequence[Head], rtol: float, budget: int) -> Verdict:
+    """The verdict on one head from its rows, by the counts at the error `rtol`.
+
+    >>> row = Head("a", 0, 0, "sdpa", 4, 0, "text", 0, 64, states={0.1: (2, 3)}, window={0.1: 60})
+    >>> str(judge([row], 0.1, 16)), str(judge([row], 0.1, 2)), str(judge([row], 0.1, 32))
+    ('recurrent(3)', 'keep', 'too short')
+    """
+    counted = [row for row in rows if row.states]
+    if not counted:
+        return Verdict(NONE)
+    worst = max(counted, key=lambda row: row.states[rtol][1])
+    n = worst.states[rtol][1]
+    if 2 * budget >= min(row.tokens for row in counted):
+        return Verdict(SHORT, None, worst.probe)
+    if n <= budget:
+        return Verdict(RECURRENT, n, worst.probe)
+    widest = max(row.window[rtol] for row in counted)
+    if widest <= NEAR:
+        return Verdict(WINDOW, widest, worst.probe)
+    return Verdict(KEEP, None, worst.probe)

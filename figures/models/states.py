@@ -1,0 +1,142 @@
+"""States that every head of a language model needs, layer by head, on three inputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dsf.figures import Finding, Table, derived
+from dsf.figures.models._survey import (
+    INDUCTION,
+    MODEL,
+    PREVIOUS,
+    PROFILES,
+    RTOL,
+    SINK,
+    grid,
+    survey,
+    whole,
+)
+from dsf.tools.style import BLACK, TEXT
+
+TITLE = "On a text few states do for every head; heads that retrieve show on random tokens only"
+SEE = (
+    "Top row: on a text almost all heads are dark, so that a few states suffice, whichever the "
+    "error. Below: on repeated random tokens the heads with a star, induction heads, turn bright, "
+    "although on the text most of them look like sinks (circles)."
+)
+PAPER = (
+    "Which heads can become recurrent is chosen by scores on probes or by trained gates; ablated "
+    "on key-value retrieval, 2 % of the heads carry it (2602.11374, read about). Counts with proof "
+    "of a trained model's heads are not known to us."
+)
+DIFFERS = MODEL
+ORDER = 1
+SEED = 0
+PARAMETERS: dict[str, dict[str, Any]] = PROFILES
+FEW = 16  # states of a head that is called recurrent
+NAMES = {"text": "a text", "repeat": "random, twice", "pairs": "keys and values"}
+
+
+def compute(profile: str) -> Table:
+    return survey(profile)
+
+
+def kinds(table: Table) -> dict[str, list[tuple[int, int]]]:
+    """(layer, head) of the heads one knows: sinks and previous-token heads on the text."""
+    text, again = (whole(table, probe=p, rtol=RTOL[0]) for p in ("text", "repeat"))
+    return {
+        "sink": [(r["layer"], r["head"]) for r in text if r["sink"] > SINK],
+        "previous": [(r["layer"], r["head"]) for r in text if r["previous"] > PREVIOUS],
+        "induction": [(r["layer"], r["head"]) for r in again if r["induction"] > INDUCTION],
+    }
+
+
+def findings(table: Table) -> list[Finding]:
+    found = []
+    for e in RTOL:
+        said = []
+        for probe, name in NAMES.items():
+            rows = whole(table, probe=probe, rtol=e)
+            low, high = (np.array(rows.column(c)) for c in ("necessary", "sufficient"))
+            said.append(
+                f"{name}: half of the heads at most {np.median(high):g}, nine in ten "
+                f"{np.quantile(high, 0.9):g}, the most {low.max()} to {high.max()}"
+            )
+        found.append(derived(f"Counts at error {e:g} are not known", "; ".join(said), True))
+    known = kinds(table)
+    counts = {p: grid(table, "sufficient", probe=p, rtol=RTOL[0]) for p in NAMES}
+    sinks = set(known["sink"]) & set(known["induction"])
+    worst = np.max(np.array(list(counts.values())), 0)
+    retrieving = [
+        f"{layer}.{head}: {counts['text'][head, layer]:g} on the text, "
+        f"{counts['repeat'][head, layer]:g} on repeated tokens"
+        for layer, head in sorted(
+            known["induction"], key=lambda x: -counts["repeat"][x[1], x[0]]
+        )[:3]
+    ]  # fmt: skip
+    return [
+        *found,
+        derived(
+            "Heads by what they look at",
+            f"{len(known['sink'])} sinks, {len(known['previous'])} previous-token heads, "
+            f"{len(known['induction'])} induction heads, {len(sinks)} of them sinks on the text",
+            True,
+        ),
+        derived(
+            "A text alone misjudges heads that retrieve",
+            "; ".join(retrieving) or "no induction head here",
+            True,
+        ),
+        derived(
+            f"Heads for which {FEW} states suffice at error {RTOL[0]:g}",
+            f"{int(np.sum(counts['text'] <= FEW))} of {worst.size} on the text, "
+            f"{int(np.sum(worst <= FEW))} on all three inputs",
+            True,
+        ),
+    ]
+
+
+def draw(table: Table) -> Any:
+    import matplotlib.pyplot as plt
+    from matplotlib.colors import LogNorm
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+
+    top = max(table.column("sufficient"))
+    figure, axes = plt.subplots(3, 2, figsize=(TEXT, 4.4), sharex=True, sharey=True)
+    known = kinds(table)
+    marks = {"sink": "o", "previous": "^", "induction": "*"}
+    for row, probe in zip(axes, NAMES, strict=True):
+        for at, e in zip(row, RTOL, strict=True):
+            counts = np.fmax(grid(table, "sufficient", probe=probe, rtol=e), 1)
+            picture = at.imshow(
+                counts, norm=LogNorm(1, top), cmap="viridis", aspect="auto", origin="lower",
+                interpolation="nearest",
+            )  # fmt: skip
+            at.grid(visible=False)
+            if probe == "text":
+                at.set_title(f"error {e:g}")
+        row[0].set_ylabel(f"{NAMES[probe]}\nhead")
+        for kind, mark in marks.items():
+            if known[kind]:
+                x, y = np.array(known[kind]).T
+                face = "white" if kind == "induction" else "none"
+                row[0].plot(
+                    x, y, mark, ms=5 if kind == "induction" else 4, mfc=face, mec="white",
+                    mew=0.8, label=kind if probe == "text" else None,
+                )  # fmt: skip
+    for at in axes[-1]:
+        at.set_xlabel("layer")
+        for axis in (at.xaxis, at.yaxis):
+            axis.set_major_locator(MaxNLocator(integer=True))
+    bar = figure.colorbar(picture, ax=axes, label="states that suffice", shrink=0.8)
+    bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    handles = [
+        plt.Line2D([], [], ls="", marker=m, mfc=BLACK if k == "induction" else "none", mec=BLACK,
+                   label=f"{k} head" if k != "previous" else "previous-token head")
+        for k, m in marks.items()
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
