@@ -114,9 +114,9 @@ def watched(model: Any, visit: Visit) -> Iterator[None]:
                 given = visit(call)
                 out = function(*args, **named)
                 return mixing.projected(out, call, given, taken) if given else out
-            if name in PRODUCTS and (call := self._multiplied(args)) is not None:
-                given = visit(mixing.with_values(call, name, args, named))
-                return mixing.put(function(*args, **named), given)
+            if name in PRODUCTS and (met := self._multiplied(name, args)) is not None:
+                given = visit(replace(met.call, valued=met.values))
+                return met.put(function(*args, **named), given)
             out = function(*args, **named)
             if name in ("softmax", "_softmax") and _square(out):
                 self.open.append((out, _of_weights(names, next(count), WRITTEN, out)))
@@ -124,11 +124,14 @@ def watched(model: Any, visit: Visit) -> Iterator[None]:
                 self.open += [(out, call) for x, call in self.open if x is args[0]]
             return out
 
-        def _multiplied(self, args: Any) -> Call | None:
-            used = [call for x, call in self.open if any(a is x for a in args)]
-            if used:
-                self.open = []
-            return used[0] if used else None
+        def _multiplied(self, name: str, args: Any) -> mixing.Product | None:
+            """The product, if a result of softmax is one of its factors."""
+            for at, factor in enumerate(args):
+                for x, call in self.open:
+                    if x is factor:
+                        self.open = []
+                        return mixing.Product(call, name, at, args)
+            return None
 
     with as_found(model), _named(model, names), torch.no_grad(), Watch():
         yield

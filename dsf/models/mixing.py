@@ -9,7 +9,7 @@ Only what a call returns is changed: no weight of the model, and nothing that it
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
 from dsf.core.errors import DomainError, ShapeError
@@ -44,24 +44,63 @@ def put(out: Any, given: Given | None) -> Any:
 
 
 # ---------------------------------------------------------------------- softmax written out
-def with_values(call: Any, name: str, args: Any, named: dict[str, Any]) -> Any:
-    """The call, now that its weights meet the other factor of the product `name`."""
+@dataclass(frozen=True)
+class Product:
+    """The product of weights and values, as the function `name` was called; args[at]: the weights.
 
-    def valued() -> Any:
-        factors = [*args, *named.values()]
-        if (
-            name in PLAIN
-            and len(factors) == 2
-            and factors[0].shape[-2:] == (call.rows, call.columns)
-        ):
-            return factors[1]
+    matmul, bmm, @    W V, the weights on the left
+    einsum            letters: those of heads, then q k for the weights; k once and one more for V
+    """
+
+    call: Any
+    name: str
+    at: int
+    args: tuple[Any, ...]
+
+    def values(self) -> Any:
+        """V [... H T V]."""
+        import torch
+
+        if self._plain:
+            return self.args[1]
+        heads, _, k, d, own, _ = self._letters()
+        sizes = self.args[self.at].shape
+        shared = [c for c in heads if c not in own]  # heads that have the same values
+        ones = self.args[3 - self.at].new_ones([sizes[heads.index(c)] for c in shared])
+        form = f"{own},{''.join(shared)}->{heads}{k}{d}"
+        return torch.einsum(form, self.args[3 - self.at], ones)
+
+    def put(self, out: Any, given: Given | None) -> Any:
+        """The result with the mixed values of the heads given."""
+        import torch
+
+        if not given or self._plain:
+            return put(out, given)
+        heads, q, _, d, _, result = self._letters()
+        mixed = put(torch.einsum(f"{result}->{heads}{q}{d}", out), given)
+        return torch.einsum(f"{heads}{q}{d}->{result}", mixed)
+
+    @property
+    def _plain(self) -> bool:
+        return self.name in PLAIN and self.at == 0 and len(self.args) == 2
+
+    def _letters(self) -> tuple[str, str, str, str, str, str]:
+        """Of an einsum: heads, q, k and d, the letters of the values, those of the result."""
+        form = str(self.args[0]).replace(" ", "") if self.name == "einsum" else ""
+        left, _, result = form.partition("->")
+        if form.isascii() and left.count(",") == 1 and "." not in form and len(self.args) == 3:
+            factors = left.split(",")
+            weights, own = factors[self.at - 1], factors[2 - self.at]
+            heads, q, k = weights[:-2], weights[-2], weights[-1]
+            d = "".join(c for c in own if c not in weights)
+            if len(d) == 1 and k in own and q not in own and {*result} == {*heads, q, d}:
+                return heads, q, k, d, own, result
         raise DomainError(
-            f"replace: {call.module or 'the model'} mixes values by {name}, with the weights not "
-            "its left factor, so they are not known here. Use matmul(weights, values) or "
-            "scaled_dot_product_attention there, or leave this module out with heads=."
+            f"replace: {self.call.module or 'the model'} mixes values by {self.name} {form} in a "
+            "way that is not known here. Use matmul(weights, values), an einsum like "
+            "'bhqk,bhkd->bhqd' or scaled_dot_product_attention there, or leave this module out "
+            "with heads=."
         )
-
-    return replace(call, valued=valued)
 
 
 # ---------------------------------------------------------------------- nn.MultiheadAttention

@@ -62,6 +62,36 @@ def test_other_values_of_one_head_change_that_head_alone(how):
     assert torch.equal(model(x), plain)
 
 
+@pytest.mark.parametrize(
+    ("form", "values"),
+    [("bhqk,bhkd->bhqd", "bhkd"), ("bhqk,bkhd->bqhd", "bkhd"), ("b h i j, j d -> b h d i", "jd"),
+     ("bgrqk,bkgd->bqgrd", "bkgd"), ("bqk,kbd->qbd", "kbd")],
+)  # fmt: skip
+@pytest.mark.parametrize("first", [True, False])
+def test_products_by_einsum(form, values, first):
+    sizes = dict(zip("bhgrqkijd", (2, 3, 2, 2, 5, 5, 5, 5, 4), strict=True))
+    weights = form.replace(" ", "").partition(",")[0]
+    logits = torch.randn([sizes[c] for c in weights])
+    V = torch.randn([sizes[c] for c in values])
+    left, result = form.split("->")
+    if not first:
+        form = ",".join(left.split(",")[::-1]) + "->" + result
+
+    def model():
+        W = torch.softmax(logits, -1)
+        return torch.einsum(form, *((W, V) if first else (V, W)))
+
+    def other(call):
+        return {0: torch.zeros(call.batch, 5, 4), **same(call, [1])}
+
+    plain = model()
+    assert torch.allclose(run(model, (), {}, same), plain, atol=1e-6)
+    y = run(model, (), {}, other)
+    head = form.replace(" ", "").partition("->")[2].index(weights[-3])
+    assert torch.equal(y.select(head, 0), torch.zeros_like(y.select(head, 0)))
+    assert torch.allclose(y.select(head, 1), plain.select(head, 1), atol=1e-6)
+
+
 def test_a_context_sees_calls_inside_the_model_only():
     model, x, seen = SelfAttention(), tokens(), []
     with watched(model, seen.append):
@@ -91,8 +121,11 @@ def test_what_cannot_be_put_there():
     x = tokens()
     with pytest.raises(ShapeError, match="head 0"):
         run(SelfAttention(), (x,), {}, lambda call: {0: torch.zeros(2, 6, 3)})
-    turned = lambda x: torch.einsum("bij,bjd->bid", torch.softmax(x @ x.mT, -1), x)  # noqa: E731
+    turned = lambda x: torch.einsum("bij,bjd->bd", torch.softmax(x @ x.mT, -1), x)  # noqa: E731
     with pytest.raises(DomainError, match="einsum"):
+        run(turned, (x,), {}, same)
+    turned = lambda x: x.mT @ torch.softmax(x @ x.mT, -1)  # noqa: E731
+    with pytest.raises(DomainError, match="matmul"):
         run(turned, (x,), {}, same)
     model = nn.MultiheadAttention(8, 2, add_bias_kv=True, batch_first=True)
     with pytest.raises(DomainError, match="add_bias_kv"):

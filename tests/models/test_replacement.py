@@ -3,6 +3,8 @@ the model is left as it was."""
 
 from __future__ import annotations
 
+from dataclasses import replace as replace_fields
+
 import numpy as np
 import pytest
 import torch
@@ -96,6 +98,26 @@ def test_attention_of_torch_in_both_directions(need_weights):
     assert "4 heads look at later tokens" in repr(found)
 
 
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_the_encoder_of_torch(training, norm_first):
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=norm_first)
+    model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).train(training)
+    x = 3 * tokens(L=8)
+    padded = torch.zeros(2, 8, dtype=torch.bool)
+    padded[1, 6:] = True
+    ys = []
+    for n in (8, 1):
+        with replace(model, states=n) as found:
+            ys.append(model(x, src_key_padding_mask=padded))
+    assert {r.module for r in found.rows} == {"layers.0.self_attn", "layers.1.self_attn"}
+    plain = model.eval()(x, src_key_padding_mask=padded)
+    seen = ~padded[..., None]  # what torch gives at padding differs between its paths
+    assert torch.allclose(ys[0] * seen, plain * seen, atol=1e-5)
+    assert not torch.allclose(ys[1] * seen, plain * seen, atol=1e-2)
+
+
 # ---------------------------------------------------------------------- what is reported
 def test_errors_are_those_of_the_systems_and_lie_above_their_floors():
     model, x = network("sdpa"), 3 * tokens(L=20)
@@ -132,6 +154,12 @@ def test_it_survives_json_and_becomes_a_table():
     assert list(found.to_pandas()["error"]) == list(found.errors)
     with pytest.raises(CertificateError):
         Replaced.from_json(found.to_json().replace('"proofs"', '"proof"'))
+    for wrong in ({"error": 0.0}, {"states": 1}, {"floor": 1.0}, {"tokens": 7}, {"directions": 2}):
+        rows = [replace_fields(found.rows[0], **wrong), *found.rows[1:]]
+        with pytest.raises(CertificateError, match="does not say this"):
+            Replaced(rows, found.proofs).check()
+    with pytest.raises(CertificateError, match="each row"):
+        Replaced(found.rows, found.proofs[1:]).check()
     assert max(map(len, repr(found).splitlines())) <= 79
     assert "sequence 1" in repr(found) and "measured" in repr(found)
 

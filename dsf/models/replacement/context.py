@@ -37,7 +37,7 @@ def replace(
     without such knowledge, can be compared with.  The model runs without gradients, in evaluation
     mode, and is as before afterwards, also after an exception.
     Weights of half precision are taken as they are, in float64; results are rounded to the dtype
-    of the model.
+    of the model.  Dropout that a call asks for itself is left out of replaced heads.
 
     Raises DomainError for other than one of plan, states, rtol, and where nothing was replaced;
     ShapeError for queries that are not the keys' tokens (a cache), NonFiniteError,

@@ -19,7 +19,7 @@ Points = list[tuple[int, float]]  # (states, squared error)
 class Curve:
     """Recurrences of one head, from 0 states to those of the least error, each with its proof.
 
-    reached   (states, error of the recurrence)
+    reached   (states, error of the recurrence): the corners of the hull of squared errors
     needed    (states, error that no recurrence with so many states is below)
     """
 
@@ -42,7 +42,7 @@ def curve(M: np.ndarray, rtol: Sequence[float], time_limit: float) -> Curve:
         n, error = states_of(x), error_of(x)
         if n not in best or error < best[n][0]:
             best[n] = error, x
-    sizes = sorted(n for n in best if all(best[n][0] < best[k][0] for k in best if k < n))
+    sizes = [n for n, _ in hull([(n, error**2) for n, (error, _) in best.items()])]
     # fewer than x.lower states leave an error above e: so many as x.lower - 1 do
     needed = [(0, float(none.lower))]
     needed += [(int(x.lower) - 1, e) for x, e in zip(found[1:], errors, strict=True) if x.lower]

@@ -62,8 +62,8 @@ def next_token_loss(output: Any, tokens: Any, mask: Any = None) -> float:
     Raises ShapeError where the shapes do not fit or nothing is predicted.
 
     >>> import torch
-    >>> next_token_loss(torch.zeros(1, 3, 7), torch.tensor([[0, 1, 2]])) == np.log(7)
-    True
+    >>> round(next_token_loss(torch.zeros(1, 3, 7), torch.tensor([[0, 1, 2]])), 4)  # log 7
+    1.9459
     """
     import torch
 

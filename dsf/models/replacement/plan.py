@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, overload
 
+from dsf.claims.reading import require
 from dsf.core.errors import DomainError, ShapeError
 from dsf.core.optional import pandas
 from dsf.core.printing import at_least, at_most, n_states
@@ -14,6 +15,7 @@ from dsf.models.capture import Call, run
 from dsf.models.replacement.choice import Choice, Name
 from dsf.models.replacement.curves import ERRORS, Curve, Points, curve, floors, hull, steps
 from dsf.models.replacement.recurrences import weights_of
+from dsf.models.replacement.replaced import error_of, states_of
 from dsf.states import Realization
 
 LARGEST = 8  # rows that are printed
@@ -82,6 +84,23 @@ class Plan(Result):
     @property
     def certificates(self) -> tuple[Checkable, ...]:
         return tuple(c for p in self.proofs for c in p.certificates)
+
+    def check(self) -> bool:
+        """Recompute the certificates, and what follows from them but the floor; CertificateError.
+
+        The floor rests on counts at all errors, which are not kept.
+        """
+        super().check()
+        require(len(self.shares) == len(self.proofs), "each head has a proof")
+        for s, p in zip(self.shares, self.proofs, strict=True):
+            said = (s.states, s.error) == (states_of(p), error_of(p))
+            require(said, f"the proof does not say this: {s}")
+        squares = sum(s.error**2 for s in self.shares)
+        require(
+            self.squares == squares and self.floor <= squares, "the sum is not that of the rows"
+        )
+        require(self.spent <= self.total, f"{self.spent} states are more than {self.total}")
+        return True
 
     def to_pandas(self) -> Any:
         """One row per head; needs pandas."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dsf.claims.reading import require
 from dsf.core.optional import pandas
 from dsf.core.printing import at_least, at_most, n_states
 from dsf.core.result import Checkable, Item, Result, Section, Text
@@ -58,14 +59,23 @@ def error_of(found: Realization) -> float:
     return float(head["error"]) / norm * (1 + ROOM) if norm else 0.0
 
 
+def told(found: Realization) -> dict[str, Any]:
+    """What a row says of its recurrence, read off the proof."""
+    w = found.certificate.witnesses
+    counted = w["question"] == "states"
+    return {
+        "tokens": len(w["heads"][0]["M"]),
+        "states": states_of(found),
+        "error": error_of(found),
+        "directions": 1 if found.backward is None else 2,
+        "floor": None if counted else float(found.lower),
+        "necessary": int(found.lower) if counted else None,
+    }
+
+
 def row(call: Call, head: int, sequence: int, found: Realization) -> Row:
-    """The row of a head, read off the proof of its recurrence."""
-    counted = found.certificate.witnesses["question"] == "states"
-    return Row(
-        call.module, head, call.index, sequence, call.rows, states_of(found), error_of(found),
-        1 if found.backward is None else 2,
-        None if counted else float(found.lower), int(found.lower) if counted else None,
-    )  # fmt: skip
+    """The row of a head."""
+    return Row(call.module, head, call.index, sequence, **told(found))
 
 
 @dataclass(eq=False, repr=False)
@@ -108,6 +118,14 @@ class Replaced(Result):
     @property
     def certificates(self) -> tuple[Checkable, ...]:
         return tuple(c for p in self.proofs for c in p.certificates)
+
+    def check(self) -> bool:
+        """Recompute the certificates, and that the rows say what they prove; CertificateError."""
+        super().check()
+        require(len(self.rows) == len(self.proofs), "each row has a proof")
+        for r, p in zip(self.rows, self.proofs, strict=True):
+            require(told(p).items() <= asdict(r).items(), f"the proof does not say this: {r}")
+        return True
 
     def to_pandas(self) -> Any:
         """One row per head of a call; needs pandas."""
