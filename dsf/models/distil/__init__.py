@@ -1,0 +1,1 @@
+"""Students with few states for a head or a kernel."""
