@@ -63,7 +63,7 @@ _CLAIMS = (
     *(
         f"dsf.claims.{name}"
         for name in (
-            "same", "stability", "hankel", "realization", "nesting", "conditions",
+            "same", "stability", "hankel", "frobenius", "realization", "nesting", "conditions",
             "separation_words", "separation_rank", "separation_tails", "separation_response",
             "separation_instances", "separation_recall", "image", "distance",
             "coordinates", "scores", "separation_states",

@@ -7,10 +7,11 @@ the singular values beyond the n-th there (Eckart and Young), and disjoint block
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from dsf.claims.frobenius import FrobeniusFloor
+from dsf.core.certificate import Certificate
 from dsf.states.hankel import leading_vectors, proved_singular_values, spread_cuts
 from dsf.states.rounding import ROOM, U, fro
 
@@ -18,25 +19,14 @@ Block = tuple[int, int, int]  # lo, mid, hi: the rows mid..hi-1 of the columns l
 NOISE = 1e-10  # relative to |M|_F: a floor below it is rounding, and told as 0
 
 
-@dataclass(frozen=True)
-class Floor:
-    """`error` <= |M - M^|_F / |M|_F over the strictly lower parts, for M^ with `states` states.
-
-    `blocks` are the disjoint blocks whose tails prove it.
-    """
-
-    states: int
-    error: float
-    blocks: tuple[Block, ...]
-
-
-def floors(M: np.ndarray, states: Sequence[int]) -> list[Floor]:
+def floors(M: np.ndarray, states: Sequence[int]) -> list[Certificate]:
     """For each number of states the larger floor: that of one cut, or of the dyadic blocks.
 
         one cut   max_k (sum_{j>n} sigma_j(M[k:, :k])^2)^(1/2)
         dyadic    (sum over blocks of sum_{j>n} sigma_j(block)^2)^(1/2)
 
     M [L L], the strictly lower part of which counts; float64, singular values proved.
+    `.lower` is relative to |M|_F, and `.check()` proves it again.
     """
     L = len(M)
     whole = fro(np.tril(M, -1)) or 1.0
@@ -46,13 +36,18 @@ def floors(M: np.ndarray, states: Sequence[int]) -> list[Floor]:
     out = []
     for n in states:
         tails = {b: float(np.sum(s[n:] ** 2)) * (1.0 - len(s) * U) for b, s in values.items()}
-        cut = max(cuts, key=tails.__getitem__, default=None)
-        alone = tails[cut] if cut else 0.0
+        cut = max(cuts, key=tails.__getitem__, default=(0, 0, 0))
+        alone = tails.get(cut, 0.0)
         together = sum(tails[b] for b in halves) * (1.0 - len(halves) * U)
-        blocks = tuple(b for b in halves if tails[b] > 0) if together > alone else (cut,)
+        blocks = [b for b in halves if tails[b] > 0] if together > alone else cuts and [cut]
         error = float(np.sqrt(max(alone, together))) / whole * (1.0 - ROOM)
-        out.append(Floor(n, error, blocks) if cut and error > NOISE else Floor(n, 0.0, ()))
+        out.append(_certificate(M, n, error if error > NOISE else 0.0, blocks))
     return out
+
+
+def _certificate(M: np.ndarray, n: int, error: float, blocks: Sequence[Block]) -> Certificate:
+    places = np.array(blocks, dtype=np.int64).reshape(-1, 3)
+    return FrobeniusFloor(lower=error, M=M, states=n, blocks=places).certificate()
 
 
 def singular_values(M: np.ndarray, block: Block) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from dsf.core.system import LTV
 from dsf.core.tokens import Tokens
 from dsf.core.transition import Dense
-from dsf.states.compress import compress
+from dsf.states.compress import Compressed, compress
 
 LOW, HIGH = 0.02, 0.998  # decays of a start: away from both ends, where gradients vanish
 CLOSED = 1e-9  # how far the strength of a write stays from its ends
@@ -20,14 +20,29 @@ CLOSED = 1e-9  # how far the strength of a write stays from its ends
 def balanced(M: np.ndarray, n: int) -> LTV:
     """Balanced truncation of M [L L] to n states, read="before"; zero-padded if fewer are needed.
 
-    Coordinates in which both Gramians are S_k, the singular values of the Hankel block at cut k.
+    Coordinates in which both Gramians of the whole are S_k, the singular values of the Hankel block
+    at cut k.
     """
-    c = compress(M[:, None, :, None], 0.0, gram=False)
-    A, B, C, D = c.sliced(n)
-    root = np.sqrt(c.s[:, :n])
+    return _scaled(compress(M[:, None, :, None], 0.0, gram=False), n, len(M))
+
+
+def sequential(M: np.ndarray, n: int) -> LTV:
+    """Sequential truncation of M [L L]: at each cut the best n states of what the cuts before left.
+
+    Its Frobenius error is that of the cuts, added in squares (`dsf.states.compress`).
+    """
+    return _scaled(compress(M[:, None, :, None], 0.0, gram=False, rank=n), n, len(M))
+
+
+def _scaled(c: Compressed, n: int, L: int) -> LTV:
+    root = np.zeros((L + 1, n))
+    root[:, : c.n] = np.sqrt(c.s[:, :n])
+    A, B, C = np.zeros((L, n, n)), np.zeros((L, n, 1)), np.zeros((L, 1, n))
+    m = min(n, c.n)
+    A[:, :m, :m], B[:, :m], C[:, :, :m], D = c.sliced(m)
     inverse = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
     A = root[1:, :, None] * A * inverse[:-1, None, :]
-    return LTV(Dense(A), root[1:, :, None] * B, C * inverse[:-1, None, :], D, "before", len(M))
+    return LTV(Dense(A), root[1:, :, None] * B, C * inverse[:-1, None, :], D, "before", L)
 
 
 def triangular(system: LTV) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -86,3 +101,29 @@ def delta(tok: Tokens) -> Tokens:
         F = (F - along) + along / (1.0 + size)
         q[t] = np.linalg.lstsq(F.T, tok.q[t], rcond=None)[0]
     return Tokens(q=q, k=k, beta=np.clip(beta, CLOSED, 1 - CLOSED), log_a=slow)
+
+
+def ssd(tok: Tokens) -> Tokens:
+    """Tokens of Mamba-2 with the kernel of GLA tokens of one state: dt_t a = log a_t with a = -1.
+
+    The write of SSD is dt_t k_t, so the keys are divided by dt_t.
+    """
+    return Tokens(q=tok.q, k=-tok.k / tok.log_a, dt=-tok.log_a, a=-np.ones((1, 1)))
+
+
+def grown(tok: Tokens, n: int, rng: np.random.Generator) -> Tokens:
+    """Tokens of n states whose first are those of `tok`; the new entries are noise of size 0.05.
+
+    Gates that all channels share stay; those of new channels are copies of the last one.
+    """
+    old = tok.q.shape[1]
+
+    def wider(name: str, x: np.ndarray) -> np.ndarray:
+        if x.shape[1] != old or name not in (*"qk", *CHANNELS):
+            return x
+        new = (len(x), n - old)
+        if name in CHANNELS:
+            return np.hstack([x, np.repeat(x[:, -1:], n - old, 1)])
+        return np.hstack([x, NOISE * rng.standard_normal(new)])
+
+    return Tokens(**{name: wider(name, x) for name, x in tok.items()})
