@@ -49,6 +49,7 @@ _LAZY = {
     "kernels": "dsf.kernels",
     "lattice": "dsf.verdicts.lattice",
     "models": "dsf.models",
+    "distil": "dsf.models.distil",
     "ops": "dsf.core.ops",
     "separations": "dsf.verdicts.separations",
     "solvers": "dsf.solvers",

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsf.claims.base import Claim
-from dsf.claims.reading import count, floats, integers, require, size, witness
+from dsf.claims.reading import at_most, floats, integers, require, size, witness
 from dsf.claims.singular import SLACK, TINY, g
 from dsf.claims.singular import size as norm
 from dsf.core.certificate import Scope, Strength
 from dsf.core.printing import at_least, n_states
+
+MOST = 10**9  # states: far above the length of any stored operator
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -29,7 +31,7 @@ class FrobeniusFloor(Claim, kind="frobenius-floor"):
     reference = "eckart1936"
     lower: float = witness(size)
     M: np.ndarray = witness(floats(None, None))
-    states: int = witness(count)
+    states: int = witness(at_most(MOST))
     blocks: np.ndarray = witness(integers(None, 3))
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -21,10 +21,8 @@ def error(M: np.ndarray, fitted: np.ndarray) -> float:
     return float(np.linalg.norm(low - other)) / whole if whole else float(np.linalg.norm(other))
 
 
-def fit(
-    M: np.ndarray, family: Family, start: Tokens, iterations: int = ITERATIONS
-) -> tuple[Tokens, float]:
-    """The tokens after L-BFGS from a start, and the error they reach; never above the start's.
+def fit(M: np.ndarray, family: Family, start: Tokens, iterations: int = ITERATIONS) -> Tokens:
+    """The tokens after L-BFGS from a start, or the start if that is nearer to M [L L].
 
         min |tril(M - M^(q, k, gates), -1)|_F^2
 
@@ -42,9 +40,8 @@ def fit(
         list(x.values()), max_iter=iterations, history_size=HISTORY, tolerance_grad=1e-12,
         tolerance_change=1e-14, line_search_fn="strong_wolfe",
     )  # fmt: skip
-    best, least = start, error(M, frozen.kernel(mech, start))
 
-    def loss() -> float:
+    def loss() -> Any:
         optimiser.zero_grad()
         value = ((frozen.kernel(mech, bounded()).tril(-1) - low) ** 2).sum() / scale
         value.backward()
@@ -55,12 +52,4 @@ def fit(
 
     optimiser.step(loss)
     found = bounded().map(lambda t: t.detach().numpy())
-    reached = error(M, frozen.kernel(mech, found))
-    return (found, reached) if reached < least else (best, least)
-
-
-def random_start(M: np.ndarray, family: Family, n: int, rng: np.random.Generator) -> Tokens:
-    """Tokens drawn from their domains."""
-    shapes = frozen.sizes(frozen.student(family), n, len(M))
-    spec: Mapping[str, object] = frozen.fields(family)
-    return Tokens(**{k: spec[k].sample(rng, shape) for k, shape in shapes.items()})
+    return min(found, start, key=lambda tok: error(M, frozen.kernel(mech, tok)))

@@ -109,21 +109,3 @@ def ssd(tok: Tokens) -> Tokens:
     The write of SSD is dt_t k_t, so the keys are divided by dt_t.
     """
     return Tokens(q=tok.q, k=-tok.k / tok.log_a, dt=-tok.log_a, a=-np.ones((1, 1)))
-
-
-def grown(tok: Tokens, n: int, rng: np.random.Generator) -> Tokens:
-    """Tokens of n states whose first are those of `tok`; the new entries are noise of size 0.05.
-
-    Gates that all channels share stay; those of new channels are copies of the last one.
-    """
-    old = tok.q.shape[1]
-
-    def wider(name: str, x: np.ndarray) -> np.ndarray:
-        if x.shape[1] != old or name not in (*"qk", *CHANNELS):
-            return x
-        new = (len(x), n - old)
-        if name in CHANNELS:
-            return np.hstack([x, np.repeat(x[:, -1:], n - old, 1)])
-        return np.hstack([x, NOISE * rng.standard_normal(new)])
-
-    return Tokens(**{name: wider(name, x) for name, x in tok.items()})
