@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -32,24 +34,49 @@ def fit(M: np.ndarray, family: Family, start: Tokens, iterations: int = ITERATIO
     import torch
 
     mech, domains = frozen.student(family), frozen.fields(family)
-    low = torch.from_numpy(np.tril(M, -1))
+    below = torch.tril(torch.ones(M.shape, dtype=torch.float64), -1)
+    low = torch.from_numpy(M) * below
     scale = float((low**2).sum()) or 1.0
     x = {k: torch.tensor(frozen.free(d, getattr(start, k)), requires_grad=True)
          for k, d in domains.items()}  # fmt: skip
-    optimiser = torch.optim.LBFGS(
-        list(x.values()), max_iter=iterations, history_size=HISTORY, tolerance_grad=1e-12,
-        tolerance_change=1e-14, line_search_fn="strong_wolfe",
-    )  # fmt: skip
-
-    def loss() -> Any:
-        optimiser.zero_grad()
-        value = ((frozen.kernel(mech, bounded()).tril(-1) - low) ** 2).sum() / scale
-        value.backward()
-        return value
+    optimiser = lbfgs(list(x.values()), iterations)
 
     def bounded() -> Tokens:
         return Tokens(**{k: frozen.bound(d, x[k]) for k, d in domains.items()})
 
-    optimiser.step(loss)
+    def loss() -> Any:
+        optimiser.zero_grad()
+        value = (((frozen.kernel(mech, bounded()) - low) * below) ** 2).sum() / scale
+        value.backward()
+        return value
+
+    with one_thread():
+        optimiser.step(loss)
     found = bounded().map(lambda t: t.detach().numpy())
     return min(found, start, key=lambda tok: error(M, frozen.kernel(mech, tok)))
+
+
+def lbfgs(parameters: list[Any], iterations: int) -> Any:
+    """L-BFGS with a line search, which ends where nothing changes in double precision."""
+    import torch
+
+    return torch.optim.LBFGS(
+        parameters, max_iter=iterations, history_size=HISTORY, tolerance_grad=1e-12,
+        tolerance_change=1e-14, line_search_fn="strong_wolfe",
+    )  # fmt: skip
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Kernels and torch on one thread: a step takes a millisecond, less than threads wait."""
+    import numba
+    import torch
+
+    kernels, tensors = numba.get_num_threads(), torch.get_num_threads()
+    numba.set_num_threads(1)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(kernels)
+        torch.set_num_threads(tensors)

@@ -1,4 +1,4 @@
-"""Where the fit of a class starts: from a realization where one is known, from fewer states else."""
+"""Where the fit of a class starts: a realization where one is known, else fewer states."""
 
 from __future__ import annotations
 
