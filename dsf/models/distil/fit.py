@@ -33,7 +33,8 @@ def fit(M: np.ndarray, family: Family, start: Tokens, iterations: int = ITERATIO
     """
     import torch
 
-    mech, domains = frozen.student(family), frozen.fields(family)
+    mech = frozen.student(family)
+    domains = frozen.fields(mech)
     below = torch.tril(torch.ones(M.shape, dtype=torch.float64), -1)
     low = torch.from_numpy(M) * below
     scale = float((low**2).sum()) or 1.0

@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, overload
 
 import numpy as np
 
 from dsf.core import catalogue
-from dsf.core.errors import DomainError, ShapeError
+from dsf.core.arrays import to_numpy
+from dsf.core.errors import DomainError, ShapeError, UnknownNameError
 from dsf.core.family import Family
+from dsf.core.mechanism import Mechanism
 from dsf.models.distil import fit, frozen, gauge, starts
 from dsf.models.distil.floor import floors
+from dsf.models.distil.learned import Learned
 from dsf.models.distil.report import Distilled, Row
+from dsf.models.distil.student import drawn, fitted, regressed, require_loss
 from dsf.states.inputs import as_blocks, number
 
 
+@overload
 def distil(
     kernel: Any, into: str | Family = "gla", states: int | Sequence[int] = (1, 2, 4, 8), *,
+    inputs: None = None, iterations: int = fit.ITERATIONS, seed: int = 0,
+) -> Distilled: ...  # fmt: skip
+
+
+@overload
+def distil(
+    kernel: Any, into: str | Family = "gla", states: int = 8, *, inputs: Any,
+    start: str | Mapping[str, Any] = "realization", loss: str = "kernel", values: Any = None,
     iterations: int = fit.ITERATIONS, seed: int = 0,
-) -> Distilled:  # fmt: skip
+) -> Learned: ...  # fmt: skip
+
+
+def distil(
+    kernel: Any, into: str | Family = "gla", states: Any = (1, 2, 4, 8), *, inputs: Any = None,
+    start: str | Mapping[str, Any] = "realization", loss: str = "kernel", values: Any = None,
+    iterations: int = fit.ITERATIONS, seed: int = 0,
+) -> Distilled | Learned:  # fmt: skip
     """How near a class of recurrences comes to a causal kernel M [L L] with so many states.
 
         floor <= |M - M^|_F / |M|_F,   strictly below the diagonal
@@ -27,11 +47,20 @@ def distil(
     The floor is proved, for every linear recurrence.  Truncations have dense transitions; the
     student has those of the class `into`, a recurrence of the catalogue, with tokens that are free
     numbers: frozen for this sequence.  It starts from the truncation in a gauge in which it nearly
-    belongs to the class (gla, gated_deltanet), others from half as many states; then `iterations`
-    of L-BFGS on all tokens.  float64; seconds for each number of states at L = 128; needs torch.
+    belongs to the class (gla, gated_deltanet, rwkv6), others from half as many states; then
+    `iterations` of L-BFGS on all tokens.  float64; seconds for each number of states at L = 128;
+    needs torch.
 
-    Raises DomainError for a kernel that is not causal or states below 1, ShapeError, DTypeError,
-    NonFiniteError, UnknownNameError, NotLinearError for a class without free q, k and gates.
+    With `inputs` [L d] or [B L d] of kernels [L L] or [B L L], or with a mechanism of one head in
+    place of these, the student is an instance of the class, whose tokens are maps of the inputs.
+    It starts from the frozen student of the first sequence, regressed on its inputs
+    (start="realization"), from random parameters ("drawn"), or from some that are given by name,
+    such as a teacher's projections.  Losses: "kernel" as above, "output" the same of the product
+    with values [B L p], "kl" the mean divergence of rows, for classes whose rows are probabilities.
+
+    Raises DomainError for a kernel that is not causal, states below 1 or a loss that does not fit,
+    ShapeError, DTypeError, NonFiniteError, UnknownNameError, NotLinearError for a class without
+    free q, k and gates.
 
     >>> import numpy as np
     >>> t = np.arange(24)
@@ -40,17 +69,80 @@ def distil(
     >>> bool(row.floor.lower <= row.fitted <= row.sequential), row.floor.check()
     (True, True)
     """
-    M, family = causal(kernel), catalogue.family(into)
+    family = catalogue.family(into)
+    frozen.student(family)
+    if inputs is None:
+        return _frozen(causal(kernel), family, _counts(states), iterations, seed)
+    require_loss(loss, family, values)
+    M, u = read(kernel, inputs)
+    n, *more = _counts(states)
+    if more:
+        raise DomainError(f"distil: with inputs= give one number of states; got {states!r}")
+    v = None if values is None else _values(values, M)
+    first = _started(M[0], u[0], family, n, start, iterations, seed)
+    last = fitted(first, M, u, loss, v, iterations)
+    shown = start if isinstance(start, str) else f"given {', '.join(start)}"
+    floor = [floors(x, (n,))[0] for x in M]
+    return Learned(first, last, tuple(floor), u, loss, shown)
+
+
+def read(kernel: Any, inputs: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Causal kernels [B L L] and their inputs [B L d], float64; ShapeError if they do not fit."""
+    u = np.asarray(to_numpy(inputs), dtype=np.float64)
+    u = u if u.ndim == 3 else u[None]
+    teacher = catalogue.unwrapped(kernel)
+    if isinstance(teacher, Mechanism):
+        M = np.asarray(teacher.kernel(u))
+        if M.ndim != 4 or M.shape[1] != 1:
+            raise ShapeError(f"distil: {teacher.name} must have one head; got {M.shape[1:2]}")
+        M = M[:, 0]
+    else:
+        M = np.asarray(to_numpy(kernel), dtype=np.float64)
+        M = M if M.ndim == 3 else M[None]
+    if u.ndim != 3 or M.ndim != 3 or u.shape[:2] != M.shape[:2]:
+        raise ShapeError(
+            f"distil: kernels [B L L] need inputs [B L d]; got {M.shape} and {u.shape}"
+        )
+    return np.stack([causal(x) for x in M]), u
+
+
+def _frozen(
+    M: np.ndarray, family: Family, counts: Sequence[int], iterations: int, seed: int
+) -> Distilled:
     mech = frozen.student(family)
-    counts = _counts(states)
     rows, kept = [], starts.Fits()
     for n, floor in zip(counts, floors(M, counts), strict=True):
-        start, fitted = starts.best(M, family, n, seed, iterations, kept)
+        start, best = starts.best(M, family, n, seed, iterations, kept)
         truncated = (gauge.balanced(M, n).kernel(), gauge.sequential(M, n).kernel())
-        students = (frozen.kernel(mech, tok) for tok in (start, fitted))
+        students = (frozen.kernel(mech, tok) for tok in (start, best))
         errors = [fit.error(M, other) for other in (*truncated, *students)]
-        rows.append(Row(floor, *errors, fitted))
+        rows.append(Row(floor, *errors, best))
     return Distilled(family, tuple(rows))
+
+
+def _started(
+    M: np.ndarray, u: np.ndarray, family: Family, n: int, start: str | Mapping[str, Any],
+    iterations: int, seed: int,
+) -> Mechanism:  # fmt: skip
+    """The instance from which training starts."""
+    copied = {} if isinstance(start, str) else dict(start)
+    mech = drawn(family, u.shape[-1], n, seed, copied)
+    if not isinstance(start, str) or start == "drawn":
+        return mech
+    if start != "realization":
+        raise UnknownNameError(
+            f"distil: start must be 'realization', 'drawn' or parameters by name; got {start!r}"
+        )
+    tok = starts.best(M, family, n, seed, iterations, starts.Fits())[1]
+    return regressed(mech, tok, u, iterations)
+
+
+def _values(values: Any, M: np.ndarray) -> np.ndarray:
+    v = np.asarray(to_numpy(values), dtype=np.float64)
+    v = v if v.ndim == 3 else v[None]
+    if v.ndim != 3 or v.shape[:2] != M.shape[:2]:
+        raise ShapeError(f"distil: values must be [B L p] with kernels {M.shape}; got {v.shape}")
+    return v
 
 
 def causal(kernel: Any) -> np.ndarray:

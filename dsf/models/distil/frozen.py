@@ -46,9 +46,9 @@ def kernel(mech: Mechanism, tok: Tokens) -> Array:
     return out[..., 0, :]
 
 
-def fields(family: Family) -> dict[str, Domain]:
+def fields(mech: Mechanism) -> dict[str, Domain]:
     """The domains of the tokens that are free: all but the values."""
-    return {name: f.domain for name, f in family.spec.items() if name != "v"}
+    return {name: f.domain for name, f in mech.token_fields.items() if name != "v"}
 
 
 def free(domain: Domain, x: np.ndarray) -> np.ndarray:

@@ -76,6 +76,13 @@ def gla(system: LTV) -> Tokens:
     return Tokens(q=c / a, k=k, log_a=np.log(a))
 
 
+def rwkv6(system: LTV) -> Tokens:
+    """The same for RWKV-6, which reads before the update: q_t = T_{t-1}' C_t', bonus 0."""
+    R, k, c = triangular(system)
+    a = np.clip(np.diagonal(R, axis1=1, axis2=2), LOW, HIGH)
+    return Tokens(q=c, k=k, log_w=np.log(a), bonus=np.zeros((1, a.shape[1])))
+
+
 def delta(tok: Tokens) -> Tokens:
     """Tokens of the gated delta rule with the kernel of GLA tokens (q, k, log_a): max-decay gauge.
 

@@ -22,7 +22,7 @@ def best(
 ) -> tuple[Tokens, Tokens]:
     """Start and end of the fit of a frozen student with n states to M [L L]; entered in `kept`.
 
-    gla              the QR gauge of the truncation with the smaller error
+    gla, rwkv6       the QR gauge of the truncation with the smaller error
     gated_deltanet   the fitted GLA in the max-decay gauge
     others           one state, then twice as many, each fit started from the last one
     """
@@ -33,6 +33,8 @@ def best(
     elif family.cls.name == "gated_deltanet":
         gla = fit.fit(M, catalogue.family("gla"), gauge.gla(truncated(M, n)), iterations)
         start = gauge.delta(gla)
+    elif family.cls.name == "rwkv6":
+        start = gauge.rwkv6(truncated(M, n))
     elif n == 1:
         start = one_state(M, family, seed)
     else:
@@ -53,8 +55,9 @@ def one_state(M: np.ndarray, family: Family, seed: int) -> Tokens:
     if family.cls.name == "mamba2":
         return gauge.ssd(gauge.gla(truncated(M, 1)))
     rng = np.random.default_rng((seed, 1))
-    shapes = frozen.sizes(frozen.student(family), 1, len(M))
-    return Tokens(**{k: d.sample(rng, shapes[k]) for k, d in frozen.fields(family).items()})
+    mech = frozen.student(family)
+    shapes = frozen.sizes(mech, 1, len(M))
+    return Tokens(**{k: d.sample(rng, shapes[k]) for k, d in frozen.fields(mech).items()})
 
 
 def grown(tok: Tokens, family: Family, n: int, rng: np.random.Generator) -> Tokens:
