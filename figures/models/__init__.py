@@ -1,0 +1,1 @@
+"""Figures on trained models."""
