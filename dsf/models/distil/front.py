@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -12,12 +12,22 @@ from dsf.core.arrays import to_numpy
 from dsf.core.errors import DomainError, ShapeError, UnknownNameError
 from dsf.core.family import Family
 from dsf.core.mechanism import Mechanism
+from dsf.core.system import LTV
 from dsf.models.distil import fit, frozen, gauge, starts
 from dsf.models.distil.floor import floors
 from dsf.models.distil.learned import Learned
 from dsf.models.distil.report import Distilled, Row
 from dsf.models.distil.student import drawn, fitted, regressed, require_loss
+from dsf.states import Realization, realize
 from dsf.states.inputs import as_blocks, number
+
+DENSE = "ltv"  # any linear recurrence: transitions are dense
+
+
+@overload
+def distil(
+    kernel: Any, into: Literal["ltv"], states: int, *, inputs: Any = None
+) -> Realization: ...
 
 
 @overload
@@ -39,7 +49,7 @@ def distil(
     kernel: Any, into: str | Family = "gla", states: Any = (1, 2, 4, 8), *, inputs: Any = None,
     start: str | Mapping[str, Any] = "realization", loss: str = "kernel", values: Any = None,
     iterations: int = fit.ITERATIONS, seed: int = 0,
-) -> Distilled | Learned:  # fmt: skip
+) -> Distilled | Learned | Realization:  # fmt: skip
     """How near a class of recurrences comes to a causal kernel M [L L] with so many states.
 
         floor <= |M - M^|_F / |M|_F,   strictly below the diagonal
@@ -58,6 +68,10 @@ def distil(
     such as a teacher's projections.  Losses: "kernel" as above, "output" the same of the product
     with values [B L p], "kl" the mean divergence of rows, for classes whose rows are probabilities.
 
+    With into="ltv" a recurrent layer on its inputs, an LTV or a kernel of any shape that
+    `dsf.realize` takes becomes a system of fewer states with dense transitions, and both bounds of
+    the error are proved in the operator norm: `realize(M, states=n)`.
+
     Raises DomainError for a kernel that is not causal, states below 1 or a loss that does not fit,
     ShapeError, DTypeError, NonFiniteError, UnknownNameError, NotLinearError for a class without
     free q, k and gates.
@@ -69,6 +83,8 @@ def distil(
     >>> bool(row.floor.lower <= row.fitted <= row.sequential), row.floor.check()
     (True, True)
     """
+    if into == DENSE:
+        return _reduced(kernel, states, inputs)
     family = catalogue.family(into)
     frozen.student(family)
     if inputs is None:
@@ -84,6 +100,21 @@ def distil(
     shown = start if isinstance(start, str) else f"given {', '.join(start)}"
     floor = [floors(x, (n,))[0] for x in M]
     return Learned(first, last, tuple(floor), u, loss, shown)
+
+
+def _reduced(layer: Any, states: Any, inputs: Any) -> Realization:
+    """The certified truncation of a layer on its inputs, of an LTV, or of kernels of any heads."""
+    n, *more = _counts(states)
+    if more:
+        raise DomainError(f"distil: into={DENSE!r} takes one number of states; got {states!r}")
+    layer = catalogue.unwrapped(layer)
+    if isinstance(layer, LTV):
+        layer = layer.kernel()
+    elif isinstance(layer, Mechanism):
+        if inputs is None:
+            raise ShapeError("distil: a mechanism has a kernel on inputs only; give inputs=[L d]")
+        layer = layer.kernel(to_numpy(inputs))
+    return realize(layer, states=n)
 
 
 def read(kernel: Any, inputs: Any) -> tuple[np.ndarray, np.ndarray]:
