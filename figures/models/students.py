@@ -29,8 +29,8 @@ DIFFERS = (
     "bits), layer and head from 0, on the first 128 tokens of Python's built-in help; and a random "
     "kernel. The other profiles have random weights alone. Errors are Frobenius norms strictly "
     "below the diagonal over that of the head. Each token has its own queries, keys and "
-    "gates, frozen for this text; in the last panel they are maps of the input of the layer, with 8 "
-    "states, tested on later texts. Fits are local minima of few steps."
+    "gates, frozen for this text; in the last panel they are maps of the input of the layer, "
+    "with 8 states, tested on later texts. Fits are local minima of few steps."
 )
 ORDER = 1
 SEED = 0
