@@ -147,7 +147,7 @@ def _frozen(
         truncated = (gauge.balanced(M, n).kernel(), gauge.sequential(M, n).kernel())
         students = (frozen.kernel(mech, tok) for tok in (start, best))
         errors = [fit.error(M, other) for other in (*truncated, *students)]
-        rows.append(Row(floor, *errors, best))
+        rows.append(Row(floor, best, *errors))
     return Distilled(family, tuple(rows))
 
 

@@ -53,7 +53,7 @@ def fields(mech: Mechanism) -> dict[str, Domain]:
 
 def free(domain: Domain, x: np.ndarray) -> np.ndarray:
     """Real numbers that `bound` maps to x: its inverse (of unit rows, themselves)."""
-    if domain.bounded:
+    if domain.low is not None and domain.high is not None:
         y = np.clip((x - domain.low) / (domain.high - domain.low), EDGE, 1 - EDGE)
         return np.log(y) - np.log1p(-y)
     if domain.high is not None:  # log a < 0: the logit of a
@@ -74,7 +74,7 @@ def bound(domain: Domain, x: Array) -> Array:
     """
     if domain.unit:
         return ops.normalise(x)
-    if domain.bounded:
+    if domain.low is not None and domain.high is not None:
         return domain.low + (domain.high - domain.low) * ops.sigmoid(x)
     if domain.high is not None:
         return domain.high + ops.logsigmoid(x)

@@ -36,17 +36,17 @@ class Row:
     """One number of states: the proved floor, and the errors of what was found.
 
     floor        certificate: no linear recurrence with so many states is nearer
+    tokens       those of the fitted student
     balanced, sequential     truncations to dense transitions
     start, fitted   the class, where its fit starts and where it ends
-    tokens       those of the fitted student
     """
 
     floor: Certificate
+    tokens: Tokens
     balanced: float
     sequential: float
     start: float
     fitted: float
-    tokens: Tokens
 
     @property
     def states(self) -> int:
@@ -150,8 +150,8 @@ class Distilled(Result):
         rows = tuple(
             Row(
                 Certificate.from_json(json.dumps(r["floor"])),
-                *(float(decode(r[k])) for k in NUMBERS),
                 Tokens(**{k: decode(x) for k, x in r["tokens"].items()}),
+                *(float(decode(r[k])) for k in NUMBERS),
             )
             for r in data["rows"]
         )
