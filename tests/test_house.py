@@ -22,7 +22,7 @@ ROOMS = ("solvers", "kernels", "theory_tests", "figures")
 HEAVY = {"torch", "cvxpy", "matplotlib", "numba", "sympy", "scipy", "flint", "pandas", "rich"}
 # These may be imported inside functions, and so may modules of ours that import one of them.
 OPTIONAL = {*HEAVY, "control", "mpmath", "threadpoolctl"}
-OPTIONAL |= {"cloudpickle", "distributed", "joblib", "ray"}
+OPTIONAL |= {"cloudpickle", "distributed", "joblib", "ray", "transformers"}
 
 
 def measures() -> ModuleType:
