@@ -156,8 +156,8 @@ def findings(table: Table) -> list[Finding]:
         *found,
         derived(
             "Nothing on one decay per token",
-            f"Mamba-2, frozen, {most} states: errors {span(ratio)} times those of gates per channel, more "
-            f"than {BEHIND:g} times in {sum(x > BEHIND for x in ratio)} of {len(ratio)}",
+            f"Mamba-2, frozen, {most} states: errors {span(ratio)} times those of GLA, above "
+            f"{BEHIND:g} times in {sum(x > BEHIND for x in ratio)} of {len(ratio)}",
             max(ratio) > BEHIND,
         ),
         derived(
@@ -195,6 +195,7 @@ def draw(table: Table) -> Any:
     down = -(-(len(heads) + 1) // across)
     figure, axes = plt.subplots(down, across, figsize=(TEXT, 2.1 * down + 0.4), squeeze=False)
     places = list(axes.flat)
+    lowest = min(rows.column("floor"))
     for ax, head in zip(places, heads, strict=False):
         part = rows.where(head=head)
         own = part.where(into=CLASSES[0])
@@ -204,7 +205,7 @@ def draw(table: Table) -> Any:
         for into in CLASSES:
             ax.plot(n, part.where(into=into).column("fitted"), "o-", color=HUES[into],
                     markersize=3, label=NAMES[into])  # fmt: skip
-        ax.set(xscale="log", yscale="log", xlabel="states")
+        ax.set(xscale="log", yscale="log", xlabel="states", ylim=(lowest / 1.3, 1.0))
         ax.set_xticks(n, [str(x) for x in n])
         ax.minorticks_off()
         ax.set_title("random kernel" if head == RANDOM else head)
