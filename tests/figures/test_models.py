@@ -1,4 +1,4 @@
-"""What the figure on students finds: the smoke profile, and the kept table on both sides of rules."""
+"""What the figure on students finds, in the smoke profile and on both sides of each rule."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def test_the_smoke_profile_judges_no_head(figure, table):
 @pytest.mark.parametrize(
     ("words", "inside", "outside"),
     [
-        ("Nothing on truncation", times("balanced", 10.0, what="frozen"), times("fitted", 10.0, what="frozen")),
+        ("Nothing on truncation", times("balanced", 10.0, what="frozen"),
+         times("fitted", 10.0, what="frozen")),
         ("Nothing on one decay", times("fitted", 10.0, into="mamba2"),
          times("fitted", 0.01, into="mamba2")),
         ("Nothing on the amount", put("test", 9.0, texts=1), put("test", 0.0, texts=1)),
