@@ -25,8 +25,6 @@ def test_the_smoke_profile_judges_no_head(figure, table):
 @pytest.mark.parametrize(
     ("words", "inside", "outside"),
     [
-        ("Nothing on truncation", times("balanced", 10.0, what="frozen"),
-         times("fitted", 10.0, what="frozen")),
         ("Nothing on one decay", times("fitted", 10.0, into="mamba2"),
          times("fitted", 0.01, into="mamba2")),
         ("Nothing on the amount", put("test", 9.0, texts=1), put("test", 0.0, texts=1)),
