@@ -50,6 +50,7 @@ _LAZY = {
     "kernels": "dsf.kernels",
     "lattice": "dsf.verdicts.lattice",
     "models": "dsf.models",
+    "distil": "dsf.models.distil",
     "ops": "dsf.core.ops",
     "separations": "dsf.verdicts.separations",
     "solvers": "dsf.solvers",
@@ -64,7 +65,7 @@ _CLAIMS = (
     *(
         f"dsf.claims.{name}"
         for name in (
-            "same", "stability", "hankel", "realization", "nesting", "conditions",
+            "same", "stability", "hankel", "frobenius", "realization", "nesting", "conditions",
             "separation_words", "separation_rank", "separation_tails", "separation_response",
             "separation_instances", "separation_recall", "image", "distance",
             "coordinates", "scores", "separation_states",

@@ -31,7 +31,7 @@ DIFFERS = (
     "Random weights are drawn as torch does, embeddings included. Profiles smoke and default use "
     "random weights alone."
 )
-ORDER = 1
+ORDER = 7
 THEOREMS = ("dsf/hankel_lower_bound", "dsf/balanced_truncation")
 SEED = 0
 PARAMETERS: dict[str, dict[str, Any]] = {

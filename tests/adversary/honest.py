@@ -11,6 +11,7 @@ import numpy as np
 import dsf
 from dsf.core.certificate import Certificate, Scope
 from dsf.core.transition import Diag, LowRank, Prod
+from dsf.models.distil.floor import floors
 from dsf.solvers import (
     attention_svm,
     gen_svm,
@@ -59,6 +60,9 @@ def counts() -> dict[str, Certificate]:
         "necessary, uncertain": hankel_lower(M, 0.05, radius=0.01),
         "gap, uncertain": hankel_gap(M, 1, radius=0.01),
         "gap": hankel_gap(M, 2),
+        "floor": floors(M, (1,))[0],
+        "floor of many blocks": floors(np.tril(np.cos(np.subtract.outer(t, 2 * t) ** 2)), (1,))[0],
+        "no floor": floors(np.tril(np.ones((5, 5))), (1,))[0],
         "distance": distance(np.stack([M, M @ M]), np.stack([M + np.eye(16), M])),
         "no distance": distance(M[None], M[None]),
     }

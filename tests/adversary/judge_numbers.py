@@ -140,6 +140,18 @@ def hankel_gap(c: Any) -> bool:
     return at_most(c.lower, max(value, 0))
 
 
+def frobenius_floor(c: Any) -> bool:
+    """Blocks by the set of their entries; tails by exact singular values."""
+    L, entries, total = len(c.M), [], mp.mpf(0)
+    for lo, mid, hi in np.asarray(c.blocks).tolist():
+        if not 0 <= lo < mid < hi <= L:
+            return False
+        entries += [(i, j) for i in range(mid, hi) for j in range(lo, mid)]
+        total += sum(s**2 for s in singular(matrix(c.M[mid:hi, lo:mid]))[c.states :])
+    whole = sum(mp.mpf(float(c.M[i, j])) ** 2 for i in range(L) for j in range(i))
+    return len(set(entries)) == len(entries) and at_most(c.lower**2 * whole, total)
+
+
 def distance(c: Any) -> bool:
     found = []
     for M, N in zip(c.M, c.N, strict=True):
@@ -239,6 +251,7 @@ JUDGES = {
     "realization": realization,
     "hankel-lower": hankel_lower,
     "hankel-gap": hankel_gap,
+    "frobenius-floor": frobenius_floor,
     "distance": distance,
     "stability": stability,
 }

