@@ -142,7 +142,7 @@ def _whole(
     """The model as one linear map along its input; DomainError where it has no derivative."""
     import torch
 
-    x = probe.inputs[0] if len(probe.inputs) == 1 and not probe.named else None
+    x: Any = probe.inputs[0] if len(probe.inputs) == 1 and not probe.named else None
     if not (isinstance(model, torch.nn.Module) and torch.is_tensor(x) and x.is_floating_point()):
         raise DomainError(
             "inspect: the model called no attention and no layer that is known (LSTM, GRU, RNN, "

@@ -65,7 +65,8 @@ class Inspection(Result):
     @property
     def probes(self) -> tuple[str, ...]:
         """The names of the inputs."""
-        return tuple(dict.fromkeys(row.probe for row in (*self.rows, *self.layers)))
+        names = [row.probe for row in self.rows] + [row.probe for row in self.layers]
+        return tuple(dict.fromkeys(names))
 
     def row(
         self, module: str, head: int = 0, *, probe: str | None = None, sequence: int = 0,

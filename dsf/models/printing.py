@@ -40,7 +40,6 @@ class Lines:
 
 
 def headline(found: Inspection) -> str:
-    rows = (*found.rows, *found.layers)
     parts = []
     if found.heads or not found.layers:
         modules = len({row.module for row in found.rows})
@@ -48,7 +47,7 @@ def headline(found: Inspection) -> str:
     if found.layers:
         layers = {(row.module, row.call) for row in found.layers}
         parts += ["the model as a whole" if _whole(found) else _many(len(layers), "other layer")]
-    lengths = sorted({row.tokens for row in rows})
+    lengths = sorted({r.tokens for r in found.rows} | {r.tokens for r in found.layers})
     tokens = "-".join(map(str, dict.fromkeys((lengths[0], lengths[-1])))) if lengths else "0"
     return ", ".join([*parts, f"{tokens} tokens"])
 

@@ -43,7 +43,7 @@ def keep() -> None:
                     found[f"{name}.{layer}.{head}"] = M
 
         run(model, probe.inputs, probe.named, visit)
-    np.savez_compressed(FILE, **found)
+    np.savez_compressed(FILE, allow_pickle=False, **found)
 
 
 if __name__ == "__main__":

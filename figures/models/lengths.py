@@ -23,6 +23,7 @@ PAPER = (
 )
 DIFFERS = MODEL + " Shorter inputs are the first tokens of the long one."
 ORDER = 3
+THEOREMS = ("dsf/hankel_lower_bound", "dsf/softmax_states_table")
 SEED = 0
 PARAMETERS: dict[str, dict[str, Any]] = PROFILES
 HUES = {"text": BLUE, "repeat": VERMILLION, "pairs": ORANGE}
@@ -49,7 +50,11 @@ def slopes(table: Table, probe: str, rtol: float) -> np.ndarray:
     for r in rows:
         middle = (r["necessary"] + r["sufficient"]) / 2
         heads.setdefault((r["layer"], r["head"]), []).append((np.log2(r["tokens"]), middle))
-    return np.array([np.polyfit(*np.array(x).T, 1)[0] for x in heads.values()])
+    found = []
+    for points in heads.values():
+        doublings, counts = np.array(points).T
+        found.append(np.polyfit(doublings, counts, 1)[0])
+    return np.array(found)
 
 
 def findings(table: Table) -> list[Finding]:

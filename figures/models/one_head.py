@@ -28,6 +28,7 @@ DIFFERS = (
     "of our own; counts hold for these weights alone. The page tells the story of this head below."
 )
 ORDER = 5
+THEOREMS = ("dsf/hankel_lower_bound", "dsf/minimal_realization")
 PARAMETERS: dict[str, dict[str, Any]] = {"smoke": {}, "default": {}, "paper": {}}
 LAYER, HEAD, ERROR = 8, 0, 0.1
 TIME = 100.0  # seconds that a count may take

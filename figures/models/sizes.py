@@ -26,6 +26,7 @@ PAPER = (
 )
 DIFFERS = MODEL + " Effective state-sizes are means over 16 cuts; the tolerance is the error."
 ORDER = 4
+THEOREMS = ("dsf/hankel_lower_bound",)
 SEED = 0
 PARAMETERS: dict[str, dict[str, Any]] = PROFILES
 HUES = {"text": BLUE, "repeat": VERMILLION, "pairs": ORANGE}

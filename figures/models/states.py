@@ -33,6 +33,7 @@ PAPER = (
 )
 DIFFERS = MODEL
 ORDER = 1
+THEOREMS = ("dsf/hankel_lower_bound",)
 SEED = 0
 PARAMETERS: dict[str, dict[str, Any]] = PROFILES
 FEW = 16  # states of a head that is called recurrent

@@ -34,6 +34,7 @@ DIFFERS = (
     "that of Mamba-2 starts from half as many states."
 )
 ORDER = 6
+THEOREMS = ("dsf/hankel_lower_bound", "dsf/balanced_truncation")
 SEED = 0
 L = 128
 STATES = (1, 2, 4, 8)
