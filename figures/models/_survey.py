@@ -22,12 +22,6 @@ PROFILES: dict[str, dict[str, Any]] = {
     "default": {"weights": RANDOM, "tokens": 128, "lengths": [32, 64]},
     "paper": {"weights": REAL, "tokens": 512, "lengths": [64, 128, 256]},
 }
-MODEL = (
-    "SmolLM2-135M-Instruct (30 layers of 9 heads, weights of 4 bits) on 512 tokens: a text of our "
-    "own, random tokens that come twice, random keys with values that come again in another order. "
-    "Relative errors in the operator norm; counts are proved for these inputs alone. Profiles "
-    "smoke and default take a small transformer of random weights, of which they say nothing more."
-)
 
 
 @cache

@@ -9,7 +9,6 @@ import numpy as np
 from dsf.figures import Finding, Table, derived
 from dsf.figures.models._survey import (
     INDUCTION,
-    MODEL,
     PREVIOUS,
     PROFILES,
     RTOL,
@@ -31,7 +30,12 @@ PAPER = (
     "on key-value retrieval, 2 % of the heads carry it (2602.11374, read about). Counts with proof "
     "of a trained model's heads are not known to us."
 )
-DIFFERS = MODEL
+DIFFERS = (
+    "SmolLM2-135M-Instruct (30 layers of 9 heads, weights of 4 bits) on 512 tokens: a text of our "
+    "own, random tokens that come twice, random keys with values that come again in another "
+    "order. Relative errors in the operator norm; counts are proved for these inputs alone. "
+    "Profiles smoke and default take a small transformer of random weights."
+)
 ORDER = 1
 THEOREMS = ("dsf/hankel_lower_bound",)
 SEED = 0
