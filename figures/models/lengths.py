@@ -24,7 +24,8 @@ PAPER = (
 DIFFERS = (
     "SmolLM2-135M-Instruct (30 layers of 9 heads, weights of 4 bits) on 512 tokens: a text of our "
     "own, random tokens that come twice, random keys with values that come again in another "
-    "order. Shorter inputs are the first tokens of the long ones. Relative errors in the operator norm; counts are proved for these inputs alone. "
+    "order. Shorter inputs are the first tokens of the long ones. "
+    "Relative errors in the operator norm; counts are proved for these inputs alone. "
     "Profiles smoke and default take a small transformer of random weights."
 )
 ORDER = 3

@@ -24,7 +24,7 @@ PAPER = (
     "Eckart and Young)."
 )
 DIFFERS = (
-    f"Head 0 of layer 8 of SmolLM2-135M-Instruct (weights of 4 bits) on {TOKENS} tokens of a text "
+    "Head 0 of layer 8 of SmolLM2-135M-Instruct (weights of 4 bits) on 128 tokens of a text "
     "of our own; counts hold for these weights alone. The page tells the story of this head below."
 )
 ORDER = 5

@@ -27,7 +27,8 @@ PAPER = (
 DIFFERS = (
     "SmolLM2-135M-Instruct (30 layers of 9 heads, weights of 4 bits) on 512 tokens: a text of our "
     "own, random tokens that come twice, random keys with values that come again in another "
-    "order. Effective state-sizes are means over 16 cuts; the tolerance is the error. Relative errors in the operator norm; counts are proved for these inputs alone. "
+    "order. Effective state-sizes are means over 16 cuts; the tolerance is the error. "
+    "Relative errors in the operator norm; counts are proved for these inputs alone. "
     "Profiles smoke and default take a small transformer of random weights."
 )
 ORDER = 4
