@@ -31,7 +31,7 @@ from dsf.states import Realization
 from dsf.tools.sweeps import sweep
 
 RTOL = (0.1, 0.01)
-BUDGET = 16  # states of a head that is called recurrent
+BUDGET = 32  # states of a head that is called recurrent
 TOGETHER = 2**28  # bytes of weights that wait to be counted, and of proofs that are kept
 Answer = tuple[Head, tuple[Realization, ...]]
 
@@ -55,7 +55,7 @@ def inspect(
     linearised along their run (`dsf.models.layers`): M are then blocks dy_i / du_j.  A module in
     which nothing of that is found is linearised as a whole, if its input is [batch L d] of floats.
 
-    rtol        errors relative to |M|_2; the verdict is by the first
+    rtol        errors relative to |M|_2; the verdict is by the smallest
     budget      the most states of a head that is called recurrent
     probes      of "text" (the inputs), "repeat" (random tokens, twice) and "pairs" (keys with
                 values, again in another order), as long as the text.  Only the inputs where they

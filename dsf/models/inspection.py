@@ -32,7 +32,7 @@ class Inspection(Result):
     rows       one per head, probe and sequence
     layers     one per recurrence, convolution or other layer that mixes tokens, probe and sequence;
                where there is none of either, the model as a whole
-    rtol       the errors, relative to |M|_2; the first one decides
+    rtol       the errors, relative to |M|_2; the smallest one decides
     budget     the most states of a head that is called recurrent
     proofs     one per row that was counted and error, if they were kept;   layer_proofs   those
                of each layer
@@ -60,7 +60,7 @@ class Inspection(Result):
     @cached_property
     def verdicts(self) -> dict[Place, Verdict]:
         """keep, window or recurrent(n) for each head, by the rule of `Verdict`."""
-        return {p: judge(rows, self.rtol[0], self.budget) for p, rows in self.heads.items()}
+        return {p: judge(rows, min(self.rtol), self.budget) for p, rows in self.heads.items()}
 
     @property
     def probes(self) -> tuple[str, ...]:

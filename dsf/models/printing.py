@@ -78,7 +78,7 @@ def _verdicts(found: Inspection) -> list[str]:
     words = [f"{counts[w]} {w}" for w in (RECURRENT, WINDOW, KEEP, SHORT, NONE) if counts[w]]
     decided = Counter(v.probe for v in found.verdicts.values() if v.probe)
     lines = [
-        f"verdict at error {found.rtol[0]:g} |M|, by the worst input: {', '.join(words)}",
+        f"verdict at error {min(found.rtol):g} |M|, by the worst input: {', '.join(words)}",
         f"(recurrent: at most {found.budget} states suffice; window: what is up to {NEAR} or more "
         f"tokens away weighs at most the error; else keep)",
     ]
@@ -143,7 +143,7 @@ def _table(found: Inspection) -> list[str]:
     def worst(rows: Sequence[Head], e: float) -> int:
         return max((row.states[e][1] for row in rows if row.states), default=-1)
 
-    first, last = found.rtol[0], found.rtol[-1]
+    first, last = min(found.rtol), max(found.rtol)
     heads = [(p, rows) for p, rows in found.heads.items() if worst(rows, first) >= 0]
     if not heads:
         return []

@@ -14,6 +14,9 @@ RECURRENT, WINDOW, KEEP, SHORT, NONE = "recurrent", "window", "keep", "too short
 class Verdict:
     """What the rule says of a head: a word, its number, and the probe with most states.
 
+    The rule goes by the smallest error.  |M|_2 of a head that looks at one token from everywhere is
+    about the square root of the tokens, so a tenth of it hides what else the head does.
+
     recurrent(n)  n states suffice on every probe, and n <= budget
     window(w)     not that; what is w or more tokens away weighs at most rtol |M| on every probe
     keep          neither

@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--input", type=Path, metavar="FILE", help="an input as .npy instead")
     inspect.add_argument("--tokens", type=values.size, help="only so many tokens of it (512)")
     inspect.add_argument("--rtol", type=values.number, action="append", help="errors (.1, .01)")
-    inspect.add_argument("--budget", type=values.size, help="states of a recurrent head (16)")
+    inspect.add_argument("--budget", type=values.size, help="states of a recurrent head (32)")
     inspect.add_argument("--probe", action="append", help="text, repeat, pairs (all three)")
     inspect.add_argument("--jobs", type=int, help="processes, -1 for one per core (1)")
     inspect.add_argument("--cache", type=Path, metavar="FOLDER", help="keep finished heads there")
