@@ -58,7 +58,7 @@ def test_any_sizes(name, sizes, seed):
 @EVERY
 def test_states_wider_than_one_thread_takes(name):
     """Blocks of columns or channels, the last one narrower."""
-    K, V = (131, 1) if name == "diagonal" else (6, 131)
+    K, V = {"diagonal": (131, 1), "selective": (6, 650)}.get(name, (6, 131))
     structure, arrays, numbers = cases.case(name, L=6, B=1, H=1, K=K, V=V)
     fast, slow = both(structure)
     scales = cases.sizes(structure, arrays, numbers, slow)
