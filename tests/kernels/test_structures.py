@@ -166,7 +166,8 @@ def test_expanded_arrays(name):
 @EVERY
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinity_go_where_the_formula_sends_them(name, bad):
-    structure, arrays, numbers = cases.case(name, L=6)
+    """And into no other head, also where more heads than take turns use the same memory."""
+    structure, arrays, numbers = cases.case(name, L=6, B=4, H=5)
     fast, slow = both(structure)
     for i in range(len(arrays)):
         changed = [x.copy() for x in arrays]
