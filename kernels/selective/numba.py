@@ -16,6 +16,7 @@ from dsf.kernels.selective.sweeps import ahead, back, step
 Array = np.ndarray
 WIDTH, WIDE = 32, 512  # channels that are run side by side, at least and at most
 NARROW = 128  # of a gradient, which holds the states of a chunk in the cache
+STATES = 1 << 15  # of a block wider than that: more would not stay in the cache
 
 
 @compiled.forward(inputs=5)
@@ -51,9 +52,10 @@ def _steps(
 def forward(x: Array, delta: Array, A: Array, B: Array, C: Array, h: Array) -> tuple[Array, Array]:
     """See `reference.forward`."""
     y, h = np.empty(x.shape, x.dtype), np.array(h)
-    (N, _, D), lanes = x.shape, vectors.lanes(x.dtype)
+    (N, _, D), S, lanes = x.shape, B.shape[2], vectors.lanes(x.dtype)
     # Wide blocks read long pieces of memory; there is one for every thread.  The bits are the same.
-    blocks = max(math.ceil(D / WIDE), math.ceil(numba.get_num_threads() / max(N, 1)))
+    most = max(NARROW, min(WIDE, STATES // max(S, 1)))
+    blocks = max(math.ceil(D / most), math.ceil(numba.get_num_threads() / max(N, 1)))
     width = max(WIDTH, math.ceil(D / blocks / len(lanes)) * len(lanes))
     units = N * math.ceil(D / width)
 
