@@ -19,6 +19,7 @@ import numpy as np
 from numba import types
 
 EXACT = frozenset({"contract", "nsz", "arcp"})
+TOGETHER = 8  # units that take turns, since the rows of neighbours share pages of memory
 SMALL = 1 << 18  # multiplications below which one thread is enough
 
 
@@ -66,6 +67,8 @@ def backward(inputs: int) -> Callable[[Callable[..., None]], Kernel]:
 
 def shared(count: int, work: int, run: Callable[[int, int], object]) -> None:
     """run(start, stop) over ranges that cover 0 .. count-1, on as many threads as numba may use."""
+    if count == 0:
+        return
     threads = min(numba.get_num_threads(), count) if work > SMALL else 1
     if threads < 2:
         run(0, count)

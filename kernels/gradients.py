@@ -17,12 +17,12 @@ from numba.extending import intrinsic
 
 from dsf.kernels.vectors import Code
 
-STEPS = 4  # that a sweep takes at once
+STEPS = 2  # that a sweep takes at once: more would not fit the registers
 
 
 def chunk_length(L: int) -> int:
     """Steps between kept states: those of one chunk stay in the cache, and few hundred are kept."""
-    return max(32, math.ceil(L / 1024) * STEPS)
+    return max(32, math.ceil(L / 1024) * 2 * STEPS)
 
 
 class _Sweep(Code):
@@ -40,92 +40,86 @@ class _Sweep(Code):
             self.store(self.build.load(total), array, self.index(t), place)
 
 
-def _again(steps: int, before: bool, keep: bool) -> Any:
-    """S <- w S + k x' for some steps; with `keep` inner[t] is S before it and dq_t = S_t d_t.
-
-    w, k, dq [steps K], x, d [steps V], S [V K], inner [steps V K]; `before`: dq_t = S_{t-1} d_t.
-    """
+def _ahead(steps: int) -> Any:
+    """after = S some steps on, S <- w S + k x'; `after` may be S.  Shapes as of `_back`."""
 
     @intrinsic
     def sweep(
-        context: Any, S: Any, w: Any, k: Any, x: Any, d: Any, inner: Any, dq: Any, V: Any, K: Any,
-        lanes: Any,
-    ) -> Any:  # fmt: skip
+        context: Any, S: Any, after: Any, w: Any, k: Any, x: Any, V: Any, K: Any, lanes: Any
+    ) -> Any:
         def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
             c = _Sweep(context, build, signature, args)
-            S, w, k, x, d, inner, dq, V, K, _ = c.args
+            S, after, w, k, x, V, K, _ = c.args
             with c.vectors(K) as i:
-                decays, keys, sums = c.at(w, steps, i), c.at(k, steps, i), c.sums(steps)
+                decays, keys = c.at(w, steps, i), c.at(k, steps, i)
                 with cgutils.for_range(build, V) as loop:
                     j = loop.index
                     state = c.load(S, j, i)
                     for t in range(steps):
-                        at = c.index(t)
-                        new = build.fmul(decays[t], state)
-                        new = c.fma(keys[t], c.spread(x, at, j), new)
-                        if keep:
-                            c.store(state, inner, at, j, i)
-                            c.add(sums[t], state if before else new, c.spread(d, at, j))
-                        state = new
-                    c.store(state, S, j, i)
-                if keep:
-                    c.write(sums, dq, i)
+                        value = c.spread(x, c.index(t), j)
+                        state = c.fma(keys[t], value, build.fmul(decays[t], state))
+                    c.store(state, after, j, i)
             return context.get_dummy_value()
 
-        return types.void(S, w, k, x, d, inner, dq, V, K, lanes), code
+        return types.void(S, after, w, k, x, V, K, lanes), code
 
     return sweep
 
 
-def _back(steps: int, before: bool) -> Any:
-    """From the last step to the first: g = G + q d', dk = g x, dw = sum_j g S, G <- w g.
+def _back(before: bool) -> Any:
+    """Some steps: the states from the first one on, S <- w S + k x' and dq = S d; then from the
+    last step to the first g = G + q d', dk = g x, dw = sum_j g S_{t-1}, G <- w g.
 
-    G [V K], inner [steps V K] as `_again` leaves it, w, q, k, dk, dw [steps K], x, d [steps V];
-    part [steps V lanes] is g k, whose lanes are still to be added up to dv.  With `before` the
-    read-out comes after: g = G, G <- w g + q d'.
+    S, G [V K], w, q, k, dq, dk, dw [STEPS K], x, d [STEPS V]; part [V STEPS lanes] is g k, whose
+    lanes are still to be added up to dv.  States stay in registers: one store of each would cost
+    more than all products.  With `before` dq = S_{t-1} d, g = G, and then G <- w g + q d'.
     """
 
     @intrinsic
     def sweep(
-        context: Any, G: Any, inner: Any, w: Any, q: Any, k: Any, x: Any, d: Any, dk: Any, dw: Any,
-        part: Any, V: Any, K: Any, lanes: Any,
+        context: Any, G: Any, S: Any, w: Any, q: Any, k: Any, x: Any, d: Any, dq: Any, dk: Any,
+        dw: Any, part: Any, V: Any, K: Any, lanes: Any,
     ) -> Any:  # fmt: skip
         def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
             c = _Sweep(context, build, signature, args)
-            G, inner, w, q, k, x, d, dk, dw, part, V, K, _ = c.args
-            first = ir.Constant(K.type, 0)
+            G, S, w, q, k, x, d, dq, dk, dw, part, V, K, _ = c.args
+            first, steps = ir.Constant(K.type, 0), range(STEPS)
             with c.vectors(K) as i:
-                decays, queries, keys = (c.at(z, steps, i) for z in (w, q, k))
-                to_k, to_w = c.sums(steps), c.sums(steps)
+                decays, queries, keys = (c.at(z, STEPS, i) for z in (w, q, k))
+                to_q, to_k, to_w = (c.sums(STEPS) for _ in range(3))
                 begin = build.icmp_signed("==", i, first)
                 with cgutils.for_range(build, V) as loop:
                     j = loop.index
+                    values, reads = ([c.spread(z, c.index(t), j) for t in steps] for z in (x, d))
+                    states = [c.load(S, j, i)]
+                    for t in steps:
+                        kept = build.fmul(decays[t], states[t])
+                        states.append(c.fma(keys[t], values[t], kept))
+                        c.add(to_q[t], states[t if before else t + 1], reads[t])
                     g = c.load(G, j, i)
-                    for t in reversed(range(steps)):
+                    for t in reversed(steps):
                         at = c.index(t)
-                        read = c.spread(d, at, j)
                         if not before:
-                            g = c.fma(queries[t], read, g)
-                        c.add(to_k[t], g, c.spread(x, at, j))
-                        c.add(to_w[t], g, c.load(inner, at, j, i))
-                        so_far = build.select(begin, c.zero(), c.load(part, at, j, first))
-                        c.store(c.fma(g, keys[t], so_far), part, at, j, first)
+                            g = c.fma(queries[t], reads[t], g)
+                        c.add(to_k[t], g, values[t])
+                        c.add(to_w[t], g, states[t])
+                        so_far = build.select(begin, c.zero(), c.load(part, j, at, first))
+                        c.store(c.fma(g, keys[t], so_far), part, j, at, first)
                         g = build.fmul(decays[t], g)
                         if before:
-                            g = c.fma(queries[t], read, g)
+                            g = c.fma(queries[t], reads[t], g)
                     c.store(g, G, j, i)
-                c.write(to_k, dk, i)
-                c.write(to_w, dw, i)
+                for sums, out in ((to_q, dq), (to_k, dk), (to_w, dw)):
+                    c.write(sums, out, i)
             return context.get_dummy_value()
 
-        return types.void(G, inner, w, q, k, x, d, dk, dw, part, V, K, lanes), code
+        return types.void(G, S, w, q, k, x, d, dq, dk, dw, part, V, K, lanes), code
 
     return sweep
 
 
-again, again_before = _again(STEPS, False, True), _again(STEPS, True, True)
-ahead = _again(STEPS, False, False)
-back, back_before = _back(STEPS, False), _back(STEPS, True)
+ahead, far_ahead = _ahead(STEPS), _ahead(2 * STEPS)
+back, back_before = _back(False), _back(True)
 
 
 @intrinsic
@@ -139,7 +133,8 @@ def row_sums(context: Any, part: Any, out: Any, rows: Any, lanes: Any) -> Any:
         with c.vectors(rows) as j:
             held = [c.load(part, build.add(j, c.index(r)), first) for r in range(c.width)]
             while len(held) > 1:
-                held = [c.pair_sums(a, b) for a, b in zip(held[::2], held[1::2], strict=True)]
+                pairs = zip(held[::2], held[1::2], strict=True)
+                held = [c.pair_sums(a, b, c.width // len(held)) for a, b in pairs]
             c.store(held[0], out, j)
         return context.get_dummy_value()
 
@@ -199,68 +194,53 @@ low_rank_again, low_rank_ahead = _low_rank_again(True), _low_rank_again(False)
 
 
 @intrinsic
-def low_rank_read(
-    context: Any, G: Any, q: Any, d: Any, k: Any, b: Any, to_v: Any, to_seen: Any, V: Any, K: Any,
+def low_rank_back(
+    context: Any, G: Any, S: Any, w: Any, a: Any, x: Any, seen: Any, back: Any, q: Any, d: Any,
+    k: Any, b: Any, dk: Any, db: Any, da: Any, dw: Any, to_v: Any, to_seen: Any, V: Any, K: Any,
     lanes: Any,
 ) -> Any:  # fmt: skip
-    """G <- G + q d', and the parts [V lanes] of G k and G b, whose lanes are still to be added."""
+    """dk = G x, db = G seen, da = S back, dw = sum_j G S, G <- w G + a back', and with q, d, k, b
+    of the step before G <- G + q d'.
+
+    to_v, to_seen [V lanes] are G k and G b, whose lanes are still to be added up.  x, seen, back, d
+    [V], the others [K].
+    """
 
     def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
         c = _Sweep(context, build, signature, args)
-        G, q, d, k, b, to_v, to_seen, V, K, _ = c.args
+        G, S, w, a, x, seen, back, q, d, k, b, dk, db, da, dw, to_v, to_seen, V, K, _ = c.args
         first = ir.Constant(K.type, 0)
 
         def body(places: list[Any]) -> None:
-            queries, keys, changes = ([c.load(z, i) for i in places] for z in (q, k, b))
+            decays, ahead, queries, keys, changes = (
+                [c.load(z, i) for i in places] for z in (w, a, q, k, b)
+            )
+            sums = [c.sums(len(places)) for _ in range(4)]
             begin = build.icmp_signed("==", places[0], first)
             with cgutils.for_range(build, V) as loop:
                 j = loop.index
-                read = c.spread(d, j)
+                value, old, change, read = (c.spread(z, j) for z in (x, seen, back, d))
                 one, other = (
                     build.select(begin, c.zero(), c.load(z, j, first)) for z in (to_v, to_seen)
                 )
                 for e, i in enumerate(places):
-                    g = c.fma(queries[e], read, c.load(G, j, i))
+                    g, state = c.load(G, j, i), c.load(S, j, i)
+                    for total, (left, right) in zip(
+                        sums, ((g, value), (g, old), (state, change), (g, state)), strict=True
+                    ):
+                        c.add(total[e], left, right)
+                    g = c.fma(ahead[e], change, build.fmul(decays[e], g))
+                    g = c.fma(queries[e], read, g)
                     c.store(g, G, j, i)
                     one, other = c.fma(g, keys[e], one), c.fma(g, changes[e], other)
                 c.store(one, to_v, j, first)
                 c.store(other, to_seen, j, first)
-
-        c.columns(K, body)
-        return context.get_dummy_value()
-
-    return types.void(G, q, d, k, b, to_v, to_seen, V, K, lanes), code
-
-
-@intrinsic
-def low_rank_back(
-    context: Any, G: Any, S: Any, w: Any, a: Any, x: Any, seen: Any, back: Any, dk: Any, db: Any,
-    da: Any, dw: Any, V: Any, K: Any, lanes: Any,
-) -> Any:  # fmt: skip
-    """dk = G x, db = G seen, da = S back, dw = sum_j G S, then G <- w G + a back'; back [V]."""
-
-    def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
-        c = _Sweep(context, build, signature, args)
-        G, S, w, a, x, seen, back, dk, db, da, dw, V, K, _ = c.args
-
-        def body(places: list[Any]) -> None:
-            decays, ahead = ([c.load(z, i) for i in places] for z in (w, a))
-            sums = [c.sums(len(places)) for _ in range(4)]
-            with cgutils.for_range(build, V) as loop:
-                j = loop.index
-                value, old, change = (c.spread(z, j) for z in (x, seen, back))
-                for e, i in enumerate(places):
-                    g, state = c.load(G, j, i), c.load(S, j, i)
-                    for total, (one, other) in zip(
-                        sums, ((g, value), (g, old), (state, change), (g, state)), strict=True
-                    ):
-                        c.add(total[e], one, other)
-                    c.store(c.fma(ahead[e], change, build.fmul(decays[e], g)), G, j, i)
             for totals, out in zip(sums, (dk, db, da, dw), strict=True):
                 for total, i in zip(totals, places, strict=True):
                     c.store(build.load(total), out, i)
 
-        c.columns(K, body)
+        c.columns(K, body, most=2)
         return context.get_dummy_value()
 
-    return types.void(G, S, w, a, x, seen, back, dk, db, da, dw, V, K, lanes), code
+    kinds = (G, S, w, a, x, seen, back, q, d, k, b, dk, db, da, dw, to_v, to_seen, V, K, lanes)
+    return types.void(*kinds), code

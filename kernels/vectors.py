@@ -115,18 +115,22 @@ class Code:
             cgutils.for_range_slice(self.build, ir.Constant(size.type, 0), size, step)
         )
 
-    def pair_sums(self, a: Any, b: Any) -> Any:
-        """Sums of neighbouring lanes: those of a, then those of b."""
-        kind, lanes = ir.IntType(32), range(0, 2 * self.width, 2)
-        picks = [
-            ir.Constant(ir.VectorType(kind, self.width), [i + e for i in lanes]) for e in (0, 1)
-        ]
-        even, odd = (self.build.shuffle_vector(a, b, pick) for pick in picks)
-        return self.build.fadd(even, odd)
+    def pair_sums(self, a: Any, b: Any, apart: int) -> Any:
+        """Sums of lanes so far apart: those of a where the lane has this bit not set, else of b."""
+        kind, lanes = ir.VectorType(ir.IntType(32), self.width), range(self.width)
+        source = [self.width if i & apart else 0 for i in lanes]
+        own = ir.Constant(kind, [n + i for n, i in zip(source, lanes, strict=True)])
+        other = ir.Constant(kind, [n + (i ^ apart) for n, i in zip(source, lanes, strict=True)])
+        return self.build.fadd(
+            self.build.shuffle_vector(a, b, own), self.build.shuffle_vector(a, b, other)
+        )
 
-    def columns(self, V: Any, body: Callable[[list[Any]], None]) -> None:
-        """body(places of vectors of columns), several at once while there are as many, then one."""
-        many = 4 if self.width * self.bytes == 64 else 2
+    def columns(self, V: Any, body: Callable[[list[Any]], None], most: int = 4) -> None:
+        """body(places of vectors of columns), several at once while there are as many, then one.
+
+        At most so many, and half as many where there are half as many registers.
+        """
+        many = most if self.width * self.bytes == 64 else most // 2
         one, whole = ir.Constant(V.type, self.width), ir.Constant(V.type, many * self.width)
         split = self.build.sub(V, self.build.srem(V, whole))
         for start, stop, step, count in (

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from dsf.kernels import compiled, gradients, vectors
-from dsf.kernels.products import AHEAD, copy_rows, fetch, scratch
+from dsf.kernels.products import copy_rows, fetch, scratch
 
 Array = np.ndarray
 COLUMNS = 64  # of the state that one thread takes at least
+ROWS = 32  # of the inputs that are copied at once
 
 
 @compiled.forward(inputs=4)
@@ -21,54 +22,63 @@ def _steps(
 ) -> None:  # fmt: skip
     """The work units first .. last-1, each `width` columns of the state of one head."""
     L, H, K, V = q.shape[1], q.shape[2], q.shape[3], v.shape[3]
-    blocks = (V + width - 1) // width
+    blocks, T = (V + width - 1) // width, vectors.STEPS
     wide = (width + len(lanes) - 1) // len(lanes) * len(lanes)
-    A, held = scratch((K, wide), q), scratch((3 * vectors.STEPS, K), q)
-    a, c, r = (
-        held[: vectors.STEPS],
-        held[vectors.STEPS : 2 * vectors.STEPS],
-        held[2 * vectors.STEPS :],
-    )
-    x, row = scratch((vectors.STEPS, wide), q), scratch((vectors.STEPS, wide), q)
-    for unit in range(first, last):
-        b, h = unit // blocks // H, unit // blocks % H
-        start = unit % blocks * width
-        size = min(width, V - start)
-        for i in range(K):
-            for j in range(size):
-                A[i, j] = S[b, h, i, start + j]
-        for t in range(0, L, vectors.STEPS):
-            count = min(vectors.STEPS, L - t)
-            copy_rows(x, v[b, t : t + count, h, start:], count, size)
-            copy_rows(a, w[b, t : t + count, h], count, K)
-            copy_rows(c, k[b, t : t + count, h], count, K)
-            copy_rows(r, q[b, t : t + count, h], count, K)
-            for s in range(count):
-                fetch(v[b, :, h, start:], t + s + AHEAD, size)
-                fetch(w[b, :, h], t + s + AHEAD, K)
-                fetch(k[b, :, h], t + s + AHEAD, K)
-                fetch(q[b, :, h], t + s + AHEAD, K)
-                fetch(y[b, :, h, start:], t + s + AHEAD, size)
-            if count == vectors.STEPS:
-                if before:
-                    vectors.linear_steps_before(A, a, c, r, x, row, K, wide, lanes)
-                else:
-                    vectors.linear_steps(A, a, c, r, x, row, K, wide, lanes)
-            else:
-                for s in range(count):
+    together = min(compiled.TOGETHER, last - first)
+    A = scratch((together, K, wide), q)
+    a, c, r = scratch((ROWS, K), q), scratch((ROWS, K), q), scratch((ROWS, K), q)
+    x, row = scratch((ROWS, wide), q), scratch((ROWS, wide), q)
+    for begin in range(first, last, together):
+        end = min(begin + together, last)
+        for unit in range(begin, end):
+            b, h, n = unit // blocks // H, unit // blocks % H, unit - begin
+            start = unit % blocks * width
+            for i in range(K):
+                for j in range(min(width, V - start)):
+                    A[n, i, j] = S[b, h, i, start + j]
+        for t in range(0, L, ROWS):
+            count = min(ROWS, L - t)
+            whole = count - count % T
+            for unit in range(begin, end):
+                b, h, n = unit // blocks // H, unit // blocks % H, unit - begin
+                start = unit % blocks * width
+                size = min(width, V - start)
+                copy_rows(x, v[b, t : t + count, h, start:], count, size)
+                copy_rows(a, w[b, t : t + count, h], count, K)
+                copy_rows(c, k[b, t : t + count, h], count, K)
+                copy_rows(r, q[b, t : t + count, h], count, K)
+                for s in range(t + ROWS, min(t + 2 * ROWS, L)):
+                    fetch(v[b, :, h, start:], s, size)
+                    fetch(w[b, :, h], s, K)
+                    fetch(k[b, :, h], s, K)
+                    fetch(q[b, :, h], s, K)
+                    fetch(y[b, :, h, start:], s, size)
+                for s in range(0, whole, T):
                     if before:
-                        vectors.linear_before(
-                            A, a[s:], c[s:], r[s:], x[s:], row[s:], K, wide, lanes
+                        vectors.linear_steps_before(
+                            A[n], a[s:], c[s:], r[s:], x[s:], row[s:], K, wide, lanes
                         )
                     else:
-                        vectors.linear(A, a[s:], c[s:], r[s:], x[s:], row[s:], K, wide, lanes)
-            for s in range(count):
-                for j in range(wide):
-                    row[s, j] *= scale
-            copy_rows(y[b, t : t + count, h, start:], row, count, size)
-        for i in range(K):
-            for j in range(size):
-                S[b, h, i, start + j] = A[i, j]
+                        vectors.linear_steps(
+                            A[n], a[s:], c[s:], r[s:], x[s:], row[s:], K, wide, lanes
+                        )
+                for s in range(whole, count):
+                    if before:
+                        vectors.linear_before(
+                            A[n], a[s:], c[s:], r[s:], x[s:], row[s:], K, wide, lanes
+                        )
+                    else:
+                        vectors.linear(A[n], a[s:], c[s:], r[s:], x[s:], row[s:], K, wide, lanes)
+                for s in range(count):
+                    for j in range(wide):
+                        row[s, j] *= scale
+                copy_rows(y[b, t : t + count, h, start:], row, count, size)
+        for unit in range(begin, end):
+            b, h, n = unit // blocks // H, unit // blocks % H, unit - begin
+            start = unit % blocks * width
+            for i in range(K):
+                for j in range(min(width, V - start)):
+                    S[b, h, i, start + j] = A[n, i, j]
 
 
 def forward(
@@ -95,78 +105,81 @@ def _back(
 ) -> None:  # fmt: skip
     """Heads first .. last-1.  The state and its gradient are held as [V K], keys in the lanes."""
     L, H, K, V = q.shape[1], q.shape[2], q.shape[3], v.shape[3]
-    W, T = len(lanes), gradients.STEPS
+    W, T, heads = len(lanes), gradients.STEPS, min(compiled.TOGETHER, last - first)
     wide, rows = (K + W - 1) // W * W, (V + W - 1) // W * W
     chunks = (L + C - 1) // C
-    starts, inner = scratch((chunks, V, wide), q), scratch((C, V, wide), q)
-    A, G = scratch((V, wide), q), scratch((V, wide), q)
-    a, c = scratch((T, wide), q), scratch((T, wide), q)
-    r, gq = scratch((T, wide), q), scratch((T, wide), q)
-    gk, gw = scratch((T, wide), q), scratch((T, wide), q)
-    x, d = scratch((T, V), q), scratch((T, V), q)
-    part, gv = scratch((T, rows, W), q), scratch((T, rows), q)
-    for unit in range(first, last):
-        b, h = unit // H, unit % H
-        for j in range(V):
-            for i in range(K):
-                G[j, i], A[j, i] = dS[b, h, i, j], S[b, h, i, j]
-        for e in range(2 * chunks):
-            # first from chunk to chunk, then back through the chunks, states computed again
-            again = e >= chunks
-            chunk = 2 * chunks - 1 - e if again else e
+    starts, inner = scratch((heads, chunks, V, wide), q), scratch((C // T, V, wide), q)
+    G, part = scratch((heads, V, wide), q), scratch((rows, T, W), q)
+    a, c, r = scratch((C, wide), q), scratch((C, wide), q), scratch((C, wide), q)
+    gq, gk, gw = scratch((C, wide), q), scratch((C, wide), q), scratch((C, wide), q)
+    x, d, gv = scratch((C, V), q), scratch((C, V), q), scratch((C, rows), q)
+    for begin in range(first, last, heads):
+        end = min(begin + heads, last)
+        for unit in range(begin, end):
+            b, h, n = unit // H, unit % H, unit - begin
+            for j in range(V):
+                for i in range(K):
+                    G[n, j, i] = dS[b, h, i, j]
+                    if L:
+                        starts[n, 0, j, i] = S[b, h, i, j]
+        for chunk in range(chunks - 1):
+            start, stop = chunk * C, chunk * C + C
+            for unit in range(begin, end):
+                b, h, n = unit // H, unit % H, unit - begin
+                copy_rows(a, w[b, start:stop, h], C, K)
+                copy_rows(c, k[b, start:stop, h], C, K)
+                copy_rows(x, v[b, start:stop, h], C, V)
+                state = starts[n, chunk]
+                for t in range(0, C, 2 * T):
+                    after = inner[0] if t + 2 * T < C else starts[n, chunk + 1]
+                    gradients.far_ahead(state, after, a[t:], c[t:], x[t:], V, wide, lanes)
+                    state = after
+        for chunk in range(chunks - 1, -1, -1):
             start, stop = chunk * C, min(chunk * C + C, L)
-            if again:
-                A[...] = starts[chunk]
-            else:
-                starts[chunk] = A
-            for back in range(2 if again else 1):
-                for n in range((stop - start + T - 1) // T):
-                    t0 = start + T * ((stop - start - 1) // T - n if back else n)
-                    count = min(T, stop - t0)
-                    if count < T:  # steps that change nothing
-                        a[...], c[...], r[...], x[...], d[...] = 1, 0, 0, 0, 0
-                    for t in range(t0, t0 + count):
-                        later = max(t - AHEAD, 0) if back else t + AHEAD
-                        for z in (w, k):
-                            fetch(z[b, :, h], later, K)
-                        fetch(v[b, :, h], later, V)
-                        if again:
-                            fetch(dy[b, :, h], later, V)
-                            fetch(q[b, :, h], later, K)
-                    copy_rows(a, w[b, t0 : t0 + count, h], count, K)
-                    copy_rows(c, k[b, t0 : t0 + count, h], count, K)
-                    copy_rows(x, v[b, t0 : t0 + count, h], count, V)
-                    if not again:
-                        gradients.ahead(A, a, c, x, d, inner, gq, V, wide, lanes)
-                        continue
-                    copy_rows(d, dy[b, t0 : t0 + count, h], count, V)
-                    held = inner[t0 - start : t0 - start + T]
-                    if not back:
-                        if before:
-                            gradients.again_before(A, a, c, x, d, held, gq, V, wide, lanes)
-                        else:
-                            gradients.again(A, a, c, x, d, held, gq, V, wide, lanes)
-                        for t in range(count):
-                            for i in range(K):
-                                dq[b, t0 + t, h, i] = gq[t, i] * scale
-                        continue
-                    copy_rows(r, q[b, t0 : t0 + count, h], count, K)
-                    for t in range(count):
-                        for i in range(K):
-                            r[t, i] *= scale
+            count, steps = stop - start, (stop - start + T - 1) // T * T
+            for unit in range(begin, end):
+                b, h, n = unit // H, unit % H, unit - begin
+                copy_rows(a, w[b, start:stop, h], count, K)
+                copy_rows(c, k[b, start:stop, h], count, K)
+                copy_rows(x, v[b, start:stop, h], count, V)
+                copy_rows(r, q[b, start:stop, h], count, K)
+                copy_rows(d, dy[b, start:stop, h], count, V)
+                for t in range(count, steps):  # steps that change nothing
+                    a[t], c[t], r[t], x[t], d[t] = 1, 0, 0, 0, 0
+                for t in range(count):
+                    for i in range(wide):
+                        r[t, i] *= scale
+                state = starts[n, chunk]
+                for t in range(0, steps - T, T):
+                    after = inner[t // T + 1]
+                    gradients.ahead(state, after, a[t:], c[t:], x[t:], V, wide, lanes)
+                    state = after
+                for t in range(steps - T, -1, -T):
+                    state = inner[t // T] if t else starts[n, chunk]
                     if before:
-                        gradients.back_before(G, held, a, r, c, x, d, gk, gw, part, V, wide, lanes)
+                        gradients.back_before(
+                            G[n], state, a[t:], r[t:], c[t:], x[t:], d[t:], gq[t:], gk[t:], gw[t:],
+                            part, V, wide, lanes,
+                        )  # fmt: skip
                     else:
-                        gradients.back(G, held, a, r, c, x, d, gk, gw, part, V, wide, lanes)
-                    for t in range(count):
-                        gradients.row_sums(part[t], gv[t], rows, lanes)
-                        for j in range(V):
-                            dv[b, t0 + t, h, j] = gv[t, j]
-                        for i in range(K):
-                            dk[b, t0 + t, h, i], dw[b, t0 + t, h, i] = gk[t, i], gw[t, i]
-        for j in range(V):
-            for i in range(K):
-                dS[b, h, i, j] = G[j, i]
+                        gradients.back(
+                            G[n], state, a[t:], r[t:], c[t:], x[t:], d[t:], gq[t:], gk[t:], gw[t:],
+                            part, V, wide, lanes,
+                        )  # fmt: skip
+                    for s in range(T):
+                        gradients.row_sums(part[:, s], gv[t + s], rows, lanes)
+                for t in range(count):
+                    for i in range(wide):
+                        gq[t, i] *= scale
+                copy_rows(dq[b, start:stop, h], gq, count, K)
+                copy_rows(dk[b, start:stop, h], gk, count, K)
+                copy_rows(dw[b, start:stop, h], gw, count, K)
+                copy_rows(dv[b, start:stop, h], gv, count, V)
+        for unit in range(begin, end):
+            b, h, n = unit // H, unit % H, unit - begin
+            for j in range(V):
+                for i in range(K):
+                    dS[b, h, i, j] = G[n, j, i]
 
 
 def backward(
@@ -180,7 +193,8 @@ def backward(
     B, L, H, _ = q.shape
     dq, dk, dw = (np.empty(q.shape, q.dtype) for _ in range(3))
     dv, dS = np.empty(v.shape, v.dtype), np.array(dS)
-    C, lanes = gradients.chunk_length(L), vectors.lanes(q.dtype)
+    # of the states in a chunk every second one is held, so it may be twice as long
+    C, lanes = 2 * gradients.chunk_length(L), vectors.lanes(q.dtype)
 
     def run(first: int, last: int) -> None:
         _back(

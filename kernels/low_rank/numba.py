@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from dsf.kernels import compiled, gradients, vectors
-from dsf.kernels.products import AHEAD, copy_rows, fetch, scratch
+from dsf.kernels.products import copy_rows, fetch, scratch
 
 Array = np.ndarray
 COLUMNS = 64  # of the state that one thread takes at least
+ROWS = 32  # of a head in its turn
 
 
 @compiled.forward(inputs=6)
@@ -24,41 +25,50 @@ def _steps(
     A sweep reads the state once: it also finds what the next step subtracts, seen = S' a.
     """
     L, H, K, V = k.shape[1], k.shape[2], k.shape[3], v.shape[3]
-    blocks = (V + width - 1) // width
+    blocks, together = (V + width - 1) // width, min(compiled.TOGETHER, last - first)
     wide = (width + len(lanes) - 1) // len(lanes) * len(lanes)
-    A, x = scratch((K, wide), q), scratch((1, wide), q)
-    row, seen, none = scratch((1, wide), q), scratch((wide,), q), scratch((K,), q)
-    for unit in range(first, last):
-        n, h = unit // blocks // H, unit // blocks % H
-        start = unit % blocks * width
-        size = min(width, V - start)
-        for j in range(size):
-            seen[j] = 0
-        for i in range(K):
-            for j in range(size):
-                A[i, j] = S[n, h, i, start + j]
-                if L:
-                    seen[j] += a[n, 0, h, i] * A[i, j]
-        for t in range(L):
-            copy_rows(x, v[n, t : t + 1, h, start:], 1, size)
-            fetch(v[n, :, h, start:], t + AHEAD, size)
-            for z in (w, b, k, a):
-                fetch(z[n, :, h], t + AHEAD, K)
-            fetch(q[n, :, h], t // substeps + AHEAD, K)
-            fetch(y[n, :, h, start:], t // substeps + AHEAD, size)
-            following = a[n, t + 1, h] if t + 1 < L else none
-            vectors.low_rank(
-                A, w[n, t, h], b[n, t, h], k[n, t, h], q[n, t // substeps, h], following,
-                x[0], seen, row[0], K, wide, lanes,
-            )  # fmt: skip
-            if t % substeps == substeps - 1:
-                for j in range(wide):
-                    row[0, j] *= scale
-                i = t // substeps
-                copy_rows(y[n, i : i + 1, h, start:], row, 1, size)
-        for i in range(K):
-            for j in range(size):
-                S[n, h, i, start + j] = A[i, j]
+    A, seen = scratch((together, K, wide), q), scratch((together, wide), q)
+    x, row, none = scratch((1, wide), q), scratch((1, wide), q), scratch((K,), q)
+    for begin in range(first, last, together):
+        end = min(begin + together, last)
+        for unit in range(begin, end):
+            n, h, u = unit // blocks // H, unit // blocks % H, unit - begin
+            start = unit % blocks * width
+            for j in range(wide):
+                seen[u, j] = 0
+            for i in range(K):
+                for j in range(min(width, V - start)):
+                    A[u, i, j] = S[n, h, i, start + j]
+                    if L:
+                        seen[u, j] += a[n, 0, h, i] * A[u, i, j]
+        for t in range(0, L, ROWS):
+            for unit in range(begin, end):
+                n, h, u = unit // blocks // H, unit // blocks % H, unit - begin
+                start = unit % blocks * width
+                size = min(width, V - start)
+                for s in range(t, min(t + ROWS, L)):
+                    copy_rows(x, v[n, s : s + 1, h, start:], 1, size)
+                    fetch(v[n, :, h, start:], s + ROWS, size)
+                    for z in (w, b, k, a):
+                        fetch(z[n, :, h], s + ROWS, K)
+                    fetch(q[n, :, h], s // substeps + ROWS, K)
+                    fetch(y[n, :, h, start:], s // substeps + ROWS, size)
+                    following = a[n, s + 1, h] if s + 1 < L else none
+                    vectors.low_rank(
+                        A[u], w[n, s, h], b[n, s, h], k[n, s, h], q[n, s // substeps, h],
+                        following, x[0], seen[u], row[0], K, wide, lanes,
+                    )  # fmt: skip
+                    if s % substeps == substeps - 1:
+                        for j in range(wide):
+                            row[0, j] *= scale
+                        i = s // substeps
+                        copy_rows(y[n, i : i + 1, h, start:], row, 1, size)
+        for unit in range(begin, end):
+            n, h, u = unit // blocks // H, unit // blocks % H, unit - begin
+            start = unit % blocks * width
+            for i in range(K):
+                for j in range(min(width, V - start)):
+                    S[n, h, i, start + j] = A[u, i, j]
 
 
 def forward(
@@ -86,108 +96,116 @@ def _back(
     scale: Any, substeps: int, dS: Array, dq: Array, dk: Array, dv: Array, dw: Array,
     da: Array, db: Array, C: int, first: int, last: int, lanes: tuple[int, ...],
 ) -> None:  # fmt: skip
-    """Heads first .. last-1.  The state and its gradient are held as [V K], keys in the lanes."""
+    """Heads first .. last-1.  The state and its gradient are held as [V K], keys in the lanes.
+
+    Row 0 of what is copied of a chunk is the step before it, row t + 1 its step t.
+    """
     L, H, K, V = k.shape[1], k.shape[2], k.shape[3], v.shape[3]
-    W = len(lanes)
+    W, heads = len(lanes), min(compiled.TOGETHER, last - first)
     wide, rows = (K + W - 1) // W * W, (V + W - 1) // W * W
     chunks = (L + C - 1) // C
-    starts, inner = scratch((chunks, V, wide), q), scratch((C + 1, V, wide), q)
-    G, saw = scratch((V, wide), q), scratch((C + 1, rows), q)
-    # rows of one token: w, k, a (of this step), b, a of the next step, q
-    t_w, t_k, t_a = scratch((1, wide), q), scratch((1, wide), q), scratch((1, wide), q)
-    t_b, t_n, t_q = scratch((1, wide), q), scratch((1, wide), q), scratch((1, wide), q)
-    x, d, none = scratch((1, V), q), scratch((1, V), q), scratch((1, V), q)
-    g_q, g_k, g_w = scratch((wide,), q), scratch((wide,), q), scratch((wide,), q)
-    g_a, g_b = scratch((wide,), q), scratch((wide,), q)
+    starts, inner = scratch((heads, chunks, V, wide), q), scratch((C + 1, V, wide), q)
+    G, carried = scratch((heads, V, wide), q), scratch((heads, 2, rows), q)
+    first_saw = scratch((heads, chunks, rows), q)
+    s_w, s_k, s_a = scratch((C + 2, wide), q), scratch((C + 2, wide), q), scratch((C + 2, wide), q)
+    s_b, s_q = scratch((C + 2, wide), q), scratch((C + 2, wide), q)
+    x, d, saw = scratch((C + 2, V), q), scratch((C + 2, V), q), scratch((C + 2, rows), q)
+    g_q, g_k, g_w = scratch((C + 2, wide), q), scratch((C + 2, wide), q), scratch((C + 2, wide), q)
+    g_a, g_b = scratch((C + 2, wide), q), scratch((C + 2, wide), q)
+    g_v, g_s = scratch((C + 2, rows), q), scratch((C + 2, rows), q)
     part, other = scratch((rows, W), q), scratch((rows, W), q)
-    g_v, g_s = scratch((rows,), q), scratch((rows,), q)
-    for unit in range(first, last):
-        n, h = unit // H, unit % H
-        for j in range(V):
-            for i in range(K):
-                G[j, i], inner[0, j, i] = dS[n, h, i, j], S[n, h, i, j]
-        for e in range(2 * chunks):
-            # first from chunk to chunk, then back through the chunks, states computed again
-            again = e >= chunks
-            chunk = 2 * chunks - 1 - e if again else e
-            start, stop = chunk * C, min(chunk * C + C, L)
-            if again:
-                inner[0] = starts[chunk]
-            else:
-                starts[chunk] = inner[0]
-            copy_rows(t_n, a[n, start : start + 1, h], 1, K)
+    for begin in range(first, last, heads):
+        end = min(begin + heads, last)
+        for unit in range(begin, end):
+            n, h, u = unit // H, unit % H, unit - begin
             for j in range(V):
-                total = scale * 0
                 for i in range(K):
-                    total += inner[0, j, i] * t_n[0, i]
-                saw[0, j] = total
-            for t in range(start, stop):
-                s = t - start if again else 0
-                for z in (w, k, a, b):
-                    fetch(z[n, :, h], t + AHEAD, K)
-                fetch(v[n, :, h], t + AHEAD, V)
-                copy_rows(t_w, w[n, t : t + 1, h], 1, K)
-                copy_rows(t_k, k[n, t : t + 1, h], 1, K)
-                copy_rows(t_b, b[n, t : t + 1, h], 1, K)
-                copy_rows(x, v[n, t : t + 1, h], 1, V)
-                if t + 1 < stop:
-                    copy_rows(t_n, a[n, t + 1 : t + 2, h], 1, K)
-                if again:
-                    read = t % substeps == substeps - 1
-                    if read:
-                        copy_rows(d, dy[n, t // substeps : t // substeps + 1, h], 1, V)
-                    gradients.low_rank_again(
-                        inner[s], inner[s + 1], t_w[0], t_b[0], t_k[0], t_n[0], saw[s], x[0], d[0],
-                        g_q, part, V, wide, lanes,
-                    )  # fmt: skip
-                    if read:
+                    G[u, j, i] = dS[n, h, i, j]
+                    if L:
+                        starts[u, 0, j, i] = S[n, h, i, j]
+        for e in range(2 * chunks - 1):
+            # first from chunk to chunk, then back through the chunks, states computed again
+            again = e >= chunks - 1
+            chunk = 2 * chunks - 2 - e if again else e
+            start, stop = chunk * C, min(chunk * C + C, L)
+            count, before = stop - start, min(start, 1)
+            for unit in range(begin, end):
+                n, h, u = unit // H, unit % H, unit - begin
+                lead, size, more = 1 - before, count + before, min(1, L - stop)
+                copy_rows(s_w[lead:], w[n, start - before : stop, h], size, K)
+                copy_rows(s_k[lead:], k[n, start - before : stop, h], size, K)
+                copy_rows(s_a[lead:], a[n, start - before : stop + more, h], size + more, K)
+                copy_rows(s_b[lead:], b[n, start - before : stop, h], size, K)
+                copy_rows(x[lead:], v[n, start - before : stop, h], size, V)
+                state = starts[u, chunk]
+                if chunk == 0:
+                    for j in range(V):
+                        total = scale * 0
                         for i in range(K):
-                            dq[n, t // substeps, h, i] = g_q[i] * scale
-                else:
-                    gradients.low_rank_ahead(
-                        inner[0], inner[0], t_w[0], t_b[0], t_k[0], t_n[0], saw[0], x[0], d[0],
-                        g_q, part, V, wide, lanes,
+                            total += state[j, i] * s_a[1, i]
+                        first_saw[u, 0, j] = total
+                saw[1] = first_saw[u, chunk]
+                if not again:
+                    for t in range(1, C + 1):
+                        after = inner[0] if t < C else starts[u, chunk + 1]
+                        gradients.low_rank_ahead(
+                            state, after, s_w[t], s_b[t], s_k[t], s_a[t + 1], saw[1], x[t], d[t],
+                            g_q[t], part, V, wide, lanes,
+                        )  # fmt: skip
+                        gradients.row_sums(part, saw[1], rows, lanes)
+                        state = after
+                    first_saw[u, chunk + 1] = saw[1]
+                    continue
+                if start == 0:
+                    s_k[0], s_b[0] = 0, 0
+                for t in range(count + 1):
+                    i = (start + t - 1) // substeps
+                    if start + t and (start + t) % substeps == 0:
+                        copy_rows(d[t:], dy[n, i : i + 1, h], 1, V)
+                        copy_rows(s_q[t:], q[n, i : i + 1, h], 1, K)
+                        for i in range(wide):
+                            s_q[t, i] *= scale
+                    else:
+                        d[t], s_q[t] = 0, 0
+                for t in range(1, count + 1):
+                    gradients.low_rank_again(
+                        state, inner[t], s_w[t], s_b[t], s_k[t], s_a[t + 1], saw[t], x[t], d[t],
+                        g_q[t], part, V, wide, lanes,
                     )  # fmt: skip
-                gradients.row_sums(part, saw[s + 1 if again else 0], rows, lanes)
-            if not again:
-                continue
-            for t in range(stop - 1, start - 1, -1):
-                s = t - start
-                for z in (w, k, a, b):
-                    fetch(z[n, :, h], max(t - AHEAD, 0), K)
-                fetch(v[n, :, h], max(t - AHEAD, 0), V)
-                fetch(dy[n, :, h], max(t - AHEAD, 0) // substeps, V)
-                read = t % substeps == substeps - 1
-                copy_rows(t_w, w[n, t : t + 1, h], 1, K)
-                copy_rows(t_k, k[n, t : t + 1, h], 1, K)
-                copy_rows(t_a, a[n, t : t + 1, h], 1, K)
-                copy_rows(t_b, b[n, t : t + 1, h], 1, K)
-                copy_rows(x, v[n, t : t + 1, h], 1, V)
-                if read:
-                    copy_rows(d, dy[n, t // substeps : t // substeps + 1, h], 1, V)
-                    copy_rows(t_q, q[n, t // substeps : t // substeps + 1, h], 1, K)
-                    for i in range(K):
-                        t_q[0, i] *= scale
+                    gradients.row_sums(part, saw[t + 1], rows, lanes)
+                    state = inner[t]
+                until = count
+                if stop == L:  # a step that changes nothing, before which the last one is read
+                    until = count + 1
+                    s_w[until], s_a[until], x[until], saw[until], g_s[until] = 1, 0, 0, 0, 0
                 else:
-                    t_q[0] = 0
-                gradients.low_rank_read(
-                    G, t_q[0], d[0] if read else none[0], t_k[0], t_b[0], part, other, V, wide,
-                    lanes,
-                )  # fmt: skip
-                gradients.row_sums(part, g_v, rows, lanes)
-                gradients.row_sums(other, g_s, rows, lanes)
-                gradients.low_rank_back(
-                    G, inner[s], t_w[0], t_a[0], x[0], saw[s], g_s, g_k, g_b, g_a, g_w, V, wide,
-                    lanes,
-                )  # fmt: skip
-                for j in range(V):
-                    dv[n, t, h, j] = g_v[j]
+                    g_v[count], g_s[count] = carried[u, 0], carried[u, 1]
+                for t in range(until, 0, -1):
+                    state = inner[t - 1] if t > 1 else starts[u, chunk]
+                    gradients.low_rank_back(
+                        G[u], state, s_w[t], s_a[t], x[t], saw[t], g_s[t], s_q[t - 1], d[t - 1],
+                        s_k[t - 1], s_b[t - 1], g_k[t], g_b[t], g_a[t], g_w[t], part, other, V,
+                        wide, lanes,
+                    )  # fmt: skip
+                    gradients.row_sums(part, g_v[t - 1], rows, lanes)
+                    gradients.row_sums(other, g_s[t - 1], rows, lanes)
+                carried[u, 0], carried[u, 1] = g_v[0], g_s[0]
+                copy_rows(dk[n, start:stop, h], g_k[1:], count, K)
+                copy_rows(dw[n, start:stop, h], g_w[1:], count, K)
+                copy_rows(da[n, start:stop, h], g_a[1:], count, K)
+                copy_rows(db[n, start:stop, h], g_b[1:], count, K)
+                copy_rows(dv[n, start:stop, h], g_v[1:], count, V)
+                for t in range(1, count + 1):
+                    i = (start + t - 1) // substeps
+                    if (start + t) % substeps == 0:
+                        for m in range(wide):
+                            g_q[t, m] *= scale
+                        copy_rows(dq[n, i : i + 1, h], g_q[t:], 1, K)
+        for unit in range(begin, end):
+            n, h, u = unit // H, unit % H, unit - begin
+            for j in range(V):
                 for i in range(K):
-                    dk[n, t, h, i], dw[n, t, h, i] = g_k[i], g_w[i]
-                    da[n, t, h, i], db[n, t, h, i] = g_a[i], g_b[i]
-        for j in range(V):
-            for i in range(K):
-                dS[n, h, i, j] = G[j, i]
+                    dS[n, h, i, j] = G[u, j, i]
 
 
 def backward(

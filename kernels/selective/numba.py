@@ -14,8 +14,9 @@ from dsf.kernels.products import AHEAD, copy_rows, fetch, scratch
 from dsf.kernels.selective.sweeps import ahead, back, step
 
 Array = np.ndarray
-WIDTH = 32  # channels that are run side by side
-WIDE = 128  # where there are so many
+WIDTH, WIDE = 32, 512  # channels that are run side by side, at least and at most
+NARROW = 128  # of a gradient, which holds the states of a chunk in the cache
+STATES = 1 << 15  # of a block wider than that: more would not stay in the cache
 
 
 @compiled.forward(inputs=5)
@@ -51,10 +52,12 @@ def _steps(
 def forward(x: Array, delta: Array, A: Array, B: Array, C: Array, h: Array) -> tuple[Array, Array]:
     """See `reference.forward`."""
     y, h = np.empty(x.shape, x.dtype), np.array(h)
-    # Wide blocks where they leave one for every thread; the bits are the same.
-    several = x.shape[0] * (x.shape[2] // WIDE) >= numba.get_num_threads()
-    width, lanes = WIDE if several else WIDTH, vectors.lanes(x.dtype)
-    units = x.shape[0] * math.ceil(x.shape[2] / width)
+    (N, _, D), S, lanes = x.shape, B.shape[2], vectors.lanes(x.dtype)
+    # Wide blocks read long pieces of memory; there is one for every thread.  The bits are the same.
+    most = max(NARROW, min(WIDE, STATES // max(S, 1)))
+    blocks = max(math.ceil(D / most), math.ceil(numba.get_num_threads() / max(N, 1)))
+    width = max(WIDTH, math.ceil(D / blocks / len(lanes)) * len(lanes))
+    units = N * math.ceil(D / width)
 
     def run(first: int, last: int) -> None:
         _steps(x, delta, A, B, C, h, y, LOG2E, width, first, last, lanes)
@@ -150,7 +153,7 @@ def backward(
     dx, dd = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
     dA, dh = np.empty(h.shape, h.dtype), np.array(dh)
     lanes = vectors.lanes(x.dtype)
-    width = min(WIDE, math.ceil(max(D, 1) / len(lanes)) * len(lanes))
+    width = min(NARROW, math.ceil(max(D, 1) / len(lanes)) * len(lanes))
     groups = max(1, min(4, math.ceil(D / width))) if N == 1 else 1
     dB, dC = (np.empty((N, groups, *B.shape[1:]), B.dtype) for _ in range(2))
     chunk = max(8, math.isqrt(L))

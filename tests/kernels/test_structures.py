@@ -58,7 +58,7 @@ def test_any_sizes(name, sizes, seed):
 @EVERY
 def test_states_wider_than_one_thread_takes(name):
     """Blocks of columns or channels, the last one narrower."""
-    K, V = (131, 1) if name == "diagonal" else (6, 131)
+    K, V = {"diagonal": (131, 1), "selective": (6, 650)}.get(name, (6, 131))
     structure, arrays, numbers = cases.case(name, L=6, B=1, H=1, K=K, V=V)
     fast, slow = both(structure)
     scales = cases.sizes(structure, arrays, numbers, slow)
@@ -166,7 +166,8 @@ def test_expanded_arrays(name):
 @EVERY
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinity_go_where_the_formula_sends_them(name, bad):
-    structure, arrays, numbers = cases.case(name, L=6)
+    """And into no other head, also where more heads than take turns use the same memory."""
+    structure, arrays, numbers = cases.case(name, L=6, B=4, H=5)
     fast, slow = both(structure)
     for i in range(len(arrays)):
         changed = [x.copy() for x in arrays]

@@ -52,6 +52,12 @@ def test_gradients(name, dtype, L, K, V):
     equal_gradients(*cases.case(name, L, B=1, H=2, K=K, V=V), L, dtype)
 
 
+@pytest.mark.parametrize("name", ["linear", "linear before", "low_rank", "low_rank substeps"])
+def test_gradients_of_many_heads(name):
+    """More heads than take turns, and chunks of time with one on either side."""
+    equal_gradients(*cases.case(name, L=140, B=3, H=3, K=3, V=2), 140)
+
+
 @pytest.mark.parametrize(("B", "V"), [(1, 650), (2, 150)])
 def test_gradients_of_many_channels(B, V):
     """Several blocks of channels in one group, and groups of unequal size."""
