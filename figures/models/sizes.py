@@ -40,7 +40,7 @@ NAMES = {"text": "text", "repeat": "random, twice", "pairs": "keys and values"}
 
 
 def compute(profile: str) -> Table:
-    return survey(profile)
+    return whole(survey(profile))
 
 
 def findings(table: Table) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,12 @@ from dsf.figures.models._survey import (
 )
 from dsf.tools.style import BLACK, TEXT
 
-TITLE = "On a text few states do for every head; heads that retrieve show on random tokens only"
+TITLE = "Heads that retrieve need states in proportion to the tokens; neither a text nor a large error shows it"
 SEE = (
-    "Top row: on a text almost all heads are dark, so that a few states suffice, whichever the "
-    "error. Below: on repeated random tokens the heads with a star, induction heads, turn bright, "
-    "although on the text most of them look like sinks (circles)."
+    "Right, from top to bottom: on a text tens of states do for every head, on repeated random "
+    "tokens and on keys with values some cells turn bright, among them the induction heads "
+    "(stars), up to half of the tokens. Left: at an error of a tenth nearly all of this is dark, "
+    "for these heads look at one token most of the time (circles), which is most of their norm."
 )
 PAPER = (
     "Which heads can become recurrent is chosen by scores on probes or by trained gates; ablated "
@@ -45,7 +47,7 @@ NAMES = {"text": "a text", "repeat": "random, twice", "pairs": "keys and values"
 
 
 def compute(profile: str) -> Table:
-    return survey(profile)
+    return whole(survey(profile))
 
 
 def kinds(table: Table) -> dict[str, list[tuple[int, int]]]:
@@ -123,11 +125,11 @@ def draw(table: Table) -> Any:
             if probe == "text":
                 at.set_title(f"error {e:g}")
         row[0].set_ylabel(f"{NAMES[probe]}\nhead")
-        for kind, mark in marks.items():
+        for at, (kind, mark) in product(row, marks.items()):
             if known[kind]:
                 x, y = np.array(known[kind]).T
                 face = "white" if kind == "induction" else "none"
-                row[0].plot(
+                at.plot(
                     x, y, mark, ms=5 if kind == "induction" else 4, mfc=face, mec="white",
                     mew=0.8, label=kind if probe == "text" else None,
                 )  # fmt: skip
