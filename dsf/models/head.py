@@ -164,6 +164,16 @@ def _sizes(M: np.ndarray, rtol: Errors) -> dict[str, Any]:
     }
 
 
+def effective_size(M: np.ndarray, cut: int, rtol: float) -> int:
+    """Singular values of M[cut:, :cut] above rtol |M|: the tolerance form at one cut (ESS).
+
+    >>> effective_size(np.tril(np.ones((6, 6))), 3, 0.1)
+    1
+    """
+    above = np.linalg.svd(M[cut:, :cut], compute_uv=False) > rtol * np.linalg.norm(M, 2)
+    return int(np.sum(above))
+
+
 def _entropy(s: np.ndarray) -> float:
     p = s[s > 0] / max(s.sum(), np.finfo(float).tiny)
     return float(np.exp(-np.sum(p * np.log(p)))) if len(p) else 0.0

@@ -12,6 +12,7 @@ from dsf.core.certificate import Certificate
 from dsf.core.errors import DSFError
 from dsf.core.system import LTV
 from dsf.jacobians.products import Products
+from dsf.models.head import leaks
 from dsf.models.layers import memory
 from dsf.models.layers.find import Layer
 from dsf.models.layers.linear import Linear
@@ -173,12 +174,10 @@ def _spectra(spectra: Sequence[np.ndarray], norm: float, rtol: tuple[float, ...]
 def _looks(sizes: np.ndarray) -> dict[str, Any]:
     """Of |M_ij| [L L]: how far back, and whether later tokens are seen."""
     i, j = np.indices(sizes.shape)
-    later = np.triu(sizes, 1)
     total = float(sizes.sum())
-    worst = np.unravel_index(int(later.argmax()), later.shape) if later.any() else None
     return {
         "horizon": float((sizes * np.abs(i - j)).sum() / total) if total else None,
-        "leak": None if worst is None else (int(worst[0]), int(worst[1])),
+        "leak": leaks(sizes),
     }
 
 
