@@ -20,7 +20,7 @@ class Verdict:
     recurrent(n)  n states suffice on every probe, and n <= budget
     window(w)     not that; what is w or more tokens away weighs at most rtol |M| on every probe
     keep          neither
-    too short     the budget is half the tokens or more: every head would pass
+    too short     the budget is more than a quarter of the tokens: half of them suffices always
     """
 
     word: str
@@ -35,7 +35,7 @@ def judge(rows: Sequence[Head], rtol: float, budget: int) -> Verdict:
     """The verdict on one head from its rows, by the counts at the error `rtol`.
 
     >>> row = Head("a", 0, 0, "sdpa", 4, 0, "text", 0, 64, states={0.1: (2, 3)}, window={0.1: 60})
-    >>> str(judge([row], 0.1, 16)), str(judge([row], 0.1, 2)), str(judge([row], 0.1, 32))
+    >>> str(judge([row], 0.1, 16)), str(judge([row], 0.1, 2)), str(judge([row], 0.1, 17))
     ('recurrent(3)', 'keep', 'too short')
     """
     counted = [row for row in rows if row.states]
@@ -43,7 +43,7 @@ def judge(rows: Sequence[Head], rtol: float, budget: int) -> Verdict:
         return Verdict(NONE)
     worst = max(counted, key=lambda row: row.states[rtol][1])
     n = worst.states[rtol][1]
-    if 2 * budget >= min(row.tokens for row in counted):
+    if 4 * budget > min(row.tokens for row in counted):
         return Verdict(SHORT, None, worst.probe)
     if n <= budget:
         return Verdict(RECURRENT, n, worst.probe)

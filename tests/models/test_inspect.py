@@ -123,13 +123,13 @@ def test_prefixes_are_counted_and_their_slope():
 def test_a_text_misjudges_a_head_that_retrieves():
     L = 81
     text = torch.arange(L)[None] % 7  # every token has an earlier copy nearby
-    found = inspect(Retrieves(), text, probes=("text",))
+    found = inspect(Retrieves(), text, probes=("text",), budget=16)
     assert str(found.verdicts["", 0, 0]).startswith("recurrent")
-    found = inspect(Retrieves(), text)
+    found = inspect(Retrieves(), text, budget=16)
     on = {row.probe: row for row in found.rows}
     assert found.probes == ("text", "repeat", "pairs")
     assert on["repeat"].induction == on["pairs"].induction == pytest.approx(1)
-    assert on["repeat"].states[0.01][0] > 32 >= on["text"].states[0.01][1]
+    assert on["repeat"].states[0.01][0] > 16 >= on["text"].states[0.01][1]
     verdict = found.verdicts["", 0, 0]
     assert verdict.word == "keep" and verdict.probe == "repeat"
     assert "most states on: repeat 1" in repr(found)
@@ -175,11 +175,11 @@ def test_the_rule():
     found = inspect(model, x, budget=1)
     row = found.rows[0]
     assert row.states[0.01][1] > 1 and found.verdicts[row.place].word in ("keep", "window")
-    wide = inspect(model, x, budget=34).verdicts[row.place]
+    wide = inspect(model, x, budget=17).verdicts[row.place]
     assert (wide.word, wide.size) == ("recurrent", row.states[0.01][1])
-    rough = inspect(model, x, budget=34, rtol=(0.1, 0.5)).verdicts[row.place]
+    rough = inspect(model, x, budget=17, rtol=(0.1, 0.5)).verdicts[row.place]
     assert (rough.word, rough.size) == ("recurrent", row.states[0.1][1])  # the smallest error
-    assert inspect(model, x, budget=35).verdicts[row.place].word == "too short"
+    assert inspect(model, x, budget=18).verdicts[row.place].word == "too short"
     near = np.eye(70)
     near[range(40, 70), range(10, 40)] = 1
     near[range(10, 40), range(40)[:30]] = 1
