@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from dsf.core.errors import DomainError, DTypeError, ShapeError
+from dsf.core.family import Family
+from dsf.core.mechanism import Mechanism
 
 TEXT, REPEAT, PAIRS = "text", "repeat", "pairs"
 PROBES = (TEXT, REPEAT, PAIRS)
@@ -156,9 +158,14 @@ def require_known(which: Sequence[str]) -> tuple[str, ...]:
 
 
 def require_on_device(model: Any) -> None:
-    """DTypeError for a model that holds no numbers."""
+    """DTypeError for a model that holds no numbers, and for a mechanism that is no module."""
     import torch
 
+    if isinstance(model, (Mechanism, Family)):
+        raise DTypeError(
+            f"inspect: {model.name} is no torch module. Give mech.to_torch(), or use "
+            "dsf.linearise(mech, u) for its system"
+        )
     if isinstance(model, torch.nn.Module) and any(p.is_meta for p in model.parameters()):
         raise DTypeError(
             "inspect: the model is on torch's `meta` device: it has shapes and no numbers. Load "

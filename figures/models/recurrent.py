@@ -12,11 +12,10 @@ from dsf.tools.style import BLUE, GREEN, GREY, ORANGE, PURPLE, TEXT, VERMILLION
 
 TITLE = "On an input trained recurrent layers use a few dozen of their 256 states"
 SEE = (
-    "Left: states that a linear system needs to do on one input what the layer does there, up to "
-    "an error; the band reaches from what is necessary to what suffices, the dotted line is what "
-    "each layer keeps. Trained layers (lines) use fewer than the same networks with random weights "
-    "(dashed). Right: from necessary (left end) to sufficient (mark) at an error of a tenth, a bar "
-    "for each input."
+    "Left: trained layers (lines) need fewer states at every error than the same networks with "
+    "random weights (dashed), bands reach from what is necessary to what suffices, and the dotted "
+    "line is what each layer keeps. Right: the same at an error of a tenth, a bar for each input, "
+    "from necessary (left end) to sufficient (mark)."
 )
 PAPER = (
     "The state dimension is the size by which recurrent layers are built and compared. How many "
