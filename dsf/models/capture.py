@@ -12,8 +12,9 @@ model with many heads needs the memory of one.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from inspect import signature
 from typing import Any
@@ -228,17 +229,36 @@ def _named(model: Any, names: list[str]) -> Iterator[None]:
 
 @contextmanager
 def as_found(model: Any) -> Iterator[None]:
-    """Evaluation mode for the run; modes and the random state are put back."""
+    """Evaluation mode for the run; modes and the random state are put back.
+
+    What `torch.compile` made runs as it was written, since compiled calls are not seen.  Raises
+    DTypeError for what torch.jit made, of which no call is seen.
+    """
     import torch
 
     modules = list(model.modules()) if isinstance(model, torch.nn.Module) else []
+    if any(isinstance(m, torch.jit.ScriptModule) for m in modules):
+        raise DTypeError(
+            "inspect, replace: the model or a part of it was made by torch.jit, and what it calls "
+            "cannot be seen. Give the module that was scripted or traced"
+        )
     modes = [m.training for m in modules]
     state = torch.get_rng_state()
     try:
         for m in modules:
             m.training = False
-        yield
+        with torch.inference_mode(False), _as_written():
+            yield
     finally:
         for m, mode in zip(modules, modes, strict=True):
             m.training = mode
         torch.set_rng_state(state)
+
+
+def _as_written() -> AbstractContextManager[Any]:
+    """Compiled functions run uncompiled; nothing where torch has compiled nothing."""
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    import torch
+
+    return torch.compiler.set_stance("force_eager")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dsf.core.errors import DomainError, ShapeError
-from dsf.models.capture import Call, run
+from dsf.models.capture import Call, as_found, run
 from dsf.models.head import Head, measure
 from dsf.models.inspection import Inspection
 from dsf.models.layers import Layer, Row, whole
@@ -149,8 +149,9 @@ def _whole(
             "convolutions, mechanisms, Mamba, FLA), and it cannot be linearised as a whole: that "
             "needs a torch module and one input of floats. Likely cause: kernels outside torch"
         )
-    layer = whole(model, x if x.ndim == 3 else x[None])
-    found = [layer_row(layer, rtol, time_limit, s) for s in range(layer.batch)]
+    with as_found(model):
+        layer = whole(model, x if x.ndim == 3 else x[None])
+        found = [layer_row(layer, rtol, time_limit, s) for s in range(layer.batch)]
     return [(replace(row, probe=probe.name, note=row.note or _mixes(row)), p) for row, p in found]
 
 
@@ -313,7 +314,8 @@ def kernel_of(model: Any, probe: Probe, row: Head | Row) -> np.ndarray:
             run(model, probe.inputs, probe.named, of_head)
         elif row.kind == "whole":
             x = probe.inputs[0]
-            of_layer(whole(model, x if x.ndim == 3 else x[None]))
+            with as_found(model):
+                of_layer(whole(model, x if x.ndim == 3 else x[None]))
         else:
             run_layers(model, probe.inputs, probe.named, of_layer)
     except _Found:

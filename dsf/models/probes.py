@@ -83,6 +83,9 @@ def _are_tokens(x: Any) -> bool:
 def _tensor(model: Any, x: Any) -> Any:
     import torch
 
+    if torch.is_tensor(x) and x.is_inference():  # of these no derivative can be taken
+        with torch.inference_mode(False):
+            return x.clone()
     if not isinstance(x, np.ndarray):
         return x
     if not np.issubdtype(x.dtype, np.floating):

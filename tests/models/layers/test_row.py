@@ -136,7 +136,7 @@ def test_mechanisms_by_their_system_and_attention_by_its_derivatives():
     ):
         [(row, proofs)] = rows(module, x)
         assert (row.own is not None) == own and row.kind == module.mech.name
-        kernel = dsf.inspect(module.double(), x.double()).kernel
+        kernel = dsf.jacobian(module.double(), x.double()).kernel
         L, r, _, d = kernel.shape
         assert row.norm == pytest.approx(np.linalg.norm(kernel.reshape(L * r, L * d), 2), rel=1e-5)
         assert all(p.check() for p in proofs)
