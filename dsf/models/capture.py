@@ -126,7 +126,13 @@ def watched(model: Any, visit: Visit) -> Iterator[None]:
             return out
 
         def _multiplied(self, name: str, args: Any) -> mixing.Product | None:
-            """The product, if a result of softmax is one of its factors."""
+            """The product, if a result of softmax is one of its factors.
+
+            Weights [B L E] times one matrix [E d] for all sequences mix no tokens: routing to
+            experts.
+            """
+            if sorted(getattr(x, "ndim", 0) for x in args)[-2:] == [2, 3]:
+                return None
             for at, factor in enumerate(args):
                 for x, call in self.open:
                     if x is factor:
@@ -157,7 +163,7 @@ def _of_sdpa(
         if attn_mask is not None:
             mask = _pick(attn_mask.expand(*query.shape[:-1], T), sequence, head)
             x = x.masked_fill(~mask, -np.inf) if mask.dtype == torch.bool else x + mask
-        return x.softmax(-1).masked_fill(x.amax(-1, keepdim=True) == -np.inf, 0.0)  # sees nothing
+        return x.softmax(-1).masked_fill((x == -np.inf).all(-1, keepdim=True), 0.0)  # sees nothing
 
     batch = int(np.prod(query.shape[:-3]))
     return Call(_last(names), index, SDPA, batch, heads, groups, d, L, T, weigh, lambda: value)
@@ -192,7 +198,7 @@ def _pick(x: Any, sequence: int, head: int) -> Any:
     """The matrix of a head: axes left of the heads are sequences."""
     if x.ndim == 2:
         return x
-    return x.reshape(-1, *x.shape[-3:])[sequence, head]
+    return x.reshape(int(np.prod(x.shape[:-3])), *x.shape[-3:])[sequence, head]
 
 
 def _square(x: Any) -> bool:

@@ -141,7 +141,7 @@ class Inspection(Result):
 
     # ------------------------------------------------------------------ shown and kept
     def headline(self) -> tuple[str, str]:
-        return printing.headline(self), "enclosed"
+        return printing.headline(self), printing.outcome(self)
 
     def sections(self) -> Sequence[Section]:
         return printing.sections(self)

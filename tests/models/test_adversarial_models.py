@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
-from networks import SelfAttention
+from networks import LanguageModel, SelfAttention
 from torch import nn
 
 import dsf
-from dsf.core.errors import CertificateError, DTypeError
+from dsf.core.errors import CertificateError, DomainError, DTypeError, ShapeError
 from dsf.models import Inspection, inspect
 
 attend = nn.functional.scaled_dot_product_attention
@@ -107,3 +108,113 @@ def test_what_torch_has_scripted_is_refused(within):
     with pytest.raises(DTypeError, match="scripted or traced"):
         with dsf.replace(module, states=2):
             pass
+
+
+class Experts(nn.Module):
+    """A mixture of experts that are vectors, with as many experts as tokens."""
+
+    def __init__(self, form):
+        super().__init__()
+        self.rout, self.form = nn.Linear(8, 8), form
+
+    def forward(self, x):
+        weights = torch.softmax(self.rout(x), -1)
+        experts = x.new_ones(8, 8)
+        return torch.einsum("ble,ed->bld", weights, experts) if self.form else weights @ experts
+
+
+@pytest.mark.parametrize("form", [False, True])
+def test_routing_is_no_attention(form):
+    found = inspect(Experts(form), floats(1, 8, 8))
+    assert not found.rows and [row.kind for row in found.layers] == ["whole"]
+
+
+class Single(nn.Linear):
+    """It makes a tensor of float32 itself."""
+
+    def forward(self, x):
+        return super().forward(x) @ torch.eye(8)
+
+
+def test_a_layer_that_does_not_run_in_float64_says_so():
+    [row] = inspect(Single(8, 8), floats(1, 6, 8)).layers
+    assert not row.states and "does not run in float64" in row.note
+
+
+@pytest.mark.parametrize("shape", [(0, 6, 8), (1, 0, 8), (1, 6, 0)])
+@pytest.mark.parametrize("model", [
+    SelfAttention(), nn.LSTM(8, 3, batch_first=True), nn.Linear(8, 8),
+    nn.TransformerEncoderLayer(8, 2, 8, batch_first=True),
+])  # fmt: skip
+def test_inputs_that_hold_nothing_are_refused(model, shape):
+    with pytest.raises(ShapeError, match="holds nothing"):
+        inspect(model, floats(*shape))
+
+
+@pytest.mark.parametrize("shape", [(0, 6), (1, 0)])
+def test_texts_without_tokens_are_refused(shape):
+    with pytest.raises(ShapeError, match="holds nothing"):
+        inspect(LanguageModel(), torch.zeros(shape, dtype=torch.int64))
+
+
+def test_attention_on_nothing_has_no_states():
+    x = floats(1, 2, 0, 4)
+    found = inspect(lambda: attend(x, x, x))
+    assert [row.states[0.1] for row in found.rows] == [(0, 0)] * 2 and found.check()
+
+
+@pytest.mark.parametrize("options", [
+    {"rtol": "a"}, {"rtol": ()}, {"rtol": float("nan")}, {"rtol": (0.1, 1)}, {"budget": -1},
+    {"budget": 1.5}, {"lengths": (0,)}, {"lengths": "ab"},
+])  # fmt: skip
+def test_options_that_mean_nothing(options):
+    with pytest.raises(DomainError):
+        inspect(SelfAttention(), floats(1, 6, 8), **options)
+
+
+def test_an_error_that_is_given_twice_counts_once():
+    found = inspect(SelfAttention(), floats(1, 6, 8), rtol=(0.1, 0.1))
+    assert found.rtol == (0.1,) and found.check()
+
+
+def test_more_words_than_the_embedding_has_are_refused():
+    with pytest.raises(DomainError, match="100 rows"):
+        inspect(LanguageModel(), torch.arange(20)[None], vocabulary=1000)
+
+
+def test_a_mask_may_be_given_by_its_place():
+    ids, mask = torch.arange(20)[None], (torch.arange(20) >= 4).long()[None]
+    by_place = inspect(LanguageModel(), ids, mask)
+    assert by_place.rows == inspect(LanguageModel(), ids, attention_mask=mask).rows
+    assert by_place.rows[0].tokens == 16
+
+
+class Cached(nn.Module):
+    """Attention that puts its keys into a list that it is given, after those that are there."""
+
+    def forward(self, x, past):
+        past.append(x)
+        keys = torch.cat(past, -2)
+        return attend(x, keys, keys)
+
+
+def test_a_cache_of_the_user_is_left_as_it_was():
+    past = [floats(1, 1, 3, 4)]
+    found = inspect(Cached(), floats(1, 1, 5, 4), past=past)
+    assert len(past) == 1
+    assert found.rows[0].note == "5 queries on 8 keys: no map of a sequence to itself"
+    text = repr(found)
+    assert "nothing counted" in text and "enclosed" not in text
+
+
+def test_a_verdict_needs_a_count_on_every_probe():
+    found = inspect(LanguageModel(), torch.arange(40)[None], budget=8)
+    rows = [*found.rows[:4], *(replace(row, states={}) for row in found.rows[4:])]
+    verdicts = replace(found, rows=tuple(rows), proofs=None).verdicts
+    assert {v.word for v in verdicts.values()} == {"not counted"}
+
+
+def test_the_rule_that_is_printed_is_about_the_words_that_are():
+    text = repr(inspect(SelfAttention(), floats(1, 6, 8)))
+    assert "too short: 64 tokens or fewer" in text and "keep:" not in text
+    assert "1 token " in repr(inspect(SelfAttention(), floats(1, 1, 8)))
