@@ -44,10 +44,10 @@ def headline(found: Inspection) -> str:
     parts = []
     if found.heads or not found.layers:
         modules = len({row.module for row in found.rows})
-        parts = [f"{_many(len(found.heads), 'head')} in {_many(modules, 'module')}"]
+        parts = [f"{many(len(found.heads), 'head')} in {many(modules, 'module')}"]
     if found.layers:
         layers = {(row.module, row.call) for row in found.layers}
-        parts += ["the model as a whole" if _whole(found) else _many(len(layers), "other layer")]
+        parts += ["the model as a whole" if _whole(found) else many(len(layers), "other layer")]
     lengths = sorted({r.tokens for r in found.rows} | {r.tokens for r in found.layers})
     tokens = "-".join(map(str, dict.fromkeys((lengths[0], lengths[-1])))) if lengths else "0"
     return ", ".join([*parts, f"{tokens} token{'s' * (tokens != '1')}"])
@@ -65,7 +65,7 @@ def _whole(found: Inspection) -> bool:
     return any(row.kind == "whole" for row in found.layers)
 
 
-def _many(n: int, what: str) -> str:
+def many(n: int, what: str) -> str:
     return f"{n} {what}{'s' * (n != 1)}"
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 import dsf
 from dsf.core.errors import CertificateError, DomainError, DTypeError, ShapeError
-from dsf.models import Inspection, inspect
+from dsf.models import Inspection, Plan, inspect, losses, plan
 
 attend = nn.functional.scaled_dot_product_attention
 
@@ -218,3 +218,47 @@ def test_the_rule_that_is_printed_is_about_the_words_that_are():
     text = repr(inspect(SelfAttention(), floats(1, 6, 8)))
     assert "too short: 64 tokens or fewer" in text and "keep:" not in text
     assert "1 token " in repr(inspect(SelfAttention(), floats(1, 1, 8)))
+
+
+# ---------------------------------------------------------------------- replaced heads, plans
+@pytest.mark.parametrize("shape", [(0, 6, 8), (1, 0, 8)])
+def test_nothing_cannot_be_replaced(shape):
+    model = SelfAttention()
+    with pytest.raises(ShapeError, match="at least one of each"):
+        with dsf.replace(model, states=1):
+            model(floats(*shape))
+
+
+def test_heads_are_counted_once_and_not_for_each_text():
+    model, ids = LanguageModel(), torch.arange(24).reshape(2, 12)
+    with dsf.replace(model, states=1) as found:
+        model(ids)
+    assert repr(found).startswith("4 heads in 2 modules as recurrences, 8 rows")
+    assert [row.heads for row in losses(model, ids, states=(1, 2), by_module=True).rows] == [2] * 4
+    with pytest.raises(DomainError, match="sequence of numbers"):
+        losses(model, ids, states=2)
+
+
+@pytest.mark.parametrize(
+    ("path", "to"),
+    [
+        (("floor",), lambda x: 1.001 * x),
+        (("total",), lambda n: n + 1),
+        (("squares",), lambda x: 0.999 * x),
+        (("shares", 0, "states"), lambda n: n + 1),
+        (("shares", 0, "error"), lambda x: 0.999 * x),
+        (("shares", 0, "tokens"), lambda n: n + 1),
+        (("shares", 1, "head"), lambda _: 0),
+        (("proofs",), lambda p: p[::-1]),
+        (("rtol",), lambda e: e[1:]),
+    ],
+)
+def test_an_altered_plan_is_refused(path, to):
+    torch.manual_seed(0)
+    kept = plan(SelfAttention(), 3 * floats(1, 20, 8), total=5, rtol=(0.5, 0.3, 0.2, 0.1))
+    assert kept.floor > 0
+    data = json.loads(kept.to_json())
+    assert Plan.from_data(data).check()
+    altered(data, *path, to=to)
+    with pytest.raises(CertificateError):
+        Plan.from_data(data).check()
