@@ -187,7 +187,7 @@ class _Progress:
 
 
 def _errors(rtol: Sequence[float]) -> tuple[float, ...]:
-    given = (rtol,) if np.ndim(rtol) == 0 else tuple(rtol)
+    given: tuple[Any, ...] = (rtol,) if np.ndim(rtol) == 0 else tuple(rtol)
     try:
         errors = tuple(dict.fromkeys(map(float, given)))
     except (TypeError, ValueError):
@@ -199,7 +199,7 @@ def _errors(rtol: Sequence[float]) -> tuple[float, ...]:
 
 def _whole_numbers(name: str, given: Any, least: int) -> tuple[int, ...]:
     numbers = (given,) if np.ndim(given) == 0 else tuple(given)
-    if not all(isinstance(n, Integral) and n >= least for n in numbers):
+    if not all(isinstance(n, Integral) and int(n) >= least for n in numbers):
         raise DomainError(f"inspect: {name} must be whole numbers from {least} on; got {given!r}")
     return tuple(map(int, numbers))
 
@@ -211,7 +211,7 @@ def _probes(
         asked = len(which) > 1 or "text" not in which
         return [text], (["the inputs hold no tokens: no probe but these inputs"] if asked else [])
     known = vocabulary_of(model, text)
-    if None not in (known, vocabulary) and vocabulary > known:
+    if known is not None and vocabulary is not None and vocabulary > known:
         raise DomainError(
             f"inspect: vocabulary={vocabulary}, and the model's embedding has {known} rows. Leave "
             "vocabulary= out"

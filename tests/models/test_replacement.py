@@ -202,7 +202,7 @@ def test_the_loss_as_a_function_of_the_states():
     assert all_.loss == pytest.approx(found.plain, abs=1e-5) and all_.worst < 1e-9
     assert few.worst > few.median > 1e-3 and few.heads == 4
     by = losses(model, text, states=(1,), by_module=True)
-    assert [(r.module, r.heads) for r in by.rows] == [("1", 4), ("2", 4)]
+    assert [(r.module, r.heads) for r in by.rows] == [("1", 2), ("2", 2)]
     assert list(found.to_pandas()["states"]) == [1, 11] and "measured" in repr(found)
 
 
