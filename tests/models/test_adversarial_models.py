@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from networks import LanguageModel, SelfAttention
 from torch import nn
 
 import dsf
-from dsf.core.errors import CertificateError, DomainError, DTypeError, ShapeError
+from dsf.core.errors import CertificateError, DomainError, DTypeError, NonFiniteError, ShapeError
 from dsf.models import Inspection, Plan, inspect, losses, plan
+from dsf.models.distil import Distilled
 
 attend = nn.functional.scaled_dot_product_attention
 
@@ -262,3 +264,43 @@ def test_an_altered_plan_is_refused(path, to):
     altered(data, *path, to=to)
     with pytest.raises(CertificateError):
         Plan.from_data(data).check()
+
+
+# ---------------------------------------------------------------------- students
+def far(L=16):
+    i = np.arange(L)
+    return np.tril(1 / (1 + np.subtract.outer(i, i).clip(0)))
+
+
+def test_students_are_fitted_in_inference_mode_too():
+    plain = dsf.distil(far(), states=1, iterations=5).row().fitted
+    with torch.inference_mode():
+        assert dsf.distil(far(), states=1, iterations=5).row().fitted == plain
+        u, M = np.random.default_rng(0).standard_normal((1, 16, 3)), far()[None]
+        assert dsf.distil(M, states=1, inputs=u, iterations=3).check()
+
+
+def test_kernels_of_bfloat16_are_taken_as_they_are():
+    M = torch.as_tensor(far()).bfloat16()
+    found = dsf.distil(M, states=1, iterations=0)
+    assert np.array_equal(found.kernel, M.double().numpy()) and found.check()
+
+
+@pytest.mark.parametrize(
+    ("kernel", "options", "error"),
+    [
+        (np.zeros((0, 0)), {}, ShapeError),
+        (far()[None][:0], {"inputs": np.zeros((0, 16, 3))}, ShapeError),
+        (far()[None], {"inputs": np.full((1, 16, 3), np.nan)}, NonFiniteError),
+        (far(), {"iterations": -1}, DomainError),
+    ],
+)
+def test_kernels_that_cannot_be_distilled(kernel, options, error):
+    with pytest.raises(error):
+        dsf.distil(kernel, states=1, **options)
+
+
+def test_an_answer_without_rows_is_refused():
+    data = dsf.distil(far(), states=1, iterations=0).to_data()
+    with pytest.raises(CertificateError, match="no row"):
+        Distilled.from_data({**data, "rows": []}).check()
