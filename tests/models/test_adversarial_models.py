@@ -222,6 +222,30 @@ def test_the_rule_that_is_printed_is_about_the_words_that_are():
     assert "1 token " in repr(inspect(SelfAttention(), floats(1, 1, 8)))
 
 
+class Catches(nn.Module):
+    """Its layer raises once, and the model goes on."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.attention = nn.LSTM(8, 3, batch_first=True), SelfAttention()
+
+    def forward(self, x):
+        try:
+            self.layer(x[..., :3])
+        except RuntimeError:
+            self.layer(x)
+        return self.attention(x)
+
+
+def test_a_layer_whose_first_call_raised_is_seen_again():
+    model = Catches()
+    found = inspect(model, floats(1, 6, 8))
+    assert [(row.module, row.call) for row in found.layers] == [("layer", 0)] and found.check()
+    assert {row.module for row in found.rows} == {"attention"}
+    assert found.kernel(found.layers[0]).kernel.shape == (6, 3, 6, 8)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
 # ---------------------------------------------------------------------- replaced heads, plans
 @pytest.mark.parametrize("shape", [(0, 6, 8), (1, 0, 8)])
 def test_nothing_cannot_be_replaced(shape):
