@@ -164,4 +164,7 @@ def _refuse_dtype(who: str, dtype: Any) -> None:
 
 def to_numpy(x: Any) -> np.ndarray:
     """An array of any world as a numpy array, off the device and out of the graph."""
-    return np.asarray(x.detach().cpu().resolve_conj()) if is_torch(x) else np.asarray(x)
+    if not is_torch(x):
+        return np.asarray(x)
+    x = x.detach().cpu().resolve_conj()
+    return np.asarray(x.float() if str(x.dtype) == "torch.bfloat16" else x)  # numpy has none

@@ -7,6 +7,7 @@ probes       the user's inputs, and random tokens that a head must retrieve from
 head         what is measured of one head: states with proof, effective sizes, where it looks
 verdict      the rule: recurrent, window, keep
 inspection   the answer; printing, plots
+agreement    whether its rows say what their proofs say
 layers       rows of recurrences, convolutions and other layers, linearised along their run
 distil       `dsf.distil`: students with few states, beside what is proved to be out of reach
 library      small trained models of others, fetched by checksum

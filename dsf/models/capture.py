@@ -12,8 +12,9 @@ model with many heads needs the memory of one.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from inspect import signature
 from typing import Any
@@ -125,7 +126,13 @@ def watched(model: Any, visit: Visit) -> Iterator[None]:
             return out
 
         def _multiplied(self, name: str, args: Any) -> mixing.Product | None:
-            """The product, if a result of softmax is one of its factors."""
+            """The product, if a result of softmax is one of its factors.
+
+            Weights [B L E] times one matrix [E d] for all sequences mix no tokens: routing to
+            experts.
+            """
+            if sorted(getattr(x, "ndim", 0) for x in args)[-2:] == [2, 3]:
+                return None
             for at, factor in enumerate(args):
                 for x, call in self.open:
                     if x is factor:
@@ -156,7 +163,7 @@ def _of_sdpa(
         if attn_mask is not None:
             mask = _pick(attn_mask.expand(*query.shape[:-1], T), sequence, head)
             x = x.masked_fill(~mask, -np.inf) if mask.dtype == torch.bool else x + mask
-        return x.softmax(-1).masked_fill(x.amax(-1, keepdim=True) == -np.inf, 0.0)  # sees nothing
+        return x.softmax(-1).masked_fill((x == -np.inf).all(-1, keepdim=True), 0.0)  # sees nothing
 
     batch = int(np.prod(query.shape[:-3]))
     return Call(_last(names), index, SDPA, batch, heads, groups, d, L, T, weigh, lambda: value)
@@ -191,7 +198,7 @@ def _pick(x: Any, sequence: int, head: int) -> Any:
     """The matrix of a head: axes left of the heads are sequences."""
     if x.ndim == 2:
         return x
-    return x.reshape(-1, *x.shape[-3:])[sequence, head]
+    return x.reshape(int(np.prod(x.shape[:-3])), *x.shape[-3:])[sequence, head]
 
 
 def _square(x: Any) -> bool:
@@ -228,17 +235,36 @@ def _named(model: Any, names: list[str]) -> Iterator[None]:
 
 @contextmanager
 def as_found(model: Any) -> Iterator[None]:
-    """Evaluation mode for the run; modes and the random state are put back."""
+    """Evaluation mode for the run; modes and the random state are put back.
+
+    What `torch.compile` made runs as it was written, since compiled calls are not seen.  Raises
+    DTypeError for what torch.jit made, of which no call is seen.
+    """
     import torch
 
     modules = list(model.modules()) if isinstance(model, torch.nn.Module) else []
+    if any(isinstance(m, torch.jit.ScriptModule) for m in modules):
+        raise DTypeError(
+            "inspect, replace: the model or a part of it was made by torch.jit, and what it calls "
+            "cannot be seen. Give the module that was scripted or traced"
+        )
     modes = [m.training for m in modules]
     state = torch.get_rng_state()
     try:
         for m in modules:
             m.training = False
-        yield
+        with torch.inference_mode(False), _as_written():
+            yield
     finally:
         for m, mode in zip(modules, modes, strict=True):
             m.training = mode
         torch.set_rng_state(state)
+
+
+def _as_written() -> AbstractContextManager[Any]:
+    """Compiled functions run uncompiled; nothing where torch has compiled nothing."""
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    import torch
+
+    return torch.compiler.set_stance("force_eager")

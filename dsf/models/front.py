@@ -6,12 +6,13 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from dsf.core.errors import DomainError, ShapeError
-from dsf.models.capture import Call, run
+from dsf.models.capture import Call, as_found, run
 from dsf.models.head import Head, measure
 from dsf.models.inspection import Inspection
 from dsf.models.layers import Layer, Row, whole
@@ -82,13 +83,14 @@ def inspect(
     (2, (2, 2), True)
     """
     errors = _errors(rtol)
+    [most], shorter = _whole_numbers("budget", budget, 0), _whole_numbers("lengths", lengths, 1)
     which = require_known(probes)
     require_on_device(model)
     text = users(model, inputs, named)
     calls, notes = _probes(model, text, which, vocabulary, seed)
     heads, size = _sizes(model, calls)
     kept = size * len(errors) <= TOGETHER if keep is None else keep
-    options = _Options(errors, tuple(map(int, lengths)), time_limit, kept, n_jobs, cache)
+    options = _Options(errors, shorter, time_limit, kept, n_jobs, cache)
     show = _Progress(progress, heads)
     rows: list[Head] = []
     proofs: list[Realization] = []
@@ -110,7 +112,7 @@ def inspect(
         return kernel_of(model, by_name[row.probe], row)
 
     return Inspection(
-        tuple(rows), errors, int(budget), tuple(proofs) if kept else None, tuple(notes),
+        tuple(rows), errors, most, tuple(proofs) if kept else None, tuple(notes),
         time_limit, tuple(row for row, _ in layers), tuple(found for _, found in layers), again,
     )  # fmt: skip
 
@@ -132,7 +134,7 @@ def _layers(
                 row, proofs = layer_row(layer, rtol, time_limit, sequence)
                 found.append((replace(row, probe=probe.name), proofs))
 
-        run_layers(model, probe.inputs, probe.named, visit)
+        run_layers(model, *probe.fresh(), visit)
     return found
 
 
@@ -149,8 +151,9 @@ def _whole(
             "convolutions, mechanisms, Mamba, FLA), and it cannot be linearised as a whole: that "
             "needs a torch module and one input of floats. Likely cause: kernels outside torch"
         )
-    layer = whole(model, x if x.ndim == 3 else x[None])
-    found = [layer_row(layer, rtol, time_limit, s) for s in range(layer.batch)]
+    with as_found(model):
+        layer = whole(model, x if x.ndim == 3 else x[None])
+        found = [layer_row(layer, rtol, time_limit, s) for s in range(layer.batch)]
     return [(replace(row, probe=probe.name, note=row.note or _mixes(row)), p) for row, p in found]
 
 
@@ -184,10 +187,21 @@ class _Progress:
 
 
 def _errors(rtol: Sequence[float]) -> tuple[float, ...]:
-    errors = (float(rtol),) if isinstance(rtol, (int, float)) else tuple(map(float, rtol))
+    given: tuple[Any, ...] = (rtol,) if np.ndim(rtol) == 0 else tuple(rtol)
+    try:
+        errors = tuple(dict.fromkeys(map(float, given)))
+    except (TypeError, ValueError):
+        errors = ()
     if not errors or not all(0 < e < 1 for e in errors):
-        raise DomainError(f"inspect: rtol are errors between 0 and 1; got {rtol}")
+        raise DomainError(f"inspect: rtol are errors between 0 and 1; got {rtol!r}")
     return errors
+
+
+def _whole_numbers(name: str, given: Any, least: int) -> tuple[int, ...]:
+    numbers = (given,) if np.ndim(given) == 0 else tuple(given)
+    if not all(isinstance(n, Integral) and int(n) >= least for n in numbers):
+        raise DomainError(f"inspect: {name} must be whole numbers from {least} on; got {given!r}")
+    return tuple(map(int, numbers))
 
 
 def _probes(
@@ -196,9 +210,21 @@ def _probes(
     if text.ids is None:
         asked = len(which) > 1 or "text" not in which
         return [text], (["the inputs hold no tokens: no probe but these inputs"] if asked else [])
-    size = vocabulary_of(model, text) if vocabulary is None else vocabulary
+    known = vocabulary_of(model, text)
+    if known is not None and vocabulary is not None and vocabulary > known:
+        raise DomainError(
+            f"inspect: vocabulary={vocabulary}, and the model's embedding has {known} rows. Leave "
+            "vocabulary= out"
+        )
+    size = known if vocabulary is None else vocabulary
     more = [] if size is None else drawn(text, size, which, seed)
     notes = []
+    others = [name for name in text.named if name.endswith("input_ids") and name != text.ids]
+    if others and more:
+        notes.append(
+            f"probes are {text.ids if isinstance(text.ids, str) else 'the first tokens'} alone; "
+            f"{', '.join(others)} stay those of the text"
+        )
     lacking = [name for name in which if name != "text" and name not in {p.name for p in more}]
     if lacking:
         why = "vocabulary is not known: give vocabulary=" if size is None else "the text is short"
@@ -217,7 +243,7 @@ def _sizes(model: Any, probes: list[Probe]) -> tuple[int, int]:
             count = call.heads * _batch(call, probe)
             heads, size = heads + count, size + 8 * count * call.rows * call.columns
 
-    run(model, probes[0].inputs, probes[0].named, visit)
+    run(model, *probes[0].fresh(), visit)
     return heads, size
 
 
@@ -263,7 +289,7 @@ def _counted(model: Any, probe: Probe, options: _Options, progress: _Progress) -
                     size = 0
         seen[call.module] += 1
 
-    run(model, probe.inputs, probe.named, visit)
+    run(model, *probe.fresh(), visit)
     if waiting:
         count()
     yield from answers
@@ -310,12 +336,13 @@ def kernel_of(model: Any, probe: Probe, row: Head | Row) -> np.ndarray:
 
     try:
         if isinstance(row, Head):
-            run(model, probe.inputs, probe.named, of_head)
+            run(model, *probe.fresh(), of_head)
         elif row.kind == "whole":
             x = probe.inputs[0]
-            of_layer(whole(model, x if x.ndim == 3 else x[None]))
+            with as_found(model):
+                of_layer(whole(model, x if x.ndim == 3 else x[None]))
         else:
-            run_layers(model, probe.inputs, probe.named, of_layer)
+            run_layers(model, *probe.fresh(), of_layer)
     except _Found:
         return found[0]
     raise ShapeError(

@@ -137,7 +137,8 @@ def measure(
                     strict=True))
         for n in lengths if 1 < n < L and leak is None
     }  # fmt: skip
-    measured = {**_sizes(M, rtol), **_looks(M, ids, rtol), "distances": distances(M), "leak": leak}
+    measured = {**_sizes(M, rtol), **figures(M), "distances": distances(M), "leak": leak}
+    measured |= {"induction": induction(M, ids), "window": window(M, rtol)}
     states = dict(zip(rtol, _bounds(found), strict=True))
     note = "; ".join(notes)
     row = Head(**{**about, **measured, "states": states, "prefixes": shorter, "note": note})
@@ -189,7 +190,8 @@ def leaks(M: np.ndarray) -> tuple[int, int] | None:
     return int(i), int(j)
 
 
-def _looks(M: np.ndarray, ids: np.ndarray | None, rtol: Errors) -> dict[str, Any]:
+def figures(M: np.ndarray) -> dict[str, float | None]:
+    """Where a head with weights M [L L] looks, whatever the tokens are."""
     L = len(M)
     i, j = np.indices(M.shape)
     far = np.abs(i - j)
@@ -198,11 +200,9 @@ def _looks(M: np.ndarray, ids: np.ndarray | None, rtol: Errors) -> dict[str, Any
     return {
         "sink": float(M[L // 2 :, 0].mean()) if L else None,
         "previous": float(np.diagonal(M, -1).mean()) if L > 1 else None,
-        "induction": induction(M, ids),
         "spread": float(-(M * logs).sum(1).mean()) if L else None,
         "horizon": float((M * far).sum(1).mean()) if L else None,
         "near": float(np.where(far < NEAR, M, 0.0).sum(1).mean()) if L else None,
-        "window": window(M, rtol),
     }
 
 
@@ -218,18 +218,22 @@ def induction(M: np.ndarray, ids: np.ndarray | None) -> float | None:
 
 
 def window(M: np.ndarray, rtol: Errors) -> dict[float, int]:
-    """The least w for which |M_ij with |i - j| >= w| <= rtol |M|, by |X|_2^2 <= |X|_1 |X|_inf."""
-    L = len(M)
-    if not L:
+    """The least w for which |M_ij with |i - j| >= w| <= rtol |M|, by `beyond`."""
+    if not len(M):
         return dict.fromkeys(rtol, 0)
+    norm = float(np.linalg.norm(M, 2))
+    return {e: int(np.argmax(beyond(M) <= e * norm)) for e in rtol}
+
+
+def beyond(M: np.ndarray) -> np.ndarray:
+    """[L+1]: of what is w or more tokens away a bound, |X|_2^2 <= |X|_1 |X|_inf."""
+    L = len(M)
     i, j = np.indices(M.shape)
     sums = np.zeros((2, L, L + 1))  # of rows, of columns; at distance
     for axis, lines in enumerate((i, j)):
         np.add.at(sums[axis], (lines, np.abs(i - j)), np.abs(M))
-    beyond = np.cumsum(sums[..., ::-1], -1)[..., ::-1].max(1)  # [2 L+1]: at distance w or more
-    bound = np.sqrt(beyond[0] * beyond[1])
-    norm = float(np.linalg.norm(M, 2))
-    return {e: int(np.argmax(bound <= e * norm)) for e in rtol}
+    most = np.cumsum(sums[..., ::-1], -1)[..., ::-1].max(1, initial=0.0)  # [2 L+1]
+    return np.asarray(np.sqrt(most[0] * most[1]))
 
 
 def distances(M: np.ndarray) -> dict[str, float]:

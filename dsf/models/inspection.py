@@ -10,12 +10,14 @@ from typing import Any, Self
 
 import numpy as np
 
+from dsf.claims.reading import require
 from dsf.core.certificate import Certificate
 from dsf.core.errors import CertificateError, UnknownNameError
 from dsf.core.optional import pandas
 from dsf.core.result import Checkable, Result, Section
 from dsf.jacobians.linearise import Kernel
 from dsf.models import printing
+from dsf.models.agreement import agrees, layer_agrees
 from dsf.models.head import Head
 from dsf.models.layers import Row
 from dsf.models.verdict import Verdict, judge
@@ -113,41 +115,33 @@ class Inspection(Result):
         return tuple(c for proof in self._all() for c in _certificates(proof))
 
     def check(self) -> bool:
-        """Recompute every count from its certificate; True, or CertificateError."""
+        """Recompute every count from its certificate; True, or CertificateError.
+
+        Also that each row says what its proofs say: counts, windows, what looks ahead, and where
+        a head looks, measured again on the weights that its proofs are about.  Names of modules,
+        probes and tokens are not in a proof, nor is the share of `induction`.
+        """
         return all(proof.check() for proof in self._all())
 
     def _all(self) -> Iterator[LayerProof]:
         """The proofs one by one, after a look whether they say what the rows say."""
-        kept = None if self.proofs is None else iter(self.proofs)
-        for row in self.rows:
-            if row.states:
-                proofs = self.prove(row) if kept is None else [next(kept) for _ in self.rtol]
-                self._require_agrees(row, proofs)
-                yield from proofs
+        each = len(self.rtol)
+        counted = [row for row in self.rows if row.states]
+        fits = self.proofs is None or len(self.proofs) == each * len(counted)
+        require(fits, f"inspect: {len(counted)} rows at {each} errors need as many proofs")
+        require(len(self.layers) == len(self.layer_proofs), "inspect: each layer has its proofs")
+        for i, row in enumerate(counted):
+            kept = None if self.proofs is None else self.proofs[i * each : (i + 1) * each]
+            proofs = self.prove(row) if kept is None else kept
+            agrees(row, proofs, self.rtol, self.time_limit, kept is not None)
+            yield from proofs
         for layer, found in zip(self.layers, self.layer_proofs, strict=True):
-            each = len(found) // len(self.rtol)
-            for i, e in enumerate(self.rtol if found else ()):
-                lower = sum(int(p.lower or 0) for p in found[i * each : (i + 1) * each])
-                if lower != layer.states[e][0]:
-                    raise CertificateError(
-                        f"inspect: {layer.module or 'the model'} on {layer.probe} was said to need "
-                        f"{layer.states[e][0]} states at error {e:g}; its proofs say {lower}"
-                    )
+            layer_agrees(layer, found, self.rtol)
             yield from found
-
-    def _require_agrees(self, row: Head, proofs: Sequence[Realization]) -> None:
-        for e, proof in zip(self.rtol, proofs, strict=True):
-            low, high = row.states[e]
-            if not (proof.lower <= high and low <= proof.upper):
-                raise CertificateError(
-                    f"inspect: {row.module} head {row.head} on {row.probe} was said to need "
-                    f"{low}..{high} states at error {e:g}; the proof says {proof.lower}.."
-                    f"{proof.upper}. Likely cause: the model has changed since"
-                )
 
     # ------------------------------------------------------------------ shown and kept
     def headline(self) -> tuple[str, str]:
-        return printing.headline(self), "enclosed"
+        return printing.headline(self), printing.outcome(self)
 
     def sections(self) -> Sequence[Section]:
         return printing.sections(self)

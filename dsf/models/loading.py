@@ -54,7 +54,15 @@ def _of_function(module: str, function: str) -> tuple[Any, Encode | None]:
         factory = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as e:
         raise UnknownNameError(f"inspect: there is no {module}:{function} ({e})") from e
-    made = factory()
+    except Exception as e:
+        raise DomainError(f"inspect: {module} cannot be imported: {type(e).__name__}: {e}") from e
+    try:
+        made = factory()
+    except Exception as e:
+        raise DomainError(
+            f"inspect: {module}:{function}() raised {type(e).__name__}: {e}. It must return a "
+            "model, or a pair (model, encode)"
+        ) from e
     model, encode = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not callable(model) or not (encode is None or callable(encode)):
         raise DTypeError(

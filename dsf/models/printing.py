@@ -17,6 +17,7 @@ from dsf.models.verdict import KEEP, NONE, RECURRENT, SHORT, WINDOW
 if TYPE_CHECKING:
     from dsf.models.inspection import Inspection
 
+WORDS = (RECURRENT, WINDOW, KEEP, SHORT)
 FEW = 40  # lines of the table
 NAMES = 16  # columns of the module's name
 COUNT, COLUMNS = 9, 3  # columns of a count; counts in a line
@@ -43,20 +44,28 @@ def headline(found: Inspection) -> str:
     parts = []
     if found.heads or not found.layers:
         modules = len({row.module for row in found.rows})
-        parts = [f"{_many(len(found.heads), 'head')} in {_many(modules, 'module')}"]
+        parts = [f"{many(len(found.heads), 'head')} in {many(modules, 'module')}"]
     if found.layers:
         layers = {(row.module, row.call) for row in found.layers}
-        parts += ["the model as a whole" if _whole(found) else _many(len(layers), "other layer")]
+        parts += ["the model as a whole" if _whole(found) else many(len(layers), "other layer")]
     lengths = sorted({r.tokens for r in found.rows} | {r.tokens for r in found.layers})
     tokens = "-".join(map(str, dict.fromkeys((lengths[0], lengths[-1])))) if lengths else "0"
-    return ", ".join([*parts, f"{tokens} tokens"])
+    return ", ".join([*parts, f"{tokens} token{'s' * (tokens != '1')}"])
+
+
+def outcome(found: Inspection) -> str:
+    """Whether both counts are proved, of all rows that could be counted."""
+    layers = [row for row in found.layers if row.states]
+    if not layers and not any(row.states for row in found.rows):
+        return "nothing counted"
+    return "enclosed" if all(row.how == "kernel" for row in layers) else "partly enclosed"
 
 
 def _whole(found: Inspection) -> bool:
     return any(row.kind == "whole" for row in found.layers)
 
 
-def _many(n: int, what: str) -> str:
+def many(n: int, what: str) -> str:
     return f"{n} {what}{'s' * (n != 1)}"
 
 
@@ -69,18 +78,28 @@ def sections(found: Inspection) -> Sequence[Section]:
     ]  # fmt: skip
 
 
+def _rule(budget: int) -> dict[str, str]:
+    """What each word of a verdict says."""
+    return {
+        RECURRENT: f"recurrent: at most {budget} states suffice",
+        WINDOW: f"window: all that is w or more tokens away weighs at most the error, w <= {NEAR}",
+        KEEP: "keep: neither recurrent nor a window",
+        SHORT: f"too short: fewer than {4 * budget} tokens, half of which suffices always",
+        NONE: "not counted: see notes",
+    }
+
+
 def _verdicts(found: Inspection) -> list[str]:
     counts = Counter(v.word for v in found.verdicts.values())
     if not counts:
         return []
     if set(counts) == {NONE}:
         return ["no head could be counted"]
-    words = [f"{counts[w]} {w}" for w in (RECURRENT, WINDOW, KEEP, SHORT, NONE) if counts[w]]
+    words = [f"{counts[w]} {w}" for w in (*WORDS, NONE) if counts[w]]
     decided = Counter(v.probe for v in found.verdicts.values() if v.probe)
     lines = [
         f"verdict at error {min(found.rtol):g} |M|, by the worst input: {', '.join(words)}",
-        f"(recurrent: at most {found.budget} states suffice; window: what is up to {NEAR} or more "
-        f"tokens away weighs at most the error; else keep)",
+        f"({'; '.join(_rule(found.budget)[w] for w in (*WORDS, NONE) if counts[w])})",
     ]
     if len(found.probes) > 1:
         most = ", ".join(f"{name} {n}" for name, n in decided.most_common())
@@ -117,8 +136,11 @@ def _growth(rows: Sequence[Head], e: float) -> str:
 
 
 def _notes(found: Inspection) -> list[str]:
-    notes = [f"{row.module or 'the model'} head {row.head} on {row.probe}: {row.note}"
-             for row in found.rows if row.note]  # fmt: skip
+    alike: dict[tuple[str, str], list[Head]] = {}
+    for row in found.rows:
+        if row.note:
+            alike.setdefault((row.probe, row.note), []).append(row)
+    notes = [f"{_whose(rows)} on {probe}: {note}" for (probe, note), rows in alike.items()]
     notes += [f"{row.module or 'the model'} on {row.probe}: {row.note}"
               for row in found.layers if row.note]  # fmt: skip
     first = {row.module: row.leak for row in reversed(found.layers) if row.leak is not None}
@@ -137,6 +159,11 @@ def _notes(found: Inspection) -> list[str]:
         )
     few = [*notes[:FEW]]
     return few if len(few) == len(notes) else [*few, f"and {len(notes) - FEW} more"]
+
+
+def _whose(rows: Sequence[Head]) -> str:
+    first = f"{rows[0].module or 'the model'} head {rows[0].head}"
+    return first if len(rows) == 1 else f"{len(rows)} rows of heads, the first {first},"
 
 
 def _table(found: Inspection) -> list[str]:
@@ -227,4 +254,4 @@ def _stem(names: Sequence[str]) -> tuple[str, str]:
 
 def _short(name: str) -> str:
     """A name in NAMES columns; numbers, which tell layers apart, are at its end."""
-    return name if len(name) < NAMES else "..." + name[-(NAMES - 4) :]
+    return name if len(name) < NAMES else "..." + name[-(NAMES - 4) :].lstrip(".")

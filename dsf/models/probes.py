@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,10 @@ class Probe:
     ids: int | str | None = None
     shown: np.ndarray | None = None
 
+    def fresh(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Inputs for one run: what a run may change, such as a cache, as a copy."""
+        return tuple(map(_copied, self.inputs)), {k: _copied(x) for k, x in self.named.items()}
+
     @property
     def tokens(self) -> np.ndarray | None:
         """The tokens [B L]."""
@@ -55,10 +61,25 @@ class Probe:
         return replace(self, name=name, inputs=tuple(inputs), named=named, shown=None)
 
 
+def _copied(x: Any) -> Any:
+    import torch
+
+    return x if torch.is_tensor(x) else deepcopy(x)
+
+
 def users(model: Any, inputs: Sequence[Any], named: dict[str, Any]) -> Probe:
     """The user's own inputs as a probe; arrays of numpy become tensors of the model's dtype."""
+    import torch
+
     taken = tuple(_tensor(model, x) for x in inputs)
     kept = {name: _tensor(model, x) for name, x in named.items()}
+    taken, kept = _mask_named(model, taken, kept)
+    for x in (*taken, *kept.values()):
+        if torch.is_tensor(x) and not x.numel():
+            raise ShapeError(
+                f"inspect: an input of shape {list(x.shape)} holds nothing. Give at least one "
+                "sequence of at least one token"
+            )
     places: list[int | str] = [name for name in ("input_ids",) if name in kept]
     places += [i for i, x in enumerate(taken) if _are_tokens(x)]
     mask = kept.get("attention_mask")
@@ -74,6 +95,20 @@ def users(model: Any, inputs: Sequence[Any], named: dict[str, Any]) -> Probe:
     return Probe(TEXT if places else "input", taken, kept, places[0] if places else None, shown)
 
 
+def _mask_named(
+    model: Any, taken: tuple[Any, ...], kept: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A mask that was given by its place, by its name, and what comes after it."""
+    try:
+        names = list(signature(getattr(model, "forward", model)).parameters)
+    except (TypeError, ValueError):  # functions without a signature
+        return taken, kept
+    at = names.index("attention_mask") if "attention_mask" in names[: len(taken)] else len(taken)
+    if len(taken) > len(names):
+        return taken, kept
+    return taken[:at], kept | dict(zip(names[at:], taken[at:], strict=False))
+
+
 def _are_tokens(x: Any) -> bool:
     import torch
 
@@ -85,6 +120,9 @@ def _are_tokens(x: Any) -> bool:
 def _tensor(model: Any, x: Any) -> Any:
     import torch
 
+    if torch.is_tensor(x) and x.is_inference():  # of these no derivative can be taken
+        with torch.inference_mode(False):
+            return x.clone()
     if not isinstance(x, np.ndarray):
         return x
     if not np.issubdtype(x.dtype, np.floating):

@@ -21,6 +21,7 @@ class Verdict:
     window(w)     not that; what is w or more tokens away weighs at most rtol |M| on every probe
     keep          neither
     too short     the budget is more than a quarter of the tokens: half of them suffices always
+    not counted   a probe on which it could not be counted: nothing holds on every one
     """
 
     word: str
@@ -38,16 +39,15 @@ def judge(rows: Sequence[Head], rtol: float, budget: int) -> Verdict:
     >>> str(judge([row], 0.1, 16)), str(judge([row], 0.1, 2)), str(judge([row], 0.1, 17))
     ('recurrent(3)', 'keep', 'too short')
     """
-    counted = [row for row in rows if row.states]
-    if not counted:
+    if not all(row.states for row in rows):
         return Verdict(NONE)
-    worst = max(counted, key=lambda row: row.states[rtol][1])
+    worst = max(rows, key=lambda row: row.states[rtol][1])
     n = worst.states[rtol][1]
-    if 4 * budget > min(row.tokens for row in counted):
+    if 4 * budget > min(row.tokens for row in rows):
         return Verdict(SHORT, None, worst.probe)
     if n <= budget:
         return Verdict(RECURRENT, n, worst.probe)
-    widest = max(row.window[rtol] for row in counted)
+    widest = max(row.window[rtol] for row in rows)
     if widest <= NEAR:
         return Verdict(WINDOW, widest, worst.probe)
     return Verdict(KEEP, None, worst.probe)

@@ -223,7 +223,7 @@ def test_layers_that_are_no_attention():
     assert len(found.to_pandas()) == len(found.rows) + len(found.layers)
     data = found.to_data()
     data["layers"][0]["states"][0][1] = [0, 8]
-    with pytest.raises(CertificateError, match="its proofs say"):
+    with pytest.raises(CertificateError, match="the proof says"):
         Inspection.from_data(data).check()
     with pytest.raises(DomainError, match="gru lets token"):
         inspect(model, ids(20, vocabulary=50), causal=True)

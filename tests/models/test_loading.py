@@ -27,6 +27,9 @@ def floats():
 
 def nothing():
     return 3
+
+def broken():
+    raise ValueError("inside")
 """
 
 
@@ -50,6 +53,15 @@ def test_a_function_of_the_user(folder, capsys):
     assert found.probes == ("repeat",) and found.proofs is None
     assert main([*arguments, "--keep", "--probe", "text", "--json", "o.json"]) == 0
     assert Inspection.from_json((folder / "o.json").read_text()).check()
+
+
+def test_what_the_code_of_the_user_raises_is_no_defect_of_this_package(folder, capsys):
+    assert main(["inspect", "of_the_user:broken", "--input", "x.npy"]) == 2
+    told = capsys.readouterr().err
+    assert "broken() raised ValueError: inside" in told and "defect" not in told
+    (folder / "fails_on_import.py").write_text("1 / 0")
+    assert main(["inspect", "fails_on_import:f", "--input", "x.npy"]) == 2
+    assert "fails_on_import cannot be imported: ZeroDivisionError" in capsys.readouterr().err
 
 
 def test_an_input_of_numbers(folder, capsys):

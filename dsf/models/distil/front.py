@@ -9,7 +9,7 @@ import numpy as np
 
 from dsf.core import catalogue
 from dsf.core.arrays import to_numpy
-from dsf.core.errors import DomainError, ShapeError, UnknownNameError
+from dsf.core.errors import DomainError, NonFiniteError, ShapeError, UnknownNameError
 from dsf.core.family import Family
 from dsf.core.mechanism import Mechanism
 from dsf.core.system import LTV
@@ -85,18 +85,24 @@ def distil(
     """
     if into == DENSE:
         return _reduced(kernel, states, inputs)
+    import torch
+
     family = catalogue.family(into)
     frozen.student(family)
+    if number("distil", "iterations", iterations) < 0:
+        raise DomainError(f"distil: iterations must be >= 0; got {iterations}")
     if inputs is None:
-        return _frozen(causal(kernel), family, _counts(states), iterations, seed)
+        with torch.inference_mode(False):
+            return _frozen(causal(kernel), family, _counts(states), iterations, seed)
     require_loss(loss, family, values)
     M, u = read(kernel, inputs)
     n, *more = _counts(states)
     if more:
         raise DomainError(f"distil: with inputs= give one number of states; got {states!r}")
     v = None if values is None else _values(values, M)
-    first = _started(M[0], u[0], family, n, start, iterations, seed)
-    last = fitted(first, M, u, loss, v, iterations)
+    with torch.inference_mode(False):
+        first = _started(M[0], u[0], family, n, start, iterations, seed)
+        last = fitted(first, M, u, loss, v, iterations)
     shown = start if isinstance(start, str) else f"given {', '.join(start)}"
     floor = [floors(x, (n,))[0] for x in M]
     return Learned(first, last, tuple(floor), u, loss, shown)
@@ -134,6 +140,10 @@ def read(kernel: Any, inputs: Any) -> tuple[np.ndarray, np.ndarray]:
         raise ShapeError(
             f"distil: kernels [B L L] need inputs [B L d]; got {M.shape} and {u.shape}"
         )
+    if not len(u) or not u.size:
+        raise ShapeError(f"distil: inputs of shape {u.shape} hold nothing; give a sequence")
+    if not np.isfinite(u).all():
+        raise NonFiniteError("distil: the inputs hold NaN or infinity")
     return np.stack([causal(x) for x in M]), u
 
 
@@ -182,6 +192,8 @@ def causal(kernel: Any) -> np.ndarray:
     if blocks.shape[1] != 1 or blocks.shape[3] != 1:
         raise ShapeError(f"distil: the kernel must be [L L]; got {np.shape(kernel)}")
     M = blocks[:, 0, :, 0]
+    if not len(M):
+        raise ShapeError("distil: the kernel is about no token; give at least one")
     ahead = np.argwhere(np.triu(M, 1))
     if len(ahead):
         i, j = map(int, ahead[0])

@@ -103,8 +103,12 @@ class Distilled(Result):
         return tuple(row.floor for row in self.rows)
 
     def check(self) -> bool:
-        """Recompute the floors, and the errors from kernel and tokens; True or CertificateError."""
+        """Recompute the floors, and the errors from kernel and tokens; True or CertificateError.
+
+        Not the error where a fit starts, of which no tokens are kept.
+        """
         super().check()
+        require(self.rows, "there is no row")
         mech = frozen.student(self.into)
         for row in self.rows:
             M = row.floor.witnesses["M"]

@@ -140,12 +140,12 @@ def _watched(model: Any, visit: Callable[[Layer], object]) -> Iterator[None]:
         if not busy:
             open_.append(name)
 
-    def leave(name: str, module: Any, args: Any, kwargs: Any) -> None:
+    def leave(name: str, module: Any, args: Any, kwargs: Any, output: Any) -> None:
         nonlocal busy
         if busy:
             return
         open_.pop()
-        if open_:
+        if open_ or output is None:  # None: the call raised, and the model may catch that
             return
         call, calls[name] = calls[name], calls[name] + 1
         busy = True
@@ -160,7 +160,9 @@ def _watched(model: Any, visit: Callable[[Layer], object]) -> Iterator[None]:
                 hooks += [
                     module.register_forward_pre_hook(lambda *_, name=name: enter(name)),
                     module.register_forward_hook(
-                        lambda m, a, k, _, name=name: leave(name, m, a, k), with_kwargs=True
+                        lambda m, a, k, y, name=name: leave(name, m, a, k, y),
+                        with_kwargs=True,
+                        always_call=True,
                     ),
                 ]
         yield

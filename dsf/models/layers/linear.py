@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +76,7 @@ def of_whole(module: Any, u: Any, states: int | None = None, reach: int | None =
     With `reach`, a convolution over [d L] that reads so many past tokens.  Padded by them on both
     sides, its first L outputs are the layer's; fed with them, they are its context, and fixed.
     """
-    net = _double(module)
+    net = _in_double(module)
     x = u.detach().double()
     if reach is None:
         products = Products(lambda x: _first(net(x[None]))[0].flatten(1), x)
@@ -104,6 +105,22 @@ def _after(context: Any, x: Any) -> Any:
 
 def _first(y: Any) -> Any:
     return y[0] if isinstance(y, tuple) else y
+
+
+def _in_double(module: Any) -> Callable[[Any], Any]:
+    """The module's function in float64; DomainError where it does not run so."""
+    net = _double(module)
+
+    def call(x: Any) -> Any:
+        try:
+            return net(x)
+        except RuntimeError as e:
+            raise DomainError(
+                f"layers: {type(module).__name__} does not run in float64: {e}. Likely cause: it "
+                "makes tensors of another dtype itself; make them of the input's (x.new_zeros)"
+            ) from e
+
+    return call
 
 
 def _double(module: Any) -> Any:

@@ -140,7 +140,7 @@ def _of_kernel(
     K = linear.kernel()
     L, r, _, d = K.shape
     found = realize(K, rtol=rtol, time_limit=time_limit)
-    states = {e: _counts(linear, f.lower, f.upper) for e, f in zip(rtol, found, strict=True)}
+    states = {e: (int(f.lower), int(f.upper)) for e, f in zip(rtol, found, strict=True)}
     norm = float(np.linalg.norm(K.reshape(L * r, L * d), 2))
     measured = {"how": "kernel", "states": states, **_spectra(_cuts(K), norm, rtol)}
     return measured | _looks(np.linalg.norm(K, axis=(1, 3))), found

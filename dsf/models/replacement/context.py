@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dsf.core.errors import DomainError, DTypeError
+from dsf.core.errors import DomainError, DTypeError, ShapeError
 from dsf.models.capture import Call, watched
 from dsf.models.replacement.choice import Choice, Name, choice
 from dsf.models.replacement.recurrences import realized, streamed
@@ -77,6 +77,11 @@ def _recurrent(call: Call, rule: Choice, found: Replaced, time_limit: float) -> 
     asked = {h: a for h in range(call.heads) if (a := rule.of(call.module, h)) is not None}
     if not asked:
         return {}
+    if not call.batch * call.rows:
+        raise ShapeError(
+            f"replace: {call.module or 'the model'} was called with {call.batch} sequences of "
+            f"{call.rows} tokens. Give at least one of each"
+        )
     pairs = [(h, b) for h in asked for b in range(call.batch)]
     proofs = [realized(call, h, b, asked[h], time_limit) for h, b in pairs]
     V = call.values().detach().to("cpu").double().numpy()

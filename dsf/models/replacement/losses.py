@@ -12,6 +12,7 @@ from dsf.core.errors import DomainError, ShapeError
 from dsf.core.optional import pandas
 from dsf.models.capture import run
 from dsf.models.replacement.context import replace
+from dsf.models.replacement.replaced import heads_of
 
 SCOPE = "measured on this text alone; the coefficients of the recurrences know all of it"
 
@@ -103,8 +104,8 @@ def losses(
     >>> abs(found.rows[0].loss - found.plain) < 1e-5
     True
     """
-    if not states:
-        raise DomainError("losses: states= holds no number of states; give at least one")
+    if not np.ndim(states) or not len(states):
+        raise DomainError("losses: states= must be a sequence of numbers of states, at least one")
     modules: list[str] = []
 
     def note(call: Any) -> None:
@@ -120,5 +121,5 @@ def losses(
             with replace(model, states=n, heads=rule, time_limit=time_limit) as found:
                 loss = next_token_loss(model(tokens, **named), tokens, mask)
             median, worst = float(np.median(found.errors)), float(found.errors.max())
-            rows.append(Loss(name or "", len(found.rows), n, loss, median, worst))
+            rows.append(Loss(name or "", heads_of(found.rows), n, loss, median, worst))
     return Losses(plain, int(tokens.shape[-1]), tuple(rows))

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from typing import Any, overload
 
-from dsf.claims.reading import require
+from dsf.claims.reading import REPRODUCED, require
 from dsf.core.errors import DomainError, ShapeError
 from dsf.core.optional import pandas
 from dsf.core.printing import at_least, at_most, n_states
 from dsf.core.result import Checkable, Item, Result, Section, Text
 from dsf.models.capture import Call, run
+from dsf.models.printing import many
 from dsf.models.replacement.choice import Choice, Name
 from dsf.models.replacement.curves import ERRORS, Curve, Points, curve, floors, hull, steps
 from dsf.models.replacement.recurrences import weights_of
-from dsf.models.replacement.replaced import error_of, states_of
+from dsf.models.replacement.replaced import error_of, states_of, weights_in
 from dsf.states import Realization
 
 LARGEST = 8  # rows that are printed
@@ -44,6 +46,7 @@ class Plan(Result):
     total      states to be spent;   spent   those given
     squares    sum over heads of squared proved errors
     floor      proved: no way to spend `total` states leaves a smaller sum
+    rtol, time_limit   with which heads were counted
     """
 
     shares: tuple[Share, ...]
@@ -51,6 +54,8 @@ class Plan(Result):
     squares: float
     floor: float
     proofs: tuple[Realization, ...]
+    rtol: tuple[float, ...]
+    time_limit: float
 
     @property
     def states(self) -> dict[Name, int]:
@@ -62,7 +67,7 @@ class Plan(Result):
         return sum(s.states for s in self.shares)
 
     def headline(self) -> tuple[str, str]:
-        return f"{n_states(self.spent)} over {len(self.shares)} heads", "enclosed"
+        return f"{n_states(self.spent)} over {many(len(self.shares), 'head')}", "enclosed"
 
     def sections(self) -> Sequence[Section]:
         lines = [
@@ -86,20 +91,32 @@ class Plan(Result):
         return tuple(c for p in self.proofs for c in p.certificates)
 
     def check(self) -> bool:
-        """Recompute the certificates, and what follows from them but the floor; CertificateError.
+        """Recompute the certificates, and what follows from them; True, or CertificateError.
 
-        The floor rests on counts at all errors, which are not kept.
+        The floor rests on counts at all errors, of which no proofs are kept: heads are counted
+        again on the weights that their proofs are about, which takes as long as the plan did.
         """
         super().check()
         require(len(self.shares) == len(self.proofs), "each head has a proof")
         for s, p in zip(self.shares, self.proofs, strict=True):
             said = (s.states, s.error) == (states_of(p), error_of(p))
+            said = said and s.tokens == len(weights_in(p))
             require(said, f"the proof does not say this: {s}")
         squares = sum(s.error**2 for s in self.shares)
         require(
             self.squares == squares and self.floor <= squares, "the sum is not that of the rows"
         )
         require(self.spent <= self.total, f"{self.spent} states are more than {self.total}")
+        require(len(self.states) == len(self.shares), "a head was given states twice")
+        if self.floor > 0:
+            names = [(s.module, s.head) for s in self.shares]
+            curves = {
+                name: curve(weights_in(p), self.rtol, self.time_limit)
+                for name, p in zip(names, self.proofs, strict=True)
+            }
+            found = least(curves, self.total)
+            holds = self.floor <= found * (1 + REPRODUCED)
+            require(holds, f"the floor of the sum is {found:.6g}, not {self.floor:.6g}")
         return True
 
     def to_pandas(self) -> Any:
@@ -111,13 +128,17 @@ class Plan(Result):
             "shares": [asdict(s) for s in self.shares], "total": self.total,
             "squares": self.squares, "floor": self.floor,
             "proofs": [p.to_data() for p in self.proofs],
+            "rtol": list(self.rtol), "time_limit": self.time_limit,
         }  # fmt: skip
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Plan:
         proofs = tuple(Realization.from_data(p) for p in data["proofs"])
         shares = tuple(Share(**s) for s in data["shares"])
-        return cls(shares, int(data["total"]), float(data["squares"]), float(data["floor"]), proofs)
+        sums = int(data["total"]), float(data["squares"]), float(data["floor"])
+        return cls(
+            shares, *sums, proofs, tuple(map(float, data["rtol"])), float(data["time_limit"])
+        )
 
 
 @overload
@@ -155,7 +176,7 @@ def plan(
     (True, True)
     """
     totals = total if isinstance(total, Sequence) else (total,)
-    if not totals or not all(int(n) == n and n >= 0 for n in totals):
+    if not totals or not all(isinstance(n, Integral) and n >= 0 for n in totals):
         raise DomainError(f"plan: total is a whole number of states >= 0; got {total}")
     rule, curves = Choice({"states": 0}, None, heads), dict[Name, Curve]()
     tokens: dict[Name, int] = {}
@@ -179,17 +200,22 @@ def plan(
     rule.check_met()
     if not curves:
         raise DomainError("plan: the model called no attention that heads= does not leave out")
-    plans = tuple(_planned(curves, tokens, int(n)) for n in totals)
+    errors = tuple(map(float, rtol))
+    plans = tuple(_planned(curves, tokens, int(n), errors, time_limit) for n in totals)
     return plans if isinstance(total, Sequence) else plans[0]
 
 
-def _planned(curves: Mapping[Name, Curve], tokens: Mapping[Name, int], total: int) -> Plan:
+def _planned(
+    curves: Mapping[Name, Curve], tokens: Mapping[Name, int], total: int,
+    rtol: tuple[float, ...], time_limit: float,
+) -> Plan:  # fmt: skip
     states = spent(curves, total)
     shares = tuple(
         Share(*name, tokens[name], n, dict(curves[name].reached)[n]) for name, n in states.items()
     )
     proofs = tuple(curves[name].proof(n) for name, n in states.items())
-    return Plan(shares, total, sum(s.error**2 for s in shares), least(curves, total), proofs)
+    squares, floor = sum(s.error**2 for s in shares), least(curves, total)
+    return Plan(shares, total, squares, floor, proofs, rtol, time_limit)
 
 
 def spent(curves: Mapping[Name, Curve], total: int) -> dict[Name, int]:

@@ -13,6 +13,7 @@ from dsf.core.optional import pandas
 from dsf.core.printing import at_least, at_most, n_states
 from dsf.core.result import Checkable, Item, Result, Section, Text
 from dsf.models.capture import Call
+from dsf.models.printing import many
 from dsf.states import Realization
 from dsf.states.rounding import ROOM
 
@@ -54,9 +55,19 @@ def states_of(found: Realization) -> int:
 
 def error_of(found: Realization) -> float:
     """The proved error of a recurrence, relative to |M|."""
-    head = found.certificate.witnesses["heads"][0]
+    w = found.certificate.witnesses
+    one = w["relative"] and len(w["heads"]) == 1
+    require(one, "the proof is not about one head, relative to its norm")
+    head = w["heads"][0]
     norm = float(head["norm_low"])
     return float(head["error"]) / norm * (1 + ROOM) if norm else 0.0
+
+
+def weights_in(found: Realization) -> np.ndarray:
+    """The weights [L L] that a proof is about."""
+    M: np.ndarray = found.certificate.witnesses["heads"][0]["M"]
+    require(M.shape[1::2] == (1, 1), "the proof is about blocks")
+    return M[:, 0, :, 0]
 
 
 def told(found: Realization) -> dict[str, Any]:
@@ -96,21 +107,25 @@ class Replaced(Result):
         return sum(r.states for r in self.rows)
 
     def headline(self) -> tuple[str, str]:
-        modules = len({r.module for r in self.rows})
-        return f"{len(self.rows)} heads in {modules} modules as recurrences", "enclosed"
+        heads, modules = heads_of(self.rows), len({r.module for r in self.rows})
+        more = f", {len(self.rows)} rows" if len(self.rows) > heads else ""
+        what = f"{many(heads, 'head')} in {many(modules, 'module')} as recurrences"
+        return what + more, "enclosed" if self.rows else ""
 
     def sections(self) -> Sequence[Section]:
         if not self.rows:
             return [Text([Item("nothing was replaced")])]
         errors, sizes = self.errors, np.array([r.states for r in self.rows])
+        what = "head" if heads_of(self.rows) == len(self.rows) else "row"
         lines = [
-            f"states of a head: {sizes.min()} to {sizes.max()}, {sizes.sum()} in all",
+            f"states of a {what}: {sizes.min()} to {sizes.max()}, {sizes.sum()} in all",
             f"proved errors: median {at_most(float(np.median(errors)), 3)} |M|, largest "
             f"{at_most(float(errors.max()), 3)} |M|",
         ]
-        both = sum(r.directions == 2 for r in self.rows)
+        both = heads_of([r for r in self.rows if r.directions == 2])
         if both:
-            lines.append(f"{both} heads look at later tokens: a second recurrence from the end")
+            look = f"{many(both, 'head')} look{'s' * (both == 1)}"
+            lines.append(f"{look} at later tokens: a second recurrence from the end")
         worst = sorted(self.rows, key=lambda r: -r.error)[:WORST]
         items = [Item(_line(r), 2, 4) for r in worst]
         return [Text([Item(x) for x in lines]), Text(items, "largest errors"), Text([Item(SCOPE)])]
@@ -143,9 +158,14 @@ class Replaced(Result):
         return cls(rows, [Realization.from_data(p) for p in data["proofs"]])
 
 
+def heads_of(rows: Sequence[Row]) -> int:
+    """How many heads they are about: a head has a row for each call and sequence."""
+    return len({(r.module, r.head) for r in rows})
+
+
 def _line(r: Row) -> str:
     whose = f"{r.module or 'model'} head {r.head}" + (f" sequence {r.sequence}" * bool(r.sequence))
     where = f"{whose}, {n_states(r.states)}: {at_most(r.error, 3)} |M|"
     if r.floor is not None:
-        return f"{where}, none with so many below {at_least(r.floor, 3)}"
-    return f"{where}, {r.necessary} are necessary"
+        return f"{where}, none with so many below {at_least(r.floor, 3)}" if r.floor else where
+    return f"{where}, {n_states(r.necessary or 0)} necessary"
