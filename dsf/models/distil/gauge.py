@@ -110,9 +110,20 @@ def delta(tok: Tokens) -> Tokens:
     return Tokens(q=q, k=k, beta=np.clip(beta, CLOSED, 1 - CLOSED), log_a=slow)
 
 
-def ssd(tok: Tokens) -> Tokens:
-    """Tokens of Mamba-2 with the kernel of GLA tokens of one state: dt_t a = log a_t with a = -1.
+def ssd(tok: Tokens, widest: float) -> tuple[Tokens, dict[str, np.ndarray]]:
+    """Tokens of Mamba-2 near those of GLA (q, k, log_a), and the sizes of their queries and keys.
 
-    The write of SSD is dt_t k_t, so the keys are divided by dt_t.
+    The decay is the geometric mean of the channels, and what a channel decays beyond it stands in
+    its queries and keys.  With P_tn the sum of log_a up to t and p_t that of the mean,
+
+        q'_tn = q_tn e^{D_tn},   k'_tn = k_tn e^{-D_tn} / dt_t,   D_tn = clip(P_tn - p_t - m_n),
+
+    dt_t = -mean_n log_a_tn, a = -1, and m_n the middle of the range of P_n - p over the tokens.
+    The kernel is the same where |D| stays below `widest`; a channel beyond it decays with the mean.
     """
-    return Tokens(q=tok.q, k=-tok.k / tok.log_a, dt=-tok.log_a, a=-np.ones((1, 1)))
+    mean = tok.log_a.mean(1, keepdims=True)
+    drift = np.cumsum(tok.log_a - mean, 0)
+    drift -= (drift.max(0) + drift.min(0)) / 2
+    size = np.exp(np.clip(drift, -widest, widest))
+    sizes = {"q": size, "k": -1.0 / (size * mean)}
+    return Tokens(q=tok.q * size, k=tok.k * sizes["k"], dt=-mean, a=-np.ones((1, 1))), sizes
