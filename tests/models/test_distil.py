@@ -21,7 +21,7 @@ FLOORS = (0.526, 0.378, 0.233, 0.103)
 BALANCED = (0.586, 0.503, 0.347, 0.169)
 GLA = (0.581, 0.470, 0.320, 0.152)
 DELTA = (0.581, 0.474, 0.314, 0.151)
-ROWS = ("gla", "mamba2")
+COPIES = ("gla", "mamba2", "deltanet")
 ROOM = 0.01  # relative: fits end in local minima
 
 
@@ -108,11 +108,12 @@ def test_of_a_gla_the_gauge_is_a_gla_up_to_its_skip(n):
         M = frozen.kernel(mech, tok)
         again = gauge.gla(gauge.balanced(M, 1))
         assert fit.error(M, frozen.kernel(mech, again)) < 1e-9
-    erased = gauge.delta(tok)
     M = frozen.kernel(mech, tok)
-    assert fit.error(M, frozen.kernel(frozen.student(dsf.gated_deltanet), erased)) < 1e-8
-    assert (np.abs(np.linalg.norm(erased.k, axis=1) - 1) < 1e-12).all()
-    assert ((erased.beta > 0) & (erased.beta < 1)).all()
+    for family in (dsf.gated_deltanet, dsf.deltanet):
+        erased = gauge.delta(tok, gated=family is dsf.gated_deltanet)
+        assert fit.error(M, frozen.kernel(frozen.student(family), erased)) < 1e-8
+        assert (np.abs(np.linalg.norm(erased.k, axis=1) - 1) < 1e-12).all()
+        assert ((erased.beta > 0) & (erased.beta < 1)).all()
 
 
 def test_one_state_of_gla_is_one_of_rwkv6_which_reads_before():
@@ -172,12 +173,14 @@ def test_the_students_of_the_reference(into, reference):
 
 
 @pytest.mark.parametrize("head,n", [((16, 0), 2), ((16, 0), 8), ((11, 6), 4), ((21, 2), 8)])
-def test_one_decay_per_token_reaches_what_gates_per_channel_do(head, n):
-    """Frozen, the classes are one; a fit that is grown from fewer states ends at 3 to 73 times."""
+def test_one_decay_or_erasing_alone_reaches_what_gates_per_channel_do(head, n):
+    """Fits that were grown from fewer states ended at 3 to 73 times the error of GLA."""
     from dsf.figures.models._kept import kept
 
-    gla, scalar = (dsf.distil(kept(*head), into, n, iterations=50).row() for into in ROWS)
-    assert scalar.floor.lower <= scalar.fitted <= gla.fitted * (1 + ROOM)
+    found = {x: dsf.distil(kept(*head), x, n, iterations=50).row() for x in COPIES}
+    for row in found.values():
+        assert row.floor.lower <= row.fitted <= found["gla"].fitted * (1 + ROOM)
+    assert np.abs(found["deltanet"].tokens.q).max() < 1e3  # where Mamba-2 needs up to 1e55
 
 
 @pytest.mark.parametrize("into", ["gla", "gated_deltanet", "mamba2", "deltanet"])

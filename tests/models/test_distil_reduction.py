@@ -60,7 +60,7 @@ def test_against_balanced_truncation_of_pymor(share):
 
         bounds = [*reductor.error_bounds(), 0.0]
         proved.append(1 + next(r for r, bound in enumerate(bounds) if bound <= error))
-        near = (r for r in range(1, n) if np.linalg.norm(M - reduced(r), 2) <= error)  # noqa: B023
+        near = (r for r in range(1, n) if np.linalg.norm(M - reduced(r), 2) <= error)
         reached.append(next(near, n))
         found = dsf.realize(M, atol=error)
         lower.append(found.lower)

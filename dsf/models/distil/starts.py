@@ -25,6 +25,7 @@ def best(
 
     gla, rwkv6       the QR gauge of the truncation with the smaller error
     gated_deltanet   the fitted GLA in the max-decay gauge
+    deltanet         the fitted GLA, all decay by erasing
     mamba2           the fitted GLA, what its channels decay beyond their mean in queries and keys
     others           one state, then twice as many, each fit started from the last one
     """
@@ -33,8 +34,9 @@ def best(
     sizes: dict[str, np.ndarray] = {}
     if family.cls.name == "gla":
         start = gauge.gla(truncated(M, n))
-    elif family.cls.name == "gated_deltanet":
-        start = gauge.delta(fitted_gla(M, n, iterations))
+    elif family.cls.name in ("gated_deltanet", "deltanet"):
+        gated = family.cls.name == "gated_deltanet"
+        start = gauge.delta(fitted_gla(M, n, iterations), gated)
     elif family.cls.name == "mamba2":
         start, sizes = gauge.ssd(fitted_gla(M, n, iterations), WIDEST)
     elif family.cls.name == "rwkv6":
