@@ -185,6 +185,17 @@ def test_one_decay_or_erasing_alone_reaches_what_gates_per_channel_do(head, n):
     assert np.abs(found["deltanet"].tokens.q).max() < 1e3  # where Mamba-2 needs up to 1e55
 
 
+def test_a_fit_that_overflows_ends_where_it_began():
+    from dsf.figures.models._kept import kept
+
+    M = kept(20, 6)
+    gla = dsf.distil(M, "gla", 8, iterations=100).row().tokens
+    start, sizes = gauge.ssd(gla, 8.0)  # keys cut off: the steps of this fit leave double precision
+    found = fit.fit(M, dsf.mamba2, start, 100, sizes)
+    errors = [fit.error(M, frozen.kernel(frozen.student(dsf.mamba2), x)) for x in (found, start)]
+    assert np.isfinite(errors).all() and errors[0] <= errors[1]
+
+
 @pytest.mark.parametrize("into", ["gla", "gated_deltanet", "mamba2", "deltanet"])
 def test_between_floor_and_start(into):
     M = softmax_kernel(L=24)
