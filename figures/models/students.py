@@ -16,9 +16,9 @@ SEE = (
     "With gates per channel (red) or erasing (purple) students end about where balanced truncation "
     "(grey) does, above the proved floor (black), but not for head 16.0, which looks at the token "
     "before; with one decay per token (blue) they come as near as with gates per channel, by "
-    "queries and keys of very different sizes: the curves nearly coincide. Last: maps of the inputs "
-    "fitted to one text fail on others (dashed), more texts bring both together, and rows of sum 1 "
-    "(green) need fewer."
+    "queries and keys of very different sizes: the curves nearly coincide. Last: maps of the "
+    "inputs fitted to one text fail on others (dashed), more texts bring both together, and rows "
+    "of sum 1 (green) need fewer."
 )
 PAPER = (
     "Transformers are distilled into Mamba-2 by first matching mixing matrices, then hidden "
