@@ -15,9 +15,10 @@ TITLE = "Frozen students end near balanced truncation, and one text does not tea
 SEE = (
     "With gates per channel (red) or erasing (purple) students end about where balanced truncation "
     "(grey) does, above the proved floor (black), but not for head 16.0, which looks at the token "
-    "before; with one decay per token (blue) the fits find little use for more states of a trained "
-    "head. Last: maps of the inputs fitted to one text fail on others (dashed), more texts bring "
-    "both together, and rows of sum 1 (green) need fewer."
+    "before; with one decay per token (blue) they come as near as with gates per channel, by "
+    "queries and keys of very different sizes: the curves nearly coincide. Last: maps of the "
+    "inputs fitted to one text fail on others (dashed), more texts bring both together, and rows "
+    "of sum 1 (green) need fewer."
 )
 PAPER = (
     "Transformers are distilled into Mamba-2 by first matching mixing matrices, then hidden "
@@ -31,7 +32,7 @@ DIFFERS = (
     "below the diagonal over that of the head. Each token has its own queries, keys and "
     "gates, frozen for this text; in the last panel they are maps of the input of the layer, "
     "with 8 states, tested on later texts. Fits are local minima of few steps; "
-    "that of Mamba-2 starts from half as many states."
+    "those of Mamba-2 and gated DeltaNet start from the kernel of the fitted GLA."
 )
 ORDER = 6
 THEOREMS = ("dsf/hankel_lower_bound", "dsf/balanced_truncation")
@@ -56,6 +57,7 @@ LEARNERS = (  # class, start, loss
     ("gla", "drawn", "kernel"), ("gla", "realization", "kernel"), (NORMALISED, "drawn", "kl"),
 )  # fmt: skip
 HUES = {"gla": VERMILLION, "gated_deltanet": PURPLE, "mamba2": BLUE}
+WIDTHS = {"gla": 3.0, "gated_deltanet": 1.9, "mamba2": 0.9}  # curves that lie on each other
 NAMES = {"gla": "GLA", "gated_deltanet": "gated DeltaNet", "mamba2": "Mamba-2"}
 BEHIND = 1.1  # times an error: what fits in local minima may differ by
 APART = 1.5  # times the error on the texts of the fit: it does not carry over
@@ -136,6 +138,7 @@ def findings(table: Table) -> list[Finding]:
         [r.where(states=most, into=c)[0]["fitted"] for r in every] for c in ("mamba2", "gla")
     )
     ratio = [a / b for a, b in zip(scalar, channel, strict=True)]
+    largest = max(rows.where(states=most, into="mamba2").column("largest_query"))
     gla, normal = (courses(table, into) for into in ("gla", NORMALISED))
     one, last = gla[0], gla[-1]
     heads = "a random kernel" if len(every) == 1 else f"{len(every) - 1} heads and a random kernel"
@@ -158,8 +161,9 @@ def findings(table: Table) -> list[Finding]:
         derived(
             "Nothing on one decay per token",
             f"Mamba-2, frozen, {most} states: errors {span(ratio)} times those of GLA, above "
-            f"{BEHIND:g} times in {sum(x > BEHIND for x in ratio)} of {len(ratio)}",
-            max(ratio) > BEHIND,
+            f"{BEHIND:g} times in {sum(x > BEHIND for x in ratio)} of {len(ratio)}, with queries "
+            f"up to {largest:.0e}",
+            max(ratio) <= BEHIND,
         ),
         derived(
             "Nothing on the amount of text",
@@ -205,7 +209,7 @@ def draw(table: Table) -> Any:
         ax.plot(n, own.column("balanced"), "--", color=GREY, label="balanced truncation")
         for into in CLASSES:
             ax.plot(n, part.where(into=into).column("fitted"), "o-", color=HUES[into],
-                    markersize=3, label=NAMES[into])  # fmt: skip
+                    linewidth=WIDTHS[into], markersize=3, label=NAMES[into])  # fmt: skip
         ax.set(xscale="log", yscale="log", xlabel="states", ylim=(lowest / 1.3, 1.0))
         ax.set_xticks(n, [str(x) for x in n])
         ax.minorticks_off()

@@ -25,8 +25,8 @@ def test_the_smoke_profile_judges_no_head(figure, table):
 @pytest.mark.parametrize(
     ("words", "inside", "outside"),
     [
-        ("Nothing on one decay", times("fitted", 10.0, into="mamba2"),
-         times("fitted", 0.01, into="mamba2")),
+        ("Nothing on one decay", times("fitted", 0.01, into="mamba2"),
+         times("fitted", 10.0, into="mamba2")),
         ("Nothing on the amount", put("test", 9.0, texts=1), put("test", 0.0, texts=1)),
         ("Nothing on the rows", times("test", 0.01, into=students.NORMALISED),
          times("test", 100.0, into=students.NORMALISED)),

@@ -21,6 +21,8 @@ FLOORS = (0.526, 0.378, 0.233, 0.103)
 BALANCED = (0.586, 0.503, 0.347, 0.169)
 GLA = (0.581, 0.470, 0.320, 0.152)
 DELTA = (0.581, 0.474, 0.314, 0.151)
+MAMBA2 = (0.581, 0.462, 0.308, 0.152)
+COPIES = ("gla", "mamba2", "deltanet")
 ROOM = 0.01  # relative: fits end in local minima
 
 
@@ -107,19 +109,31 @@ def test_of_a_gla_the_gauge_is_a_gla_up_to_its_skip(n):
         M = frozen.kernel(mech, tok)
         again = gauge.gla(gauge.balanced(M, 1))
         assert fit.error(M, frozen.kernel(mech, again)) < 1e-9
-    erased = gauge.delta(tok)
     M = frozen.kernel(mech, tok)
-    assert fit.error(M, frozen.kernel(frozen.student(dsf.gated_deltanet), erased)) < 1e-8
-    assert (np.abs(np.linalg.norm(erased.k, axis=1) - 1) < 1e-12).all()
-    assert ((erased.beta > 0) & (erased.beta < 1)).all()
+    for family in (dsf.gated_deltanet, dsf.deltanet):
+        erased = gauge.delta(tok, gated=family is dsf.gated_deltanet)
+        assert fit.error(M, frozen.kernel(frozen.student(family), erased)) < 1e-8
+        assert (np.abs(np.linalg.norm(erased.k, axis=1) - 1) < 1e-12).all()
+        assert ((erased.beta > 0) & (erased.beta < 1)).all()
 
 
-def test_one_state_of_gla_is_one_of_mamba2_and_rwkv6_reads_before():
+def test_one_state_of_gla_is_one_of_rwkv6_which_reads_before():
     tok = tokens("gla", 20, 1)
     M = frozen.kernel(frozen.student(dsf.gla), tok)
-    assert np.allclose(frozen.kernel(frozen.student(dsf.mamba2), gauge.ssd(tok)), M)
     again = gauge.rwkv6(gauge.balanced(M, 1))
     assert fit.error(M, frozen.kernel(frozen.student(dsf.rwkv6), again)) < 1e-9
+
+
+@settings(deadline=None)
+@given(st.integers(1, 5), st.integers(1, 40), st.integers(0, 10**6))
+def test_a_gla_is_a_mamba2_whose_keys_grow(n, L, seed):
+    tok = tokens("gla", L, n, seed)
+    M = frozen.kernel(frozen.student(dsf.gla), tok)
+    mech = frozen.student(dsf.mamba2)
+    assert fit.error(M, frozen.kernel(mech, gauge.ssd(tok, 300.0)[0])) < 1e-11
+    clipped, sizes = gauge.ssd(tok, 1.0)
+    assert (np.abs(np.log(sizes["q"])) <= 1.0 + 1e-12).all()
+    assert np.allclose(clipped.dt * clipped.k, tok.k / sizes["q"])
 
 
 # ---------------------------------------------------------------------- frozen kernels
@@ -150,13 +164,36 @@ def test_grown_students_begin_with_the_old_one(n):
 
 # ---------------------------------------------------------------------- distil
 @pytest.mark.slow
-@pytest.mark.parametrize("into,reference", [("gla", GLA), ("gated_deltanet", DELTA)])
+@pytest.mark.parametrize("into,reference", [("gla", GLA), ("gated_deltanet", DELTA),
+                                            ("mamba2", MAMBA2), ("deltanet", DELTA)])  # fmt: skip
 def test_the_students_of_the_reference(into, reference):
     found = dsf.distil(softmax_kernel(), into)
     for row, balanced, best in zip(found.rows, BALANCED, reference, strict=True):
         assert row.balanced == pytest.approx(balanced, abs=1e-3)
         assert row.floor.lower <= row.fitted <= best * (1 + ROOM)
     assert found.check()
+
+
+@pytest.mark.parametrize("head,n", [((16, 0), 2), ((16, 0), 8), ((11, 6), 4), ((21, 2), 8)])
+def test_one_decay_or_erasing_alone_reaches_what_gates_per_channel_do(head, n):
+    """Fits that were grown from fewer states ended at 3 to 73 times the error of GLA."""
+    from dsf.figures.models._kept import kept
+
+    found = {x: dsf.distil(kept(*head), x, n, iterations=50).row() for x in COPIES}
+    for row in found.values():
+        assert row.floor.lower <= row.fitted <= found["gla"].fitted * (1 + ROOM)
+    assert np.abs(found["deltanet"].tokens.q).max() < 1e3  # where Mamba-2 needs up to 1e55
+
+
+def test_a_fit_that_overflows_ends_where_it_began():
+    from dsf.figures.models._kept import kept
+
+    M = kept(20, 6)
+    gla = dsf.distil(M, "gla", 8, iterations=100).row().tokens
+    start, sizes = gauge.ssd(gla, 8.0)  # keys cut off: the steps of this fit leave double precision
+    found = fit.fit(M, dsf.mamba2, start, 100, sizes)
+    errors = [fit.error(M, frozen.kernel(frozen.student(dsf.mamba2), x)) for x in (found, start)]
+    assert np.isfinite(errors).all() and errors[0] <= errors[1]
 
 
 @pytest.mark.parametrize("into", ["gla", "gated_deltanet", "mamba2", "deltanet"])

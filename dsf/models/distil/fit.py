@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,13 +24,16 @@ def error(M: np.ndarray, fitted: np.ndarray) -> float:
     return float(np.linalg.norm(low - other)) / whole if whole else float(np.linalg.norm(other))
 
 
-def fit(M: np.ndarray, family: Family, start: Tokens, iterations: int = ITERATIONS) -> Tokens:
+def fit(
+    M: np.ndarray, family: Family, start: Tokens, iterations: int = ITERATIONS,
+    sizes: Mapping[str, np.ndarray] = MappingProxyType({}),
+) -> Tokens:  # fmt: skip
     """The tokens after L-BFGS from a start, or the start if that is nearer to M [L L].
 
         min |tril(M - M^(q, k, gates), -1)|_F^2
 
-    over numbers that domains make admissible (`frozen.bound`).  A local minimum: an upper bound of
-    what the class can do.
+    over numbers that domains make admissible (`frozen.bound`), times the `sizes` of real tokens
+    where these are given.  A local minimum: an upper bound of what the class can do.
     """
     import torch
 
@@ -38,12 +42,13 @@ def fit(M: np.ndarray, family: Family, start: Tokens, iterations: int = ITERATIO
     below = torch.tril(torch.ones(M.shape, dtype=torch.float64), -1)
     low = torch.from_numpy(M) * below
     scale = float((low**2).sum()) or 1.0
-    x = {k: torch.tensor(frozen.free(d, getattr(start, k)), requires_grad=True)
+    units = {k: torch.from_numpy(x) for k, x in sizes.items()}
+    x = {k: torch.tensor(frozen.free(d, getattr(start, k) / sizes.get(k, 1.0)), requires_grad=True)
          for k, d in domains.items()}  # fmt: skip
     optimiser = lbfgs(list(x.values()), iterations)
 
     def bounded() -> Tokens:
-        return Tokens(**{k: frozen.bound(d, x[k]) for k, d in domains.items()})
+        return Tokens(**{k: frozen.bound(d, x[k]) * units.get(k, 1.0) for k, d in domains.items()})
 
     def loss() -> Any:
         optimiser.zero_grad()
@@ -54,7 +59,8 @@ def fit(M: np.ndarray, family: Family, start: Tokens, iterations: int = ITERATIO
     with one_thread():
         optimiser.step(loss)
     found = bounded().map(lambda t: t.detach().numpy())
-    return min(found, start, key=lambda tok: error(M, frozen.kernel(mech, tok)))
+    before, after = (error(M, frozen.kernel(mech, tok)) for tok in (start, found))
+    return found if after < before else start  # a step may lead to what is not a number
 
 
 def lbfgs(parameters: list[Any], iterations: int) -> Any:

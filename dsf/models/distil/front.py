@@ -57,9 +57,10 @@ def distil(
     The floor is proved, for every linear recurrence.  Truncations have dense transitions; the
     student has those of the class `into`, a recurrence of the catalogue, with tokens that are free
     numbers: frozen for this sequence.  It starts from the truncation in a gauge in which it nearly
-    belongs to the class (gla, gated_deltanet, rwkv6), others from half as many states; then
-    `iterations` of L-BFGS on all tokens.  float64; seconds for each number of states at L = 128;
-    needs torch.
+    belongs to the class (gla, rwkv6), from the kernel of the fitted gla (gated_deltanet, deltanet,
+    mamba2), others from half as many states; then `iterations` of L-BFGS on all tokens.  Frozen,
+    mamba2 is no smaller a class than gla, but its queries and keys may grow to 1e60 on a head that
+    looks one token back.  float64; seconds for each number of states at L = 128; needs torch.
 
     With `inputs` [L d] or [B L d] of kernels [L L] or [B L L], or with a mechanism of one head in
     place of these, the student is an instance of the class, whose tokens are maps of the inputs.

@@ -83,18 +83,19 @@ def rwkv6(system: LTV) -> Tokens:
     return Tokens(q=c, k=k, log_w=np.log(a), bonus=np.zeros((1, a.shape[1])))
 
 
-def delta(tok: Tokens) -> Tokens:
-    """Tokens of the gated delta rule with the kernel of GLA tokens (q, k, log_a): max-decay gauge.
+def delta(tok: Tokens, gated: bool = True) -> Tokens:
+    """Tokens of the delta rule with the kernel of GLA tokens (q, k, log_a).
 
     The decay is that of the slowest channel, a_t = max_n a_tn, and erasing takes the place of the
-    faster ones.  With D_t = diag(a_tn)/a_t and F_t = (I - b_t k^_t k^_t') F_{t-1} D_t^{-1},
+    faster ones; without a gate a_t = 1, and it takes the place of all decay.  With
+    D_t = diag(a_tn)/a_t and F_t = (I - b_t k^_t k^_t') F_{t-1} D_t^{-1},
 
         z = F_{t-1} D_t^{-1} k_t,   k^_t = z / |z|,   b_t = |z| / (1 + |z|),   q^_t = F_t^{-T} q_t
 
     gives the same kernel, with |q^| that stays moderate.  F is singular to rounding where a channel
     forgets at once; then q^ is the solution of least norm, and the kernel is another one.
     """
-    slow = np.max(tok.log_a, 1, keepdims=True)
+    slow = np.max(tok.log_a, 1, keepdims=True) if gated else np.zeros((len(tok.k), 1))
     faster = np.exp(slow - tok.log_a)  # the diagonal of D^{-1}
     F = np.eye(tok.k.shape[1])
     q, k, beta = np.empty_like(tok.q), np.empty_like(tok.k), np.empty((len(tok.k), 1))
@@ -107,12 +108,24 @@ def delta(tok: Tokens) -> Tokens:
         along = np.outer(k[t], k[t] @ F)
         F = (F - along) + along / (1.0 + size)
         q[t] = np.linalg.lstsq(F.T, tok.q[t], rcond=None)[0]
-    return Tokens(q=q, k=k, beta=np.clip(beta, CLOSED, 1 - CLOSED), log_a=slow)
+    beta = np.clip(beta, CLOSED, 1 - CLOSED)
+    return Tokens(q=q, k=k, beta=beta, log_a=slow if gated else None)
 
 
-def ssd(tok: Tokens) -> Tokens:
-    """Tokens of Mamba-2 with the kernel of GLA tokens of one state: dt_t a = log a_t with a = -1.
+def ssd(tok: Tokens, widest: float) -> tuple[Tokens, dict[str, np.ndarray]]:
+    """Tokens of Mamba-2 near those of GLA (q, k, log_a), and the sizes of their queries and keys.
 
-    The write of SSD is dt_t k_t, so the keys are divided by dt_t.
+    The decay is the geometric mean of the channels, and what a channel decays beyond it stands in
+    its queries and keys.  With P_tn the sum of log_a up to t and p_t that of the mean,
+
+        q'_tn = q_tn e^{D_tn},   k'_tn = k_tn e^{-D_tn} / dt_t,   D_tn = clip(P_tn - p_t - m_n),
+
+    dt_t = -mean_n log_a_tn, a = -1, and m_n the middle of the range of P_n - p over the tokens.
+    The kernel is the same where |D| stays below `widest`; a channel beyond it decays with the mean.
     """
-    return Tokens(q=tok.q, k=-tok.k / tok.log_a, dt=-tok.log_a, a=-np.ones((1, 1)))
+    mean = tok.log_a.mean(1, keepdims=True)
+    drift = np.cumsum(tok.log_a - mean, 0)
+    drift -= (drift.max(0) + drift.min(0)) / 2
+    size = np.exp(np.clip(drift, -widest, widest))
+    sizes = {"q": size, "k": -1.0 / (size * mean)}
+    return Tokens(q=tok.q * size, k=tok.k * sizes["k"], dt=-mean, a=-np.ones((1, 1))), sizes

@@ -12,6 +12,7 @@ from dsf.core.tokens import Tokens
 from dsf.models.distil import fit, frozen, gauge
 
 NOISE = 0.05  # of the queries and keys of new states
+WIDEST = 300.0  # of logarithms of sizes: a query, a key and their product are far from overflow
 
 
 Fits = dict[int, tuple[Tokens, Tokens]]  # by number of states: where a fit started and ended
@@ -24,15 +25,20 @@ def best(
 
     gla, rwkv6       the QR gauge of the truncation with the smaller error
     gated_deltanet   the fitted GLA in the max-decay gauge
+    deltanet         the fitted GLA, all decay by erasing
+    mamba2           the fitted GLA, what its channels decay beyond their mean in queries and keys
     others           one state, then twice as many, each fit started from the last one
     """
     if n in kept:
         return kept[n]
+    sizes: dict[str, np.ndarray] = {}
     if family.cls.name == "gla":
         start = gauge.gla(truncated(M, n))
-    elif family.cls.name == "gated_deltanet":
-        gla = fit.fit(M, catalogue.family("gla"), gauge.gla(truncated(M, n)), iterations)
-        start = gauge.delta(gla)
+    elif family.cls.name in ("gated_deltanet", "deltanet"):
+        gated = family.cls.name == "gated_deltanet"
+        start = gauge.delta(fitted_gla(M, n, iterations), gated)
+    elif family.cls.name == "mamba2":
+        start, sizes = gauge.ssd(fitted_gla(M, n, iterations), WIDEST)
     elif family.cls.name == "rwkv6":
         start = gauge.rwkv6(truncated(M, n))
     elif n == 1:
@@ -40,7 +46,7 @@ def best(
     else:
         fewer = best(M, family, (n + 1) // 2, seed, iterations, kept)[1]
         start = grown(fewer, family, n, np.random.default_rng((seed, n)))
-    kept[n] = start, fit.fit(M, family, start, iterations)
+    kept[n] = start, fit.fit(M, family, start, iterations, sizes)
     return kept[n]
 
 
@@ -50,10 +56,13 @@ def truncated(M: np.ndarray, n: int) -> LTV:
     return min(systems, key=lambda system: fit.error(M, system.kernel()))
 
 
+def fitted_gla(M: np.ndarray, n: int, iterations: int) -> Tokens:
+    """The frozen GLA of n states, fitted: other classes start from its kernel."""
+    return fit.fit(M, catalogue.family("gla"), gauge.gla(truncated(M, n)), iterations)
+
+
 def one_state(M: np.ndarray, family: Family, seed: int) -> Tokens:
-    """Tokens of one state: those of SSD have GLA's kernel, others are drawn from their domains."""
-    if family.cls.name == "mamba2":
-        return gauge.ssd(gauge.gla(truncated(M, 1)))
+    """Tokens of one state, drawn from their domains."""
     rng = np.random.default_rng((seed, 1))
     mech = frozen.student(family)
     shapes = frozen.sizes(mech, 1, len(M))
