@@ -218,7 +218,7 @@ def test_a_verdict_needs_a_count_on_every_probe():
 
 def test_the_rule_that_is_printed_is_about_the_words_that_are():
     text = repr(inspect(SelfAttention(), floats(1, 6, 8)))
-    assert "too short: 64 tokens or fewer" in text and "keep:" not in text
+    assert "too short: fewer than 128 tokens" in text and "keep:" not in text
     assert "1 token " in repr(inspect(SelfAttention(), floats(1, 1, 8)))
 
 

@@ -171,15 +171,16 @@ def test_several_texts():
 
 
 def test_the_rule():
-    model, x = SelfAttention(), 3 * floats(70)
+    torch.manual_seed(0)
+    model, x = SelfAttention(), floats(100)
     found = inspect(model, x, budget=1)
     row = found.rows[0]
     assert row.states[0.01][1] > 1 and found.verdicts[row.place].word in ("keep", "window")
-    wide = inspect(model, x, budget=17).verdicts[row.place]
+    wide = inspect(model, x, budget=25).verdicts[row.place]
     assert (wide.word, wide.size) == ("recurrent", row.states[0.01][1])
-    rough = inspect(model, x, budget=17, rtol=(0.1, 0.5)).verdicts[row.place]
+    rough = inspect(model, x, budget=25, rtol=(0.1, 0.5)).verdicts[row.place]
     assert (rough.word, rough.size) == ("recurrent", row.states[0.1][1])  # the smallest error
-    assert inspect(model, x, budget=18).verdicts[row.place].word == "too short"
+    assert inspect(model, x, budget=26).verdicts[row.place].word == "too short"
     near = np.eye(70)
     near[range(40, 70), range(10, 40)] = 1
     near[range(10, 40), range(40)[:30]] = 1
