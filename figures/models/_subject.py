@@ -33,7 +33,7 @@ def real() -> tuple[Any, Any]:
     return found.model, torch.as_tensor(found.tokenizer.encode(text()))[None]
 
 
-def small(words: int = 61, d: int = 32, heads: int = 4, layers: int = 3, L: int = 128) -> Any:
+def small(words: int = 61, d: int = 32, heads: int = 4, layers: int = 2, L: int = 128) -> Any:
     """A causal transformer of random weights without hidden layers, and a text of its own."""
     import torch
     from torch import nn

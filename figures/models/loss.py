@@ -40,8 +40,8 @@ DIFFERS = (
 ORDER = 2
 THEOREMS = ("dsf/sequential_truncation", "dsf/hankel_lower_bound")
 PARAMETERS: dict[str, dict[str, Any]] = {
-    "smoke": {"source": RANDOM, "sizes": [1, 2, 4], "some": [1, 2], "layers": 3},
-    "default": {"source": RANDOM, "sizes": [1, 2, 4, 8], "some": [1, 2, 4], "layers": 3},
+    "smoke": {"source": RANDOM, "sizes": [1, 2, 4], "some": [1, 2], "layers": 2},
+    "default": {"source": RANDOM, "sizes": [1, 2, 4, 8], "some": [1, 2, 4], "layers": 2},
     "paper": {"source": REAL, "sizes": [1, 2, 4, 8, 16], "some": [1, 2], "layers": 30},
 }
 NAMES = {

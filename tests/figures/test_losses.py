@@ -35,13 +35,13 @@ def test_the_rule_on_effective_sizes_has_two_sides(table, error, verdict, rank):
 def test_the_table_is_what_it_says(table):
     found = table("models/loss")
     whole = found.where(what="all", n=4)[0]
-    assert whole["states"] == 4 * whole["heads"] == 48
+    assert whole["states"] == 4 * whole["heads"] == 32
     halves = [found.where(what=w, n=1)[0]["heads"] for w in ("low", "high")]
     assert halves == [6, 6]
     each = found.where(what="heads")
-    assert len(each) == 12 and all(r["floor"] <= r["error"] < 1 for r in each)
+    assert len(each) == 8 and all(r["floor"] <= r["error"] < 1 for r in each)
     for r in found.where(what="plan"):
-        assert r["states"] <= 12 * r["n"]
+        assert r["states"] <= 8 * r["n"]
 
 
 def test_the_model_has_to_be_there(monkeypatch, tmp_path):
