@@ -37,7 +37,7 @@ def test_the_table_is_what_it_says(table):
     whole = found.where(what="all", n=4)[0]
     assert whole["states"] == 4 * whole["heads"] == 32
     halves = [found.where(what=w, n=1)[0]["heads"] for w in ("low", "high")]
-    assert halves == [6, 6]
+    assert halves == [4, 4]
     each = found.where(what="heads")
     assert len(each) == 8 and all(r["floor"] <= r["error"] < 1 for r in each)
     for r in found.where(what="plan"):
