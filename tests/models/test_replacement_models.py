@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from dsf.figures.models import _subject, loss
-from dsf.models import library
 from dsf.figures.runner.table import Table
-from dsf.models import losses, plan, replace
+from dsf.models import library, losses, plan, replace
 
 transformers = pytest.importorskip("transformers")
 KEPT = Path(loss.__file__).parent / "results" / "loss.csv"
