@@ -34,6 +34,11 @@ OPTIONAL = {
     "triton": ("triton", "no GPU kernels; those of the CPU are used"),
     "distributed": ("distributed", "no sweeps over a dask cluster"),
     "ray": ("ray", "no sweeps over a ray cluster"),
+    "transformers": ("transformers", "no language models from folders or the library"),
+    "gguf": ("gguf", "no models from GGUF files"),
+    "accelerate": ("accelerate", "no models from GGUF files"),
+    "safetensors": ("safetensors", "no voice detector of the library"),
+    "h5py": ("h5py", "no character model of the library"),
 }
 
 
