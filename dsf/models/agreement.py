@@ -11,7 +11,7 @@ from dsf.claims import base
 from dsf.claims.hankel import HankelLower
 from dsf.claims.reading import REPRODUCED, require
 from dsf.core.certificate import Certificate
-from dsf.models.head import Counts, Head, beyond, distances, figures
+from dsf.models.head import Counts, Head, beyond, distances, looks
 from dsf.models.layers import Row
 from dsf.states import Realization, realize
 
@@ -69,8 +69,8 @@ def _follows(said: Counts, proof: Realization, who: str, exactly: bool) -> None:
 
 def _measured(row: Head, M: np.ndarray, who: str) -> None:
     """What was measured of the weights M [L L], again."""
-    found: dict[str, Any] = figures(M) | distances(M)
-    said = {name: getattr(row, name) for name in figures(M)} | row.distances
+    found: dict[str, Any] = looks(M) | distances(M)
+    said = {name: getattr(row, name) for name in looks(M)} | row.distances
     require(said.keys() == found.keys(), f"{who} has the distances {', '.join(row.distances)}")
     for name, x in found.items():
         same = x is said[name] is None or _near(said[name], x)

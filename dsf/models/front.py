@@ -210,7 +210,7 @@ def _probes(
     if text.ids is None:
         asked = len(which) > 1 or "text" not in which
         return [text], (["the inputs hold no tokens: no probe but these inputs"] if asked else [])
-    known = vocabulary_of(model, text)
+    known = None if which == ("text",) else vocabulary_of(model, text)
     if known is not None and vocabulary is not None and vocabulary > known:
         raise DomainError(
             f"inspect: vocabulary={vocabulary}, and the model's embedding has {known} rows. Leave "

@@ -137,7 +137,7 @@ def measure(
                     strict=True))
         for n in lengths if 1 < n < L and leak is None
     }  # fmt: skip
-    measured = {**_sizes(M, rtol), **figures(M), "distances": distances(M), "leak": leak}
+    measured = {**_sizes(M, rtol), **looks(M), "distances": distances(M), "leak": leak}
     measured |= {"induction": induction(M, ids), "window": window(M, rtol)}
     states = dict(zip(rtol, _bounds(found), strict=True))
     note = "; ".join(notes)
@@ -165,16 +165,6 @@ def _sizes(M: np.ndarray, rtol: Errors) -> dict[str, Any]:
     }
 
 
-def effective_size(M: np.ndarray, cut: int, rtol: float) -> int:
-    """Singular values of M[cut:, :cut] above rtol |M|: the tolerance form at one cut (ESS).
-
-    >>> effective_size(np.tril(np.ones((6, 6))), 3, 0.1)
-    1
-    """
-    above = np.linalg.svd(M[cut:, :cut], compute_uv=False) > rtol * np.linalg.norm(M, 2)
-    return int(np.sum(above))
-
-
 def _entropy(s: np.ndarray) -> float:
     p = s[s > 0] / max(s.sum(), np.finfo(float).tiny)
     return float(np.exp(-np.sum(p * np.log(p)))) if len(p) else 0.0
@@ -190,7 +180,7 @@ def leaks(M: np.ndarray) -> tuple[int, int] | None:
     return int(i), int(j)
 
 
-def figures(M: np.ndarray) -> dict[str, float | None]:
+def looks(M: np.ndarray) -> dict[str, float | None]:
     """Where a head with weights M [L L] looks, whatever the tokens are."""
     L = len(M)
     i, j = np.indices(M.shape)
@@ -221,8 +211,8 @@ def window(M: np.ndarray, rtol: Errors) -> dict[float, int]:
     """The least w for which |M_ij with |i - j| >= w| <= rtol |M|, by `beyond`."""
     if not len(M):
         return dict.fromkeys(rtol, 0)
-    norm = float(np.linalg.norm(M, 2))
-    return {e: int(np.argmax(beyond(M) <= e * norm)) for e in rtol}
+    norm, rest = float(np.linalg.norm(M, 2)), beyond(M)
+    return {e: int(np.argmax(rest <= e * norm)) for e in rtol}
 
 
 def beyond(M: np.ndarray) -> np.ndarray:

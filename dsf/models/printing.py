@@ -195,7 +195,7 @@ def _table(found: Inspection) -> list[str]:
         line = f"{_short(name):{NAMES}}{place[2]:>5}{counts}{''.join(looks)}"
         lines.append(f"{line}  {found.verdicts[place]}")
     if len(heads) > FEW:
-        lines.append(f"{len(heads) - FEW} more heads, with fewer states: .to_pandas()")
+        lines.append(f"{len(heads) - FEW} more heads, none with more states: .to_pandas()")
     return lines
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from dsf.core.errors import DomainError, DTypeError, ShapeError
 from dsf.core.family import Family
 from dsf.core.mechanism import Mechanism
+from dsf.models.capture import run
 
 TEXT, REPEAT, PAIRS = "text", "repeat", "pairs"
 PROBES = (TEXT, REPEAT, PAIRS)
@@ -133,19 +134,32 @@ def _tensor(model: Any, x: Any) -> Any:
 
 
 def vocabulary_of(model: Any, text: Probe) -> int | None:
-    """How many tokens there are: rows of the first embedding that is given the tokens."""
+    """How many tokens there are: rows of the first `nn.Embedding` that is given them, or None.
+
+    A table of positions may have more rows; a token beyond its own table would stop the model.
+    """
     import torch
 
-    if not isinstance(model, torch.nn.Module):
+    tokens = text.tokens
+    if not isinstance(model, torch.nn.Module) or tokens is None:
         return None
-    named = getattr(model, "get_input_embeddings", None)
-    if callable(named):
-        try:
-            return int(named().num_embeddings)
-        except (AttributeError, NotImplementedError):
-            pass
-    sizes = [m.num_embeddings for m in model.modules() if isinstance(m, torch.nn.Embedding)]
-    return max(sizes, default=None)
+    rows: list[int] = []
+
+    def look(module: Any, given: tuple[Any, ...]) -> None:
+        read = [x for x in given[:1] if torch.is_tensor(x) and not x.is_floating_point()]
+        if any(np.array_equal(x.detach().cpu().numpy().ravel(), tokens.ravel()) for x in read):
+            rows.append(int(module.num_embeddings))
+
+    hooks = [
+        m.register_forward_pre_hook(look)
+        for m in model.modules() if isinstance(m, torch.nn.Embedding)
+    ]  # fmt: skip
+    try:
+        run(model, *text.fresh(), lambda call: None)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return rows[0] if rows else None
 
 
 def drawn(text: Probe, vocabulary: int, which: Sequence[str], seed: int) -> list[Probe]:

@@ -17,7 +17,7 @@ from dsf.models.capture import run
 from dsf.models.replacement import next_token_loss
 from dsf.tools.style import BLACK, BLUE, GREEN, GREY, TEXT, VERMILLION
 
-TITLE = "All heads of a small language model as recurrences of 4 states lose next to nothing"
+TITLE = "On one text all heads as recurrences of 4 states lose next to nothing"
 SEE = (
     "Left: the loss comes down to that of the model as it is (grey) at 4 states for each head; the "
     "half of the heads with the lower effective state-size costs as much as the other, and a plan "

@@ -12,7 +12,7 @@ from dsf.figures.dsf._common import plain_log
 from dsf.figures.models._survey import PROFILES, RTOL, survey, whole
 from dsf.tools.style import BLUE, GREY, ORANGE, TEXT, VERMILLION
 
-TITLE = "The mean over cuts is below what is necessary; the entropy form is not a bound at all"
+TITLE = "The mean over cuts stays below the certified count; the entropy form is no bound"
 SEE = (
     "Left: no dot is above the grey line, the tolerance form of the effective state-size is at "
     "most the certified count, and often half of it. Right: the entropy form lies on both sides, "

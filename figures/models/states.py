@@ -20,7 +20,7 @@ from dsf.figures.models._survey import (
 )
 from dsf.tools.style import BLACK, TEXT
 
-TITLE = "Heads that retrieve need half of all tokens as states; a text alone does not show it"
+TITLE = "Heads that retrieve need nearly half as many states as tokens; a text does not show it"
 SEE = (
     "Right, from top to bottom: on a text tens of states do for every head, on repeated random "
     "tokens and on keys with values some cells turn bright, among them the induction heads "

@@ -33,6 +33,9 @@ def test_the_numbers_of_the_readme_are_those_of_the_figure():
     text, worst = (int(np.sum(x <= 32)) for x in (counts[0], np.max(counts, 0)))
     said = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert f"32 states suffice for {text} on a text and for {worst} on all three inputs" in said
+    need = grid(table_of("states"), "necessary", probe="repeat", rtol=0.01)
+    heads = [int(need[h, layer]) for layer, h in states.kinds(table_of("states"))["induction"]]
+    assert f"its induction heads need {min(heads)} to {max(heads)}, of 256" in said
 
 
 def test_heads_that_retrieve_are_seen_on_random_tokens_alone():

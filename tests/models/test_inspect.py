@@ -155,6 +155,22 @@ def test_probes_repeat_and_pair():
     assert [int(m.sum()) for m in seen.values()] == [18, 20, 20]
 
 
+def test_the_vocabulary_is_that_of_the_table_that_reads_the_tokens():
+    class Placed(LanguageModel):
+        def __init__(self):
+            super().__init__(vocabulary=30)
+            self.places = nn.Embedding(500, 8)
+
+        def forward(self, input_ids):
+            x = self.places(torch.arange(input_ids.shape[-1]) + 400) + self.embedding(input_ids)
+            return self.layers[0](x)
+
+    model = Placed()
+    found = inspect(model, ids(40, vocabulary=30) % 30)
+    assert found.probes == ("text", "repeat", "pairs")
+    assert not any(m._forward_pre_hooks for m in model.modules())
+
+
 def test_inputs_without_tokens_are_the_only_probe():
     text = repr(inspect(SelfAttention(), floats(40)))
     assert "hold no tokens: no probe but these inputs" in text
