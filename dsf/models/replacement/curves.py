@@ -66,8 +66,8 @@ def hull(points: Points) -> Points:
     """
     kept: Points = []
     for n, x in sorted(points):
-        if kept and x >= kept[-1][1]:
-            continue
+        if kept and (n == kept[-1][0] or _slope(kept[-1], (n, x)) >= 0):
+            continue  # no lower, or by less than the smallest float for each state
         while len(kept) > 1 and _slope(kept[-2], kept[-1]) >= _slope(kept[-1], (n, x)):
             kept.pop()
         kept.append((n, x))
