@@ -16,8 +16,8 @@
                       eigenvalues="(0, 1)")
 
         def tokens(self, u):
-            u = split_heads(u)
-            return Tokens(q=u @ self.Wq, k=u @ self.Wk, v=u @ self.Wv, log_a=self.log_a)
+            q, k, v = (project(u, W) for W in (self.Wq, self.Wk, self.Wv))
+            return Tokens(q=q, k=k, v=v, log_a=self.log_a)
 
         def recurrence(self, tok):
             return LTV(Diag(log_a=tok.log_a), B=col(tok.k), C=row(tok.q)), row(tok.v)
@@ -47,7 +47,7 @@ from dsf.core.draws import (
 from dsf.core.errors import DomainError
 from dsf.core.facts import Facts
 from dsf.core.kinds import Attention, DotProductAttention, Recurrence, Step
-from dsf.core.ops import Array, as_pairs, channels, col, rotate, row, split_heads
+from dsf.core.ops import Array, as_pairs, channels, col, project, rotate, row, split_heads
 from dsf.core.system import LTV
 from dsf.core.tokens import Tokens
 from dsf.core.transition import Dense, Diag, LowRank, Prod
@@ -55,6 +55,6 @@ from dsf.core.transition import Dense, Diag, LowRank, Prod
 __all__ = [
     "LTV", "Any", "Array", "Attention", "Dense", "Diag", "DomainError", "DotProductAttention",
     "Facts", "LowRank", "Prod", "Recurrence", "Step", "Tokens", "as_pairs", "channels", "col",
-    "drawn", "fixed", "normal", "np", "ones", "ops", "option", "replace", "rotate", "row",
-    "split_heads", "step_size", "uniform", "weight", "zeros",
+    "drawn", "fixed", "normal", "np", "ones", "ops", "option", "project", "replace", "rotate",
+    "row", "split_heads", "step_size", "uniform", "weight", "zeros",
 ]  # fmt: skip

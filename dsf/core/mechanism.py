@@ -24,6 +24,7 @@ from dsf.core.errors import (
 from dsf.core.facts import Facts
 from dsf.core.fields import Field
 from dsf.core.ops import Array
+from dsf.core.parts import CHUNK, in_parts
 from dsf.core.state import State
 from dsf.core.system import LTV
 from dsf.core.tokens import Tokens
@@ -233,12 +234,16 @@ class Mechanism:
     def run(self, u: Array, state: State | None = None) -> tuple[Array, State]:
         """(y, state): continue a sequence; run(whole) = run(part), state, run(rest) at any cut.
 
+        Long sequences in numpy are cut so, as what is in the cache need not be fetched again.
+
         >>> import dsf
         >>> mech, u = dsf.gla.init(d=2), np.ones((5, 2))
         >>> y, state = mech.run(u[:3])
         >>> bool(np.allclose(mech.run(u[3:], state)[0], mech(u)[3:], rtol=1e-14))
         True
         """
+        if self._is_long(u):
+            return in_parts(self.name, self, u, state=state)
         mech, u, tok = border.tokens(self, u)
         if state is None:
             state = State()
@@ -250,6 +255,11 @@ class Mechanism:
         if ops.readable(y) and not all(bool(all_finite(x)) for x in (y, *new.arrays())):
             border.explain(mech, u, y, state.arrays())
         return y, new
+
+    def _is_long(self, u: Any) -> bool:
+        """Whether u [... L d] is worth cutting: what is handed on does not grow with it."""
+        cut = self.stateful and self.lookback is not None and isinstance(u, np.ndarray)
+        return cut and u.ndim > 1 and u.shape[-1] == self.d and u.shape[-2] > 2 * CHUNK
 
     @full_precision
     def advance(self, tok: Tokens, state: State) -> tuple[Array, State]:

@@ -36,6 +36,7 @@ from dsf.core.worlds import (
 )
 
 INFINITY = float("inf")
+MANY = 64  # rows from which on copying the matrices of all heads into one pays
 
 
 def is_float(*xs: Any) -> bool:
@@ -314,6 +315,19 @@ def split_heads(u: Array) -> Array:
     (1, 5, 4)
     """
     return expand(u, -3)
+
+
+def project(u: Array, W: Array) -> Array:
+    """u W for the matrix of every head: [... L d], [H d n] -> [... H L n].
+
+    >>> project(np.ones((5, 4)), np.ones((3, 4, 2))).shape
+    (3, 5, 2)
+    """
+    if W.ndim != 3 or u.shape[-2] < MANY or not is_float(u, W):
+        return split_heads(u) @ W
+    heads, d, n = W.shape  # one wide product; narrow ones read all of u for each head
+    y = u @ moveaxis(W, 0, 1).reshape(d, heads * n)
+    return moveaxis(y.reshape(*y.shape[:-1], heads, n), -2, -3)
 
 
 def channels(x: Array) -> Array:

@@ -27,8 +27,8 @@ from dsf.core.errors import DTypeError, NotLinearError, OverflowingScanError, Ra
 from dsf.core.kinds import Recurrence, Step
 from dsf.core.mechanism import Mechanism
 from dsf.core.ops import Array
+from dsf.core.parts import counted
 from dsf.core.state import State
-from dsf.core.streaming import counted
 from dsf.core.stretch import element, fold
 from dsf.core.system import Element
 from dsf.core.tokens import Tokens

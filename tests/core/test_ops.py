@@ -308,3 +308,25 @@ def test_logsumexp_of_the_seen(n, seed, shift):
     letters = worlds.symbols(x, "x")
     values = dict(zip(letters.flat, x.flat, strict=True))
     assert np.allclose(worlds.evaluate(ops.logsumexp(letters, mask), values) + shift, want)
+
+
+@pytest.mark.parametrize("L", [0, 1, ops.MANY - 1, ops.MANY, ops.MANY + 1])
+@pytest.mark.parametrize("lead", [(), (2,)])
+def test_one_wide_product_is_that_of_every_head(L, lead):
+    rng = np.random.default_rng(0)
+    u, W = rng.standard_normal((*lead, L, 5)), rng.standard_normal((3, 5, 2))
+    each = np.stack([u @ w for w in W], -3)
+    assert np.allclose(ops.project(u, W), each, rtol=1e-13, atol=1e-14)
+    tensor = ops.project(torch.from_numpy(u), torch.from_numpy(W))
+    assert np.allclose(tensor.numpy(), each, rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (1, 0, 2), (2, 0, 1)])
+def test_pieces_follow_the_memory(axes):
+    """As parts of the model's width they are views of rows: the heads lie behind the tokens."""
+    x = np.random.default_rng(0).standard_normal((60, 50, 40)).transpose(axes)
+    found = ops.sigmoid(x)
+    assert found.shape == x.shape and found.strides == x.strides
+    assert np.allclose(found, 1 / (1 + np.exp(-x)), rtol=1e-14)
+    gaps = np.repeat(x, 2, 0)[::2]  # memory between entries
+    assert np.allclose(ops.sigmoid(gaps), found, rtol=1e-14)

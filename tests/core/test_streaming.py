@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import dsf
+from dsf.core import border
 from dsf.core.authoring import LTV, Array, Diag, Recurrence, Tokens, col, row
 from dsf.core.authoring import drawn as parameter
 from dsf.core.catalogue import families
@@ -19,6 +20,9 @@ from dsf.core.errors import (
     ShapeError,
 )
 from dsf.core.metrics import gate, ratio
+from dsf.core.parts import in_parts
+
+tokens = border.tokens
 
 
 def drawn(name="gla", L=37, dtype=np.float64):
@@ -91,6 +95,35 @@ def test_the_first_bad_token_is_counted_from_the_start():
     assert error.value.index == 23
     y, state = dsf.simulate(mech, u[20:23], state=error.value.state)
     assert state.t == 23 and np.allclose(y, mech(u[:23])[20:], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["gla", "mamba3", "gated_deltanet"])
+def test_a_long_call_is_cut_into_parts(monkeypatch, name):
+    mech, u = drawn(name)
+    whole, end = mech.run(u)
+    cuts = []
+    monkeypatch.setattr("dsf.core.mechanism.CHUNK", 10)
+    monkeypatch.setattr("dsf.core.parts.in_parts.__defaults__", (10, *in_parts.__defaults__[1:]))
+    monkeypatch.setattr(border, "tokens", lambda m, u: cuts.append(len(u)) or tokens(m, u))
+    y, state = mech.run(u)
+    assert cuts == [10, 10, 10, 7] and state.t == end.t == 37
+    assert np.allclose(y, whole, rtol=1e-12, atol=1e-13)
+    again, _ = mech.run(u[:25], state)  # goes on from a state
+    assert np.allclose(again, mech.run(u[:25], end)[0], rtol=1e-12, atol=1e-13)
+    cuts.clear()
+    mech.run(u[:20])
+    assert cuts == [20]
+    with pytest.raises(ShapeError, match=r"got \(37, 3\)"):
+        mech(u[:, :3])
+
+
+def test_a_long_call_names_the_mechanism_and_the_token(monkeypatch):
+    mech, u = drawn("linear_attn")
+    monkeypatch.setattr("dsf.core.mechanism.CHUNK", 10)
+    monkeypatch.setattr("dsf.core.parts.in_parts.__defaults__", (10, *in_parts.__defaults__[1:]))
+    u[23] *= 1e110
+    with pytest.raises(OverflowingScanError, match=r"^linear_attn: at token 24 \(index 23\)"):
+        mech(u)
 
 
 def test_memory_does_not_grow_with_the_sequence():

@@ -43,6 +43,8 @@ def world(*xs: Any) -> World:
     >>> world(np.ones(2), symbols(np.ones(2))).name
     'symbols'
     """
+    if len(xs) == 1 and isinstance(xs[0], np.ndarray) and xs[0].dtype.kind != "O":
+        return NUMPY  # asked most often
     for x in xs:
         if is_torch(x):
             return TORCH

@@ -46,13 +46,17 @@ PIECE = 1 << 15  # numbers whose intermediate results stay in the cache
 
 def _in_pieces(f: Callable[[Array], Array], x: Array) -> Array:
     """f(x), entry by entry: of a long array in pieces, as new pages for each term take longer."""
-    if x.size <= PIECE or not x.flags.c_contiguous:
+    if x.size <= PIECE:
         return f(x)
-    out = np.empty_like(x, f(x.ravel()[:1]).dtype)
-    source, target = x.ravel(), out.ravel()
+    order = np.argsort([-stride for stride in x.strides], kind="stable")  # as it lies in memory
+    laid = x.transpose(order)
+    if not laid.flags.c_contiguous:
+        return f(x)
+    out = np.empty_like(laid, f(laid.ravel()[:1]).dtype)
+    source, target = laid.ravel(), out.ravel()
     for start in range(0, x.size, PIECE):
         target[start : start + PIECE] = f(source[start : start + PIECE])
-    return out
+    return out.transpose(np.argsort(order))
 
 
 def _sigmoid(x: Array) -> Array:

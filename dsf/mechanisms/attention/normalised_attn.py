@@ -33,8 +33,9 @@ class NormalisedAttention(Recurrence, name="normalised_attn", look=("orange", 2)
     )  # fmt: skip
 
     def tokens(self, u: Array) -> Tokens:
-        f, u = getattr(ops, self.eta), split_heads(u)
-        return Tokens(q=u @ self.Wq, k=u @ self.Wk, v=u @ self.Wv, eta=f(u @ self.w + self.b))
+        q, k, v = (project(u, W) for W in (self.Wq, self.Wk, self.Wv))
+        f = getattr(ops, self.eta)
+        return Tokens(q=q, k=k, v=v, eta=f(project(u, self.w) + self.b))
 
     def recurrence(self, tok: Tokens) -> tuple[LTV, Array]:
         C = row(tok.q / tok.eta)

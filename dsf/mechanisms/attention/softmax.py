@@ -39,8 +39,8 @@ class Softmax(DotProductAttention, name="softmax", look=("black", 0)):
         )  # fmt: skip
 
     def tokens(self, u: Array) -> Tokens:
-        u = split_heads(u)
-        return Tokens(q=u @ self.Wq, k=u @ self.Wk, v=u @ self.Wv)
+        q, k, v = (project(u, W) for W in (self.Wq, self.Wk, self.Wv))
+        return Tokens(q=q, k=k, v=v)
 
     def scores(self, tok: Tokens, L: int) -> tuple[Array, Array, Array]:
         n = tok.k.shape[-1]

@@ -30,10 +30,10 @@ class DeltaNet(Recurrence, name="deltanet", look=("purple", 0)):
         return Facts("low rank", self.unit_keys, "H*n*p", "6*H*n*p", "schlag2021", eigenvalues=end)
 
     def tokens(self, u: Array) -> Tokens:
-        u = split_heads(u)
-        k, q = u @ self.Wk, u @ self.Wq
+        q, k, v = (project(u, W) for W in (self.Wq, self.Wk, self.Wv))
+        beta = self.reach * ops.sigmoid(project(u, self.Wb))
         k = ops.normalise(k) if self.unit_keys else k
-        return Tokens(q=q, k=k, v=u @ self.Wv, beta=self.reach * ops.sigmoid(u @ self.Wb))
+        return Tokens(q=q, k=k, v=v, beta=beta)
 
     def recurrence(self, tok: Tokens) -> tuple[LTV, Array]:
         erase = LowRank(Diag(a=ops.ones((1, 1), tok.k)), U=col(-tok.beta * tok.k), W=col(tok.k))

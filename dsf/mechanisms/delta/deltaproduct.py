@@ -33,12 +33,12 @@ class DeltaProduct(Recurrence, name="deltaproduct", look=("purple", 2)):
         return self.steps
 
     def tokens(self, u: Array) -> Tokens:
-        u = split_heads(u)
         k, v, b = (self._substep_tokens(u, W) for W in (self.Wk, self.Wv, self.Wb))
-        return Tokens(q=u @ self.Wq, k=ops.normalise(k), v=v, beta=self.reach * ops.sigmoid(b))
+        q, beta = project(u, self.Wq), self.reach * ops.sigmoid(b)
+        return Tokens(q=q, k=ops.normalise(k), v=v, beta=beta)
 
     def _substep_tokens(self, u: Array, W: Array) -> Array:
-        x = ops.stack([u @ W[j] for j in range(self.steps)], -2)
+        x = ops.stack([project(u, W[j]) for j in range(self.steps)], -2)
         return x.reshape(*x.shape[:-3], x.shape[-3] * self.steps, x.shape[-1])
 
     def recurrence(self, tok: Tokens) -> tuple[LTV, Array]:

@@ -28,7 +28,7 @@ class GatedDeltaNet(DeltaNet, name="gated_deltanet", look=("purple", 1)):
         return replace(super().facts, flops="7*H*n*p", source="yang2024gated", eigenvalues=region)
 
     def tokens(self, u: Array) -> Tokens:
-        dt = ops.softplus(split_heads(u) @ self.Wdt + self.b)
+        dt = ops.softplus(project(u, self.Wdt) + self.b)
         return super().tokens(u).replace(log_a=-ops.exp(self.A_log) * dt)
 
     def recurrence(self, tok: Tokens) -> tuple[LTV, Array]:

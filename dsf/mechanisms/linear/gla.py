@@ -26,10 +26,10 @@ class GLA(Recurrence, name="gla", look=("vermillion", 0)):
     letters = {"r": lambda d: min(16, d)}
 
     def tokens(self, u: Array) -> Tokens:
-        u = split_heads(u)
-        q = u @ self.Wq / ops.sqrt(ops.const(self.Wq.shape[-1], u))
-        log_a = ops.logsigmoid(u @ self.W1 @ self.W2 + self.b) / 16
-        return Tokens(q=q, k=u @ self.Wk, v=u @ self.Wv, log_a=log_a)
+        q, k, v = (project(u, W) for W in (self.Wq, self.Wk, self.Wv))
+        q = q / ops.sqrt(ops.const(q.shape[-1], u))
+        log_a = ops.logsigmoid(project(u, self.W1) @ self.W2 + self.b) / 16
+        return Tokens(q=q, k=k, v=v, log_a=log_a)
 
     def recurrence(self, tok: Tokens) -> tuple[LTV, Array]:
         return LTV(Diag(log_a=tok.log_a), B=col(tok.k), C=row(tok.q)), row(tok.v)

@@ -48,9 +48,9 @@ class LinearAttention(Recurrence, name="linear_attn", look=("orange", 0)):
         )  # fmt: skip
 
     def tokens(self, u: Array) -> Tokens:
-        u = split_heads(u)
-        q, k = (feature_map(self.phi, u @ W, self.order, self.omega) for W in (self.Wq, self.Wk))
-        return Tokens(q=q, k=k, v=u @ self.Wv)
+        q, k, v = (project(u, W) for W in (self.Wq, self.Wk, self.Wv))
+        q, k = (feature_map(self.phi, x, self.order, self.omega) for x in (q, k))
+        return Tokens(q=q, k=k, v=v)
 
     def recurrence(self, tok: Tokens) -> tuple[LTV, Array]:
         v = ops.cat([tok.v, ops.ones_like(tok.v[..., :1])]) if self.normalise else tok.v

@@ -38,14 +38,14 @@ class MLSTM(Recurrence, name="mlstm", look=("vermillion", 2)):
     )
 
     def tokens(self, u: Array) -> Tokens:
-        u = split_heads(u)
+        q, k, v = (project(u, W) for W in (self.Wq, self.Wk, self.Wv))
         return Tokens(
-            q=u @ self.Wq,
-            k=u @ self.Wk / ops.sqrt(ops.const(self.Wk.shape[-1], u)),
-            v=u @ self.Wv,
-            i=ops.exp(u @ self.Wi + self.bi),
-            log_f=ops.logsigmoid(u @ self.Wf + self.bf),
-            gate=ops.sigmoid(u @ self.Wo),
+            q=q,
+            k=k / ops.sqrt(ops.const(k.shape[-1], u)),
+            v=v,
+            i=ops.exp(project(u, self.Wi) + self.bi),
+            log_f=ops.logsigmoid(project(u, self.Wf) + self.bf),
+            gate=ops.sigmoid(project(u, self.Wo)),
         )
 
     def recurrence(self, tok: Tokens) -> tuple[LTV, Array]:

@@ -30,8 +30,9 @@ class RetNet(Recurrence, name="retnet", look=("sky", 0)):
         return Facts(kind, True, "H*n*p", f"{c}*H*n*p", "sun2023", eigenvalues=end)
 
     def tokens(self, u: Array) -> Tokens:
-        u, theta = split_heads(u), self.theta if self.rotation else None
-        return Tokens(q=u @ self.Wq, k=u @ self.Wk, v=u @ self.Wv, gamma=self.gamma, theta=theta)
+        theta = self.theta if self.rotation else None
+        q, k, v = (project(u, W) for W in (self.Wq, self.Wk, self.Wv))
+        return Tokens(q=q, k=k, v=v, gamma=self.gamma, theta=theta)
 
     def recurrence(self, tok: Tokens) -> tuple[LTV, Array]:
         q, k, a = tok.q, tok.k, tok.gamma

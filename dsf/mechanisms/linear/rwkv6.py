@@ -31,9 +31,9 @@ class RWKV6(Recurrence, name="rwkv6", look=("vermillion", 1)):
     letters = {"r": lambda d: min(32, d)}
 
     def tokens(self, u: Array) -> Tokens:
-        u = split_heads(u)
-        log_w = -ops.exp(self.w0 + ops.tanh(u @ self.W1) @ self.W2)
-        return Tokens(q=u @ self.Wq, k=u @ self.Wk, v=u @ self.Wv, log_w=log_w, bonus=self.bonus)
+        log_w = -ops.exp(self.w0 + ops.tanh(project(u, self.W1)) @ self.W2)
+        q, k, v = (project(u, W) for W in (self.Wq, self.Wk, self.Wv))
+        return Tokens(q=q, k=k, v=v, log_w=log_w, bonus=self.bonus)
 
     def recurrence(self, tok: Tokens) -> tuple[LTV, Array]:
         A, B = Diag(log_a=tok.log_w), col(tok.k)

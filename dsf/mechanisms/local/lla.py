@@ -42,8 +42,8 @@ class LLA(Attention, name="lla", look=("grey", 1)):
     )  # fmt: skip
 
     def tokens(self, u: Array) -> Tokens:
-        u, ridge = split_heads(u), ops.exp(self.log_ridge)
-        return Tokens(q=u @ self.Wq, k=u @ self.Wk, v=u @ self.Wv, ridge=ridge)
+        q, k, v = (project(u, W) for W in (self.Wq, self.Wk, self.Wv))
+        return Tokens(q=q, k=k, v=v, ridge=ops.exp(self.log_ridge))
 
     def weights(self, tok: Tokens, L: int) -> tuple[Array, Array]:
         k, q = tok.k, tok.q[..., tok.q.shape[-2] - L :, :]

@@ -60,9 +60,10 @@ class Mesa(Recurrence, name="mesa", look=("green", 2)):
         )  # fmt: skip
 
     def tokens(self, u: Array) -> Tokens:
-        u, ridge = split_heads(u), ops.exp(self.log_ridge)
-        log_g = ops.logsigmoid(u @ self.Wg + self.bg) if self.gated else None
-        return Tokens(q=u @ self.Wq, k=u @ self.Wk, v=u @ self.Wv, log_g=log_g, ridge=ridge)
+        ridge = ops.exp(self.log_ridge)
+        log_g = ops.logsigmoid(project(u, self.Wg) + self.bg) if self.gated else None
+        q, k, v = (project(u, W) for W in (self.Wq, self.Wk, self.Wv))
+        return Tokens(q=q, k=k, v=v, log_g=log_g, ridge=ridge)
 
     def recurrence(self, tok: Tokens) -> tuple[LTV, Array]:
         k, n = tok.k, tok.k.shape[-1]

@@ -34,8 +34,8 @@ class Parallax(Attention, name="parallax", look=("grey", 2)):
     )  # fmt: skip
 
     def tokens(self, u: Array) -> Tokens:
-        u = split_heads(u)
-        return Tokens(q=u @ self.Wq, k=u @ self.Wk, v=u @ self.Wv, r=u @ self.Wr)
+        q, k, v, r = (project(u, W) for W in (self.Wq, self.Wk, self.Wv, self.Wr))
+        return Tokens(q=q, k=k, v=v, r=r)
 
     def weights(self, tok: Tokens, L: int) -> tuple[Array, Array]:
         k, end = tok.k, tok.q.shape[-2]

@@ -31,9 +31,8 @@ class SSD(Recurrence, name="mamba2", look=("blue", 1)):
     facts = Facts("scalar", True, "H*n*p", "5*H*n*p", source="dao2024", eigenvalues="(0, 1)")
 
     def tokens(self, u: Array) -> Tokens:
-        u = split_heads(u)
-        q, k, v = u @ self.Wq, u @ self.Wk, u @ self.Wv
-        dt, a = ops.softplus(u @ self.Wdt + self.b), -ops.exp(self.A_log)
+        q, k, v = (project(u, W) for W in (self.Wq, self.Wk, self.Wv))
+        dt, a = ops.softplus(project(u, self.Wdt) + self.b), -ops.exp(self.A_log)
         return Tokens(q=q, k=k, v=v, dt=dt, a=a, skip=self.D if self.skip else None)
 
     def recurrence(self, tok: Tokens) -> tuple[LTV, Array]:

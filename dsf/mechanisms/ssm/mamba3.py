@@ -42,16 +42,15 @@ class Mamba3(Recurrence, name="mamba3", look=("blue", 2)):
     lookback = 1
 
     def tokens(self, u: Array) -> Tokens:
-        u = split_heads(u)
-        x = u @ self.Wa
+        x = project(u, self.Wa)
         return Tokens(
-            q=_rms_norm(u @ self.Wq) + self.q_bias,
-            k=_rms_norm(u @ self.Wk) + self.k_bias,
-            v=u @ self.Wv,
-            dt=ops.softplus(u @ self.Wdt + self.dt_bias),
+            q=_rms_norm(project(u, self.Wq)) + self.q_bias,
+            k=_rms_norm(project(u, self.Wk)) + self.k_bias,
+            v=project(u, self.Wv),
+            dt=ops.softplus(project(u, self.Wdt) + self.dt_bias),
             a=-ops.where_positive(x, 1 + x, 1 / (1 + ops.absolute(x))),
-            lam=ops.sigmoid(u @ self.Wl),
-            theta=ops.pi(u) * ops.tanh(u @ self.Wt),
+            lam=ops.sigmoid(project(u, self.Wl)),
+            theta=ops.pi(u) * ops.tanh(project(u, self.Wt)),
             skip=self.D if self.skip else None,
         )
 
