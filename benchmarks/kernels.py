@@ -7,8 +7,9 @@ peer / ours; our multiply-adds or bytes per second as a part of what this machin
 of the two floors); how many times as long a training step (forward and backward) takes as forward
 alone, and the same step of that peer beside ours; the difference of the outputs, relative to their
 size.  With --threads 2 a last column tells how much faster two threads are (on a quiet machine).
-Peers are in `benchmarks/peers.py`.  Writes benchmarks/results/kernels.json and kernels.md, which is
-README's table.
+Peers are in `benchmarks/peers.py`.  Where DSF_GGML names a folder with the libraries of ggml
+(`benchmarks/ggml.py`), its operators run beside ours too, forward in float32.  Writes
+benchmarks/results/kernels.json and kernels.md, which is README's table.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ggml
 import machine
 import numba
 import numpy as np
@@ -157,6 +159,18 @@ def measured(row: Row, repeat: int, roof: dict[str, float], threads: int) -> dic
     return found
 
 
+def beside_ggml(kernel: str, row: Row, repeat: int) -> dict[str, float]:
+    """Its milliseconds, the median of its time over ours, and the difference of the outputs."""
+    graph = ggml.OPERATORS[kernel](*row.arrays)
+    y = np.asarray(row.ours(*row.arrays))
+    mine, _, theirs = interleaved(lambda: row.ours(*row.arrays), {"ggml": graph.run}, repeat)
+    return {
+        "ggml_ms": min(theirs),
+        "ggml_ratio": float(np.median([b / a for a, b in zip(mine, theirs, strict=True)])),
+        "ggml_difference": float(np.abs(graph.values(y.shape) - y).max() / np.abs(y).max()),
+    }
+
+
 def two_threads(run: Call, threads: int) -> float:
     """The median ratio of wall times, one thread over several."""
     ratios = []
@@ -179,16 +193,24 @@ def table(found: dict[str, Any]) -> str:
         f"One thread of {found['cpu']}, {found['lanes_float32']} lanes of float32, torch "
         f"{found['torch']}, numba {found['numba']}, commit {found['commit']}:",
         "",
-        "| kernel | L | ms | times faster than | training step: times faster | of the floor |",
-        "|---|---:|---:|---|---:|---:|",
+        "| kernel | L | ms | times faster than | than ggml | training step: times faster | of the "
+        "floor |",
+        "|---|---:|---:|---|---:|---:|---:|",
     ]
     for r in found["rows"]:
         step = f"{r['training_ratio']:.1f}" if "training_ratio" in r else ""
+        beside = f"{r['ggml_ratio']:.1f}" if "ggml_ratio" in r else ""
         lines.append(
             f"| {r['kernel']}, {r['dtype']} | {r['L']} | {r['ms']:.3g} | {r['ratio']:.1f} "
-            f"({r['peer']}) | {step} | {100 * r['part_of_floor']:.0f} % |"
+            f"({r['peer']}) | {beside} | {step} | {100 * r['part_of_floor']:.0f} % |"
         )
     return "\n".join(lines) + "\n"
+
+
+def ggml_line(r: dict[str, Any]) -> str:
+    if "ggml_ratio" not in r:
+        return ""
+    return f"ggml {r['ggml_ratio']:.1f} ({r['ggml_difference']:.0e}) "
 
 
 def main() -> None:
@@ -216,12 +238,14 @@ def main() -> None:
                 if options.kernels and kernel not in options.kernels:
                     continue
                 r = measured(row, options.repeat, roof, options.threads)
+                if ggml.libraries() and kernel in ggml.OPERATORS and dtype is np.float32:
+                    r |= beside_ggml(kernel, row, options.repeat)
                 found["rows"].append({"kernel": kernel, "dtype": name, "L": L, **r})
                 print(
                     f"{kernel:24} {L:6} {r['ms']:8.2f} {r['peer_ms']:8.2f} {r['ratio']:6.1f} "
                     f"{100 * r['part_of_floor']:4.0f}%  {r.get('training_over_forward', 0):4.1f}x "
                     f"{r.get('training_ratio', 0):5.1f} {r['difference']:.0e} {r['peer']} "
-                    f"{r.get('speed_of_two_threads', '')}",
+                    f"{ggml_line(r)}{r.get('speed_of_two_threads', '')}",
                     flush=True,
                 )
                 RESULTS.parent.mkdir(exist_ok=True)

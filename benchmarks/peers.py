@@ -1,9 +1,9 @@
 """What a user of torch or scipy would write for the operators of `dsf.kernels`, in its best forms.
 
 Chunked forms use matrix products and only exponents that are not positive.  Other kernels for a CPU
-exist in C++, for inference: ggml and ik_llama.cpp (selective scan, gated delta net), SGLang and
-vLLM (bfloat16).  They have no gradients and no float64, and come in no package that could be
-called here, so they are not measured.  Layouts are those of the fronts, with one sequence (B = 1).
+exist in C++, for inference, without gradients and float64: ggml, which `benchmarks/ggml.py` runs,
+its fork ik_llama.cpp, and those of SGLang and vLLM (bfloat16), which are not measured.  Layouts are
+those of the fronts, with one sequence (B = 1).
 """
 
 from __future__ import annotations

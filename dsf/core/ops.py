@@ -47,12 +47,15 @@ def is_float(*xs: Any) -> bool:
 def readable(*xs: Any) -> bool:
     """Whether all are floats whose values may be looked at, so that checks can be made.
 
-    Inside of transforms of torch (vmap, grad, jacrev, jvp, compile, export) they may not.
+    Inside of transforms of torch (vmap, grad, jacrev, jvp, compile, export) and while operations
+    are recorded (`dsf.core.tape`) they may not.
     """
-    return is_float(*xs) and not any(is_torch(x) and _hidden(x) for x in xs)
+    return is_float(*xs) and not any(map(_hidden, xs))
 
 
 def _hidden(x: Any) -> bool:
+    if not is_torch(x):
+        return getattr(x, "hidden", False)
     import torch
 
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor(x)

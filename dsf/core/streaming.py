@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from dsf.core import border, ops
+from dsf.core.errors import DSFError
 from dsf.core.kinds import Recurrence
 from dsf.core.mechanism import Mechanism
 from dsf.core.ops import Array
 from dsf.core.state import State
+from dsf.core.tape import NotRecorded, Tape
 from dsf.core.tokens import Tokens
 
 
@@ -20,10 +22,11 @@ class Stream:
         stream = Stream(mech, state);   y = stream(u_t)     u_t [... d] -> y_t [...];  stream.state
 
     The first token is checked as `run` checks all of them.  After that a recurrence in numpy takes
-    its step at once; a token that leaves its domain, or a result that is not finite, goes through
-    `run`, which says what is wrong and leaves `state` as it was.  Everything else always goes
-    through `run`.  With `inplace` each new state overwrites the arrays of the one before; kept rows
-    that have not reached their number, and those of softmax attention, still become new arrays.
+    its step at once (its operations recorded, where S is all that is handed on); a token that
+    leaves its domain, or a result that is not finite, goes through `run`, which says what is wrong
+    and leaves `state` as it was.  Everything else always goes through `run`.  With `inplace` each
+    new state overwrites the arrays of the one before; kept rows that have not reached their
+    number, and those of softmax attention, still become new arrays.
     Raises what `run` raises.
 
     >>> import dsf
@@ -38,6 +41,7 @@ class Stream:
     ) -> None:
         self.mech, self.state, self.inplace = mech, State() if state is None else state, inplace
         self._known: tuple[Any, Any] | None = None  # shape and dtype that `run` has checked
+        self._tape: Tape | None = None
 
     def __call__(self, u: Array) -> Array:
         row = u[..., None, :]
@@ -48,6 +52,7 @@ class Stream:
             if isinstance(self.mech, Recurrence) and isinstance(u, np.ndarray) and y.size:
                 self._ready, entered = border.enter(self.mech, row)
                 self._dtype, self._known = entered.dtype, (row.shape, row.dtype)
+                self._tape = self._recorded(entered)
         else:
             y, self.state = found
         old, new = given.arrays(), self.state.arrays()
@@ -57,23 +62,54 @@ class Stream:
             self.state = State(given.S, given.tail, self.state.t)
         return y[..., 0, :]
 
+    def _recorded(self, row: Array) -> Tape | None:
+        """The operations of one token, where all that is handed on is S."""
+        mech, (S, tail) = self._ready, (self.state.S, self.state.tail)
+        if tail is not None or "pos" in mech.token_fields:
+            return None
+
+        def one(row: Array, S: Array) -> list[Array]:
+            tok = mech.tokens(row)
+            y, S, _ = self._stepped(tok, State(S))
+            return [y, S, *(x for _, x in tok.items())]
+
+        with np.errstate(all="ignore"):
+            try:
+                tape = Tape(one, row, S)
+            except (NotRecorded, DSFError):  # what is tried lies in no domain
+                return None
+            self._names = mech.tokens(row).names
+        return tape
+
+    def _stepped(self, tok: Tokens, state: State) -> tuple[Array, Array, Tokens | None]:
+        """(y [... 1 p], S, kept rows) of one token."""
+        mech = self._ready
+        tok, full = mech.behind(tok, state)
+        ltv, X = mech.system_after(full, 1)
+        S = state.S
+        for t in range(X.shape[-3]):
+            o, S = ltv.ready_step(t, S, X[..., t, :, :])
+        return mech.merge(mech.readout(ops.expand(o, -3), tok)), S, mech.tail_of(full)
+
     def _step(self, row: Array) -> tuple[Array, State] | None:
         """One token by the same equations without their checks; None where one would speak."""
-        mech, state = self._ready, self.state
+        mech, state, tail = self._ready, self.state, None
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            tok = mech.tokens(row.astype(self._dtype, copy=False))
+            if self._tape is not None:
+                y, S, *fields = self._tape(row, state.S)
+                tok = Tokens(**dict(zip(self._names, fields, strict=True)))
+            else:
+                tok = mech.tokens(row.astype(self._dtype, copy=False))
             if not _inside(mech, tok):
                 return None
             mech.validate(tok)
-            tok, full = mech.behind(tok, state)
-            ltv, X = mech.system_after(full, 1)
-            S = state.S
-            for t in range(X.shape[-3]):
-                o, S = ltv.ready_step(t, S, X[..., t, :, :])
-            y = mech.merge(mech.readout(ops.expand(o, -3), tok))
+            if self._tape is not None:
+                y, S = y.copy(), S.copy()  # the next token overwrites them
+            else:
+                y, S, tail = self._stepped(tok, state)
         if not (np.isfinite(y.sum()) and np.isfinite(S.sum())):
             return None
-        return y, State(S, mech.tail_of(full), state.t + 1)
+        return y, State(S, tail, state.t + 1)
 
 
 def _inside(mech: Any, tok: Tokens) -> bool:

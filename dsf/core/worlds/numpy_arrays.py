@@ -16,7 +16,8 @@ class NumpyArrays(World):
     """The axes of a numpy array, whatever its entries are."""
 
     def asum(self, x: Array, axis: int, keepdims: bool) -> Array:
-        return np.asarray(np.sum(x, axis=axis, keepdims=keepdims), dtype=np.asarray(x).dtype)
+        total = np.sum(x, axis=axis, keepdims=keepdims)
+        return np.asanyarray(total, dtype=np.asarray(x).dtype)
 
     def cumsum(self, x: Array, axis: int) -> Array:
         return np.cumsum(x, axis=axis, dtype=np.asarray(x).dtype)
@@ -74,13 +75,13 @@ class Numpy(NumpyArrays, FloatWorld):
     name = "numpy"
 
     def unary(self, name: str, x: Array) -> Array:
-        return getattr(np, name)(np.asarray(x))
+        return getattr(np, name)(np.asanyarray(x))
 
     def maximum(self, x: Array, y: Array) -> Array:
         return np.maximum(x, y)
 
     def where_positive(self, x: Array, a: Array, b: Array) -> Array:
-        return np.where(np.asarray(x) > 0, a, b)
+        return np.where(np.asanyarray(x) > 0, a, b)
 
     def arctan2(self, y: Array, x: Array) -> Array:
         return np.arctan2(y, x)
@@ -93,16 +94,16 @@ class Numpy(NumpyArrays, FloatWorld):
         return turned.astype(theta.dtype)
 
     def as_complex(self, re: Array, im: Array) -> Array:
-        return np.asarray(re) + 1j * np.asarray(im)
+        return np.asanyarray(re) + 1j * np.asanyarray(im)
 
     def cis(self, x: Array) -> Array:
-        return np.exp(1j * np.asarray(x))
+        return np.exp(1j * np.asanyarray(x))
 
     def sigmoid(self, x: Array) -> Array:
-        return _in_pieces(_sigmoid, np.asarray(x))
+        return _in_pieces(_sigmoid, np.asanyarray(x))
 
     def softplus(self, x: Array) -> Array:
-        return _in_pieces(_softplus, np.asarray(x))
+        return _in_pieces(_softplus, np.asanyarray(x))
 
     def keep(self, x: Array, where: Array, value: float) -> Array:
         return np.where(where, x, np.array(value, dtype=x.dtype))
@@ -117,7 +118,7 @@ class Numpy(NumpyArrays, FloatWorld):
         return np.zeros(tuple(shape), dtype=dtype)
 
     def array(self, x: Any) -> Array:
-        return np.asarray(x)
+        return np.asanyarray(x)
 
     def solve(self, A: Array, b: Array) -> Array:
         if {A.dtype.char, b.dtype.char} & {"g", "G"}:  # LAPACK has no extended precision
