@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from dsf.core.errors import DomainError, ShapeError
-from dsf.models.capture import Call, as_found, run
+from dsf.models.capture import Call, run
 from dsf.models.head import Head, measure
 from dsf.models.inspection import Inspection
 from dsf.models.layers import Layer, Row, whole
 from dsf.models.layers import row as layer_row
 from dsf.models.layers import run as run_layers
 from dsf.models.probes import (
+    LABELS,
     PROBES,
     Probe,
     drawn,
@@ -28,6 +29,7 @@ from dsf.models.probes import (
     users,
     vocabulary_of,
 )
+from dsf.models.restored import as_found
 from dsf.states import Realization
 from dsf.tools.sweeps import sweep
 
@@ -59,8 +61,9 @@ def inspect(
     rtol        errors relative to |M|_2; the verdict is by the smallest
     budget      the most states of a head that is called recurrent
     probes      of "text" (the inputs), "repeat" (random tokens, twice) and "pairs" (keys with
-                values, again in another order), as long as the text.  Only the inputs where they
-                hold no token ids (an integer tensor [L] or [B L], `input_ids` or the first one)
+                values, again in another order), as long as the text; `decoder_input_ids` likewise.
+                Only the inputs where they hold no token ids (an integer tensor [L] or [B L],
+                `input_ids` or the first one)
     vocabulary  tokens there are; by default rows of the model's embedding.   seed: of the probes
     lengths     also count the first tokens of causal heads, so many: how counts grow
     causal      True: DomainError if a head looks at later tokens
@@ -219,12 +222,15 @@ def _probes(
     size = known if vocabulary is None else vocabulary
     more = [] if size is None else drawn(text, size, which, seed)
     notes = []
-    others = [name for name in text.named if name.endswith("input_ids") and name != text.ids]
+    read = (text.ids, text.targets)
+    others = [name for name in text.named if name.endswith("input_ids") and name not in read]
     if others and more:
         notes.append(
             f"probes are {text.ids if isinstance(text.ids, str) else 'the first tokens'} alone; "
             f"{', '.join(others)} stay those of the text"
         )
+    if more and any(LABELS in text.named and LABELS not in probe.named for probe in more):
+        notes.append("labels are left out of the probes, whose tokens they do not belong to")
     lacking = [name for name in which if name != "text" and name not in {p.name for p in more}]
     if lacking:
         why = "vocabulary is not known: give vocabulary=" if size is None else "the text is short"
@@ -261,7 +267,7 @@ def _counted(model: Any, probe: Probe, options: _Options, progress: _Progress) -
 
     def count() -> None:
         found = sweep(
-            measure, waiting, n_jobs=options.n_jobs, cache=options.cache, version="heads 2",
+            measure, waiting, n_jobs=options.n_jobs, cache=options.cache, version="heads 3",
             on_error="raise", progress=progress.part(len(waiting)),
         )  # fmt: skip
         answers.extend(found.values)
@@ -272,7 +278,7 @@ def _counted(model: Any, probe: Probe, options: _Options, progress: _Progress) -
         for sequence in range(_batch(call, probe)):
             ids = _ids(probe, call, sequence)
             for head in range(call.heads):
-                M, note = _shown(call.weights(head, sequence), probe, sequence)
+                M, note = _shown(call, head, probe, sequence)
                 waiting.append({
                     "M": M, "ids": ids, "rtol": options.rtol, "lengths": options.lengths,
                     "time_limit": options.time_limit, "keep": options.keep,
@@ -280,7 +286,7 @@ def _counted(model: Any, probe: Probe, options: _Options, progress: _Progress) -
                         "module": call.module, "call": seen[call.module], "head": head,
                         "kind": call.kind, "width": call.width, "probe": probe.name,
                         "group": head * call.groups // call.heads, "sequence": sequence,
-                        "note": note,
+                        "note": note, "cross": call.cross,
                     },
                 })  # fmt: skip
                 size += M.nbytes
@@ -296,19 +302,20 @@ def _counted(model: Any, probe: Probe, options: _Options, progress: _Progress) -
 
 
 def _ids(probe: Probe, call: Call, sequence: int) -> np.ndarray | None:
-    tokens = probe.tokens
+    tokens, shown = probe.of(call.module)
     if tokens is None or tokens.shape != (call.batch, call.rows):
         return None
     ids = np.asarray(tokens[sequence])
-    return ids if probe.shown is None else ids[probe.shown[sequence]]
+    return ids if shown is None else ids[shown[sequence]]
 
 
-def _shown(M: np.ndarray, probe: Probe, sequence: int) -> tuple[np.ndarray, str]:
-    """The weights without tokens that the user's mask hides."""
-    if probe.shown is None or M.shape[0] != M.shape[1]:
+def _shown(call: Call, head: int, probe: Probe, sequence: int) -> tuple[np.ndarray, str]:
+    """The weights of a head without tokens that the user's mask hides."""
+    M, (_, marked) = call.weights(head, sequence), probe.of(call.module)
+    if marked is None or call.cross or M.shape[0] != M.shape[1]:
         return M, ""
-    require_fits(len(M), probe.shown)
-    shown = probe.shown[sequence]
+    require_fits(len(M), marked)
+    shown = marked[sequence]
     hidden = int(np.sum(~shown))
     return M[np.ix_(shown, shown)], f"{hidden} hidden tokens left out" if hidden else ""
 
@@ -324,7 +331,7 @@ def kernel_of(model: Any, probe: Probe, row: Head | Row) -> np.ndarray:
 
     def of_head(call: Call) -> None:
         if isinstance(row, Head) and (call.module, seen[call.module]) == (row.module, row.call):
-            M = _shown(call.weights(row.head, row.sequence), probe, row.sequence)[0]
+            M = _shown(call, row.head, probe, row.sequence)[0]
             found.append(M[:, None, :, None])
             raise _Found
         seen[call.module] += 1

@@ -39,6 +39,7 @@ class Head:
     window     relative error: tokens beyond which everything together weighs at most that
     distances  mechanism: relative Frobenius distance to the nearest of its kernels
     leak       (i, j): row i gives its largest weight on later tokens to j; None if causal
+    cross      the keys are of another sequence than the queries; such a head is not counted
     """
 
     module: str
@@ -66,6 +67,7 @@ class Head:
     window: dict[float, int] = field(default_factory=dict)
     distances: dict[str, float] = field(default_factory=dict)
     leak: tuple[int, int] | None = None
+    cross: bool = False
 
     @property
     def place(self) -> tuple[str, int, int]:
@@ -122,6 +124,9 @@ def measure(
     """
     L, T = M.shape
     about, told = {**about, "tokens": L, "note": ""}, about.get("note")
+    if about.get("cross"):
+        note = f"cross attention, {L} queries on {T} keys of another sequence"
+        return Head(**{**about, "note": note}), ()
     if L != T:
         note = f"{L} queries on {T} keys: no map of a sequence to itself"
         return Head(**{**about, "note": note}), ()
