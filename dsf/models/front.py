@@ -18,6 +18,7 @@ from dsf.models.inspection import Inspection
 from dsf.models.layers import Layer, Row, whole
 from dsf.models.layers import row as layer_row
 from dsf.models.layers import run as run_layers
+from dsf.models.layers.foreign import told
 from dsf.models.probes import (
     LABELS,
     PROBES,
@@ -90,8 +91,9 @@ def inspect(
     which = require_known(probes)
     require_on_device(model)
     text = users(model, inputs, named)
-    calls, notes = _probes(model, text, which, vocabulary, seed)
-    heads, size = _sizes(model, calls)
+    with told(model):
+        calls, notes = _probes(model, text, which, vocabulary, seed)
+        heads, size = _sizes(model, calls)
     kept = size * len(errors) <= TOGETHER if keep is None else keep
     options = _Options(errors, shorter, time_limit, kept, n_jobs, cache)
     show = _Progress(progress, heads)

@@ -7,10 +7,10 @@ Those of cross attention come from two: both have a source that the other lacks,
 What cross attention returns belongs to the sequence of its queries, so its values' sources are left
 out: otherwise the second layer of a decoder would seem to be the encoder, a little later.
 
-No sources are known of what is made without functions of torch (kernels of other libraries), nor of
-tensors that a function knows without being given them; what a module returns has those of its inputs
-then.  Where sources are not known, and for two slices of one input that met no attention before,
-queries and keys count as one sequence.
+No sources are known of what is made without functions of torch (kernels of other libraries), nor
+of tensors that a function knows without being given them; what a module returns has those of its
+inputs then.  Where sources are not known, and for two slices of one input that met no attention
+before, queries and keys count as one sequence.
 """
 
 from __future__ import annotations

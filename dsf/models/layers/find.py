@@ -21,11 +21,18 @@ from typing import Any
 from dsf.core.errors import DomainError, DTypeError, NonFiniteError, ShapeError
 from dsf.interop.module import Module
 from dsf.models.layers.cells import Run, Runs, is_cell, kind_of_cell, layer_of
-from dsf.models.layers.linear import Linear, of_mechanism, of_recurrence, of_whole
+from dsf.models.layers.foreign import ROOMS, Made
+from dsf.models.layers.linear import Linear, of_call, of_mechanism, of_recurrence, of_whole
 from dsf.models.restored import as_found
 
-WHOLE = ("MambaMixer", "Mamba2Mixer", "GatedDeltaNet", "RecurrentGemmaRecurrentBlock")
-ROOMS = ("fla.layers", "mamba_ssm.modules")
+WHOLE = (
+    "MambaMixer", "Mamba2Mixer", "BambaMixer", "FalconH1Mixer", "MambaLayer", "GatedDeltaNet",
+    "DeltaAttention", "LightningAttention", "RecurrentBlock", "RwkvSelfAttention", "ShortConv",
+)  # fmt: skip
+MATRIX = (  # layers with one state [keys values] for each head
+    "GatedLinearAttention", "SimpleGatedLinearAttention", "DeltaNet", "MultiScaleRetention",
+    "RWKV7Attention",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +167,7 @@ def _watched(model: Any, visit: Callable[[Layer], object]) -> Iterator[None]:
         call, calls[name] = calls[name], calls[name] + 1
         busy = True
         try:
-            visit(_layer(name, call, module, args, kwargs))
+            visit(_layer(name, call, module, args, kwargs, output))
         finally:
             busy = False
 
@@ -185,11 +192,14 @@ def _watched(model: Any, visit: Callable[[Layer], object]) -> Iterator[None]:
             hook.remove()
 
 
-def _layer(name: str, call: int, module: Any, args: Any, kwargs: Any) -> Layer:
+def _layer(
+    name: str, call: int, module: Any, args: Any, kwargs: Any, output: Any
+) -> Layer:  # fmt: skip
     import torch
 
     kind = str(kind_of(module))
-    x = args[0] if args else next(v for v in kwargs.values() if torch.is_tensor(v))
+    at: int | str = 0 if args else next(k for k, v in kwargs.items() if torch.is_tensor(v))
+    x = kwargs[at] if isinstance(at, str) else args[at]
     if isinstance(module, torch.nn.RNNBase):
         start = args[1] if len(args) > 1 else kwargs.get("hx")
         return _recurrence(name, call, kind, module, x, start)
@@ -203,7 +213,8 @@ def _layer(name: str, call: int, module: Any, args: Any, kwargs: Any) -> Layer:
     about = (name, call, kind, len(x), x.shape[1], x.shape[2], states)
     if isinstance(module, Module):
         return Layer(*about, x, lambda s: of_mechanism(module, x[s]))
-    return Layer(*about, x, lambda s: of_whole(module, x[s], states))
+    made = Made(module, args, kwargs, at, output)
+    return Layer(*about, x, lambda s: of_call(made, states, s))
 
 
 def _recurrence(name: str, call: int, kind: str, module: Any, x: Any, start: Any) -> Layer:
@@ -258,6 +269,15 @@ def _loops(name: str, runs: Runs) -> Iterator[Layer]:
 
 def _states(module: Any) -> int | None:
     """Real numbers that a layer of another library says it keeps, as its own sizes have it."""
+    import torch
+
+    if type(module).__name__.endswith(MATRIX):
+        heads = getattr(module, "num_v_heads", None) or module.num_heads
+        keys = getattr(module, "head_k_dim", None) or module.head_dim
+        past = [(c.kernel_size[0] - 1) * c.in_channels for c in module.children()
+                if isinstance(c, torch.nn.Conv1d)]  # fmt: skip
+        shifted = module.hidden_size if hasattr(module, "time_shift") else 0  # RWKV: x_{t-1}
+        return int(heads * keys * module.head_v_dim + sum(past) + shifted)
     sizes = [
         getattr(module, one, getattr(module, other, None))
         for one, other in (("intermediate_size", "d_inner"), ("ssm_state_size", "d_state"),
