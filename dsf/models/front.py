@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dsf.core.errors import DomainError, ShapeError
+from dsf.core.errors import DomainError, DTypeError, ShapeError
 from dsf.models.capture import Call, run
 from dsf.models.head import Head, measure
 from dsf.models.inspection import Inspection
@@ -55,9 +55,10 @@ def inspect(
     M [L L] are the weights of a head on one sequence.  The model, a torch module or a function, is
     called as model(*inputs, **named), in evaluation mode and without gradients; its heads are found
     by the functions of torch that it calls (`dsf.models.capture`).  A batch is several texts.
-    LSTM, GRU, RNN, convolutions, mechanisms of this package, layers of Mamba and of FLA are
-    linearised along their run (`dsf.models.layers`): M are then blocks dy_i / du_j.  A module in
-    which nothing of that is found is linearised as a whole, if its input is [batch L d] of floats.
+    LSTM, GRU, RNN, loops over their cells, convolutions, mechanisms of this package, layers of
+    Mamba and of FLA are linearised along their run (`dsf.models.layers`): M are then blocks
+    dy_i / du_j.  A module in which nothing of that is found is linearised as a whole, if its input
+    is [batch L d] of floats.  Attention on keys of another sequence has a row and no counts.
 
     rtol        errors relative to |M|_2; the verdict is by the smallest
     budget      the most states of a head that is called recurrent
@@ -90,6 +91,12 @@ def inspect(
     [most], shorter = _whole_numbers("budget", budget, 0), _whole_numbers("lengths", lengths, 1)
     which = require_known(probes)
     require_on_device(model)
+    if not isinstance(cache, (str, os.PathLike, type(None))):
+        raise DTypeError(
+            f"inspect: cache= is a folder for heads that are counted; got {type(cache).__name__}. "
+            "What a model has kept of an earlier text cannot be counted with: give the whole text "
+            "in one call"
+        )
     text = users(model, inputs, named)
     with told(model):
         calls, notes = _probes(model, text, which, vocabulary, seed)
@@ -154,7 +161,8 @@ def _whole(
         raise DomainError(
             "inspect: the model called no attention and no layer that is known (LSTM, GRU, RNN, "
             "convolutions, mechanisms, Mamba, FLA), and it cannot be linearised as a whole: that "
-            "needs a torch module and one input of floats. Likely cause: kernels outside torch"
+            "needs a torch module and one input of floats. Likely cause: kernels outside torch, or "
+            "a model that never mixes tokens"
         )
     with as_found(model):
         layer = whole(model, x if x.ndim == 3 else x[None])
@@ -363,8 +371,8 @@ def kernel_of(model: Any, probe: Probe, row: Head | Row) -> np.ndarray:
 def _complain(row: Head | Row) -> None:
     i, j = row.leak or (0, 0)
     head = f" head {row.head}" if isinstance(row, Head) else ""
+    cause = "a missing attention mask" if head else "a layer that reads from both ends, or padding"
     raise DomainError(
         f"inspect: {row.module or 'the model'}{head} lets token {i} look at the later token "
-        f"{j}: it is not causal. Likely cause: a missing attention mask. causal=None counts "
-        "both directions together"
+        f"{j}: it is not causal. Likely cause: {cause}. causal=None counts both directions together"
     )

@@ -92,9 +92,24 @@ class Probe:
 
 
 def _copied(x: Any) -> Any:
+    """A tensor itself, a copy of anything else; a cache may hold tensors with their history."""
     import torch
+    from torch.overrides import TorchFunctionMode
 
-    return x if torch.is_tensor(x) else deepcopy(x)
+    class Detached(TorchFunctionMode):
+        """torch copies no tensor that was computed with gradients."""
+
+        def __torch_function__(
+            self, function: Any, _: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            if function is torch.Tensor.__deepcopy__ and not args[0].is_leaf:
+                return args[1].setdefault(id(args[0]), args[0].detach().clone())
+            return function(*args, **(kwargs or {}))
+
+    if torch.is_tensor(x):
+        return x
+    with Detached():
+        return deepcopy(x)
 
 
 def users(model: Any, inputs: Sequence[Any], named: dict[str, Any]) -> Probe:
@@ -105,6 +120,11 @@ def users(model: Any, inputs: Sequence[Any], named: dict[str, Any]) -> Probe:
     kept = {name: _tensor(model, x) for name, x in named.items()}
     taken, kept = _mask_named(model, taken, kept)
     for x in (*taken, *kept.values()):
+        if torch.is_tensor(x) and x.is_meta:
+            raise DTypeError(
+                "inspect: an input is on torch's `meta` device: it has a shape and no numbers. "
+                "Make it on the model's device"
+            )
         if torch.is_tensor(x) and not x.numel():
             raise ShapeError(
                 f"inspect: an input of shape {list(x.shape)} holds nothing. Give at least one "

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+TURNS = 64  # the last sequences, of which a call may be the next one
 State = tuple[Any, ...]  # (h,) or (h, c), [B n] or [n]
 
 
@@ -63,7 +64,8 @@ class Runs:
         given = rest[0] if rest else named.get("hx")
         state = None if given is None else _parts(given)
         self.calls += 1
-        run = next((r for r in reversed(self.found) if r.goes_on_with(state)), None)
+        open_ = reversed(self.found[-TURNS:])
+        run = next((r for r in open_ if r.goes_on_with(state)), None)
         if run is None:
             start = None if state is None else tuple(map(_row, state))
             run = Run(start)
