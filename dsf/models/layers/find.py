@@ -21,14 +21,10 @@ from typing import Any
 from dsf.core.errors import DomainError, DTypeError, NonFiniteError, ShapeError
 from dsf.interop.module import Module
 from dsf.models.layers.cells import Run, Runs, is_cell, kind_of_cell, layer_of
-from dsf.models.layers.foreign import ROOMS, Made
+from dsf.models.layers.foreign import Made, is_foreign
 from dsf.models.layers.linear import Linear, of_call, of_mechanism, of_recurrence, of_whole
 from dsf.models.restored import as_found
 
-WHOLE = (
-    "MambaMixer", "Mamba2Mixer", "BambaMixer", "FalconH1Mixer", "MambaLayer", "GatedDeltaNet",
-    "DeltaAttention", "LightningAttention", "RecurrentBlock", "RwkvSelfAttention", "ShortConv",
-)  # fmt: skip
 MATRIX = (  # layers with one state [keys values] for each head
     "GatedLinearAttention", "SimpleGatedLinearAttention", "DeltaNet", "MultiScaleRetention",
     "RWKV7Attention",
@@ -135,10 +131,7 @@ def kind_of(module: Any) -> str | None:
         return str(module.mech.name)
     if type(module).forward is torch.nn.Conv1d.forward:
         return "convolution" if module.kernel_size[0] > 1 else None  # of one tap: no other token
-    name = type(module).__name__
-    if name.endswith(WHOLE) or type(module).__module__.startswith(ROOMS):
-        return name
-    return None
+    return type(module).__name__ if is_foreign(module) else None
 
 
 @contextmanager

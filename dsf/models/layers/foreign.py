@@ -17,10 +17,20 @@ from typing import Any
 from dsf.core.errors import DomainError, DSFError
 from dsf.jacobians.products import Products
 
-ROOMS = ("fla.layers", "mamba_ssm.modules")  # whose kernels are for a GPU
+WHOLE = (
+    "MambaMixer", "Mamba2Mixer", "BambaMixer", "FalconH1Mixer", "MambaLayer", "GatedDeltaNet",
+    "DeltaAttention", "LightningAttention", "RecurrentBlock", "RwkvSelfAttention", "ShortConv",
+)  # fmt: skip
+ROOMS = ("fla.layers", "mamba_ssm.modules")  # all of whose modules are such layers
 CLOSE, CLOSE_IN_HALF = 1e-2, 5e-2  # of two runs in different precisions, relative
 STEPS = (1e-3, 1e-5)  # of differences, relative to the input: for kernels of float32, for bends
 SLOPE = 1e-2  # of differences to derivatives, relative
+
+
+def is_foreign(module: Any) -> bool:
+    """Whether a module is a token mixer of another library, by its class."""
+    kind = type(module)
+    return kind.__name__.endswith(WHOLE) or kind.__module__.startswith(ROOMS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +157,7 @@ def _says(e: Exception) -> str:
 
 @contextmanager
 def told(model: Any) -> Iterator[None]:
-    """DomainError where a layer of a library for GPUs does not run, in place of what it raised."""
+    """DomainError where a layer of another library does not run, in place of what it raised."""
     import torch
 
     raised: list[tuple[str, Any, BaseException | None]] = []
@@ -159,7 +169,7 @@ def told(model: Any) -> Iterator[None]:
     modules = model.named_modules() if isinstance(model, torch.nn.Module) else ()
     hooks = [
         m.register_forward_hook(lambda m, _, y, name=name: leave(name, m, y), always_call=True)
-        for name, m in modules if type(m).__module__.startswith(ROOMS)
+        for name, m in modules if is_foreign(m)
     ]  # fmt: skip
     try:
         yield
@@ -171,9 +181,9 @@ def told(model: Any) -> Iterator[None]:
         library = type(module).__module__.partition(".")[0]
         raise DomainError(
             f"inspect: {name or 'the model'} ({type(module).__name__} of {library}) does not run "
-            f"here: {_says(e)}. Likely cause: its kernels are written for a GPU, and the model is "
-            "on another device. Move the model and its inputs to a GPU, or put plain functions of "
-            "torch in the place of its kernels"
+            f"here: {_says(e)}. Likely cause: its kernels are written for a GPU, and do not take "
+            "this device, dtype or shape. Move the model and its inputs to a GPU, or put plain "
+            "functions of torch in the place of its kernels"
         ) from e
     finally:
         for hook in hooks:

@@ -207,14 +207,16 @@ def test_kernels_of_half_precision_alone(monkeypatch):
     assert "runs neither in float64 nor in float32" in found.note and not found.states
 
 
-def test_layers_that_do_not_run_here_are_told():
-    class GPU(DeltaNet):
+@pytest.mark.parametrize("library", ["fla", "transformers"])
+def test_layers_that_do_not_run_here_are_told(library):
+    class GatedDeltaNet(DeltaNet):
         def kernel(self, *_):
             raise RuntimeError("0 active drivers ([]). There should only be one.")
 
-    GPU.__module__ = DeltaNet.__module__
-    model = nn.Sequential(nn.Linear(4, 4), layer(GPU)).train()
-    with pytest.raises(DomainError, match=r"1 \(GPU of fla\) does not run here: RuntimeError: 0 a"):
+    GatedDeltaNet.__module__ = f"{library}.layers.delta"
+    model = nn.Sequential(nn.Linear(4, 4), layer(GatedDeltaNet)).train()
+    said = rf"1 \(GatedDeltaNet of {library}\) does not run here: RuntimeError: 0 active"
+    with pytest.raises(DomainError, match=said):
         dsf.inspect(model, tokens())
     assert model.training and not any(m._forward_hooks for m in model.modules())
     with pytest.raises(RuntimeError, match="mat1 and mat2"):  # of the model's own
