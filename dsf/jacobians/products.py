@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dsf.core.checks import LIMIT, check_size
-from dsf.core.errors import NonFiniteError, ShapeError
+from dsf.core.errors import DomainError, NonFiniteError, ShapeError
 
 ADVICE = "Use fewer tokens, or `Products.between`, which looks in a few directions."
 
@@ -22,7 +22,8 @@ class Products:
 
     f is run once, in the dtype of u, with gradients and with attention written out: the fused
     attention of torch on a CPU has neither forward derivatives nor second ones, which `times`
-    needs.  Raises ShapeError unless f keeps the number of tokens.
+    needs.  Raises ShapeError unless f keeps the number of tokens, DomainError where f has no
+    derivative, or `times` no second one.
 
     >>> import torch
     >>> M = Products(lambda u: u.cumsum(0) * 2, torch.ones(3, 1))
@@ -36,6 +37,7 @@ class Products:
         import torch
         from torch.nn.attention import SDPBackend, sdpa_kernel
 
+        self.f = f
         with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             self.u = u.detach().clone().requires_grad_()
             self.y = f(self.u)
@@ -62,16 +64,32 @@ class Products:
 
         X = self._given(X, self.u.shape)
         with torch.inference_mode(False), torch.enable_grad():
-            w = torch.zeros_like(self.y, requires_grad=True)
+            generator = torch.Generator().manual_seed(0)
+            w = torch.randn(self.y.shape, generator=generator, dtype=torch.float64).to(self.y)
+            w.requires_grad_()
             back = self._back(w, create_graph=True)
-            if not back.requires_grad:  # y does not depend on u
-                return self._array([torch.zeros_like(self.y)] * X.shape[-1], -1)
-            columns = [
-                torch.autograd.grad(back, w, x, retain_graph=True, allow_unused=True)[0]
-                for x in X.unbind(-1)
-            ]
-        zero = torch.zeros_like(self.y)
-        return self._array([zero if c is None else c for c in columns], -1)
+            columns = [self._forth(back, w, x) for x in X.unbind(-1)]
+        return self._array(columns, -1)
+
+    def _forth(self, back: Any, w: Any, x: Any) -> Any:
+        """M x, the derivative of <M'w, x> in w; DomainError where the graph has gaps.
+
+        Kernels of other libraries may have a first derivative and hide the second: what torch then
+        returns is too small, and <w, M x> = <M'w, x> does not hold.
+        """
+        import torch
+
+        column = None
+        if back.requires_grad:
+            column = self._graph(back, w, x)
+        column = torch.zeros_like(self.y) if column is None else column
+        gap = abs(float(((w * column).sum() - (back * x).sum()).detach()))
+        if gap > torch.finfo(x.dtype).eps ** 0.5 * float(back.detach().norm() * x.norm()):
+            raise DomainError(
+                "Products.times: f has derivatives, and these have none. Likely cause: kernels "
+                "with a backward pass of their own. Use `adjoint`, `between` or `kernel`"
+            )
+        return column
 
     def between(self, U: Any, V: Any) -> np.ndarray:
         """U'M_ij V [L s L t] for U [r s] and V [d t]."""
@@ -104,10 +122,22 @@ class Products:
 
         if not self.y.requires_grad:  # y does not depend on u
             return torch.zeros_like(self.u)
-        [g] = torch.autograd.grad(
-            self.y, self.u, w, retain_graph=True, create_graph=create_graph, allow_unused=True
-        )
+        g = self._graph(self.y, self.u, w, create_graph=create_graph)
         return torch.zeros_like(self.u) if g is None else g
+
+    @staticmethod
+    def _graph(y: Any, x: Any, w: Any, create_graph: bool = False) -> Any:
+        """w' dy/dx; None where y does not depend on x."""
+        import torch
+
+        try:
+            return torch.autograd.grad(
+                y, x, w, retain_graph=True, create_graph=create_graph, allow_unused=True
+            )[0]
+        except Exception as e:  # also what kernels of other libraries raise
+            raise DomainError(
+                f"Products: a part of the map has no derivative: {type(e).__name__}: {e}"
+            ) from e
 
     def _given(self, X: Any, shape: Any) -> Any:
         import torch

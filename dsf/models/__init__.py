@@ -2,6 +2,8 @@
 
 front        `inspect`: every head of a model on its inputs and on probes
 capture      the weights of every attention call of a run, one head at a time
+streams      from which sequence queries and keys come
+restored     the user's model and random generators as they were
 mixing       the values that a call mixes, and others in their place
 probes       the user's inputs, and random tokens that a head must retrieve from
 head         what is measured of one head: states with proof, effective sizes, where it looks

@@ -5,6 +5,9 @@
                                       encoder layers)
     softmax, written out              what it returns, if that is then multiplied by values
 
+Whether queries and keys come from one sequence is told by what they were computed from
+(`dsf.models.streams`).
+
 `visit` sees each call before the model has its result, and may return what takes the place of the
 mixed values of some heads (`dsf.models.mixing`).  Nothing is kept of a call when `visit` returns: a
 model with many heads needs the memory of one.
@@ -12,9 +15,8 @@ model with many heads needs the memory of one.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from inspect import signature
 from typing import Any
@@ -23,9 +25,10 @@ import numpy as np
 
 from dsf.core.errors import DTypeError
 from dsf.models import mixing
+from dsf.models.restored import as_found
+from dsf.models.streams import PRODUCTS, Streams, apart
 
 SDPA, WRITTEN, MULTI_HEAD = "sdpa", "softmax", "multi_head"
-PRODUCTS = {"matmul", "bmm", "__matmul__", "einsum", "baddbmm"}
 PASSES = {"dropout", "to", "type", "contiguous", "float", "half", "view", "reshape", "expand"}
 
 
@@ -38,6 +41,7 @@ class Call:
     kind      "sdpa", "softmax" or "multi_head"
     batch     sequences;   heads   of queries;   groups   of keys;   width   of keys (0: not known)
     rows      queries;   columns   keys
+    cross     whether these are of two sequences
     """
 
     module: str
@@ -51,6 +55,7 @@ class Call:
     columns: int
     weigh: Callable[[int, int], Any]
     valued: Callable[[], Any]
+    cross: bool = False
 
     def values(self) -> Any:
         """The values [batch heads columns V] that the weights mix, a torch tensor of the model."""
@@ -72,13 +77,15 @@ def run(model: Any, inputs: tuple[Any, ...], named: dict[str, Any], visit: Visit
     Returns the model's output.  Modes of its modules, hooks and the random state are as before,
     also after an exception.  Raises DTypeError for what cannot be called.
     """
-    with watched(model, visit):
+    with watched(model, visit, (inputs, named)):
         return model(*inputs, **named)
 
 
 @contextmanager
-def watched(model: Any, visit: Visit) -> Iterator[None]:
+def watched(model: Any, visit: Visit, given: Any = ()) -> Iterator[None]:
     """While it lasts, `visit` sees every attention call of the model, as in `run`.
+
+    `given` are its inputs, if they are known; a module tells them itself.
 
     Calls outside the model are not seen; of a function that is no module, all calls are.
     """
@@ -92,6 +99,8 @@ def watched(model: Any, visit: Visit) -> Iterator[None]:
     names: list[str] = []
     count = iter(range(2**62))
     inside = isinstance(model, torch.nn.Module)
+    streams = Streams(model)
+    streams.enter(given)
 
     class Watch(TorchFunctionMode):
         """Sees every function of torch that the model calls."""
@@ -108,21 +117,47 @@ def watched(model: Any, visit: Visit) -> Iterator[None]:
                 return function(*args, **named)
             name = getattr(function, "__name__", "")
             if name == "scaled_dot_product_attention":
-                given = visit(_of_sdpa(names, next(count), *args, **named))
-                return mixing.put(function(*args, **named), given)
+                return self._sdpa(function, *args, **named)
             if name == "multi_head_attention_forward":
-                call, taken = _of_multi_head(function, names, next(count), args, named)
-                given = visit(call)
-                out = function(*args, **named)
-                return mixing.projected(out, call, given, taken) if given else out
+                return self._multi_head(function, args, named)
             if name in PRODUCTS and (met := self._multiplied(name, args)) is not None:
-                given = visit(replace(met.call, valued=met.values))
-                return met.put(function(*args, **named), given)
+                return self._mixed(met, function, args, named)
             out = function(*args, **named)
+            streams.follow(name, args, named, out)
             if name in ("softmax", "_softmax") and _square(out):
                 self.open.append((out, _of_weights(names, next(count), WRITTEN, out)))
             elif name in PASSES and self.open:  # the same weights under another name
                 self.open += [(out, call) for x, call in self.open if x is args[0]]
+            return out
+
+        def _sdpa(
+            self, function: Any, query: Any, key: Any, value: Any, *args: Any, **named: Any
+        ) -> Any:
+            call = _of_sdpa(names, next(count), query, key, value, *args, **named)
+            call = replace(call, cross=streams.differ(query, key))
+            given = visit(call)
+            out = mixing.put(function(query, key, value, *args, **named), given)
+            streams.attended(call.cross, streams.of(query), (key, value), out)
+            return out
+
+        def _multi_head(self, function: Any, args: Any, named: Any) -> Any:
+            call, taken = _of_multi_head(function, names, next(count), args, named)
+            query, *others = (taken[name] for name in ("query", "key", "value"))
+            call = replace(call, cross=streams.differ(query, others[0]))
+            given = visit(call)
+            out = function(*args, **named)
+            out = mixing.projected(out, call, given, taken) if given else out
+            streams.attended(call.cross, streams.of(query), others, out)
+            return out
+
+        def _mixed(self, met: mixing.Product, function: Any, args: Any, named: Any) -> Any:
+            """Weights that were written out, times values."""
+            weights, values = met.factors()
+            query, key = streams.factors.get(weights, (None, None))
+            cross = apart(query, key)
+            given = visit(replace(met.call, valued=met.values, cross=cross))
+            out = met.put(function(*args, **named), given)
+            streams.attended(cross, query, (weights, values), out)
             return out
 
         def _multiplied(self, name: str, args: Any) -> mixing.Product | None:
@@ -140,7 +175,7 @@ def watched(model: Any, visit: Visit) -> Iterator[None]:
                         return mixing.Product(call, name, at, args)
             return None
 
-    with as_found(model), _named(model, names), torch.no_grad(), Watch():
+    with as_found(model), _named(model, names, streams), torch.no_grad(), Watch():
         yield
 
 
@@ -212,59 +247,30 @@ def _last(names: list[str]) -> str:
 
 
 @contextmanager
-def _named(model: Any, names: list[str]) -> Iterator[None]:
+def _named(model: Any, names: list[str], streams: Streams) -> Iterator[None]:
     """While it lasts, `names` ends with the module that is running."""
     import torch
 
-    def leave(*_: Any) -> None:  # what a hook returns would replace the output
+    def enter(name: str, given: Any) -> None:
+        if not names:
+            streams.enter(given)
+        names.append(name)
+
+    def leave(_: Any, args: Any, named: Any, out: Any) -> None:  # a result would be the output
         names.pop()
+        streams.leave((args, named), out)
 
     hooks: list[Any] = []
     modules = model.named_modules() if isinstance(model, torch.nn.Module) else ()
     try:
         for name, module in modules:
             hooks += [
-                module.register_forward_pre_hook(lambda *_, name=name: names.append(name)),
-                module.register_forward_hook(leave, always_call=True),
+                module.register_forward_pre_hook(
+                    lambda _, a, k, name=name: enter(name, (a, k)), with_kwargs=True
+                ),
+                module.register_forward_hook(leave, always_call=True, with_kwargs=True),
             ]
         yield
     finally:
         for hook in hooks:
             hook.remove()
-
-
-@contextmanager
-def as_found(model: Any) -> Iterator[None]:
-    """Evaluation mode for the run; modes and the random state are put back.
-
-    What `torch.compile` made runs as it was written, since compiled calls are not seen.  Raises
-    DTypeError for what torch.jit made, of which no call is seen.
-    """
-    import torch
-
-    modules = list(model.modules()) if isinstance(model, torch.nn.Module) else []
-    if any(isinstance(m, torch.jit.ScriptModule) for m in modules):
-        raise DTypeError(
-            "inspect, replace: the model or a part of it was made by torch.jit, and what it calls "
-            "cannot be seen. Give the module that was scripted or traced"
-        )
-    modes = [m.training for m in modules]
-    state = torch.get_rng_state()
-    try:
-        for m in modules:
-            m.training = False
-        with torch.inference_mode(False), _as_written():
-            yield
-    finally:
-        for m, mode in zip(modules, modes, strict=True):
-            m.training = mode
-        torch.set_rng_state(state)
-
-
-def _as_written() -> AbstractContextManager[Any]:
-    """Compiled functions run uncompiled; nothing where torch has compiled nothing."""
-    if "torch._dynamo" not in sys.modules:
-        return nullcontext()
-    import torch
-
-    return torch.compiler.set_stance("force_eager")

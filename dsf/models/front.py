@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from dsf.core.errors import DomainError, ShapeError
-from dsf.models.capture import Call, as_found, run
+from dsf.core.errors import DomainError, DTypeError, ShapeError
+from dsf.models.capture import Call, run
 from dsf.models.head import Head, measure
 from dsf.models.inspection import Inspection
 from dsf.models.layers import Layer, Row, whole
 from dsf.models.layers import row as layer_row
 from dsf.models.layers import run as run_layers
+from dsf.models.layers.foreign import told
 from dsf.models.probes import (
+    LABELS,
     PROBES,
     Probe,
     drawn,
@@ -28,6 +30,7 @@ from dsf.models.probes import (
     users,
     vocabulary_of,
 )
+from dsf.models.restored import as_found
 from dsf.states import Realization
 from dsf.tools.sweeps import sweep
 
@@ -52,15 +55,17 @@ def inspect(
     M [L L] are the weights of a head on one sequence.  The model, a torch module or a function, is
     called as model(*inputs, **named), in evaluation mode and without gradients; its heads are found
     by the functions of torch that it calls (`dsf.models.capture`).  A batch is several texts.
-    LSTM, GRU, RNN, convolutions, mechanisms of this package, layers of Mamba and of FLA are
-    linearised along their run (`dsf.models.layers`): M are then blocks dy_i / du_j.  A module in
-    which nothing of that is found is linearised as a whole, if its input is [batch L d] of floats.
+    LSTM, GRU, RNN, loops over their cells, convolutions, mechanisms of this package, layers of
+    Mamba and of FLA are linearised along their run (`dsf.models.layers`): M are then blocks
+    dy_i / du_j.  A module in which nothing of that is found is linearised as a whole, if its input
+    is [batch L d] of floats.  Attention on keys of another sequence has a row and no counts.
 
     rtol        errors relative to |M|_2; the verdict is by the smallest
     budget      the most states of a head that is called recurrent
     probes      of "text" (the inputs), "repeat" (random tokens, twice) and "pairs" (keys with
-                values, again in another order), as long as the text.  Only the inputs where they
-                hold no token ids (an integer tensor [L] or [B L], `input_ids` or the first one)
+                values, again in another order), as long as the text; `decoder_input_ids` likewise.
+                Only the inputs where they hold no token ids (an integer tensor [L] or [B L],
+                `input_ids` or the first one)
     vocabulary  tokens there are; by default rows of the model's embedding.   seed: of the probes
     lengths     also count the first tokens of causal heads, so many: how counts grow
     causal      True: DomainError if a head looks at later tokens
@@ -86,9 +91,16 @@ def inspect(
     [most], shorter = _whole_numbers("budget", budget, 0), _whole_numbers("lengths", lengths, 1)
     which = require_known(probes)
     require_on_device(model)
+    if not isinstance(cache, (str, os.PathLike, type(None))):
+        raise DTypeError(
+            f"inspect: cache= is a folder for heads that are counted; got {type(cache).__name__}. "
+            "What a model has kept of an earlier text cannot be counted with: give the whole text "
+            "in one call"
+        )
     text = users(model, inputs, named)
-    calls, notes = _probes(model, text, which, vocabulary, seed)
-    heads, size = _sizes(model, calls)
+    with told(model):
+        calls, notes = _probes(model, text, which, vocabulary, seed)
+        heads, size = _sizes(model, calls)
     kept = size * len(errors) <= TOGETHER if keep is None else keep
     options = _Options(errors, shorter, time_limit, kept, n_jobs, cache)
     show = _Progress(progress, heads)
@@ -149,7 +161,8 @@ def _whole(
         raise DomainError(
             "inspect: the model called no attention and no layer that is known (LSTM, GRU, RNN, "
             "convolutions, mechanisms, Mamba, FLA), and it cannot be linearised as a whole: that "
-            "needs a torch module and one input of floats. Likely cause: kernels outside torch"
+            "needs a torch module and one input of floats. Likely cause: kernels outside torch, or "
+            "a model that never mixes tokens"
         )
     with as_found(model):
         layer = whole(model, x if x.ndim == 3 else x[None])
@@ -219,12 +232,15 @@ def _probes(
     size = known if vocabulary is None else vocabulary
     more = [] if size is None else drawn(text, size, which, seed)
     notes = []
-    others = [name for name in text.named if name.endswith("input_ids") and name != text.ids]
+    read = (text.ids, text.targets)
+    others = [name for name in text.named if name.endswith("input_ids") and name not in read]
     if others and more:
         notes.append(
             f"probes are {text.ids if isinstance(text.ids, str) else 'the first tokens'} alone; "
             f"{', '.join(others)} stay those of the text"
         )
+    if more and any(LABELS in text.named and LABELS not in probe.named for probe in more):
+        notes.append("labels are left out of the probes, whose tokens they do not belong to")
     lacking = [name for name in which if name != "text" and name not in {p.name for p in more}]
     if lacking:
         why = "vocabulary is not known: give vocabulary=" if size is None else "the text is short"
@@ -261,7 +277,7 @@ def _counted(model: Any, probe: Probe, options: _Options, progress: _Progress) -
 
     def count() -> None:
         found = sweep(
-            measure, waiting, n_jobs=options.n_jobs, cache=options.cache, version="heads 2",
+            measure, waiting, n_jobs=options.n_jobs, cache=options.cache, version="heads 3",
             on_error="raise", progress=progress.part(len(waiting)),
         )  # fmt: skip
         answers.extend(found.values)
@@ -272,7 +288,7 @@ def _counted(model: Any, probe: Probe, options: _Options, progress: _Progress) -
         for sequence in range(_batch(call, probe)):
             ids = _ids(probe, call, sequence)
             for head in range(call.heads):
-                M, note = _shown(call.weights(head, sequence), probe, sequence)
+                M, note = _shown(call, head, probe, sequence)
                 waiting.append({
                     "M": M, "ids": ids, "rtol": options.rtol, "lengths": options.lengths,
                     "time_limit": options.time_limit, "keep": options.keep,
@@ -280,7 +296,7 @@ def _counted(model: Any, probe: Probe, options: _Options, progress: _Progress) -
                         "module": call.module, "call": seen[call.module], "head": head,
                         "kind": call.kind, "width": call.width, "probe": probe.name,
                         "group": head * call.groups // call.heads, "sequence": sequence,
-                        "note": note,
+                        "note": note, "cross": call.cross,
                     },
                 })  # fmt: skip
                 size += M.nbytes
@@ -296,19 +312,20 @@ def _counted(model: Any, probe: Probe, options: _Options, progress: _Progress) -
 
 
 def _ids(probe: Probe, call: Call, sequence: int) -> np.ndarray | None:
-    tokens = probe.tokens
+    tokens, shown = probe.of(call.module)
     if tokens is None or tokens.shape != (call.batch, call.rows):
         return None
     ids = np.asarray(tokens[sequence])
-    return ids if probe.shown is None else ids[probe.shown[sequence]]
+    return ids if shown is None else ids[shown[sequence]]
 
 
-def _shown(M: np.ndarray, probe: Probe, sequence: int) -> tuple[np.ndarray, str]:
-    """The weights without tokens that the user's mask hides."""
-    if probe.shown is None or M.shape[0] != M.shape[1]:
+def _shown(call: Call, head: int, probe: Probe, sequence: int) -> tuple[np.ndarray, str]:
+    """The weights of a head without tokens that the user's mask hides."""
+    M, (_, marked) = call.weights(head, sequence), probe.of(call.module)
+    if marked is None or call.cross or M.shape[0] != M.shape[1]:
         return M, ""
-    require_fits(len(M), probe.shown)
-    shown = probe.shown[sequence]
+    require_fits(len(M), marked)
+    shown = marked[sequence]
     hidden = int(np.sum(~shown))
     return M[np.ix_(shown, shown)], f"{hidden} hidden tokens left out" if hidden else ""
 
@@ -324,7 +341,7 @@ def kernel_of(model: Any, probe: Probe, row: Head | Row) -> np.ndarray:
 
     def of_head(call: Call) -> None:
         if isinstance(row, Head) and (call.module, seen[call.module]) == (row.module, row.call):
-            M = _shown(call.weights(row.head, row.sequence), probe, row.sequence)[0]
+            M = _shown(call, row.head, probe, row.sequence)[0]
             found.append(M[:, None, :, None])
             raise _Found
         seen[call.module] += 1
@@ -354,8 +371,8 @@ def kernel_of(model: Any, probe: Probe, row: Head | Row) -> np.ndarray:
 def _complain(row: Head | Row) -> None:
     i, j = row.leak or (0, 0)
     head = f" head {row.head}" if isinstance(row, Head) else ""
+    cause = "a missing attention mask" if head else "a layer that reads from both ends, or padding"
     raise DomainError(
         f"inspect: {row.module or 'the model'}{head} lets token {i} look at the later token "
-        f"{j}: it is not causal. Likely cause: a missing attention mask. causal=None counts "
-        "both directions together"
+        f"{j}: it is not causal. Likely cause: {cause}. causal=None counts both directions together"
     )

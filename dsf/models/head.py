@@ -14,6 +14,7 @@ CUTS = 16  # at which effective state sizes are averaged
 NEAR = 32  # tokens of the window whose share is told
 KEPT = 64  # singular values that are kept
 SWEEPS = 30  # of the least squares fit of one state
+NOT_FINITE = "NaN in what the head read, or a mask that hides all of a row"
 
 Errors = tuple[float, ...]
 Counts = tuple[int, int]
@@ -39,6 +40,7 @@ class Head:
     window     relative error: tokens beyond which everything together weighs at most that
     distances  mechanism: relative Frobenius distance to the nearest of its kernels
     leak       (i, j): row i gives its largest weight on later tokens to j; None if causal
+    cross      the keys are of another sequence than the queries; such a head is not counted
     """
 
     module: str
@@ -66,6 +68,7 @@ class Head:
     window: dict[float, int] = field(default_factory=dict)
     distances: dict[str, float] = field(default_factory=dict)
     leak: tuple[int, int] | None = None
+    cross: bool = False
 
     @property
     def place(self) -> tuple[str, int, int]:
@@ -122,14 +125,20 @@ def measure(
     """
     L, T = M.shape
     about, told = {**about, "tokens": L, "note": ""}, about.get("note")
+    if about.get("cross"):
+        note = f"cross attention, {L} queries on {T} keys of another sequence"
+        return Head(**{**about, "note": note}), ()
     if L != T:
         note = f"{L} queries on {T} keys: no map of a sequence to itself"
         return Head(**{**about, "note": note}), ()
-    if not np.isfinite(M).all():
-        return Head(**{**about, "note": "weights are not finite"}), ()
+    bad = int(np.sum(~np.isfinite(M).all(1)))
+    if bad:
+        note = f"weights are not finite in {bad} of {L} rows: {NOT_FINITE}"
+        return Head(**{**about, "note": note}), ()
     notes = [told] if told else []
-    blind = int(np.sum(M.sum(1) == 0))
+    blind, unseen = (int(np.sum(M.sum(axis) == 0)) for axis in (1, 0))
     notes += [f"{blind} of {L} tokens see nothing"] if blind else []
+    notes += [f"{unseen} of {L} tokens are seen by none, as padding is"] if unseen else []
     found = realize(M, rtol=rtol, time_limit=time_limit)
     leak = leaks(M)
     shorter = {

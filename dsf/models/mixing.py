@@ -57,6 +57,11 @@ class Product:
     at: int
     args: tuple[Any, ...]
 
+    def factors(self) -> tuple[Any, Any]:
+        """The weights, and what they were multiplied with."""
+        tensors = self.args[-2:]
+        return self.args[self.at], tensors[1] if tensors[0] is self.args[self.at] else tensors[0]
+
     def values(self) -> Any:
         """V [... H T V]."""
         import torch

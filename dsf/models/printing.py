@@ -12,12 +12,12 @@ import numpy as np
 
 from dsf.core.result import Item, Section, Text
 from dsf.models.head import NEAR, Head
-from dsf.models.verdict import KEEP, NONE, RECURRENT, SHORT, WINDOW
+from dsf.models.verdict import CROSS, KEEP, NONE, RECURRENT, SHORT, WINDOW
 
 if TYPE_CHECKING:
     from dsf.models.inspection import Inspection
 
-WORDS = (RECURRENT, WINDOW, KEEP, SHORT)
+WORDS = (RECURRENT, WINDOW, KEEP, SHORT, CROSS, NONE)
 FEW = 40  # lines of the table
 NAMES = 16  # columns of the module's name
 COUNT, COLUMNS = 9, 3  # columns of a count; counts in a line
@@ -85,6 +85,7 @@ def _rule(budget: int) -> dict[str, str]:
         WINDOW: f"window: all that is w or more tokens away weighs at most the error, w <= {NEAR}",
         KEEP: "keep: neither recurrent nor a window",
         SHORT: f"too short: fewer than {4 * budget} tokens, half of which suffices always",
+        CROSS: "cross attention: on keys of another sequence, so no recurrence along one",
         NONE: "not counted: see notes",
     }
 
@@ -93,13 +94,13 @@ def _verdicts(found: Inspection) -> list[str]:
     counts = Counter(v.word for v in found.verdicts.values())
     if not counts:
         return []
-    if set(counts) == {NONE}:
+    if set(counts) <= {NONE, CROSS}:
         return ["no head could be counted"]
-    words = [f"{counts[w]} {w}" for w in (*WORDS, NONE) if counts[w]]
+    words = [f"{counts[w]} {w}" for w in WORDS if counts[w]]
     decided = Counter(v.probe for v in found.verdicts.values() if v.probe)
     lines = [
         f"verdict at error {min(found.rtol):g} |M|, by the worst input: {', '.join(words)}",
-        f"({'; '.join(_rule(found.budget)[w] for w in (*WORDS, NONE) if counts[w])})",
+        f"({'; '.join(_rule(found.budget)[w] for w in WORDS if counts[w])})",
     ]
     if len(found.probes) > 1:
         most = ", ".join(f"{name} {n}" for name, n in decided.most_common())
@@ -136,11 +137,11 @@ def _growth(rows: Sequence[Head], e: float) -> str:
 
 
 def _notes(found: Inspection) -> list[str]:
-    alike: dict[tuple[str, str], list[Head]] = {}
+    alike: dict[str, list[Head]] = {}
     for row in found.rows:
         if row.note:
-            alike.setdefault((row.probe, row.note), []).append(row)
-    notes = [f"{_whose(rows)} on {probe}: {note}" for (probe, note), rows in alike.items()]
+            alike.setdefault(row.note, []).append(row)
+    notes = [f"{_whose(rows)}: {note}" for note, rows in alike.items()]
     notes += [f"{row.module or 'the model'} on {row.probe}: {row.note}"
               for row in found.layers if row.note]  # fmt: skip
     first = {row.module: row.leak for row in reversed(found.layers) if row.leak is not None}
@@ -163,7 +164,8 @@ def _notes(found: Inspection) -> list[str]:
 
 def _whose(rows: Sequence[Head]) -> str:
     first = f"{rows[0].module or 'the model'} head {rows[0].head}"
-    return first if len(rows) == 1 else f"{len(rows)} rows of heads, the first {first},"
+    which = first if len(rows) == 1 else f"{len(rows)} rows of heads, the first {first},"
+    return f"{which} on {', '.join(dict.fromkeys(row.probe for row in rows))}"
 
 
 def _table(found: Inspection) -> list[str]:

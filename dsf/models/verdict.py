@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dsf.models.head import NEAR, Head
 
 RECURRENT, WINDOW, KEEP, SHORT, NONE = "recurrent", "window", "keep", "too short", "not counted"
+CROSS = "cross attention"
 
 
 @dataclass(frozen=True)
@@ -17,11 +18,12 @@ class Verdict:
     The rule goes by the smallest error.  |M|_2 of a head that looks at one token from everywhere is
     about the square root of the tokens, so a tenth of it hides what else the head does.
 
-    recurrent(n)  n states suffice on every probe, and n <= budget
-    window(w)     not that; what is w or more tokens away weighs at most rtol |M| on every probe
-    keep          neither
-    too short     the budget is more than a quarter of the tokens: half of them suffices always
-    not counted   a probe on which it could not be counted: nothing holds on every one
+    recurrent(n)     n states suffice on every probe, and n <= budget
+    window(w)        not that; what is w or more tokens away weighs at most rtol |M| on every probe
+    keep             neither
+    too short        the budget is more than a quarter of the tokens: half of them suffices always
+    cross attention  its keys are of another sequence: no map of a sequence to itself
+    not counted      a probe on which it could not be counted: nothing holds on every one
     """
 
     word: str
@@ -39,6 +41,8 @@ def judge(rows: Sequence[Head], rtol: float, budget: int) -> Verdict:
     >>> str(judge([row], 0.1, 16)), str(judge([row], 0.1, 2)), str(judge([row], 0.1, 17))
     ('recurrent(3)', 'keep', 'too short')
     """
+    if all(row.cross for row in rows):
+        return Verdict(CROSS)
     if not all(row.states for row in rows):
         return Verdict(NONE)
     worst = max(rows, key=lambda row: row.states[rtol][1])

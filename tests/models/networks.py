@@ -98,3 +98,43 @@ class Retrieves(nn.Module):
         after[..., 0] |= ~after.any(-1)
         logits = torch.where(after, 0.0, -torch.inf)[:, None].double()
         return torch.softmax(logits, -1) @ self.embedding(ids)[:, None].double()
+
+
+class Translator(nn.Module):
+    """An encoder and a decoder that looks at it, each of one layer, under transformers' names."""
+
+    def __init__(self, vocabulary=50, d=8, how="sdpa", seed=0):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.embedding = nn.Embedding(vocabulary, d)
+            self.encoder, self.decoder = (SelfAttention(d, how=how) for _ in range(2))
+            self.decoder.cross = CrossAttention(d, how=how)
+            self.decoder.last = SelfAttention(d, how=how)
+
+    def forward(
+        self, input_ids, attention_mask=None, decoder_input_ids=None, labels=None,
+        decoder_attention_mask=None,
+    ):  # fmt: skip
+        if decoder_input_ids is None:
+            given = input_ids if labels is None else labels
+            decoder_input_ids = torch.cat([0 * given[:, :1], given[:, :-1]], 1)
+        memory = 3 * self.embedding(input_ids)
+        memory = memory + self.encoder(memory)
+        x = 3 * self.embedding(decoder_input_ids)
+        x = x + self.decoder(x)
+        x = x + self.decoder.cross(x, memory)
+        return x + self.decoder.last(x)
+
+
+class CrossAttention(SelfAttention):
+    """Queries of one sequence on keys of another."""
+
+    def forward(self, x, memory):
+        q, k, v = self.parts(x)[0], *self.parts(memory)[1:]
+        if self.how == "sdpa":
+            y = functional.scaled_dot_product_attention(q, k, v)
+        else:
+            scores = torch.einsum("bhqd,bhkd->bhqk", q, k) * self.width**-0.5
+            y = torch.einsum("bhqk,bhkd->bhqd", scores.float().softmax(-1).type_as(v), v)
+        return self.out(y.transpose(-3, -2).flatten(-2))

@@ -339,7 +339,7 @@ def test_rows_that_cannot_be_counted_say_why():
     assert "2 queries on 5 keys" in row.note and not row.states
     bad = q * torch.nan
     row = inspect(lambda: attend(bad, bad, bad)).rows[0]
-    assert row.states == {} and row.note == "weights are not finite"
+    assert row.states == {} and row.note.startswith("weights are not finite in 2 of 2 rows: NaN")
     hidden = torch.tensor([[False, False], [True, True]])
     row = inspect(lambda: attend(q, q, q, attn_mask=hidden)).rows[0]
     assert row.note == "1 of 2 tokens see nothing" and row.states

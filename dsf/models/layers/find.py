@@ -1,11 +1,13 @@
 """The token mixers of a run that are not attention, seen by hooks on the modules that are known.
 
     LSTM, GRU, RNN          torch.nn                       states known: the frozen system
+    LSTM, GRU, RNN cells    torch.nn, in loops             the same, from the calls of a run
     mechanisms              `to_torch()` of this package   states known, unless it is attention
     convolution             torch.nn.Conv1d                states: the past inputs that it keeps
     mamba, deltanet, fla    transformers, mamba_ssm, fla   the layer as a whole, by its derivatives
 
-A layer inside of another one that is seen belongs to it.  Nothing is kept when `visit` returns.
+A layer inside of another one that is seen belongs to it.  Nothing is kept when `visit` returns, but
+what a cell has read: its sequences are known when the model has run.
 """
 
 from __future__ import annotations
@@ -18,11 +20,15 @@ from typing import Any
 
 from dsf.core.errors import DomainError, DTypeError, NonFiniteError, ShapeError
 from dsf.interop.module import Module
-from dsf.models.capture import as_found
-from dsf.models.layers.linear import Linear, of_mechanism, of_recurrence, of_whole
+from dsf.models.layers.cells import Run, Runs, is_cell, kind_of_cell, layer_of
+from dsf.models.layers.foreign import Made, is_foreign
+from dsf.models.layers.linear import Linear, of_call, of_mechanism, of_recurrence, of_whole
+from dsf.models.restored import as_found
 
-WHOLE = ("MambaMixer", "Mamba2Mixer", "GatedDeltaNet", "RecurrentGemmaRecurrentBlock")
-ROOMS = ("fla.layers", "mamba_ssm.modules")
+MATRIX = (  # layers with one state [keys values] for each head
+    "GatedLinearAttention", "SimpleGatedLinearAttention", "DeltaNet", "MultiScaleRetention",
+    "RWKV7Attention",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +36,8 @@ class Layer:
     """One call of a layer: where it was made, what it read, and its linear map along that.
 
     module    the qualified name; "" is the model itself;   call   how often it was called before
-    kind      "lstm", "gru", "rnn", "convolution", a mechanism's name, or the class of the layer
+    kind      "lstm", "gru", "rnn", the same with " cell", "convolution", a mechanism's name, or the
+              class of the layer.  A call of a cell is a sequence of its calls
     batch     sequences;   tokens   of the longest one;   width   of the input
     states    real numbers that the layer itself keeps from one token to the next; None: not known
     input     what it read, a tensor [batch tokens width]
@@ -118,14 +125,13 @@ def kind_of(module: Any) -> str | None:
 
     if isinstance(module, torch.nn.RNNBase):
         return str(module.mode).split("_")[0].lower()
+    if is_cell(module):
+        return kind_of_cell(module)
     if isinstance(module, Module):
         return str(module.mech.name)
     if type(module).forward is torch.nn.Conv1d.forward:
         return "convolution" if module.kernel_size[0] > 1 else None  # of one tap: no other token
-    name = type(module).__name__
-    if name.endswith(WHOLE) or type(module).__module__.startswith(ROOMS):
-        return name
-    return None
+    return type(module).__name__ if is_foreign(module) else None
 
 
 @contextmanager
@@ -133,6 +139,7 @@ def _watched(model: Any, visit: Callable[[Layer], object]) -> Iterator[None]:
     """While it lasts, `visit` sees each call of a layer that is known, after it was made."""
     calls: Counter[str] = Counter()
     open_: list[str] = []  # known layers that are running
+    cells: dict[str, Runs] = {}
     busy = False  # what `visit` runs by itself is not the model's run
     hooks: list[Any] = []
 
@@ -147,10 +154,13 @@ def _watched(model: Any, visit: Callable[[Layer], object]) -> Iterator[None]:
         open_.pop()
         if open_ or output is None:  # None: the call raised, and the model may catch that
             return
+        if is_cell(module):
+            cells.setdefault(name, Runs(module)).saw(args, kwargs, output)
+            return
         call, calls[name] = calls[name], calls[name] + 1
         busy = True
         try:
-            visit(_layer(name, call, module, args, kwargs))
+            visit(_layer(name, call, module, args, kwargs, output))
         finally:
             busy = False
 
@@ -166,16 +176,23 @@ def _watched(model: Any, visit: Callable[[Layer], object]) -> Iterator[None]:
                     ),
                 ]
         yield
+        busy = True
+        for name, runs in cells.items():
+            for layer in _loops(name, runs):
+                visit(layer)
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def _layer(name: str, call: int, module: Any, args: Any, kwargs: Any) -> Layer:
+def _layer(
+    name: str, call: int, module: Any, args: Any, kwargs: Any, output: Any
+) -> Layer:  # fmt: skip
     import torch
 
     kind = str(kind_of(module))
-    x = args[0] if args else next(v for v in kwargs.values() if torch.is_tensor(v))
+    at: int | str = 0 if args else next(k for k, v in kwargs.items() if torch.is_tensor(v))
+    x = kwargs[at] if isinstance(at, str) else args[at]
     if isinstance(module, torch.nn.RNNBase):
         start = args[1] if len(args) > 1 else kwargs.get("hx")
         return _recurrence(name, call, kind, module, x, start)
@@ -189,7 +206,8 @@ def _layer(name: str, call: int, module: Any, args: Any, kwargs: Any) -> Layer:
     about = (name, call, kind, len(x), x.shape[1], x.shape[2], states)
     if isinstance(module, Module):
         return Layer(*about, x, lambda s: of_mechanism(module, x[s]))
-    return Layer(*about, x, lambda s: of_whole(module, x[s], states))
+    made = Made(module, args, kwargs, at, output)
+    return Layer(*about, x, lambda s: of_call(made, states, s))
 
 
 def _recurrence(name: str, call: int, kind: str, module: Any, x: Any, start: Any) -> Layer:
@@ -217,8 +235,42 @@ def _recurrence(name: str, call: int, kind: str, module: Any, x: Any, start: Any
     return Layer(name, call, kind, len(x), x.shape[1], x.shape[2], states, x, linear)
 
 
+def _loops(name: str, runs: Runs) -> Iterator[Layer]:
+    """The sequences of a cell, each as a layer; one without a map where there is none."""
+    cell, kind = runs.cell, kind_of_cell(runs.cell)
+    states = cell.hidden_size * (2 if kind.startswith("lstm") else 1)
+    if runs.loose:
+        x = runs.found[0].input()
+
+        def none(_: int) -> Linear:
+            raise DomainError(
+                f"layers: the cell was called {runs.calls} times, never with the state that it had "
+                "returned: its calls are no sequence. Likely cause: the model changes the state "
+                "between them, so that the loop is more than this cell"
+            )
+
+        yield Layer(name, 0, kind, len(x), runs.calls, x.shape[2], states, x, none)
+        return
+    for call, run in enumerate(runs.found):
+        x = run.input()
+
+        def linear(s: int, x: Any = x, run: Run = run) -> Linear:
+            return of_recurrence(layer_of(cell), x[s], run.begin(s))
+
+        yield Layer(name, call, kind, len(x), x.shape[1], x.shape[2], states, x, linear)
+
+
 def _states(module: Any) -> int | None:
     """Real numbers that a layer of another library says it keeps, as its own sizes have it."""
+    import torch
+
+    if type(module).__name__.endswith(MATRIX):
+        heads = getattr(module, "num_v_heads", None) or module.num_heads
+        keys = getattr(module, "head_k_dim", None) or module.head_dim
+        past = [(c.kernel_size[0] - 1) * c.in_channels for c in module.children()
+                if isinstance(c, torch.nn.Conv1d)]  # fmt: skip
+        shifted = module.hidden_size if hasattr(module, "time_shift") else 0  # RWKV: x_{t-1}
+        return int(heads * keys * module.head_v_dim + sum(past) + shifted)
     sizes = [
         getattr(module, one, getattr(module, other, None))
         for one, other in (("intermediate_size", "d_inner"), ("ssm_state_size", "d_state"),

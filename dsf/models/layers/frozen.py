@@ -60,7 +60,7 @@ def frozen(module: Any, u: Any, start: Run | None = None) -> tuple[Stage, ...]:
     """
     import torch
 
-    x = torch.as_tensor(u).detach().double()
+    x = torch.as_tensor(u).detach().cpu().double()
     if x.ndim != 2 or not len(x):
         raise ShapeError(
             f"frozen: `u` must be one sequence [L d] of at least one token; got {tuple(x.shape)}"
@@ -87,7 +87,7 @@ def _states(start: Run | None, which: int | None = None) -> Run | None:
     if start is None:
         return None
     parts = start if which is None else [s[which : which + 1] for s in start]
-    return tuple(s.detach().double() for s in parts)
+    return tuple(s.detach().cpu().double() for s in parts)
 
 
 def _plain(module: Any, layers: Any, suffix: str = "") -> Any:

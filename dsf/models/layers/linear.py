@@ -13,6 +13,7 @@ from dsf.core.errors import DomainError, ShapeError
 from dsf.core.kinds import Attention
 from dsf.jacobians.linearise import linearise
 from dsf.jacobians.products import Products
+from dsf.models.layers.foreign import Made, derivatives, first
 from dsf.models.layers.frozen import Stage, frozen
 
 MOST = 512  # states of a mechanism whose system is formed: 2 MB for each token
@@ -26,18 +27,20 @@ class Linear:
     states    that the layer itself keeps, both directions together; None: not known
     stages    systems whose product is the map; none where only derivatives are known
     products  the map by vector-Jacobian products; None where one stage is the whole of it
+    note      what has to be said of it
     """
 
     shape: tuple[int, int, int, int]
     states: int | None
     stages: tuple[Stage, ...] = ()
     products: Products | None = None
+    note: str = ""
 
     def kernel(self) -> np.ndarray:
         """The blocks [L r L d]; TooLargeError above 4 GiB."""
         if self.products is None:
             return self.stages[0].kernel()
-        return self.products.kernel()
+        return np.asarray(self.products.kernel(), float)
 
 
 def of_recurrence(module: Any, u: Any, start: Any = None) -> Linear:
@@ -70,6 +73,12 @@ def of_mechanism(module: Any, u: Any) -> Linear:
     return Linear((ltv.length, ltv.r, ltv.length, ltv.m), ltv.n, (Stage(ltv),))
 
 
+def of_call(made: Made, states: int | None, sequence: int) -> Linear:
+    """A layer of another library along a sequence of one of its calls."""
+    products, note = derivatives(made, lambda dtype: _copy(made.module, dtype), sequence)
+    return Linear(products.shape, states, (), products, note)
+
+
 def of_whole(module: Any, u: Any, states: int | None = None, reach: int | None = None) -> Linear:
     """A layer of which the equations are not known, along u [L d]: its derivatives, in float64.
 
@@ -79,7 +88,8 @@ def of_whole(module: Any, u: Any, states: int | None = None, reach: int | None =
     net = _in_double(module)
     x = u.detach().double()
     if reach is None:
-        products = Products(lambda x: _first(net(x[None]))[0].flatten(1), x)
+        products = Products(lambda x: first(net(x[None]))[0].flatten(1), x)
+        _require_seen(module, products)
         return Linear(products.shape, states, (), products)
     L, made = len(x), net(x.mT[None]).shape[-1]
     if made == L + reach:
@@ -103,8 +113,19 @@ def _after(context: Any, x: Any) -> Any:
     return torch.cat([context, x])
 
 
-def _first(y: Any) -> Any:
-    return y[0] if isinstance(y, tuple) else y
+def _require_seen(module: Any, products: Products) -> None:
+    """DomainError where the output depends on the input, and torch cannot see how."""
+    import torch
+
+    if products.y.requires_grad:
+        return
+    other = products.f(products.u.detach() * 1.5 + 1)
+    if not torch.equal(other, products.y):
+        raise DomainError(
+            f"layers: {type(module).__name__} has no derivative: its output does depend on its "
+            "input, out of torch's sight. Likely cause: detach(), numpy, no_grad or rounding "
+            "inside"
+        )
 
 
 def _in_double(module: Any) -> Callable[[Any], Any]:
@@ -124,11 +145,17 @@ def _in_double(module: Any) -> Callable[[Any], Any]:
 
 
 def _double(module: Any) -> Any:
-    """A copy of a module in float64 without gradients of its own; the original stays as it is."""
+    import torch
+
+    return _copy(module, torch.float64)
+
+
+def _copy(module: Any, dtype: Any) -> Any:
+    """A copy of a module in a dtype without gradients of its own; the original stays as it is."""
     try:
-        net = deepcopy(module).double()
+        net = deepcopy(module).to(dtype)
     except (RuntimeError, TypeError, NotImplementedError) as e:
         raise DomainError(
-            f"layers: {type(module).__name__} cannot be copied to float64: {e}"
+            f"layers: {type(module).__name__} cannot be copied to {dtype}: {e}"
         ) from e
     return net.eval().requires_grad_(False)

@@ -119,7 +119,7 @@ def row(
         measured, proofs = _measured(linear, errors, time_limit)
     except DSFError as e:
         return Row(**about, note=str(e)), ()
-    return Row(**about, **measured, **_growth(linear)), proofs
+    return Row(**about, note=linear.note, **measured, **_growth(linear)), proofs
 
 
 def _measured(

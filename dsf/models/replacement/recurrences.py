@@ -21,12 +21,13 @@ def weights_of(call: Call, head: int, sequence: int) -> np.ndarray:
     Raises ShapeError where queries are not the keys' tokens, NonFiniteError.
     """
     who = f"{call.module or 'the model'} head {head}"
-    if call.rows != call.columns:
+    if call.cross or call.rows != call.columns:
+        others = " of another sequence" if call.cross else ""
         raise ShapeError(
-            f"replace: {who} was called with {call.rows} queries on {call.columns} keys, which is "
-            "no map of a sequence to itself. Likely cause: cached decoding, or attention on "
-            "another sequence. Give the whole text in one call, without a cache, or leave it out "
-            "with heads=."
+            f"replace: {who} was called with {call.rows} queries on {call.columns} keys{others}, "
+            "which is no map of a sequence to itself. Likely cause: cached decoding, or attention "
+            "on another sequence. Give the whole text in one call, without a cache, or leave it "
+            "out with heads=."
         )
     M = call.weights(head, sequence)
     if not np.isfinite(M).all():
