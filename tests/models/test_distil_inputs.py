@@ -41,6 +41,12 @@ def test_copied_projections_of_the_same_class_are_the_teacher():
     assert found.error(mech.kernel(inputs(5, seed=9))[:, 0], inputs(5, seed=9)) < 1e-6
 
 
+def test_copies_may_lie_in_memory_column_by_column():
+    own = {k: np.asfortranarray(teacher("softmax").parameters()[k]) for k in ("Wq", "Wk")}
+    found = learn(teacher("softmax"), start=own, iterations=2)
+    assert np.array_equal(found.start.parameters()["Wq"], own["Wq"])
+
+
 def test_copied_projections_of_a_softmax_head_beside_the_realization():
     """On the texts of the fit and on sixteen others: where each start begins and ends.
 
