@@ -120,18 +120,6 @@ def test_the_divergence_of_rows():
     assert 0 <= divergence(found.instance) < divergence(found.start)
 
 
-def test_the_parameters_of_fla():
-    found = learn(teacher("softmax"), iterations=5)
-    named, mech, u = found.to_fla(), found.instance, inputs(1)[0]
-    tok = mech.tokens(u)
-    assert np.allclose(u @ named["q_proj.weight"].T / np.sqrt(N), tok.q[0])
-    assert np.allclose(u @ named["k_proj.weight"].T, tok.k[0])
-    gate = u @ named["gk_proj.0.weight"].T @ named["gk_proj.1.weight"].T + named["gk_proj.1.bias"]
-    assert np.allclose(-np.logaddexp(0, -gate) / 16, tok.log_a[0])
-    with pytest.raises(UnknownNameError, match="mamba2"):
-        learn(teacher(), "mamba2", iterations=2).to_fla()
-
-
 def test_what_is_refused():
     M, u = teacher("softmax").kernel(inputs())[:, 0], inputs()
     with pytest.raises(DomainError, match="probabilities"):
