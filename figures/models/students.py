@@ -17,8 +17,9 @@ SEE = (
     "(grey) does, above the proved floor (black), but not for head 16.0, which looks at the token "
     "before; with one decay per token (blue) they come as near as with gates per channel, by "
     "queries and keys of very different sizes: the curves nearly coincide. Last two: maps of the "
-    "inputs fitted to one text fail on others (dashed), more texts bring both together, and rows "
-    "of sum 1 need fewer, from whichever start."
+    "inputs fitted to one text fail on others (dashed) and more texts bring both together; from "
+    "the head's own projections (black) GLA ends behind what drawn maps (green) come to, and rows "
+    "of sum 1, which need fewer texts, end where these do."
 )
 PAPER = (
     "Transformers are distilled into Mamba-2 by first matching mixing matrices, then hidden "
@@ -164,6 +165,7 @@ def findings(table: Table) -> list[Finding]:
     )
     one, last = gla["drawn"][0], gla["drawn"][-1]
     both = [start for start in STARTS if normal[start]]
+    ratios = [c[COPIED][-1]["test"] / c["drawn"][-1]["test"] for c in (gla, normal)]
     heads = "a random kernel" if len(every) == 1 else f"{len(every) - 1} heads and a random kernel"
     found = [
         unknown(
@@ -205,16 +207,16 @@ def findings(table: Table) -> list[Finding]:
             ),
             all(normal[s][-1]["test"] < gla[s][-1]["test"] for s in both),
         ),
-        unknown(
-            "Nothing on where a student starts from copied projections and from others",
+        derived(
+            "Nothing on what copied projections are worth beside other starts",
             "GLA: "
             + "; ".join(
                 f"{PHRASES[s]}: {c[0]['start']:.2f} at the start, {c[0]['fitted']:.2f} fitted to "
                 f"{c[0]['texts']} text, {c[0]['test']:.2f} on others; to {c[-1]['texts']} texts "
                 f"{c[-1]['fitted']:.2f} and {c[-1]['test']:.2f}"
                 for s, c in gla.items()
-                if c
             ),
+            ratios[0] > BEHIND and 1 / BEHIND < ratios[1] < BEHIND,
         ),
     ]
 

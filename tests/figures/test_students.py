@@ -33,6 +33,10 @@ def test_the_smoke_profile_judges_no_head(figure, table):
          times("test", 100.0, into=students.NORMALISED)),
         ("Nothing on the rows", times("fitted", 1.0),
          times("test", 100.0, into=students.NORMALISED, start_from=students.COPIED)),
+        ("Nothing on what copied", times("fitted", 1.0),
+         times("test", 0.5, into="gla", start_from=students.COPIED)),
+        ("Nothing on what copied", times("fitted", 1.0),
+         times("test", 0.8, into=students.NORMALISED, start_from=students.COPIED)),
     ],
 )  # fmt: skip
 def test_every_rule_has_two_sides(words, inside, outside):
