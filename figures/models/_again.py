@@ -60,11 +60,13 @@ def counts(table: Table, what: str) -> list[Finding]:
     return [again(told + (f", else {'; '.join(other)}" if other else ""), agree)]
 
 
-def numbers(table: Table, columns: Sequence[str], what: str) -> list[Finding]:
-    """Whether numbers that were computed again are the kept ones."""
+def numbers(
+    table: Table, columns: Sequence[str], what: str, within: float = ALIKE
+) -> list[Finding]:
+    """Whether numbers that were computed again are the kept ones, to a relative distance."""
     rows = part(table, columns[0])
     if not rows:
         return []
     off = max(abs(r[c + SUFFIX] - r[c]) / (abs(r[c]) or 1.0) for r in rows for c in columns)
     told = f"differ by at most {off:.0e}, relatively" if off else "are the same to the last bit"
-    return [again(f"{what}: {len(rows) * len(columns)} numbers {told}", off <= ALIKE)]
+    return [again(f"{what}: {len(rows) * len(columns)} numbers {told}", off <= within)]

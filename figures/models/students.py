@@ -8,6 +8,8 @@ import numpy as np
 
 import dsf
 from dsf.figures import Finding, Table, derived, unknown
+from dsf.figures.models._again import KEPT, beside, numbers
+from dsf.figures.models._again import part as part_of
 from dsf.figures.models._trained import captured, projections, sequences
 from dsf.tools.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, TEXT, VERMILLION
 
@@ -29,7 +31,8 @@ PAPER = (
 DIFFERS = (
     "Single heads, not a model. Profile paper: six heads of SmolLM2-135M-Instruct (weights of 4 "
     "bits), layer and head from 0, on the first 128 tokens of Python's built-in help; and a random "
-    "kernel. The other profiles have random weights alone. Errors are Frobenius norms strictly "
+    "kernel. Profile default draws the kept result and fits the random kernel again; profile "
+    "smoke has random weights alone. Errors are Frobenius norms strictly "
     "below the diagonal over that of the head. Each token has its own queries, keys and "
     "gates, frozen for this text; in the last two panels they are maps of the input of the layer, "
     "with 8 states, tested on later texts. Copied projections are the best 8 of the 64 directions "
@@ -47,8 +50,7 @@ CLASSES = ("gla", "gated_deltanet", "mamba2")
 PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"heads": (), "length": 24, "states": (1, 2), "iterations": 10, "texts": (1, 4),
               "learner": RANDOM, "tests": 4, "steps": 10},
-    "default": {"heads": (), "length": L, "states": STATES, "iterations": 100,
-                "texts": (1, 4, 16), "learner": RANDOM, "tests": 8, "steps": 60},
+    "default": {"heads": KEPT, "length": L, "states": (1, 2, 4), "iterations": 100},
     "paper": {"heads": HEADS, "length": L, "states": STATES, "iterations": 100,
               "texts": (1, 4, 16), "learner": "21.2", "tests": 8, "steps": 60},
 }  # fmt: skip
@@ -65,6 +67,8 @@ WIDTHS = {"gla": 3.0, "gated_deltanet": 1.9, "mamba2": 0.9}  # curves that lie o
 STARTS = {"drawn": GREEN, "realization": ORANGE, COPIED: BLACK}
 PHRASES = {"drawn": "drawn maps", "realization": "the realization", COPIED: "copied projections"}
 NAMES = {"gla": "GLA", "gated_deltanet": "gated DeltaNet", "mamba2": "Mamba-2"}
+KEYS, ERRORS = ("what", "head", "into", "states"), ("floor", "balanced", "sequential", "fitted")
+ROOM = 0.01  # relative: last bits lead a fit to another end
 BEHIND = 1.1  # times an error: what fits in local minima may differ by
 APART = 1.5  # times the error on the texts of the fit: it does not carry over
 
@@ -135,6 +139,8 @@ def random_teacher(count: int, length: int) -> tuple[np.ndarray, np.ndarray, Any
 def compute(profile: str) -> Table:
     p = PARAMETERS[profile]
     rows = frozen(RANDOM, random_kernel(p["length"]), p)
+    if p["heads"] == KEPT:
+        return beside(__file__, KEYS, [{k: r[k] for k in (*KEYS, *ERRORS)} for r in rows])
     count = max(p["texts"]) + p["tests"]
     if p["learner"] == RANDOM:
         M, u, own = random_teacher(count, p["length"])
@@ -218,6 +224,7 @@ def findings(table: Table) -> list[Finding]:
             ),
             ratios[0] > BEHIND and 1 / BEHIND < ratios[1] < BEHIND,
         ),
+        *numbers(table, ERRORS, "errors for the random kernel", ROOM),
     ]
 
 
@@ -250,6 +257,9 @@ def draw(table: Table) -> Any:
         for into in CLASSES:
             ax.plot(n, part.where(into=into).column("fitted"), "o-", color=HUES[into],
                     linewidth=WIDTHS[into], markersize=3, label=NAMES[into])  # fmt: skip
+        if head == RANDOM and (redone := part_of(rows, "fitted")):
+            ax.plot(redone.column("states"), redone.column("fitted_again"), "o", color=BLACK,
+                    mfc="none", markersize=8, label="fitted again")  # fmt: skip
         ax.set(xscale="log", yscale="log", xlabel="states", ylim=(lowest / 1.3, 1.0))
         ax.set_xticks(n, [str(x) for x in n])
         ax.minorticks_off()
@@ -278,6 +288,6 @@ def draw(table: Table) -> Any:
         ax.set_ylabel("relative error")
     for ax in places[len(heads) + 2 :]:
         ax.set_axis_off()
-    figure.legend(*places[0].get_legend_handles_labels(), loc="outside lower center", ncols=5,
+    figure.legend(*places[0].get_legend_handles_labels(), loc="outside lower center", ncols=6,
                   fontsize="small")  # fmt: skip
     return figure

@@ -13,7 +13,7 @@ from dsf.figures.models._kept import LONG, long
 from dsf.models import library
 
 BAD = "does not hold"
-FIGURES = ("states", "sizes", "lengths", "loss", "recurrent")
+FIGURES = ("states", "sizes", "lengths", "loss", "recurrent", "students")
 
 
 def verdict(found):
@@ -55,6 +55,9 @@ def test_numbers_agree_to_single_precision():
     assert verdict(judged(1 + 1e-6)) != BAD and verdict(judged(1 + 1e-4)) == BAD
     assert "2 numbers are the same to the last bit" in judged(1)[0].ours
     assert _again.numbers(Table([row]), ("error",), "one head") == []
+    other = Table([{"error": 1.0, "error_again": 1.02}])
+    assert verdict(_again.numbers(other, ("error",), "one head", 0.03)) != BAD
+    assert verdict(_again.numbers(other, ("error",), "one head", 0.01)) == BAD
 
 
 def test_what_was_found_again_belongs_to_one_kept_row():
