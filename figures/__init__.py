@@ -46,12 +46,15 @@ all of `dsf`, `dsf.solvers`, `dsf.kernels`), the same profile and the same libra
 figure is computed in a process of its own, with one thread.
 
 Profile `paper` may take hours.  It is run once with `--keep`: its table and record are kept in
-figures/<paper>/results/ and are drawn, and judged again, with every other profile.
+figures/<paper>/results/ and are drawn, and judged again, with every other profile.  Where such a
+profile computes a part of them again, the finding `again` says so, and stands with the kept ones.
 """
 
 from dsf.figures.runner.findings import (
+    AGAIN,
     VERDICTS,
     Finding,
+    again,
     derived,
     number,
     overall,
@@ -63,9 +66,11 @@ from dsf.figures.runner.sweep import sweep
 from dsf.figures.runner.table import Table
 
 __all__ = [
+    "AGAIN",
     "VERDICTS",
     "Finding",
     "Table",
+    "again",
     "derived",
     "number",
     "overall",

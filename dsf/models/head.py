@@ -162,16 +162,30 @@ def _bounds(found: Sequence[Realization]) -> list[Counts]:
 def _sizes(M: np.ndarray, rtol: Errors) -> dict[str, Any]:
     L = len(M)
     norm = float(np.linalg.norm(M, 2)) if L else 0.0
-    cuts = np.unique(np.linspace(1, L - 1, CUTS).astype(int)) if L > 1 else np.zeros(0, int)
-    spectra = [np.linalg.svd(M[c:, :c], compute_uv=False) for c in cuts]
+    spectra = _spectra(M)
     above = [[int(np.sum(s > e * norm)) for s in spectra] or [0] for e in rtol]
     busiest = spectra[int(np.argmax(above[-1]))][:KEPT] if spectra and norm else np.zeros(0)
     return {
         "tolerance": {e: float(np.mean(counts)) for e, counts in zip(rtol, above, strict=True)},
-        "entropy": float(np.mean([_entropy(s) for s in spectra] or [0.0])),
+        "entropy": _mean_entropy(spectra),
         "spectrum": tuple((busiest / norm).tolist()) if norm else (),
         "rank": float(np.sum(M * M)) / norm**2 if norm else 0.0,
     }
+
+
+def entropy(M: np.ndarray) -> float:
+    """The mean over 16 cuts of the exponential entropy of the singular values of M [L L]."""
+    return _mean_entropy(_spectra(M))
+
+
+def _spectra(M: np.ndarray) -> list[np.ndarray]:
+    L = len(M)
+    cuts = np.unique(np.linspace(1, L - 1, CUTS).astype(int)) if L > 1 else np.zeros(0, int)
+    return [np.linalg.svd(M[c:, :c], compute_uv=False) for c in cuts]
+
+
+def _mean_entropy(spectra: Sequence[np.ndarray]) -> float:
+    return float(np.mean([_entropy(s) for s in spectra] or [0.0]))
 
 
 def _entropy(s: np.ndarray) -> float:

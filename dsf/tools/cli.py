@@ -12,6 +12,7 @@ import difflib
 import errno
 import os
 import sys
+import textwrap
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -239,6 +240,7 @@ def _figure(arguments: argparse.Namespace) -> int:
 
 def _models(arguments: argparse.Namespace) -> int:
     from dsf.models.library import ENTRIES, cache, fetch, present
+    from dsf.models.library.entries import LEFT_OUT
 
     known = [e.name for e in ENTRIES]
     names = [_known("model", name, known) for name in arguments.names] or known
@@ -253,6 +255,8 @@ def _models(arguments: argparse.Namespace) -> int:
     ]
     _table(("model", "version", "licence", "here", "what"), rows)
     print(f"in {cache()}; DSF_MODELS names another folder")
+    for name, why in LEFT_OUT.items():
+        print(textwrap.fill(f"left out, {name}: {why}", 79))
     return OK
 
 

@@ -37,7 +37,7 @@ OPTIONAL = {
     "transformers": ("transformers", "no language models from folders or the library"),
     "gguf": ("gguf", "no models from GGUF files"),
     "accelerate": ("accelerate", "no models from GGUF files"),
-    "safetensors": ("safetensors", "no voice detector of the library"),
+    "safetensors": ("safetensors", "no voice detector and no forecaster of the library"),
     "h5py": ("h5py", "no character model of the library"),
 }
 

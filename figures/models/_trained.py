@@ -62,3 +62,14 @@ def captured(heads: Sequence[str], ids: np.ndarray) -> dict[str, tuple[np.ndarra
         for hook in hooks:
             hook.remove()
     return {name: (kernels[name], inputs[int(name.split(".")[0])]) for name in heads}
+
+
+def projections(head: str) -> tuple[np.ndarray, np.ndarray]:
+    """Wq, Wk [d m] of a head "layer.head", float64: before the rotations of their positions."""
+    model = loaded()[0]
+    layer, number = map(int, head.split("."))
+    own, m = model.model.layers[layer].self_attn, model.config.head_dim
+    groups = model.config.num_attention_heads // model.config.num_key_value_heads
+    rows = ((own.q_proj, number), (own.k_proj, number // groups))
+    Wq, Wk = (p.weight[i * m : (i + 1) * m].detach().double().numpy().T for p, i in rows)
+    return Wq, Wk

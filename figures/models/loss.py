@@ -11,9 +11,13 @@ from scipy.stats import spearmanr
 import dsf
 from dsf.figures import Finding, Table, statement, sweep, unknown
 from dsf.figures.dsf._common import plain_log
+from dsf.figures.models._again import KEPT, beside, numbers, part
+from dsf.figures.models._kept import HEADS, kept
 from dsf.figures.models._subject import RANDOM, REAL, TOKENS, subject
 from dsf.models import Plan, inspect, plan, replace
 from dsf.models.capture import run
+from dsf.models.head import entropy
+from dsf.models.probes import TEXT as OWN
 from dsf.models.replacement import next_token_loss
 from dsf.tools.style import BLACK, BLUE, GREEN, GREY, TEXT, VERMILLION
 
@@ -34,14 +38,15 @@ DIFFERS = (
     "of its own weights gives on this text, with coefficients that know all of it. One English "
     "text of 154 tokens, SmolLM2-135M-Instruct with weights of 4 bits, 270 heads. Losses are "
     "measured, errors of heads proved, relative in the operator norm. The effective state-size is "
-    "the exponential of the entropy of singular values, its mean over 16 cuts. Profiles smoke and "
-    "default take random weights, whose losses mean nothing."
+    "the exponential of the entropy of singular values, its mean over 16 cuts. Profile default "
+    "draws the kept result and computes the right panel again for nine heads, from their weights; "
+    "profile smoke takes random weights, whose losses mean nothing."
 )
 ORDER = 2
 THEOREMS = ("dsf/sequential_truncation", "dsf/hankel_lower_bound")
 PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {"source": RANDOM, "sizes": [1, 2, 4], "some": [1, 2], "layers": 2},
-    "default": {"source": RANDOM, "sizes": [1, 2, 4, 8], "some": [1, 2, 4], "layers": 2},
+    "default": {"source": KEPT},
     "paper": {"source": REAL, "sizes": [1, 2, 4, 8, 16], "some": [1, 2], "layers": 30},
 }
 NAMES = {
@@ -49,6 +54,7 @@ NAMES = {
     "high": "half of higher effective state-size", "plan": "all heads, states by plan",
 }  # fmt: skip
 HUES = {"all": BLACK, "low": BLUE, "high": VERMILLION, "plan": GREEN}
+SHOWN = ("error", "floor", "size")
 PLANNED = (1, 2, 4)
 LENGTHS = {REAL: TOKENS, RANDOM: 48}
 AT = 4  # states at which the errors of heads are compared
@@ -127,8 +133,23 @@ def each_head(source: str, n: int) -> list[dict[str, Any]]:
     return rows
 
 
+def again() -> list[dict[str, Any]]:
+    """What `each_head` tells of the heads whose weights are kept."""
+    rows = []
+    for layer, head in HEADS[OWN]:
+        M = kept(layer, head, tokens=TOKENS)
+        found = dsf.realize(M, states=AT)
+        rows.append({
+            "what": "heads", "heads": layer, "head": head,
+            "error": float(found.upper), "floor": float(found.lower), "size": entropy(M),
+        })  # fmt: skip
+    return rows
+
+
 def compute(profile: str) -> Table:
     p = PARAMETERS[profile]
+    if p["source"] == KEPT:
+        return beside(__file__, ("what", "heads", "head"), again())
     runs = [("all", -1, n) for n in p["sizes"]]
     runs += [(what, -1, n) for what in ("low", "high", "plan") for n in p["some"]]
     runs += [("module", i, 1) for i in range(p["layers"])] + [("heads", -1, AT)]
@@ -193,6 +214,7 @@ def findings(table: Table) -> list[Finding]:
             f"n states for each head on average, spent by the sum of squared errors: "
             f"{_told(table, 'plan')} nats per token; no plan brings that sum below {sums}, proved",
         ),
+        *numbers(table, SHOWN, f"errors and sizes of {len(HEADS[OWN])} heads"),
     ]
 
 
@@ -218,6 +240,9 @@ def draw(table: Table) -> Any:
     right.vlines(size, each.column("floor"), error, color=BLUE, linewidth=0.8,
                  label="down to its floor")  # fmt: skip
     right.plot(size, error, ".", color=BLACK, markersize=2, label="proved error")
+    if redone := part(table, "error"):
+        right.plot(redone.column("size_again"), redone.column("error_again"), "o", ms=5,
+                   mfc="none", mec=VERMILLION, label="computed again")  # fmt: skip
     right.set(xlabel="effective state-size", ylabel="error / |M|", xscale="log", yscale="log")
     plain_log(right.xaxis)
     right.set_title(f"Heads, n = {AT}")

@@ -9,8 +9,9 @@ from scipy.stats import spearmanr
 
 from dsf.figures import Finding, Table, derived, statement
 from dsf.figures.dsf._common import plain_log
-from dsf.figures.models._survey import PROFILES, RTOL, survey, whole
-from dsf.tools.style import BLUE, GREY, ORANGE, TEXT, VERMILLION
+from dsf.figures.models._again import KEPT, numbers, part
+from dsf.figures.models._survey import AGAIN, PROFILES, RTOL, retrieving, survey, whole
+from dsf.tools.style import BLACK, BLUE, GREY, ORANGE, TEXT, VERMILLION
 
 TITLE = "The mean over cuts stays below the certified count; the entropy form is no bound"
 SEE = (
@@ -29,17 +30,21 @@ DIFFERS = (
     "own, random tokens that come twice, random keys with values that come again in another "
     "order. Effective state-sizes are means over 16 cuts; the tolerance is the error. "
     "Relative errors in the operator norm; counts are proved for these inputs alone. "
-    "Profiles smoke and default take a small transformer of random weights."
+    "Profile default draws the kept result and computes one head again, from its queries and "
+    "keys; profile smoke takes a small transformer of random weights."
 )
 ORDER = 4
 THEOREMS = ("dsf/hankel_lower_bound",)
 SEED = 0
 PARAMETERS: dict[str, dict[str, Any]] = PROFILES
 HUES = {"text": BLUE, "repeat": VERMILLION, "pairs": ORANGE}
+FORMS = ("tolerance", "entropy")
 NAMES = {"text": "text", "repeat": "random, twice", "pairs": "keys and values"}
 
 
 def compute(profile: str) -> Table:
+    if PARAMETERS[profile]["weights"] == KEPT:
+        return retrieving(__file__, ("necessary", "sufficient", *FORMS))
     return whole(survey(profile))
 
 
@@ -53,7 +58,7 @@ def findings(table: Table) -> list[Finding]:
         )
         ranks[e] = [
             spearmanr(*(whole(table, rtol=e, probe=p).column(c) for c in (c1, "sufficient")))[0]
-            for c1 in ("tolerance", "entropy") for p in NAMES
+            for c1 in FORMS for p in NAMES
         ]  # fmt: skip
     first, last = RTOL
     above, below = np.sum(entropy[first] > high[first]), np.sum(entropy[last] < low[last])
@@ -82,6 +87,7 @@ def findings(table: Table) -> list[Finding]:
             ),
             True,
         ),
+        *numbers(table, FORMS, AGAIN),
     ]  # fmt: skip
 
 
@@ -91,19 +97,21 @@ def draw(table: Table) -> Any:
     figure, axes = plt.subplots(1, 2, figsize=(TEXT, 3.0), sharex=True, sharey=True)
     e = RTOL[-1]
     ends = np.array([1.0, max(whole(table, rtol=e).column("sufficient"))])
-    for at, name, title in zip(
-        axes, ("tolerance", "entropy"), ("tolerance form", "entropy form"), strict=True
-    ):
+    for at, name, title in zip(axes, FORMS, ("tolerance form", "entropy form"), strict=True):
         for probe, hue in HUES.items():
             rows = whole(table, rtol=e, probe=probe)
             at.plot(rows.column("sufficient"), rows.column(name), ".", ms=3, color=hue,
                     alpha=0.7, label=NAMES[probe])  # fmt: skip
         at.plot(ends, ends, color=GREY, lw=1, label="equal")
+        again = part(whole(table, rtol=e), name)
+        if again:
+            at.plot(again.column("sufficient_again"), again.column(f"{name}_again"), "o", ms=6,
+                    mfc="none", mec=BLACK, label="computed again")  # fmt: skip
         at.set(xscale="log", yscale="log", xlabel=f"states that suffice at error {e:g}",
                title=title)  # fmt: skip
         plain_log(at.xaxis)
         plain_log(at.yaxis)
     axes[0].set_ylabel("effective state-size")
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure

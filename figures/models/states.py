@@ -8,17 +8,21 @@ from typing import Any
 import numpy as np
 
 from dsf.figures import Finding, Table, derived
+from dsf.figures.models._again import KEPT, part
+from dsf.figures.models._again import counts as counts_again
 from dsf.figures.models._survey import (
+    AGAIN,
     INDUCTION,
     PREVIOUS,
     PROFILES,
     RTOL,
     SINK,
     grid,
+    retrieving,
     survey,
     whole,
 )
-from dsf.tools.style import BLACK, TEXT
+from dsf.tools.style import BLACK, TEXT, VERMILLION
 
 TITLE = "Heads that retrieve need nearly half as many states as tokens; a text does not show it"
 SEE = (
@@ -36,7 +40,8 @@ DIFFERS = (
     "SmolLM2-135M-Instruct (30 layers of 9 heads, weights of 4 bits) on 512 tokens: a text of our "
     "own, random tokens that come twice, random keys with values that come again in another "
     "order. Relative errors in the operator norm; counts are proved for these inputs alone. "
-    "Profiles smoke and default take a small transformer of random weights."
+    "Profile default draws the kept result and counts one head again, from its queries and keys; "
+    "profile smoke takes a small transformer of random weights."
 )
 ORDER = 1
 THEOREMS = ("dsf/hankel_lower_bound",)
@@ -47,6 +52,8 @@ NAMES = {"text": "a text", "repeat": "random, twice", "pairs": "keys and values"
 
 
 def compute(profile: str) -> Table:
+    if PARAMETERS[profile]["weights"] == KEPT:
+        return retrieving(__file__, ("necessary", "sufficient"))
     return whole(survey(profile))
 
 
@@ -102,6 +109,7 @@ def findings(table: Table) -> list[Finding]:
             f"{int(np.sum(worst <= FEW))} on all three inputs",
             True,
         ),
+        *counts_again(table, AGAIN),
     ]
 
 
@@ -133,6 +141,10 @@ def draw(table: Table) -> Any:
                     x, y, mark, ms=5 if kind == "induction" else 4, mfc=face, mec="white",
                     mew=0.8, label=kind if probe == "text" else None,
                 )  # fmt: skip
+    again = part(table, "necessary")
+    for r in again:
+        at = axes[list(NAMES).index(r["probe"]), RTOL.index(r["rtol"])]
+        at.plot(r["layer"], r["head"], "s", ms=8, mfc="none", mec=VERMILLION, mew=1.2)
     for at in axes[-1]:
         at.set_xlabel("layer")
         for axis in (at.xaxis, at.yaxis):
@@ -145,5 +157,8 @@ def draw(table: Table) -> Any:
                    label=f"{k} head" if k != "previous" else "previous-token head")
         for k, m in marks.items()
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    if again:
+        handles.append(plt.Line2D([], [], ls="", marker="s", mfc="none", mec=VERMILLION,
+                                  label="counted again"))  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure

@@ -9,6 +9,7 @@ from math import isfinite
 NUMBER, STATEMENT = "matches the number", "matches the statement"
 NOT, UNKNOWN = "does not hold", "no value known"
 VERDICTS = (NUMBER, STATEMENT, NOT, UNKNOWN)
+AGAIN = "The kept result, a part of it computed again"
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,15 @@ def derived(paper: str, ours: str, holds: bool, source: str = "") -> Finding:
     'no value known'
     """
     return unknown(paper, ours, source) if holds else Finding(paper, ours, NOT, source)
+
+
+def again(ours: str, agrees: bool) -> Finding:
+    """A part of the kept result that another profile computes again: it says what, and how near.
+
+    >>> again("3 of 3 counts are the same", True).verdict
+    'no value known'
+    """
+    return derived(AGAIN, ours, agrees)
 
 
 def overall(verdicts: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dsf.figures.runner.catalogue import Figure
-from dsf.figures.runner.findings import tally
+from dsf.figures.runner.findings import AGAIN, overall, tally
 from dsf.figures.runner.formulas import formulas
 from dsf.figures.runner.kept import PROFILE
 from dsf.figures.runner.page import (
@@ -111,12 +111,14 @@ def _card(figure: Figure, folder: Path, profile: str, failure: str) -> _Card:
         title, paper, differs = record["title"], record["paper"], record["differs"]
         kept = record["kept"]  # the long run stands in the place of this one
         shown, run = (record, "") if kept is None else (kept, f".{PROFILE}")
-        verdict = shown["verdict"]
-        badge = _badge(verdict, tally([f["verdict"] for f in shown["findings"]]))
-        picture = _picture(figure, folder, record, run) + _caption(figure, record)
+        parts = [f for f in record["findings"] if f["paper"] == AGAIN]
+        findings = shown["findings"] + (parts if kept else [])
+        verdict = overall(f["verdict"] for f in findings)
+        badge = _badge(verdict, tally([f["verdict"] for f in findings]))
+        picture = _picture(figure, folder, record, run) + _caption(figure, record, parts)
         small = figure.file(folder, f"{run}{SMALL}").read_bytes()
         thumbnail = f'<img src="{_embedded(small, "png")}" alt="">'
-        see, table = f"<p>{formulas(record['see'])}</p>", _table(shown["findings"])
+        see, table = f"<p>{formulas(record['see'])}</p>", _table(findings)
         other = "" if kept is None else _small_run(figure, folder, record)
     article = ARTICLE.format(
         id=escape(figure.name),
@@ -176,8 +178,8 @@ def _embedded(data: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{b64encode(data).decode()}"
 
 
-def _caption(figure: Figure, record: dict[str, Any]) -> str:
-    """Which run the picture shows."""
+def _caption(figure: Figure, record: dict[str, Any], parts: list[dict[str, str]]) -> str:
+    """Which run the picture shows, and what of it this run computed again."""
     kept = record["kept"]
     text = f"Profile {record['profile']}, computed in {record['run']['seconds']:.0f} s."
     if kept is not None:
@@ -185,6 +187,7 @@ def _caption(figure: Figure, record: dict[str, Any]) -> str:
             f"Profile {PROFILE}, computed {kept['run'].get('date', 'once')} and "
             f"kept in figures/{figure.name.partition('/')[0]}/results/."
         )
+        text += "".join(f" Computed again here: {f['ours']}." for f in parts)
     return f'<p class="caption">{escape(text)}</p>'
 
 

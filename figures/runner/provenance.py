@@ -24,6 +24,7 @@ LIBRARIES = (
     "python-flint",
     "matplotlib",
 )
+SHARED = ("_*.py", "*.npz", "*.txt")  # what the figures of a folder have in common
 
 
 @cache
@@ -42,14 +43,14 @@ def fingerprint(source: Path, profile: str) -> str:
     """A hash of all that determines a figure: sources, profile, versions.
 
     Of the package every source file counts, not only those that the figure imports: names are
-    looked up at run time, so a list of imports would miss some.  Other figures do not count, and
-    theorems only if the figure mentions them.
+    looked up at run time, so a list of imports would miss some; data beside the figure count too.
+    Other figures do not count, and theorems only if the figure mentions them.
     """
     text = source.read_bytes()
     rooms = ["solvers", "kernels"] + ["theory_tests"] * (b"theory_tests" in text)
     digest = hashlib.sha256(repr((profile, versions())).encode())
     digest.update(_hash_of(tuple(rooms)))
-    files = {source, *source.parent.glob("_*.py")}
+    files = {source, *(f for shared in SHARED for f in source.parent.glob(shared))}
     if profile != "paper":  # the kept run of that profile is drawn beside the others
         files |= set(source.parent.glob(f"results/{source.stem}.*"))
     digest.update(_hash_files(sorted(files)))

@@ -115,6 +115,37 @@ def test_the_long_profile_is_kept_and_drawn_with_the_others(house):
     assert code == 1 and "the record or its table was altered" in err
 
 
+PARTLY = """
+from dsf.figures import again
+
+ALONE = findings
+
+
+def compute(profile):
+    table = sweep(one, [{"n": n} for n in range(PARAMETERS[profile]["n"])])
+    return table if profile == "paper" else Table([{**r, "again": r["square"]} for r in table])
+
+
+def findings(table):
+    parts = [again("6 squares are the same", {agree})] if "again" in table.columns else []
+    return ALONE(table) + parts
+"""
+
+
+def test_what_is_computed_again_stands_with_the_kept_result(house):
+    for name, agree in (("good", "True"), ("poor", "False")):
+        house.add(name, more=PARTLY.replace("{agree}", agree))
+    assert house.run("--profile", "paper", "--keep")[0] == 0
+    assert house.run()[0] == 0
+    page = (house.out / "index.html").read_text()
+    for name, holds in (("good", True), ("poor", False)):
+        article = page[page.index(f'<article id="euclid/{name}"') :]
+        assert "results/. Computed again here: 6 squares are the same.</p>" in article
+        shown = article[: article.index("<details")]
+        assert "20 squares, the last is 361" in shown and "6 squares, the last is 25" not in shown
+        assert ("does not hold" in shown) == (not holds)
+
+
 KEPT = [f for f in catalogue("dsf.figures") if place(f, ".json").exists()]
 
 

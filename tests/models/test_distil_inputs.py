@@ -41,6 +41,12 @@ def test_copied_projections_of_the_same_class_are_the_teacher():
     assert found.error(mech.kernel(inputs(5, seed=9))[:, 0], inputs(5, seed=9)) < 1e-6
 
 
+def test_copies_may_lie_in_memory_column_by_column():
+    own = {k: np.asfortranarray(teacher("softmax").parameters()[k]) for k in ("Wq", "Wk")}
+    found = learn(teacher("softmax"), start=own, iterations=2)
+    assert np.array_equal(found.start.parameters()["Wq"], own["Wq"])
+
+
 def test_copied_projections_of_a_softmax_head_beside_the_realization():
     """On the texts of the fit and on sixteen others: where each start begins and ends.
 
@@ -112,18 +118,6 @@ def test_the_divergence_of_rows():
 
     assert np.allclose(student.kernels(found.instance, inputs()).sum(-1), 1)
     assert 0 <= divergence(found.instance) < divergence(found.start)
-
-
-def test_the_parameters_of_fla():
-    found = learn(teacher("softmax"), iterations=5)
-    named, mech, u = found.to_fla(), found.instance, inputs(1)[0]
-    tok = mech.tokens(u)
-    assert np.allclose(u @ named["q_proj.weight"].T / np.sqrt(N), tok.q[0])
-    assert np.allclose(u @ named["k_proj.weight"].T, tok.k[0])
-    gate = u @ named["gk_proj.0.weight"].T @ named["gk_proj.1.weight"].T + named["gk_proj.1.bias"]
-    assert np.allclose(-np.logaddexp(0, -gate) / 16, tok.log_a[0])
-    with pytest.raises(UnknownNameError, match="mamba2"):
-        learn(teacher(), "mamba2", iterations=2).to_fla()
 
 
 def test_what_is_refused():

@@ -35,32 +35,51 @@ def kernel(A, B, C):
     return dsf.LTV(dsf.Dense(A[None]), B[None], C[None], read="before", steps=L).kernel()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("share", [0.05, 0.01])
-def test_against_balanced_truncation_of_pymor(share):
-    """25 random systems: states for an error of `share` of the norm, on 96 tokens.
-
-    Never more than the bound of pyMOR proves enough, and on the whole no more than its reduced
-    models need, whose kernels are measured; the proved lower count is never above these.
-    """
-    pytest.importorskip("pymor")
+def by_pymor(A, B, C):
+    """Bounds of the errors of r = 1, 2, .. states, and the reduced matrices for r."""
     from pymor.core.logger import set_log_levels
     from pymor.models.iosys import LTIModel
     from pymor.reductors.bt import BTReductor
 
     set_log_levels({"pymor": "ERROR"})
+    reductor = BTReductor(LTIModel.from_matrices(A, B, C, sampling_time=1))
+
+    def reduced(r):
+        return reductor.reduce(r, projection="sr").to_matrices()[:3]
+
+    return reductor.error_bounds(), reduced
+
+
+def by_slycot(A, B, C):
+    """The same of SLICOT's AB09AD."""
+    from slycot import ab09ad
+
+    n = len(A)
+
+    def reduced(r):
+        return ab09ad("D", "B", "N", n, 1, 1, A, B, C, nr=r)[1:4]
+
+    s = ab09ad("D", "B", "N", n, 1, 1, A, B, C, nr=n)[4]
+    return 2 * np.cumsum(s[:0:-1])[::-1], reduced
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.05, 0.01])
+@pytest.mark.parametrize(("package", "truncation"), [("pymor", by_pymor), ("slycot", by_slycot)])
+def test_against_balanced_truncation_of_others(package, truncation, share):
+    """25 random systems: states for an error of `share` of the norm, on 96 tokens.
+
+    Never more than their bound proves enough, and on the whole no more than their reduced models
+    need, whose kernels are measured; the proved lower count is never above these.
+    """
+    pytest.importorskip(package)
     lower, ours, proved, reached = [], [], [], []
     for seed in range(25):
         A, B, C, M = stable(seed, 0.97)
         n, error = len(A), share * np.linalg.norm(M, 2)
-        reductor = BTReductor(LTIModel.from_matrices(A, B, C, sampling_time=1))
-
-        def reduced(r, reductor=reductor):
-            return kernel(*reductor.reduce(r, projection="sr").to_matrices()[:3])
-
-        bounds = [*reductor.error_bounds(), 0.0]
-        proved.append(1 + next(r for r, bound in enumerate(bounds) if bound <= error))
-        near = (r for r in range(1, n) if np.linalg.norm(M - reduced(r), 2) <= error)
+        bounds, reduced = truncation(A, B, C)
+        proved.append(1 + next(r for r, bound in enumerate([*bounds, 0.0]) if bound <= error))
+        near = (r for r in range(1, n) if np.linalg.norm(M - kernel(*reduced(r)), 2) <= error)
         reached.append(next(near, n))
         found = dsf.realize(M, atol=error)
         lower.append(found.lower)

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from dsf.claims.reading import require
+from dsf.core.arrays import to_numpy
 from dsf.core.catalogue import family, family_of
 from dsf.core.certificate import Certificate, decode, encode
-from dsf.core.errors import ShapeError, UnknownNameError
+from dsf.core.errors import ShapeError
 from dsf.core.mechanism import Mechanism
 from dsf.core.printing import at_least
 from dsf.core.result import Checkable, Item, Result, Rows, Section, Text
+from dsf.models.distil import fla
 from dsf.models.distil.student import kernels
 
 SCOPE = (
@@ -23,13 +25,6 @@ SCOPE = (
     "sequences of the fit alone; .error(kernels, inputs) is that on others. The floor is proved "
     "for these sequences, for recurrences that may differ from one to the next."
 )
-# parameters of a layer of flash-linear-attention, by ours; a matrix of a linear layer is transposed
-FLA = {
-    "gla": {
-        "Wq": "q_proj.weight", "Wk": "k_proj.weight", "Wv": "v_proj.weight",
-        "W1": "gk_proj.0.weight", "W2": "gk_proj.1.weight", "b": "gk_proj.1.bias",
-    }
-}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -75,23 +70,25 @@ class Learned(Result):
         gap = np.tril(kernels(mech or self.instance, u) - M, -1)
         return float(np.linalg.norm(gap) / (np.linalg.norm(np.tril(M, -1)) or 1.0))
 
-    def to_fla(self) -> dict[str, np.ndarray]:
+    def to_fla(self, inputs: Any = None) -> dict[str, Any]:
         """The parameters under the names that a layer of flash-linear-attention gives them.
 
-        GatedLinearAttention of that library, whose gates and scale are those of gla; its output
-        gate, norm and projection are left out.  Raises UnknownNameError for other classes, whose
-        layers there do more to q and k.
+        With inputs [L d] or [B L d] the arguments of its kernel instead, with our values: its
+        output is that of the instance.  Which layer, which kernel, and what a layer does besides:
+        `dsf.models.distil.fla`.  Output gates, norms and projections are left out, and so are the
+        rows of Mamba2's in_proj.weight for its gate.  Raises UnknownNameError for a class without
+        such a layer, or whose tokens no kernel there takes; ShapeError for other inputs.
         """
-        name = self.instance.name
-        if name not in FLA:
-            raise UnknownNameError(
-                f"to_fla: no layer of that library has the parameters of {name} and nothing else; "
-                f"known: {', '.join(FLA)}. Its tokens: dsf.interop.to_fla(instance.tokens(u))."
+        if inputs is None:
+            return fla.parameters(self.instance)
+        u = np.asarray(to_numpy(inputs), dtype=np.float64)
+        if u.ndim not in (2, 3) or u.shape[-1] != self.inputs.shape[-1]:
+            raise ShapeError(
+                f"to_fla: inputs must be [L {self.inputs.shape[-1]}] or with a batch; got {u.shape}"
             )
-        own = self.instance.parameters()
-        named = {FLA[name][k]: x.reshape(x.shape[-2:]) for k, x in own.items()}
-        return {k: np.ascontiguousarray(x[0] if k.endswith("bias") else x.T)
-                for k, x in named.items()}  # fmt: skip
+        return fla.arguments(
+            self.instance.name, self.instance.tokens(u if u.ndim == 3 else u[None])
+        )
 
     @property
     def certificates(self) -> tuple[Checkable, ...]:

@@ -20,8 +20,7 @@ from dsf.core.result import Checkable, Item, Result, Section, Text
 from dsf.core.system import LTV
 from dsf.core.tokens import Tokens
 from dsf.core.transition import dense
-from dsf.interop import layouts
-from dsf.models.distil import fit, frozen, gauge
+from dsf.models.distil import fit, fla, frozen, gauge
 
 SCOPE = (
     "Errors are Frobenius norms strictly below the diagonal over that of M, for this kernel alone; "
@@ -91,12 +90,11 @@ class Distilled(Result):
     def to_fla(self, v: np.ndarray, states: int | None = None) -> dict[str, Any]:
         """The arguments of the kernel of flash-linear-attention, for values v [L p]; no skip.
 
-        gla and gated_delta_rule take those of the class of that name, simple_gla those of mamba2,
-        whose step size is multiplied into keys and decays.  Raises UnknownNameError for tokens
-        that have no place there.
+        Which kernel: `dsf.models.distil.fla`.  Raises UnknownNameError for tokens that have no
+        place there.
         """
-        tok = _folded(self.row(states).tokens).replace(v=np.asarray(v, dtype=np.float64))
-        return layouts.to_fla(tok.map(lambda x: x[None]))  # one head
+        tok = self.row(states).tokens.replace(v=np.asarray(v, dtype=np.float64))
+        return fla.arguments(self.into.cls.name, tok.map(lambda x: x[None]))  # one head
 
     @property
     def certificates(self) -> tuple[Checkable, ...]:
@@ -179,11 +177,3 @@ class Columns:
 
     def html(self) -> str:
         return html.table(self.rows, list(self.head))
-
-
-def _folded(tok: Tokens) -> Tokens:
-    """Tokens in which the step size of SSD stands in keys and decays."""
-    if "dt" not in tok.names:
-        return tok
-    rest = {k: x for k, x in tok.items() if k not in ("dt", "a")}
-    return Tokens(**{**rest, "k": tok.dt * tok.k, "log_a": tok.dt * tok.a})

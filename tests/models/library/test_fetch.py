@@ -128,7 +128,7 @@ def test_the_command(monkeypatch, tmp_path, capsys):
     assert cli.main(["models"]) == 0
     out = capsys.readouterr().out
     assert all(e.name in out and e.licence in out for e in library.ENTRIES)
-    assert "DSF_MODELS" in out
+    assert "DSF_MODELS" in out and "left out, rapidocr-onnxruntime" in out
     assert cli.main(["models", "gpt-17"]) == 2
 
 

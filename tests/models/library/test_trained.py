@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from dsf.core.errors import ShapeError
 from dsf.models import library
-from dsf.models.library import networks
+from dsf.models.library import forecaster, networks
 from dsf.models.library.inputs import TEXTS, WORDS, noise, syllables
 
 TEXT = TEXTS[0]
@@ -80,6 +81,61 @@ def test_voice_detector_is_trained():
     with torch.no_grad():
         voice, silence = net(syllables()).mean(), net(noise()).mean()
     assert silence < 0.1 and voice > 5 * silence
+
+
+def series():
+    """Series [2 2096]: a daily season in a weekly one with noise, and a random walk."""
+    rng, t = np.random.default_rng(0), np.arange(2048 + 48)
+    seasons = np.sin(2 * np.pi * t / 24) + 0.3 * np.sin(2 * np.pi * t / 168)
+    noise = rng.standard_normal((2, len(t)))
+    return np.stack([seasons + 0.05 * noise[0], np.cumsum(noise[1])]).astype(np.float32)
+
+
+def test_periods_and_seasons():
+    t = torch.arange(2048.0)
+    x = torch.stack(
+        [torch.sin(2 * np.pi * t / 32), torch.randn(2048, generator=torch.manual_seed(0))]
+    )
+    periods = forecaster.significant(x)
+    assert periods[0].tolist() == [32, 0, 0, 0] and periods[1].tolist() == [0, 0, 0, 0]
+    guess = forecaster.seasonal(t[None] % 32, torch.tensor([[32]]))[0]
+    ahead = torch.arange(2048.0, 2096.0) % 32
+    assert torch.equal(guess, (ahead // 2) * 2 + 0.5)  # the mean of the two steps of a phase
+
+
+def test_the_encoder_of_the_forecaster_is_causal():
+    net = forecaster.Forecaster()
+    x, periods = torch.rand(1, 2048, requires_grad=True), torch.tensor([[24, 7, 0, 0]])
+    [slope] = torch.autograd.grad(net.encoded(x, periods)[0, 1000].sum(), x)
+    assert slope[0, 1000] != 0 and not slope[0, 1001:].any()
+    kinds = [m for m in net.block.modules() if isinstance(m, torch.nn.Conv1d)]
+    assert len(kinds) == 10 and len({id(m.weight) for m in kinds}) == 1
+
+
+def test_a_series_of_another_length():
+    with pytest.raises(ShapeError, match="2048"):
+        forecaster.Forecaster()(torch.zeros(1, 100))
+
+
+@pytest.mark.slow
+def test_forecaster_is_trained():
+    net, x = trained("fracast", "safetensors").model, torch.tensor(series())
+    with torch.no_grad():
+        found = net(x[:, :2048])[0]
+    wanted = x[0, 2048:]
+    off, last = (float((y - wanted).abs().mean()) for y in (found[:, 4], x[0, 2047]))
+    assert off < 0.2 * last
+    assert (found.diff(dim=1) > -0.05).all()  # quantiles in their order
+
+
+@pytest.mark.slow
+def test_forecaster_is_that_of_its_package():
+    fracast = pytest.importorskip("fracast")
+    net, x = trained("fracast", "safetensors").model, series()[:, :2048]
+    with torch.no_grad():
+        found = net(torch.tensor(x)).numpy()
+    wanted = fracast.FracastModel.from_pretrained(weights="fp32").forecast(x)
+    assert np.allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
 
 
 def mean_cost(model, ids):
