@@ -50,7 +50,7 @@ NAMES = {
 }  # fmt: skip
 HUES = {"all": BLACK, "low": BLUE, "high": VERMILLION, "plan": GREEN}
 PLANNED = (1, 2, 4)
-LENGTHS = {REAL: TOKENS, RANDOM: 48}
+LENGTHS = {REAL: TOKENS, RANDOM: 24}
 AT = 4  # states at which the errors of heads are compared
 RANKS = 0.5  # a rank correlation from which on one tells of the other
 ENOUGH = 0.05  # nats per token: a loss this near to that of the model is the same on 154 tokens
