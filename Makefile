@@ -8,6 +8,8 @@ READY   := .venv/.ready
 TREE    := .mypy_cache/tree
 ROOMS   := solvers kernels theory_tests figures
 export MPLBACKEND = Agg
+# Bytecode is kept: the tests start two hundred Pythons, a third of whose start it is to compile.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
 .PHONY: figures test check slow mutants portable bench test-triton gpu models lint types clean

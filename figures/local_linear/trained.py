@@ -35,7 +35,7 @@ THEOREMS = ("dsf/mqar_recall", "dsf/mod3_householder")
 PARAMETERS: dict[str, dict[str, Any]] = {
     "smoke": {
         "mixers": ["softmax", "deltanet"], "seeds": 1,
-        "steps": {"recall": 30, "tracking": 30, "regression": 10},
+        "steps": {"recall": 2, "tracking": 2, "regression": 1},
     },
     "default": {
         "mixers": ["softmax", "lla", "deltanet", "deltanet to -1"], "seeds": 1,

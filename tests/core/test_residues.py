@@ -84,6 +84,23 @@ def test_two_roots_that_depend_on_each_other():
     assert vanishing(lambda F: square(*free(F, "x", "y")))
 
 
+@pytest.mark.parametrize(
+    "gap, points",
+    [
+        (lambda x: x * x - x, 1),  # nothing is left free, so relations would not help
+        (lambda x: ops.sqrt(x * x) - 2 * x, 2),
+        (lambda x: ops.sqrt(ops.sqrt(x * x)) - x, 2),  # -r has no root where r has one
+    ],
+)
+def test_no_more_points_than_may_help(gap, points):
+    drawn = []
+    try:
+        assert not vanishing(lambda F: drawn.append(F) or gap(*free(F, "x")))
+    except NotDecided as e:
+        assert "square roots" in str(e)
+    assert len(drawn) == points
+
+
 # ------------------------------------------------------------------------- limits
 LIMITS = {
     "a difference quotient": lambda x, h: (ops.exp(h * x) - 1) / h - x,

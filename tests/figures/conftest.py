@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from dsf.figures import Table
+from dsf.tools.files import write
 
 sys.path.insert(0, str(Path(__file__).parent))  # changes.py
 
@@ -28,11 +29,6 @@ def _figure(name: str):
     return importlib.import_module(f"dsf.figures.{name.replace('/', '.')}")
 
 
-@cache
-def _table(name: str) -> Table:
-    return Table.from_csv(Table(_figure(name).compute("smoke")).to_csv())
-
-
 @pytest.fixture(scope="session")
 def figure():
     """figure("dsf/gauge"): its module."""
@@ -40,10 +36,20 @@ def figure():
 
 
 @pytest.fixture(scope="session")
-def table():
+def table(tmp_path_factory, request):
     """table("dsf/gauge"): its table in the smoke profile, on its way through CSV as the runner
-    reads it."""
-    return _table
+    reads it; computed by the first process of the run that asks for it."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if hasattr(request.config, "workerinput") else folder
+
+    @cache
+    def found(name: str) -> Table:
+        file = folder / f"{name.replace('/', '-')}.csv"
+        if not file.exists():
+            write(file, Table(_figure(name).compute("smoke")).to_csv().encode())
+        return Table.from_csv(file.read_text(encoding="utf-8"))
+
+    return found
 
 
 HEADER = """

@@ -105,31 +105,29 @@ def module(name):
 
 
 @cache
-def table(name, kept):
-    if kept:
-        return Table.from_csv((RESULTS / f"{name}.csv").read_text())
-    return Table.from_csv(Table(module(name).compute("smoke")).to_csv())
+def kept_table(name):
+    return Table.from_csv((RESULTS / f"{name}.csv").read_text())
 
 
 def verdicts(name, rows):
     return "".join(LETTERS[f.verdict] for f in module(name).findings(Table(rows)))
 
 
-def changed(name, change, kept=False):
+def changed(name, change, table):
     """The verdicts on a table of the figure after `change` of its rows."""
-    rows = [dict(r) for r in table(name, kept)]
+    rows = [dict(r) for r in table]
     change(rows)
     return verdicts(name, rows)
 
 
 @pytest.mark.solver
 @pytest.mark.parametrize("name", SMOKE)
-def test_what_a_figure_finds(name):
-    found = module(name).findings(table(name, False))
+def test_what_a_figure_finds(name, table):
+    found = module(name).findings(table(f"svm/{name}"))
     assert "".join(LETTERS[f.verdict] for f in found) == SMOKE[name]
     assert not any("nan" in f.ours for f in found)
     if name in KEPT:
-        found = module(name).findings(table(name, True))
+        found = module(name).findings(kept_table(name))
         assert "".join(LETTERS[f.verdict] for f in found) == KEPT[name]
         assert not any("nan" in f.ours for f in found)
 
@@ -290,5 +288,6 @@ CASES = [
 
 @pytest.mark.solver
 @pytest.mark.parametrize("name, kept, change, found", CASES)
-def test_the_rule_behind_a_verdict(name, kept, change, found):
-    assert changed(name, change, kept) == found
+def test_the_rule_behind_a_verdict(name, kept, change, found, table):
+    rows = kept_table(name) if kept else table(f"svm/{name}")
+    assert changed(name, change, rows) == found

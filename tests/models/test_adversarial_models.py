@@ -265,6 +265,17 @@ def test_heads_are_counted_once_and_not_for_each_text():
         losses(model, ids, states=2)
 
 
+@pytest.fixture(scope="module")
+def kept_plan():
+    """A plan that checks, as JSON."""
+    torch.manual_seed(0)
+    kept = plan(SelfAttention(), 3 * floats(1, 20, 8), total=5, rtol=(0.5, 0.3, 0.2, 0.1))
+    assert kept.floor > 0
+    text = kept.to_json()
+    assert Plan.from_data(json.loads(text)).check()
+    return text
+
+
 @pytest.mark.parametrize(
     ("path", "to"),
     [
@@ -279,12 +290,8 @@ def test_heads_are_counted_once_and_not_for_each_text():
         (("rtol",), lambda e: e[1:]),
     ],
 )
-def test_an_altered_plan_is_refused(path, to):
-    torch.manual_seed(0)
-    kept = plan(SelfAttention(), 3 * floats(1, 20, 8), total=5, rtol=(0.5, 0.3, 0.2, 0.1))
-    assert kept.floor > 0
-    data = json.loads(kept.to_json())
-    assert Plan.from_data(data).check()
+def test_an_altered_plan_is_refused(path, to, kept_plan):
+    data = json.loads(kept_plan)
     altered(data, *path, to=to)
     with pytest.raises(CertificateError):
         Plan.from_data(data).check()

@@ -31,6 +31,7 @@ TRIES = 200  # points, until every square root that is needed exists at one; 16 
 BRANCHES = 10  # signs of roots, and pieces of max: all combinations are gone through
 PARTS = 48  # e^m is the power 48 of its generator, so that e^{m/2}, e^{m/16}, ... exist too
 TERMS = 32  # of an exponent that is kept as a polynomial
+FREED = {"root", "piece", "abs", "max"}  # atoms of these names obey no relation
 
 Monomial = tuple[tuple[int, int], ...]  # (atom, power), in the order of the atoms
 Poly = dict[Monomial, tuple[Fraction, Fraction]]  # monomial -> re + i im
@@ -47,15 +48,14 @@ class Redraw(Exception):
 
 # ------------------------------------------------------------------------- the field
 class Field:
-    """A random prime, a random point, and what has been made of it.
+    """A prime, a random point, and what has been made of it.
 
     related   whether r^2 = v holds for roots, and max is one of the two; else they are free too
     spent     the sum of the degrees of all tests so far
     """
 
-    def __init__(self, source: random.Random, related: bool) -> None:
-        self.source, self.related = source, related
-        self.p = _prime(source)
+    def __init__(self, source: random.Random, p: int, related: bool) -> None:
+        self.source, self.p, self.related = source, p, related
         self.known: dict[Any, int] = {}  # what an atom stands for -> the atom
         self.names: list[Any] = []  # what the atoms stand for
         self.atoms: list[Number] = []
@@ -177,10 +177,14 @@ def vanishing(make: Callable[[Field], Iterable[Any]], limit: bool = False) -> bo
     True
     """
     source = random.SystemRandom()
-    if _all_branches(Field(source, related=False), make, limit):
+    p = _prime(source)  # one for all points: its proof takes longer than most of them
+    field = Field(source, p, related=False)
+    if _all_branches(field, make, limit):
         return True
+    if FREED.isdisjoint(what[0] for what in field.names):  # the relations would change nothing
+        return False
     for _ in range(TRIES):
-        field = Field(source, related=True)
+        field = Field(source, p, related=True)
         try:
             return _all_branches(field, make, limit)
         except Redraw:
@@ -229,8 +233,8 @@ class Number:
             poly = dict(self.poly)
             for m, (re, im) in y.poly.items():
                 e, f = poly.get(m, (ZERO, ZERO))
-                poly[m] = (e + re, f + im)
-            poly = {m: c for m, c in poly.items() if c != (ZERO, ZERO)}
+                poly[m] = (e + re if e else re, f + im if f or im else f)
+            poly = {m: c for m, c in poly.items() if c[0] or c[1]}
         value = series.add(self.value, y.value, self.field.p)
         return Number(self.field, value, (max(a + d, c + b), b + d), poly)
 
@@ -316,10 +320,17 @@ def _times(x: Poly, y: Poly) -> Poly:
     out: Poly = {}
     for m, (a, b) in x.items():
         for k, (c, d) in y.items():
-            powers = dict(m)
-            for atom, power in k:
-                powers[atom] = powers.get(atom, 0) + power
-            name = tuple(sorted((atom, power) for atom, power in powers.items() if power))
+            name = _joined(m, k) if m and k else m or k
             e, f = out.get(name, (ZERO, ZERO))
-            out[name] = (e + a * c - b * d, f + a * d + b * c)
-    return {m: c for m, c in out.items() if c != (ZERO, ZERO)}
+            if b or d:
+                out[name] = (e + a * c - b * d, f + a * d + b * c)
+            else:  # most are real, and fractions are slow
+                out[name] = (e + a * c if e else a * c, f)
+    return {m: c for m, c in out.items() if c[0] or c[1]}
+
+
+def _joined(m: Monomial, k: Monomial) -> Monomial:
+    powers = dict(m)
+    for atom, power in k:
+        powers[atom] = powers.get(atom, 0) + power
+    return tuple(sorted((atom, power) for atom, power in powers.items() if power))

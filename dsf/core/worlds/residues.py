@@ -169,12 +169,22 @@ def _sqrt(x: Number) -> Number:
     ((power, (v, im)), *more) = key
     if more or power or im:
         raise NotDecided("residues: the root of a complex number, or of one that moves")
+    if _is_minus_a_root(x):
+        raise NotDecided("residues: no point has the square roots that are needed: of r and -r")
     r = pow(v, (field.p + 1) // 4, field.p)
     if r * r % field.p != v:
         raise Redraw
     root = field.atom(("root", key), lambda: series.constant(r))
     root.degree = (sum(x.degree), 0)
     return root if field.choice(("root", key)) else -root
+
+
+def _is_minus_a_root(x: Number) -> bool:
+    """Whether x is -r for a root r, which is itself a square: so -r has no root at any point."""
+    if x.poly is None or len(x.poly) != 1:
+        return False
+    ((m, c),) = x.poly.items()
+    return len(m) == 1 and m[0][1] == 1 and x.field.names[m[0][0]][0] == "root" and c == (-1, ZERO)
 
 
 def _angle(y: Number, x: Number) -> Number:
