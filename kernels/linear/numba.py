@@ -177,8 +177,21 @@ def _back(
                     for i in range(wide):
                         r[t, i] *= scale
                 inner[0] = state
+                # what comes next is fetched meanwhile: the same rows of another head, or other rows
+                ahead, to = (unit + 1, start) if unit + 1 < end else (begin, max(start - C, 0))
+                nb, nh, until = ahead // H, ahead % H, min(to + C, L)
+                next_k, next_q = k[nb, to:until, nh], q[nb, to:until, nh]
+                next_v, next_d = v[nb, to:until, nh], dy[nb, to:until, nh]
+                next_w = w[nb, to:until, nh]
                 for m in range(groups):
                     s = m * T
+                    for i in range(s, s + T):
+                        fetch(next_k, i, K)
+                        fetch(next_q, i, K)
+                        fetch(next_v, i, V)
+                        fetch(next_d, i, V)
+                        if w.strides[3]:
+                            fetch(next_w, i, K)
                     if before:
                         unfold.fade_before(a, c, r, s, P, m, to_k, to_q, wide, lanes)
                     else:
@@ -186,8 +199,15 @@ def _back(
                     unfold.read_ahead(
                         inner[m], inner, m + 1, P, m, to_k, x, d, gq, s, V, wide, lanes
                     )
+                to_dq, to_dk = dq[b, start:stop, h], dk[b, start:stop, h]
+                to_dw, to_dv = dw[b, start:stop, h], dv[b, start:stop, h]
                 for m in range(groups - 1, -1, -1):
                     s = m * T
+                    for i in range(s, s + T):
+                        fetch(to_dq, i, K)
+                        fetch(to_dk, i, K)
+                        fetch(to_dw, i, K)
+                        fetch(to_dv, i, V)
                     unfold.back(
                         G, n, inner[m], P, m, to_q, to_k, x, d, gk, both, part, s, V, wide, lanes
                     )
@@ -202,10 +222,10 @@ def _back(
                 for t in range(count):
                     for i in range(wide):
                         gq[t, i] *= scale
-                copy_rows(dq[b, start:stop, h], gq, count, K)
-                copy_rows(dk[b, start:stop, h], gk, count, K)
-                copy_rows(dw[b, start:stop, h], gw, count, K)
-                copy_rows(dv[b, start:stop, h], gv, count, V)
+                copy_rows(to_dq, gq, count, K)
+                copy_rows(to_dk, gk, count, K)
+                copy_rows(to_dw, gw, count, K)
+                copy_rows(to_dv, gv, count, V)
         for unit in range(begin, end):
             b, h, n = unit // H, unit % H, unit - begin
             for j in range(V):
