@@ -107,24 +107,34 @@ def _back(
             if size < width:  # lanes without a channel add nothing to dB and dC
                 u[:, size:], dt[:, size:], d_y[:, size:] = 0, 0, 0
                 inner[0, :, size:], G[:, size:], a[:, size:] = 0, 0, 0
+            inputs, times, given = x[n, :, start:], delta[n, :, start:], dy[n, :, start:]
+            to_x, to_d = dx[n, :, start:], dd[n, :, start:]
             for e in range(2 * chunks - 1):
                 # first from chunk to chunk, then back through the chunks, states computed again
                 again = e >= chunks - 1
                 c = 2 * chunks - 2 - e if again else e
                 begin, end = c * chunk, min(c * chunk + chunk, L)
-                copy_rows(u, x[n, begin:end, start:], end - begin, size)
-                copy_rows(dt, delta[n, begin:end, start:], end - begin, size)
+                copy_rows(u, inputs[begin:], end - begin, size)
+                copy_rows(dt, times[begin:], end - begin, size)
                 if not again:
                     starts[c] = inner[0]
                     for t in range(begin, end):
+                        fetch(inputs, t + chunk, size)
+                        fetch(times, t + chunk, size)
                         ahead(
                             inner, 0, 0, decay, a, u, dt, t - begin, own_B, t, S, width, lanes
                         )  # fmt: skip
                     continue
                 if c + 1 < chunks:
                     inner[0] = starts[c]
-                copy_rows(d_y, dy[n, begin:end, start:], end - begin, size)
+                copy_rows(d_y, given[begin:], end - begin, size)
                 for i in range(end - begin):
+                    before = max(begin + i - chunk, 0)
+                    fetch(inputs, before, size)
+                    fetch(times, before, size)
+                    fetch(given, before, size)
+                    fetch(to_x, begin + i, size)
+                    fetch(to_d, begin + i, size)
                     ahead_again(
                         inner, i, i + 1, decay, a, u, dt, i, own_B, begin + i, S, width, lanes
                     )  # fmt: skip
@@ -139,8 +149,8 @@ def _back(
                     for s in range(S):
                         own_dB[t, s] += d_b[s]
                         own_dC[t, s] += d_c[s]
-                copy_rows(dx[n, begin:end, start:], d_u, end - begin, size)
-                copy_rows(dd[n, begin:end, start:], d_dt, end - begin, size)
+                copy_rows(to_x[begin:], d_u, end - begin, size)
+                copy_rows(to_d[begin:], d_dt, end - begin, size)
             for d in range(size):
                 for s in range(S):
                     dA[n, start + d, s], dh[n, start + d, s] = to_a[s, d], G[s, d]
