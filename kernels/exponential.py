@@ -4,7 +4,7 @@ x = n / 8 + f with |f| <= 1/16; 2^(n/8) is an entry of a table, whose exponent i
 bits, and 2^f a polynomial: Taylor's with a term more than is used, of which Chebyshev's polynomial
 of this degree is taken away.  Results below 2^-125 (float64: 2^-1021) are 0, and so is 2^-inf; NaN
 stays NaN.  The relative error is below two units (a test), and the bits are the same on all widths.
-numba's files of compiled code do not see changes in this file: delete them (`make clean`) after one.
+numba's files of compiled code do not see changes in this file: `make clean` deletes them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def polynomial(bits: int) -> list[float]:
     taylor = [(math.log(2) * end) ** i / math.factorial(i) for i in range(degree + 2)]
     last = chebyshev.cheb2poly([0.0] * (degree + 1) + [1.0])
     less = taylor[-1] / last[-1]
-    return [2 * (c - less * t) / end**i for i, (c, t) in enumerate(zip(taylor, last, strict=True))][:-1]
+    pairs = enumerate(zip(taylor, last, strict=True))
+    return [float(2 * (c - less * t) / end**i) for i, (c, t) in pairs][:-1]
 
 
 @cache
@@ -92,7 +93,9 @@ def _entries(c: Code, n: Any) -> Any:
 
 def _one_by_one(c: Code, n: Any, entries: list[int]) -> Any:
     kind = ir.ArrayType(n.type.element, PARTS)
-    held = cgutils.global_constant(c.build.module, f"powers_{8 * c.bytes}", ir.Constant(kind, entries))
+    held = cgutils.global_constant(
+        c.build.module, f"powers_{8 * c.bytes}", ir.Constant(kind, entries)
+    )
     n = c.build.and_(n, ir.Constant(n.type, [PARTS - 1] * c.width))
     found, number = ir.Constant(n.type, ir.Undefined), ir.IntType(32)
     for lane in map(number, range(c.width)):

@@ -80,20 +80,16 @@ def _steps(
                                 A, n, P, to_k, to_q, values, out, s, table, K, wide, lanes
                             )
                         else:
-                            sweeps.steps(
-                                A, n, P, to_k, to_q, values, out, s, table, K, wide, lanes
-                            )
+                            sweeps.steps(A, n, P, to_k, to_q, values, out, s, table, K, wide, lanes)
                         continue
                     for i in range(s, min(s + T, count)):
                         if before:
                             vectors.linear_before(
-                                A[n], a[i:], keys[i:], queries[i:], values[i:], out[i:], K, wide,
-                                lanes,
+                                A[n], a[i], keys[i], queries[i], values[i], out[i], K, wide, lanes
                             )  # fmt: skip
                         else:
                             vectors.linear(
-                                A[n], a[i:], keys[i:], queries[i:], values[i:], out[i:], K, wide,
-                                lanes,
+                                A[n], a[i], keys[i], queries[i], values[i], out[i], K, wide, lanes
                             )  # fmt: skip
                         for j in range(wide):
                             out[i, j] *= scale

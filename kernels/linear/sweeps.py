@@ -36,7 +36,7 @@ class Sweep(Code):
     def steps(self, s: Any) -> list[Any]:
         return [self.build.add(s, self.index(t)) for t in range(STEPS)]
 
-    def all(self, number: float) -> Any:
+    def constant(self, number: float) -> Any:
         return ir.Constant(self.vector, [number] * self.width)
 
     def every(self, number: Any) -> Any:
@@ -56,14 +56,14 @@ class Sweep(Code):
         """NaN in lanes where a product of some of the decays might leave the range, else 0."""
         b, product, largest = self.build, None, self.zero()
         for w in map(self.size, decays):
-            some = b.select(b.fcmp_ordered("==", w, self.zero()), self.all(1.0), w)
+            some = b.select(b.fcmp_ordered("==", w, self.zero()), self.constant(1.0), w)
             product = some if product is None else b.fmul(product, some)
             largest = b.select(b.fcmp_ordered("<", w, largest), largest, w)
         fits = b.and_(
-            b.fcmp_ordered(">=", product, self.all(LEAST[self.bytes])),
-            b.fcmp_ordered("<=", largest, self.all(MOST[self.bytes])),
+            b.fcmp_ordered(">=", product, self.constant(LEAST[self.bytes])),
+            b.fcmp_ordered("<=", largest, self.constant(MOST[self.bytes])),
         )
-        return b.select(fits, self.zero(), self.all(math.nan))
+        return b.select(fits, self.zero(), self.constant(math.nan))
 
     def lane_sums(self, sums: list[Any], table: Any) -> None:
         """table[n] = the sum of the lanes of sums[n]."""
@@ -102,7 +102,7 @@ def _fold(before: bool) -> Any:
                 for z in (*keys, *queries):
                     c.add(guard, z, c.zero())
                 build.store(build.fadd(build.load(guard), c.refused(decays)), guard)
-                product, held = c.all(1.0), []
+                product, held = c.constant(1.0), list[Any]()
                 for t, (decay, query) in enumerate(zip(decays, queries, strict=True)):
                     read, product = product, build.fmul(decay, product)
                     faded = [build.fmul(decay, z) for z in held]

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -38,7 +37,7 @@ def _fade(before: bool) -> Any:
             w, k, q, s, P, m, to_k, to_q, K, _ = c.args
             with c.vectors(K) as i:
                 decays, keys, queries = (c.rows(z, s, i) for z in (w, k, q))
-                product, held = c.all(1.0), []
+                product, held = c.constant(1.0), list[Any]()
                 for t, decay, key, query in zip(c.steps(s), decays, keys, queries, strict=True):
                     read, product = product, build.fmul(decay, product)
                     c.store(build.fmul(query, read if before else product), to_q, t, i)
@@ -199,7 +198,7 @@ def _unfold(before: bool) -> Any:
                 decays, keys, queries, to_q, to_k = (
                     c.rows(z, s, i) for z in (w, k, q, from_q, from_k)
                 )
-                rest, own, after = c.all(1.0), {}, []  # R_t, and e_ts by s
+                rest, own, after = c.constant(1.0), dict[int, Any](), []  # R_t, and e_ts by s
                 for t in reversed(steps):
                     if t + 1 < STEPS:
                         rest = build.fmul(rest, decays[t + 1])

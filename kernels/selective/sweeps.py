@@ -88,7 +88,8 @@ def back(
     context: Any, G: Any, H: Any, decay: Any, i: Any, a: Any, to_a: Any, u: Any, dt: Any, dy: Any,
     du: Any, ddt: Any, to_B: Any, to_C: Any, B: Any, C: Any, t: Any, S: Any, width: Any, lanes: Any,
 ) -> Any:  # fmt: skip
-    """g = G + dy C_t, du = sum_s g B_t, G <- decay g, ddt = sum_s a (G H) / log2(e), to_a += dt (G H).
+    """g = G + dy C_t, du = sum_s g B_t, G <- decay g, ddt = sum_s a (G H) / log2(e), and
+    to_a += dt (G H).
 
     H[i] is the state before the step, H[i + 1] that after it.  The lanes of to_B = g u and of
     to_C = dy H[i + 1], both [S lanes], are still to be added up.

@@ -197,6 +197,31 @@ def test_decays_at_the_ends(name, decay):
         assert ratio(x, y, 10 * np.abs(y).max()) <= gate(6)
 
 
+@pytest.mark.parametrize("name", ["linear", "linear before"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_products_of_decays_outside_of_the_range(name, sign):
+    """Those of two tokens are no floats; the states are, and have to be found token by token."""
+    structure, arrays, numbers = cases.case(name, L=8)
+    arrays[0][...], arrays[1][...] = 1, 0
+    arrays[3][...] = np.tile(10.0 ** (sign * np.array([-200, -200, 200, 200])), 2)[:, None, None]
+    arrays[4] *= 10.0 ** (sign * 250)
+    fast, slow = both(structure)
+    for x, y in zip(fast(*arrays, *numbers), slow(*arrays, *numbers), strict=True):
+        assert np.isfinite(y).all() and (y != 0).any()
+        assert ratio(x, y, 10 * np.abs(y).max(axis=tuple(range(2, y.ndim)), keepdims=True)) <= 8
+
+
+def test_columns_do_not_know_what_is_refused_beside_them():
+    """NaN in a column, whose block is computed token by token, before one that is narrower."""
+    structure, arrays, numbers = cases.case("linear", L=8, B=1, H=1, K=6, V=131)
+    fast, _ = both(structure)
+    y, S = fast(*arrays, *numbers)
+    arrays[2][0, 5, 0, 100] = np.nan
+    z, T = fast(*arrays, *numbers)
+    assert np.isnan(z).any()
+    assert np.array_equal(z[..., 128:], y[..., 128:]) and np.array_equal(T[..., 128:], S[..., 128:])
+
+
 def test_a_step_size_of_minus_infinity_forgets_exactly():
     structure, arrays, numbers = cases.case("selective", L=3)
     arrays[2][...] = -np.inf
