@@ -17,109 +17,19 @@ from numba.extending import intrinsic
 
 from dsf.kernels.vectors import Code
 
-STEPS = 2  # that a sweep takes at once: more would not fit the registers
+STEPS = 4  # that a sweep takes at once, at most
 
 
 def chunk_length(L: int) -> int:
     """Steps between kept states: those of one chunk stay in the cache, and few hundred are kept."""
-    return max(32, math.ceil(L / 1024) * 2 * STEPS)
+    return max(32, math.ceil(L / 1024) * STEPS)
 
 
 class _Sweep(Code):
     """A sweep over rows j of a state, one vector of keys after the other."""
 
-    def at(self, array: Any, steps: int, place: Any) -> list[Any]:
-        """The vectors array[t, place:] of all steps."""
-        return [self.load(array, self.index(t), place) for t in range(steps)]
-
     def sums(self, steps: int) -> list[Any]:
         return [self.slot(self.zero()) for _ in range(steps)]
-
-    def write(self, sums: list[Any], array: Any, place: Any) -> None:
-        for t, total in enumerate(sums):
-            self.store(self.build.load(total), array, self.index(t), place)
-
-
-def _ahead(steps: int) -> Any:
-    """after = S some steps on, S <- w S + k x'; `after` may be S.  Shapes as of `_back`."""
-
-    @intrinsic
-    def sweep(
-        context: Any, S: Any, after: Any, w: Any, k: Any, x: Any, V: Any, K: Any, lanes: Any
-    ) -> Any:
-        def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
-            c = _Sweep(context, build, signature, args)
-            S, after, w, k, x, V, K, _ = c.args
-            with c.vectors(K) as i:
-                decays, keys = c.at(w, steps, i), c.at(k, steps, i)
-                with cgutils.for_range(build, V) as loop:
-                    j = loop.index
-                    state = c.load(S, j, i)
-                    for t in range(steps):
-                        value = c.spread(x, c.index(t), j)
-                        state = c.fma(keys[t], value, build.fmul(decays[t], state))
-                    c.store(state, after, j, i)
-            return context.get_dummy_value()
-
-        return types.void(S, after, w, k, x, V, K, lanes), code
-
-    return sweep
-
-
-def _back(before: bool) -> Any:
-    """Some steps: the states from the first one on, S <- w S + k x' and dq = S d; then from the
-    last step to the first g = G + q d', dk = g x, dw = sum_j g S_{t-1}, G <- w g.
-
-    S, G [V K], w, q, k, dq, dk, dw [STEPS K], x, d [STEPS V]; part [V STEPS lanes] is g k, whose
-    lanes are still to be added up to dv.  States stay in registers: one store of each would cost
-    more than all products.  With `before` dq = S_{t-1} d, g = G, and then G <- w g + q d'.
-    """
-
-    @intrinsic
-    def sweep(
-        context: Any, G: Any, S: Any, w: Any, q: Any, k: Any, x: Any, d: Any, dq: Any, dk: Any,
-        dw: Any, part: Any, V: Any, K: Any, lanes: Any,
-    ) -> Any:  # fmt: skip
-        def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
-            c = _Sweep(context, build, signature, args)
-            G, S, w, q, k, x, d, dq, dk, dw, part, V, K, _ = c.args
-            first, steps = ir.Constant(K.type, 0), range(STEPS)
-            with c.vectors(K) as i:
-                decays, queries, keys = (c.at(z, STEPS, i) for z in (w, q, k))
-                to_q, to_k, to_w = (c.sums(STEPS) for _ in range(3))
-                begin = build.icmp_signed("==", i, first)
-                with cgutils.for_range(build, V) as loop:
-                    j = loop.index
-                    values, reads = ([c.spread(z, c.index(t), j) for t in steps] for z in (x, d))
-                    states = [c.load(S, j, i)]
-                    for t in steps:
-                        kept = build.fmul(decays[t], states[t])
-                        states.append(c.fma(keys[t], values[t], kept))
-                        c.add(to_q[t], states[t if before else t + 1], reads[t])
-                    g = c.load(G, j, i)
-                    for t in reversed(steps):
-                        at = c.index(t)
-                        if not before:
-                            g = c.fma(queries[t], reads[t], g)
-                        c.add(to_k[t], g, values[t])
-                        c.add(to_w[t], g, states[t])
-                        so_far = build.select(begin, c.zero(), c.load(part, j, at, first))
-                        c.store(c.fma(g, keys[t], so_far), part, j, at, first)
-                        g = build.fmul(decays[t], g)
-                        if before:
-                            g = c.fma(queries[t], reads[t], g)
-                    c.store(g, G, j, i)
-                for sums, out in ((to_q, dq), (to_k, dk), (to_w, dw)):
-                    c.write(sums, out, i)
-            return context.get_dummy_value()
-
-        return types.void(G, S, w, q, k, x, d, dq, dk, dw, part, V, K, lanes), code
-
-    return sweep
-
-
-ahead, far_ahead = _ahead(STEPS), _ahead(2 * STEPS)
-back, back_before = _back(False), _back(True)
 
 
 @intrinsic

@@ -110,6 +110,8 @@ class Call:
         return x if len(self.batch) == 1 else x.reshape(math.prod(self.batch), *tail)
 
     def _expand(self, x: Any, shape: tuple[int, ...]) -> Any:
+        if tuple(x.shape) == shape:
+            return x
         return x.expand(shape) if self.torch else np.broadcast_to(x, shape)
 
     def zeros(self, *shape: int) -> Any:

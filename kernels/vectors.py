@@ -24,7 +24,6 @@ from numba.extending import intrinsic
 from dsf.core.errors import KernelError
 
 BYTES = {"avx512": 64, "avx2": 32, "none": 0}  # of a vector register
-STEPS = 4  # that a sweep of linear attention takes at once
 
 
 def lanes(dtype: np.dtype) -> tuple[int, ...]:
@@ -147,8 +146,8 @@ def _index_alone(loop: Any) -> Iterator[Any]:
         yield index
 
 
-def _linear(steps: int, before: bool) -> Any:
-    """S <- w S + k x', y = S' q for some steps at once; w, k, q [steps K], x, y [steps V]."""
+def _linear(before: bool) -> Any:
+    """S <- w S + k x', y = S' q for one step; w, k, q [K], x, y [V]."""
 
     @intrinsic
     def sweep(
@@ -157,25 +156,20 @@ def _linear(steps: int, before: bool) -> Any:
         def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
             c = Code(context, build, signature, args)
             S, w, k, q, x, y, K, V, _ = c.args
-            at = [ir.Constant(K.type, t) for t in range(steps)]
 
             def body(places: list[Any]) -> None:
-                values = [[c.load(x, t, j) for j in places] for t in at]
-                sums = [[c.slot(c.zero()) for _ in places] for _ in at]
+                values = [c.load(x, j) for j in places]
+                sums = [c.slot(c.zero()) for _ in places]
                 with cgutils.for_range(build, K) as loop:
                     i = loop.index
-                    states = [c.load(S, i, j) for j in places]
-                    for t, here, totals in zip(at, values, sums, strict=True):
-                        decay, key, query = (c.spread(z, t, i) for z in (w, k, q))
-                        for e, (value, total) in enumerate(zip(here, totals, strict=True)):
-                            new = c.fma(key, value, build.fmul(decay, states[e]))
-                            c.add(total, query, states[e] if before else new)
-                            states[e] = new
-                    for state, j in zip(states, places, strict=True):
-                        c.store(state, S, i, j)
-                for t, totals in zip(at, sums, strict=True):
-                    for total, j in zip(totals, places, strict=True):
-                        c.store(build.load(total), y, t, j)
+                    decay, key, query = (c.spread(z, i) for z in (w, k, q))
+                    for value, total, j in zip(values, sums, places, strict=True):
+                        state = c.load(S, i, j)
+                        new = c.fma(key, value, build.fmul(decay, state))
+                        c.add(total, query, state if before else new)
+                        c.store(new, S, i, j)
+                for total, j in zip(sums, places, strict=True):
+                    c.store(build.load(total), y, j)
 
             c.columns(V, body)
             return context.get_dummy_value()
@@ -185,10 +179,7 @@ def _linear(steps: int, before: bool) -> Any:
     return sweep
 
 
-linear = _linear(1, False)
-linear_before = _linear(1, True)
-linear_steps = _linear(STEPS, False)
-linear_steps_before = _linear(STEPS, True)
+linear, linear_before = _linear(False), _linear(True)
 
 
 @intrinsic

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dsf.kernels import compiled, gradients, vectors
+from dsf.kernels.linear import sweeps, unfold
 from dsf.kernels.products import copy_rows, fetch, scratch
 
 Array = np.ndarray
@@ -22,12 +23,14 @@ def _steps(
 ) -> None:  # fmt: skip
     """The work units first .. last-1, each `width` columns of the state of one head."""
     L, H, K, V = q.shape[1], q.shape[2], q.shape[3], v.shape[3]
-    blocks, T = (V + width - 1) // width, vectors.STEPS
-    wide = (width + len(lanes) - 1) // len(lanes) * len(lanes)
+    W, T, blocks = len(lanes), sweeps.STEPS, (V + width - 1) // width
+    wide, long = (width + W - 1) // W * W, (K + W - 1) // W * W
     together = min(compiled.TOGETHER, last - first)
-    A = scratch((together, K, wide), q)
-    a, c, r = scratch((ROWS, K), q), scratch((ROWS, K), q), scratch((ROWS, K), q)
+    A, P, table = scratch((together, K, wide), q), scratch((long,), q), scratch((sweeps.TABLE,), q)
+    a, c, r = scratch((ROWS, long), q), scratch((ROWS, long), q), scratch((ROWS, long), q)
     x, row = scratch((ROWS, wide), q), scratch((ROWS, wide), q)
+    to_k, to_q = scratch((T, long), q), scratch((T, long), q)
+    whole = K == long and k.strides[3] == k.itemsize and q.strides[3] == q.itemsize
     for begin in range(first, last, together):
         end = min(begin + together, last)
         for unit in range(begin, end):
@@ -38,41 +41,60 @@ def _steps(
                     A[n, i, j] = S[b, h, i, start + j]
         for t in range(0, L, ROWS):
             count = min(ROWS, L - t)
-            whole = count - count % T
             for unit in range(begin, end):
                 b, h, n = unit // blocks // H, unit // blocks % H, unit - begin
                 start = unit % blocks * width
                 size = min(width, V - start)
-                copy_rows(x, v[b, t : t + count, h, start:], count, size)
+                keys, queries = k[b, t : t + count, h], q[b, t : t + count, h]
+                values, out = v[b, t : t + count, h, start:], y[b, t : t + count, h, start:]
                 copy_rows(a, w[b, t : t + count, h], count, K)
-                copy_rows(c, k[b, t : t + count, h], count, K)
-                copy_rows(r, q[b, t : t + count, h], count, K)
+                if not whole:
+                    copy_rows(c, keys, count, K)
+                    copy_rows(r, queries, count, K)
+                    keys, queries = c, r
+                if size < wide or v.strides[3] != v.itemsize:
+                    copy_rows(x, values, count, size)
+                    x[:, size:] = 0  # of another unit, which must not be refused for it
+                    values, out = x, row
                 for s in range(t + ROWS, min(t + 2 * ROWS, L)):
                     fetch(v[b, :, h, start:], s, size)
-                    fetch(w[b, :, h], s, K)
                     fetch(k[b, :, h], s, K)
                     fetch(q[b, :, h], s, K)
                     fetch(y[b, :, h, start:], s, size)
-                for s in range(0, whole, T):
-                    if before:
-                        vectors.linear_steps_before(
-                            A[n], a[s:], c[s:], r[s:], x[s:], row[s:], K, wide, lanes
-                        )
-                    else:
-                        vectors.linear_steps(
-                            A[n], a[s:], c[s:], r[s:], x[s:], row[s:], K, wide, lanes
-                        )
-                for s in range(whole, count):
-                    if before:
-                        vectors.linear_before(
-                            A[n], a[s:], c[s:], r[s:], x[s:], row[s:], K, wide, lanes
-                        )
-                    else:
-                        vectors.linear(A[n], a[s:], c[s:], r[s:], x[s:], row[s:], K, wide, lanes)
-                for s in range(count):
-                    for j in range(wide):
-                        row[s, j] *= scale
-                copy_rows(y[b, t : t + count, h, start:], row, count, size)
+                for s in range(0, count, T):
+                    table[sweeps.GUARD] = 1
+                    if s + T <= count:
+                        if before:
+                            sweeps.fold_before(
+                                a, keys, queries, values, s, scale, P, to_k, to_q, table, long,
+                                wide, lanes,
+                            )  # fmt: skip
+                        else:
+                            sweeps.fold(
+                                a, keys, queries, values, s, scale, P, to_k, to_q, table, long,
+                                wide, lanes,
+                            )  # fmt: skip
+                    if table[sweeps.GUARD] == 0:
+                        if before:
+                            sweeps.steps_before(
+                                A, n, P, to_k, to_q, values, out, s, table, K, wide, lanes
+                            )
+                        else:
+                            sweeps.steps(A, n, P, to_k, to_q, values, out, s, table, K, wide, lanes)
+                        continue
+                    for i in range(s, min(s + T, count)):
+                        if before:
+                            vectors.linear_before(
+                                A[n], a[i], keys[i], queries[i], values[i], out[i], K, wide, lanes
+                            )  # fmt: skip
+                        else:
+                            vectors.linear(
+                                A[n], a[i], keys[i], queries[i], values[i], out[i], K, wide, lanes
+                            )  # fmt: skip
+                        for j in range(wide):
+                            out[i, j] *= scale
+                if size < wide or v.strides[3] != v.itemsize:
+                    copy_rows(y[b, t : t + count, h, start:], row, count, size)
         for unit in range(begin, end):
             b, h, n = unit // blocks // H, unit // blocks % H, unit - begin
             start = unit % blocks * width
@@ -105,14 +127,16 @@ def _back(
 ) -> None:  # fmt: skip
     """Heads first .. last-1.  The state and its gradient are held as [V K], keys in the lanes."""
     L, H, K, V = q.shape[1], q.shape[2], q.shape[3], v.shape[3]
-    W, T, heads = len(lanes), gradients.STEPS, min(compiled.TOGETHER, last - first)
+    W, T, heads = len(lanes), sweeps.STEPS, min(compiled.TOGETHER, last - first)
     wide, rows = (K + W - 1) // W * W, (V + W - 1) // W * W
     chunks = (L + C - 1) // C
-    starts, inner = scratch((heads, chunks, V, wide), q), scratch((C // T, V, wide), q)
+    starts, inner = scratch((heads, chunks, V, wide), q), scratch((C // T + 1, V, wide), q)
     G, part = scratch((heads, V, wide), q), scratch((rows, T, W), q)
     a, c, r = scratch((C, wide), q), scratch((C, wide), q), scratch((C, wide), q)
     gq, gk, gw = scratch((C, wide), q), scratch((C, wide), q), scratch((C, wide), q)
-    x, d, gv = scratch((C, V), q), scratch((C, V), q), scratch((C, rows), q)
+    to_k, to_q, P = scratch((C, wide), q), scratch((C, wide), q), scratch((C // T, wide), q)
+    x, d, gv = scratch((C, rows), q), scratch((C, rows), q), scratch((C, rows), q)
+    both, scores = scratch((wide,), q), scratch((sweeps.TABLE,), q)
     for begin in range(first, last, heads):
         end = min(begin + heads, last)
         for unit in range(begin, end):
@@ -122,59 +146,82 @@ def _back(
                     G[n, j, i] = dS[b, h, i, j]
                     if L:
                         starts[n, 0, j, i] = S[b, h, i, j]
-        for chunk in range(chunks - 1):
-            start, stop = chunk * C, chunk * C + C
-            for unit in range(begin, end):
-                b, h, n = unit // H, unit % H, unit - begin
-                copy_rows(a, w[b, start:stop, h], C, K)
-                copy_rows(c, k[b, start:stop, h], C, K)
-                copy_rows(x, v[b, start:stop, h], C, V)
-                state = starts[n, chunk]
-                for t in range(0, C, 2 * T):
-                    after = inner[0] if t + 2 * T < C else starts[n, chunk + 1]
-                    gradients.far_ahead(state, after, a[t:], c[t:], x[t:], V, wide, lanes)
-                    state = after
-        for chunk in range(chunks - 1, -1, -1):
+        for e in range(2 * chunks - 1):
+            # first from chunk to chunk, then back through the chunks, states computed again
+            again = e >= chunks - 1
+            chunk = 2 * chunks - 2 - e if again else e
             start, stop = chunk * C, min(chunk * C + C, L)
-            count, steps = stop - start, (stop - start + T - 1) // T * T
+            count, groups = stop - start, (stop - start + T - 1) // T
             for unit in range(begin, end):
                 b, h, n = unit // H, unit % H, unit - begin
                 copy_rows(a, w[b, start:stop, h], count, K)
                 copy_rows(c, k[b, start:stop, h], count, K)
                 copy_rows(x, v[b, start:stop, h], count, V)
+                state = starts[n, chunk]
+                if not again:
+                    for m in range(groups):
+                        unfold.fade(a, c, c, m * T, P, m, to_k, to_q, wide, lanes)
+                        after, to = (inner, 0) if m + 1 < groups else (starts[n], chunk + 1)
+                        unfold.ahead(state, after, to, P, m, to_k, x, x, gq, m * T, V, wide, lanes)
+                        state = inner[0]
+                    continue
                 copy_rows(r, q[b, start:stop, h], count, K)
                 copy_rows(d, dy[b, start:stop, h], count, V)
-                for t in range(count, steps):  # steps that change nothing
+                for t in range(count, groups * T):  # steps that change nothing
                     a[t], c[t], r[t], x[t], d[t] = 1, 0, 0, 0, 0
                 for t in range(count):
                     for i in range(wide):
                         r[t, i] *= scale
-                state = starts[n, chunk]
-                for t in range(0, steps - T, T):
-                    after = inner[t // T + 1]
-                    gradients.ahead(state, after, a[t:], c[t:], x[t:], V, wide, lanes)
-                    state = after
-                for t in range(steps - T, -1, -T):
-                    state = inner[t // T] if t else starts[n, chunk]
+                inner[0] = state
+                # what comes next is fetched meanwhile: the same rows of another head, or other rows
+                ahead, to = (unit + 1, start) if unit + 1 < end else (begin, max(start - C, 0))
+                nb, nh, until = ahead // H, ahead % H, min(to + C, L)
+                next_k, next_q = k[nb, to:until, nh], q[nb, to:until, nh]
+                next_v, next_d = v[nb, to:until, nh], dy[nb, to:until, nh]
+                next_w = w[nb, to:until, nh]
+                for m in range(groups):
+                    s = m * T
+                    for i in range(s, s + T):
+                        fetch(next_k, i, K)
+                        fetch(next_q, i, K)
+                        fetch(next_v, i, V)
+                        fetch(next_d, i, V)
+                        if w.strides[3]:
+                            fetch(next_w, i, K)
                     if before:
-                        gradients.back_before(
-                            G[n], state, a[t:], r[t:], c[t:], x[t:], d[t:], gq[t:], gk[t:], gw[t:],
-                            part, V, wide, lanes,
-                        )  # fmt: skip
+                        unfold.fade_before(a, c, r, s, P, m, to_k, to_q, wide, lanes)
                     else:
-                        gradients.back(
-                            G[n], state, a[t:], r[t:], c[t:], x[t:], d[t:], gq[t:], gk[t:], gw[t:],
-                            part, V, wide, lanes,
-                        )  # fmt: skip
-                    for s in range(T):
-                        gradients.row_sums(part[:, s], gv[t + s], rows, lanes)
+                        unfold.fade(a, c, r, s, P, m, to_k, to_q, wide, lanes)
+                    unfold.read_ahead(
+                        inner[m], inner, m + 1, P, m, to_k, x, d, gq, s, V, wide, lanes
+                    )
+                to_dq, to_dk = dq[b, start:stop, h], dk[b, start:stop, h]
+                to_dw, to_dv = dw[b, start:stop, h], dv[b, start:stop, h]
+                for m in range(groups - 1, -1, -1):
+                    s = m * T
+                    for i in range(s, s + T):
+                        fetch(to_dq, i, K)
+                        fetch(to_dk, i, K)
+                        fetch(to_dw, i, K)
+                        fetch(to_dv, i, V)
+                    unfold.back(
+                        G, n, inner[m], P, m, to_q, to_k, x, d, gk, both, part, s, V, wide, lanes
+                    )
+                    if before:
+                        unfold.unfold_before(
+                            a, c, r, x, d, gq, gk, both, part, gw, gv, scores, s, wide, rows, lanes
+                        )
+                    else:
+                        unfold.unfold(
+                            a, c, r, x, d, gq, gk, both, part, gw, gv, scores, s, wide, rows, lanes
+                        )
                 for t in range(count):
                     for i in range(wide):
                         gq[t, i] *= scale
-                copy_rows(dq[b, start:stop, h], gq, count, K)
-                copy_rows(dk[b, start:stop, h], gk, count, K)
-                copy_rows(dw[b, start:stop, h], gw, count, K)
-                copy_rows(dv[b, start:stop, h], gv, count, V)
+                copy_rows(to_dq, gq, count, K)
+                copy_rows(to_dk, gk, count, K)
+                copy_rows(to_dw, gw, count, K)
+                copy_rows(to_dv, gv, count, V)
         for unit in range(begin, end):
             b, h, n = unit // H, unit % H, unit - begin
             for j in range(V):

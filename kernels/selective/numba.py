@@ -11,10 +11,11 @@ from dsf.kernels import compiled, vectors
 from dsf.kernels.exponential import LOG2E
 from dsf.kernels.gradients import row_sums
 from dsf.kernels.products import AHEAD, copy_rows, fetch, scratch
-from dsf.kernels.selective.sweeps import ahead, back, step
+from dsf.kernels.selective.sweeps import ahead, ahead_again, back, step
 
 Array = np.ndarray
 WIDTH, WIDE = 32, 512  # channels that are run side by side, at least and at most
+ROWS = 16  # of the inputs that are taken at once
 NARROW = 128  # of a gradient, which holds the states of a chunk in the cache
 STATES = 1 << 15  # of a block wider than that: more would not stay in the cache
 
@@ -28,22 +29,31 @@ def _steps(
     L, D, S = x.shape[1], x.shape[2], B.shape[2]
     blocks = (D + width - 1) // width
     H, a = scratch((S, width), x), scratch((S, width), x)
-    u, dt = scratch((1, width), x), scratch((1, width), x)
-    row = scratch((1, width), x)
+    u, dt, row = scratch((ROWS, width), x), scratch((ROWS, width), x), scratch((ROWS, width), x)
+    straight = x.strides[2] == delta.strides[2] == x.itemsize
     for unit in range(first, last):
         n, start = unit // blocks, unit % blocks * width
         size = min(width, D - start)
+        own_B, own_C, direct = B[n], C[n], straight and size == width
         for d in range(size):
             for s in range(S):
                 H[s, d], a[s, d] = h[n, start + d, s], A[n, start + d, s] * log2e
-        for t in range(L):
-            copy_rows(u, x[n, t : t + 1, start:], 1, size)
-            copy_rows(dt, delta[n, t : t + 1, start:], 1, size)
-            fetch(x[n, :, start:], t + AHEAD, size)
-            fetch(delta[n, :, start:], t + AHEAD, size)
-            fetch(y[n, :, start:], t + AHEAD, size)
-            step(H, a, u, dt, B[n], C[n], row, t, S, width, lanes)
-            copy_rows(y[n, t : t + 1, start:], row, 1, size)
+        for begin in range(0, L, ROWS):
+            end = min(begin + ROWS, L)
+            inputs, times = x[n, begin:end, start:], delta[n, begin:end, start:]
+            out = y[n, begin:end, start:]
+            if not direct:
+                copy_rows(u, inputs, end - begin, size)
+                copy_rows(dt, times, end - begin, size)
+                inputs, times, out = u, dt, row
+            later, later_dt, later_y = x[n, :, start:], delta[n, :, start:], y[n, :, start:]
+            for t in range(begin, end):
+                fetch(later, t + AHEAD, size)
+                fetch(later_dt, t + AHEAD, size)
+                fetch(later_y, t + AHEAD, size)
+                step(H, a, inputs, times, t - begin, own_B, own_C, t, out, S, width, lanes)
+            if not direct:
+                copy_rows(y[n, begin:end, start:], row, end - begin, size)
         for d in range(size):
             for s in range(S):
                 h[n, start + d, s] = H[s, d]
@@ -77,19 +87,16 @@ def _back(
     chunks, blocks = (L + chunk - 1) // chunk, (D + width - 1) // width
     starts = scratch((chunks, S, width), x)
     inner, decay = scratch((chunk + 1, S, width), x), scratch((chunk, S, width), x)
-    G, a = scratch((S, width), x), scratch((S, width), x)
-    to_a = scratch((S, width), x)
-    u, dt = scratch((chunk, 1, width), x), scratch((chunk, 1, width), x)
-    d_y = scratch((1, width), x)
-    d_u, d_dt = scratch((1, width), x), scratch((1, width), x)
+    G, a, to_a = scratch((S, width), x), scratch((S, width), x), scratch((S, width), x)
+    u, dt, d_y = scratch((chunk, width), x), scratch((chunk, width), x), scratch((chunk, width), x)
+    d_u, d_dt = scratch((chunk, width), x), scratch((chunk, width), x)
     rows = (S + W - 1) // W * W
     to_b, to_c = scratch((rows, W), x), scratch((rows, W), x)
     d_b, d_c = scratch((rows,), x), scratch((rows,), x)
     for unit in range(first, last):
         n, group = unit // groups, unit % groups
-        for t in range(L):
-            for s in range(S):
-                dB[n, group, t, s] = dC[n, group, t, s] = 0
+        own_B, own_C, own_dB, own_dC = B[n], C[n], dB[n, group], dC[n, group]
+        own_dB[:], own_dC[:] = 0, 0
         for block in range(blocks * group // groups, blocks * (group + 1) // groups):
             start = block * width
             size = min(width, D - start)
@@ -97,46 +104,53 @@ def _back(
                 for s in range(S):
                     inner[0, s, d], G[s, d] = h[n, start + d, s], dh[n, start + d, s]
                     a[s, d], to_a[s, d] = A[n, start + d, s] * log2e, 0
-            for d in range(size, width):  # lanes without a channel add nothing to dB and dC
-                d_y[0, d] = 0
-                for i in range(chunk):
-                    u[i, 0, d] = dt[i, 0, d] = 0
-                for s in range(S):
-                    inner[0, s, d] = G[s, d] = a[s, d] = 0
-            for c in range(chunks):
-                starts[c] = inner[0]
-                for t in range(c * chunk, min(c * chunk + chunk, L)):
-                    copy_rows(u[0], x[n, t : t + 1, start:], 1, size)
-                    copy_rows(dt[0], delta[n, t : t + 1, start:], 1, size)
-                    ahead(
-                        inner[0], inner[0], decay[0], a, u[0], dt[0], B[n], t, S, width, lanes
+            if size < width:  # lanes without a channel add nothing to dB and dC
+                u[:, size:], dt[:, size:], d_y[:, size:] = 0, 0, 0
+                inner[0, :, size:], G[:, size:], a[:, size:] = 0, 0, 0
+            inputs, times, given = x[n, :, start:], delta[n, :, start:], dy[n, :, start:]
+            to_x, to_d = dx[n, :, start:], dd[n, :, start:]
+            for e in range(2 * chunks - 1):
+                # first from chunk to chunk, then back through the chunks, states computed again
+                again = e >= chunks - 1
+                c = 2 * chunks - 2 - e if again else e
+                begin, end = c * chunk, min(c * chunk + chunk, L)
+                copy_rows(u, inputs[begin:], end - begin, size)
+                copy_rows(dt, times[begin:], end - begin, size)
+                if not again:
+                    starts[c] = inner[0]
+                    for t in range(begin, end):
+                        fetch(inputs, t + chunk, size)
+                        fetch(times, t + chunk, size)
+                        ahead(
+                            inner, 0, 0, decay, a, u, dt, t - begin, own_B, t, S, width, lanes
+                        )  # fmt: skip
+                    continue
+                if c + 1 < chunks:
+                    inner[0] = starts[c]
+                copy_rows(d_y, given[begin:], end - begin, size)
+                for i in range(end - begin):
+                    before = max(begin + i - chunk, 0)
+                    fetch(inputs, before, size)
+                    fetch(times, before, size)
+                    fetch(given, before, size)
+                    fetch(to_x, begin + i, size)
+                    fetch(to_d, begin + i, size)
+                    ahead_again(
+                        inner, i, i + 1, decay, a, u, dt, i, own_B, begin + i, S, width, lanes
                     )  # fmt: skip
-            for c in range(chunks - 1, -1, -1):
-                stop = min(c * chunk + chunk, L)
-                inner[0] = starts[c]
-                for t in range(c * chunk, stop):
-                    i = t - c * chunk
-                    copy_rows(u[i], x[n, t : t + 1, start:], 1, size)
-                    copy_rows(dt[i], delta[n, t : t + 1, start:], 1, size)
-                    ahead(
-                        inner[i], inner[i + 1], decay[i], a, u[i], dt[i], B[n], t, S, width, lanes
-                    )  # fmt: skip
-                for t in range(stop - 1, c * chunk - 1, -1):
-                    i = t - c * chunk
-                    copy_rows(d_y, dy[n, t : t + 1, start:], 1, size)
+                for i in range(end - begin - 1, -1, -1):
+                    t = begin + i
                     back(
-                        G, inner[i], inner[i + 1], decay[i], a, to_a, u[i], dt[i], d_y, d_u, d_dt,
-                        to_b, to_c, B[n], C[n], t, S, width, lanes,
+                        G, inner, decay, i, a, to_a, u, dt, d_y, d_u, d_dt, to_b, to_c, own_B,
+                        own_C, t, S, width, lanes,
                     )  # fmt: skip
                     row_sums(to_b, d_b, rows, lanes)
                     row_sums(to_c, d_c, rows, lanes)
                     for s in range(S):
-                        dB[n, group, t, s] += d_b[s]
-                        dC[n, group, t, s] += d_c[s]
-                    for d in range(width):
-                        d_dt[0, d] /= log2e
-                    copy_rows(dx[n, t : t + 1, start:], d_u, 1, size)
-                    copy_rows(dd[n, t : t + 1, start:], d_dt, 1, size)
+                        own_dB[t, s] += d_b[s]
+                        own_dC[t, s] += d_c[s]
+                copy_rows(to_x[begin:], d_u, end - begin, size)
+                copy_rows(to_d[begin:], d_dt, end - begin, size)
             for d in range(size):
                 for s in range(S):
                     dA[n, start + d, s], dh[n, start + d, s] = to_a[s, d], G[s, d]
@@ -156,7 +170,8 @@ def backward(
     width = min(NARROW, math.ceil(max(D, 1) / len(lanes)) * len(lanes))
     groups = max(1, min(4, math.ceil(D / width))) if N == 1 else 1
     dB, dC = (np.empty((N, groups, *B.shape[1:]), B.dtype) for _ in range(2))
-    chunk = max(8, math.isqrt(L))
+    root = math.isqrt(L)
+    chunk = max(8, min(32, root), root // 2)
 
     def run(first: int, last: int) -> None:
         _back(

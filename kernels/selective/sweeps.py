@@ -1,7 +1,7 @@
 """One step of the selective scan and of its gradients, in vector instructions; see `vectors`.
 
-Lanes are channels: states, rates and their gradients are [S width], what is known of a step
-[1 width], B and C [L S].
+Lanes are channels: rates and their gradients are [S width], states [... S width].  What belongs to
+a step stands in row i of some rows [... width], and in row t of B and C [L S].
 """
 
 from __future__ import annotations
@@ -13,24 +13,23 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from dsf.kernels.exponential import exponential
+from dsf.kernels.exponential import LOG2E, exponential
 from dsf.kernels.vectors import Code
 
 
 @intrinsic
 def step(
-    context: Any, H: Any, a: Any, u: Any, dt: Any, B: Any, C: Any, y: Any, t: Any, S: Any,
+    context: Any, H: Any, a: Any, u: Any, dt: Any, i: Any, B: Any, C: Any, t: Any, y: Any, S: Any,
     width: Any, lanes: Any,
 ) -> Any:  # fmt: skip
     """H <- 2^(dt a) H + u B_t, y = sum_s H C_t."""
 
     def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
         c = Code(context, build, signature, args)
-        H, a, u, dt, B, C, y, t, S, width, _ = c.args
-        first = ir.Constant(S.type, 0)
+        H, a, u, dt, i, B, C, t, y, S, width, _ = c.args
 
         def body(places: list[Any]) -> None:
-            inputs, times = ([c.load(z, first, j) for j in places] for z in (u, dt))
+            inputs, times = ([c.load(z, i, j) for j in places] for z in (u, dt))
             sums = [c.slot(c.zero()) for _ in places]
             with cgutils.for_range(build, S) as loop:
                 s = loop.index
@@ -41,61 +40,69 @@ def step(
                     c.store(new, H, s, j)
                     c.add(sums[e], read, new)
             for total, j in zip(sums, places, strict=True):
-                c.store(build.load(total), y, first, j)
+                c.store(build.load(total), y, i, j)
 
         c.columns(width, body)
         return context.get_dummy_value()
 
-    return types.void(H, a, u, dt, B, C, y, t, S, width, lanes), code
+    return types.void(H, a, u, dt, i, B, C, t, y, S, width, lanes), code
 
 
-@intrinsic
-def ahead(
-    context: Any, H: Any, after: Any, decay: Any, a: Any, u: Any, dt: Any, B: Any, t: Any, S: Any,
-    width: Any, lanes: Any,
-) -> Any:  # fmt: skip
-    """decay = 2^(dt a), after = decay H + u B_t; `after` may be H."""
+def _ahead(keep: bool) -> Any:
+    """H[to] = 2^(dt a) H[m] + u B_t; with `keep` also decay[m] = 2^(dt a)."""
 
-    def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
-        c = Code(context, build, signature, args)
-        H, after, decay, a, u, dt, B, t, S, width, _ = c.args
-        first = ir.Constant(S.type, 0)
+    @intrinsic
+    def ahead(
+        context: Any, H: Any, m: Any, to: Any, decay: Any, a: Any, u: Any, dt: Any, i: Any, B: Any,
+        t: Any, S: Any, width: Any, lanes: Any,
+    ) -> Any:  # fmt: skip
+        def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
+            c = Code(context, build, signature, args)
+            H, m, to, decay, a, u, dt, i, B, t, S, width, _ = c.args
 
-        def body(places: list[Any]) -> None:
-            inputs, times = ([c.load(z, first, j) for j in places] for z in (u, dt))
-            with cgutils.for_range(build, S) as loop:
-                s = loop.index
-                write = c.spread(B, t, s)
-                for e, j in enumerate(places):
-                    now = exponential(c, build.fmul(times[e], c.load(a, s, j)))
-                    c.store(now, decay, s, j)
-                    new = c.fma(now, c.load(H, s, j), build.fmul(inputs[e], write))
-                    c.store(new, after, s, j)
+            def body(places: list[Any]) -> None:
+                inputs, times = ([c.load(z, i, j) for j in places] for z in (u, dt))
+                with cgutils.for_range(build, S) as loop:
+                    s = loop.index
+                    write = c.spread(B, t, s)
+                    for e, j in enumerate(places):
+                        now = exponential(c, build.fmul(times[e], c.load(a, s, j)))
+                        if keep:
+                            c.store(now, decay, m, s, j)
+                        new = c.fma(now, c.load(H, m, s, j), build.fmul(inputs[e], write))
+                        c.store(new, H, to, s, j)
 
-        c.columns(width, body)
-        return context.get_dummy_value()
+            c.columns(width, body)
+            return context.get_dummy_value()
 
-    return types.void(H, after, decay, a, u, dt, B, t, S, width, lanes), code
+        return types.void(H, m, to, decay, a, u, dt, i, B, t, S, width, lanes), code
+
+    return ahead
+
+
+ahead, ahead_again = _ahead(False), _ahead(True)
 
 
 @intrinsic
 def back(
-    context: Any, G: Any, H: Any, after: Any, decay: Any, a: Any, to_a: Any, u: Any, dt: Any,
-    dy: Any, du: Any, ddt: Any, to_B: Any, to_C: Any, B: Any, C: Any, t: Any, S: Any, width: Any,
-    lanes: Any,
+    context: Any, G: Any, H: Any, decay: Any, i: Any, a: Any, to_a: Any, u: Any, dt: Any, dy: Any,
+    du: Any, ddt: Any, to_B: Any, to_C: Any, B: Any, C: Any, t: Any, S: Any, width: Any, lanes: Any,
 ) -> Any:  # fmt: skip
-    """g = G + dy C_t, du = sum_s g B_t, G <- decay g, ddt = sum_s a (G H), to_a += dt (G H).
+    """g = G + dy C_t, du = sum_s g B_t, G <- decay g, ddt = sum_s a (G H) / log2(e), and
+    to_a += dt (G H).
 
-    The lanes of to_B = g u and of to_C = dy after, both [S lanes], are still to be added up.
+    H[i] is the state before the step, H[i + 1] that after it.  The lanes of to_B = g u and of
+    to_C = dy H[i + 1], both [S lanes], are still to be added up.
     """
 
     def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
         c = Code(context, build, signature, args)
-        G, H, after, decay, a, to_a, u, dt, dy, du, ddt, to_B, to_C, B, C, t, S, width, _ = c.args
-        first = ir.Constant(S.type, 0)
+        G, H, decay, i, a, to_a, u, dt, dy, du, ddt, to_B, to_C, B, C, t, S, width, _ = c.args
+        first, following = c.index(0), build.add(i, c.index(1))
+        unscale = ir.Constant(c.vector, [1 / LOG2E] * c.width)
 
         def body(places: list[Any]) -> None:
-            inputs, times, given = ([c.load(z, first, j) for j in places] for z in (u, dt, dy))
+            inputs, times, given = ([c.load(z, i, j) for j in places] for z in (u, dt, dy))
             to_u, to_dt = ([c.slot(c.zero()) for _ in places] for _ in range(2))
             begin = build.icmp_signed("==", places[0], first)
             with cgutils.for_range(build, S) as loop:
@@ -107,21 +114,21 @@ def back(
                 for e, j in enumerate(places):
                     g = c.fma(given[e], read, c.load(G, s, j))
                     c.add(sums[0], g, inputs[e])
-                    c.add(sums[1], given[e], c.load(after, s, j))
+                    c.add(sums[1], given[e], c.load(H, following, s, j))
                     c.add(to_u[e], g, write)
-                    g = build.fmul(g, c.load(decay, s, j))
+                    g = build.fmul(g, c.load(decay, i, s, j))
                     c.store(g, G, s, j)
-                    g = build.fmul(g, c.load(H, s, j))
+                    g = build.fmul(g, c.load(H, i, s, j))
                     c.store(c.fma(g, times[e], c.load(to_a, s, j)), to_a, s, j)
                     c.add(to_dt[e], g, c.load(a, s, j))
                 for total, out in zip(sums, (to_B, to_C), strict=True):
                     c.store(build.load(total), out, s, first)
-            for totals, out in ((to_u, du), (to_dt, ddt)):
-                for total, j in zip(totals, places, strict=True):
-                    c.store(build.load(total), out, first, j)
+            for one, other, j in zip(to_u, to_dt, places, strict=True):
+                c.store(build.load(one), du, i, j)
+                c.store(build.fmul(build.load(other), unscale), ddt, i, j)
 
         c.columns(width, body)
         return context.get_dummy_value()
 
-    kinds = (G, H, after, decay, a, to_a, u, dt, dy, du, ddt, to_B, to_C, B, C, t, S, width, lanes)
+    kinds = (G, H, decay, i, a, to_a, u, dt, dy, du, ddt, to_B, to_C, B, C, t, S, width, lanes)
     return types.void(*kinds), code

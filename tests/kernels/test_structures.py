@@ -17,6 +17,7 @@ numba = pytest.importorskip("numba")
 import cases  # noqa: E402
 
 from dsf.kernels import gradients  # noqa: E402
+from dsf.kernels.linear import sweeps  # noqa: E402
 
 EVERY = pytest.mark.parametrize("name", cases.STRUCTURES)
 LENGTHS = (0, 1, 63, 65)
@@ -118,10 +119,12 @@ def test_the_number_of_threads_changes_no_bit(name, monkeypatch):
 
 @EVERY
 def test_a_sequence_may_be_cut_anywhere(name):
-    """With the state handed on; the sums are the same ones, so are the bits."""
+    """With the state handed on.  The sums are the same ones, so are the bits; linear attention
+    takes tokens in groups from the first one on, and has the same sums if no group is cut."""
     structure, arrays, numbers = cases.case(name, L=12)
-    fast, _ = both(structure)
+    fast, slow = both(structure)
     y, S = fast(*arrays, *numbers)
+    scales = cases.sizes(structure, arrays, numbers, slow)
     *rows, state = arrays
     per_token = [x.shape[1] in (12, 24) for x in rows]
     for cut in range(13):
@@ -133,7 +136,11 @@ def test_a_sequence_may_be_cut_anywhere(name):
             ]
             part, last = fast(*piece, last, *numbers)
             parts.append(part)
-        assert np.array_equal(np.concatenate(parts, 1), y) and np.array_equal(last, S)
+        for x, whole, scale in zip((np.concatenate(parts, 1), last), (y, S), scales, strict=True):
+            if structure == "linear" and cut % sweeps.STEPS:
+                assert ratio(x, whole, scale) <= gate(12)
+            else:
+                assert np.array_equal(x, whole)
 
 
 @EVERY
@@ -188,6 +195,31 @@ def test_decays_at_the_ends(name, decay):
     fast, slow = both(structure)
     for x, y in zip(fast(*arrays, *numbers), slow(*arrays, *numbers), strict=True):
         assert ratio(x, y, 10 * np.abs(y).max()) <= gate(6)
+
+
+@pytest.mark.parametrize("name", ["linear", "linear before"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_products_of_decays_outside_of_the_range(name, sign):
+    """Those of two tokens are no floats; the states are, and have to be found token by token."""
+    structure, arrays, numbers = cases.case(name, L=8)
+    arrays[0][...], arrays[1][...] = 1, 0
+    arrays[3][...] = np.tile(10.0 ** (sign * np.array([-200, -200, 200, 200])), 2)[:, None, None]
+    arrays[4] *= 10.0 ** (sign * 250)
+    fast, slow = both(structure)
+    for x, y in zip(fast(*arrays, *numbers), slow(*arrays, *numbers), strict=True):
+        assert np.isfinite(y).all() and (y != 0).any()
+        assert ratio(x, y, 10 * np.abs(y).max(axis=tuple(range(2, y.ndim)), keepdims=True)) <= 8
+
+
+def test_columns_do_not_know_what_is_refused_beside_them():
+    """NaN in a column, whose block is computed token by token, before one that is narrower."""
+    structure, arrays, numbers = cases.case("linear", L=8, B=1, H=1, K=6, V=131)
+    fast, _ = both(structure)
+    y, S = fast(*arrays, *numbers)
+    arrays[2][0, 5, 0, 100] = np.nan
+    z, T = fast(*arrays, *numbers)
+    assert np.isnan(z).any()
+    assert np.array_equal(z[..., 128:], y[..., 128:]) and np.array_equal(T[..., 128:], S[..., 128:])
 
 
 def test_a_step_size_of_minus_infinity_forgets_exactly():

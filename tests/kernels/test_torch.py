@@ -58,6 +58,16 @@ def test_gradients_of_many_heads(name):
     equal_gradients(*cases.case(name, L=140, B=3, H=3, K=3, V=2), 140)
 
 
+@pytest.mark.parametrize("name", ["linear", "linear before"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_gradients_of_decays_at_the_ends(name, dtype):
+    """Closed, open and nearly closed gates beside each other: nothing is divided by them."""
+    structure, arrays, numbers = cases.case(name, L=70, B=1, H=2, K=3, V=5)
+    ends = np.array([0.0, 1.0, 1e-30, 0.7, 1e-7])
+    arrays[3] = np.random.default_rng(0).choice(ends, arrays[3].shape)
+    equal_gradients(structure, arrays, numbers, 70, dtype)
+
+
 @pytest.mark.parametrize(("B", "V"), [(1, 650), (2, 150)])
 def test_gradients_of_many_channels(B, V):
     """Several blocks of channels in one group, and groups of unequal size."""
