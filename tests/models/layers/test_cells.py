@@ -170,6 +170,25 @@ def test_one_cell_along_two_sequences():
         assert np.allclose(K, jacobian(loop, u)[0, :, :, 0], atol=1e-12)
 
 
+def test_zeros_are_a_start_also_where_the_cell_returned_them():
+    cell = nn.RNNCell(3, 4, nonlinearity="relu", dtype=torch.float64)
+    with torch.no_grad():
+        for p in cell.parameters():
+            p.zero_()
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = cell
+
+        def forward(self, x):
+            for _ in range(2):
+                Loop(cell, torch.zeros(1, 4, dtype=torch.float64))(x)
+            return x
+
+    assert [layer.tokens for layer, _ in layers(Twice(), tokens(1, 5, 3))] == [5, 5]
+
+
 def test_sequences_without_a_batch_and_a_cell_of_width_one():
     torch.manual_seed(6)
     model, x = Loop(nn.RNNCell(1, 1, dtype=torch.float64)), tokens(5, 1)
