@@ -9,7 +9,14 @@
     retnet           simple_gla          none: the decay is no parameter there, q and k are turned
     rwkv6            rwkv6               none: its projections read a mixture with the token before
 
-Arguments of a kernel give the student's output.  Parameters do so where nothing stands besides.
+Arguments of a kernel give the student's output (linear_attn: with `normalize` where rows have sum
+1).  Parameters do so where nothing stands besides, with the layer made as
+
+    LinearAttention     do_feature_map_norm where rows have sum 1, output_norm="identity"
+    DeltaNet            qk_activation="identity", use_short_conv=False; allow_neg_eigval for reach 2
+    GatedDeltaNet       use_short_conv=False; allow_neg_eigval for reach 2
+
+and elsewhere they are where the training of such a layer may start.
 """
 
 from __future__ import annotations
@@ -46,6 +53,10 @@ def parameters(mech: Mechanism) -> dict[str, np.ndarray]:
     A matrix of a linear layer is transposed.  Kernels there divide queries by sqrt(n): where ours
     do not, Wq is multiplied by it; in linear_attn Wv, or neither if rows are divided by their sum.
     Raises UnknownNameError for a class, or an option of it, that no layer there has.
+
+    >>> import dsf
+    >>> {k: x.shape for k, x in parameters(dsf.mamba2.init(d=4, n=2, p=3)).items()}
+    {'dt_bias': (1,), 'A_log': (1,), 'D': (1,), 'in_proj.weight': (8, 4)}
     """
     name = mech.name
     phi, unit = getattr(mech, "phi", MAPS[0]), getattr(mech, "unit_keys", True)
@@ -75,6 +86,11 @@ def arguments(name: str, tokens: Tokens) -> dict[str, Any]:
 
     The step size of mamba2 goes into keys and decays, the constant decay of retnet to every token.
     Raises UnknownNameError for a class without a kernel, or for tokens that have no place there.
+
+    >>> import dsf
+    >>> tokens = dsf.mamba2.init(d=4, n=2, p=3).tokens(np.ones((5, 4)))
+    >>> {k: np.shape(x) for k, x in arguments("mamba2", tokens).items()}
+    {'q': (1, 5, 1, 2), 'k': (1, 5, 1, 2), 'v': (1, 5, 1, 3), 'g': (1, 5, 1), 'scale': ()}
     """
     if name not in KERNELS:
         raise UnknownNameError(
