@@ -75,12 +75,7 @@ def _steps(
                                 wide, lanes,
                             )  # fmt: skip
                     if table[sweeps.GUARD] == 0:
-                        if before:
-                            sweeps.steps_before(
-                                A, n, P, to_k, to_q, values, out, s, table, K, wide, lanes
-                            )
-                        else:
-                            sweeps.steps(A, n, P, to_k, to_q, values, out, s, table, K, wide, lanes)
+                        sweeps.steps(A, n, P, to_k, to_q, values, out, s, table, K, wide, lanes)
                         continue
                     for i in range(s, min(s + T, count)):
                         if before:

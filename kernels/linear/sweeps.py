@@ -127,52 +127,44 @@ def _fold(before: bool) -> Any:
 fold, fold_before = _fold(False), _fold(True)
 
 
-def _steps(before: bool) -> Any:
+@intrinsic
+def steps(
+    context: Any, S: Any, n: Any, P: Any, k: Any, q: Any, x: Any, y: Any, s: Any, table: Any,
+    K: Any, V: Any, lanes: Any,
+) -> Any:  # fmt: skip
     """S[n] <- P S[n] + sum_j k_j x_j', y_t = S[n]' q_t + sum_j table x_j with what `fold` made.
 
     S [... K V], P [K], k, q [STEPS K], x, y [... V] of the tokens from s on.
     """
 
-    @intrinsic
-    def sweep(
-        context: Any, S: Any, n: Any, P: Any, k: Any, q: Any, x: Any, y: Any, s: Any, table: Any,
-        K: Any, V: Any, lanes: Any,
-    ) -> Any:  # fmt: skip
-        def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
-            c = Sweep(context, build, signature, args)
-            S, n, P, k, q, x, y, s, table, K, V, _ = c.args
-            at = [c.index(t) for t in range(STEPS)]
+    def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
+        c = Sweep(context, build, signature, args)
+        S, n, P, k, q, x, y, s, table, K, V, _ = c.args
+        at = [c.index(t) for t in range(STEPS)]
 
-            def body(places: list[Any]) -> None:
-                values = [c.rows(x, s, j) for j in places]
-                sums = [[c.slot(c.zero()) for _ in at] for _ in places]
-                for entry, (t, j) in enumerate(PAIRS):
-                    if before and j == t:
-                        continue
-                    weight = c.spread(table, c.index(entry))
-                    for value, totals in zip(values, sums, strict=True):
-                        c.add(totals[t], weight, value[j])
-                with cgutils.for_range(build, K) as loop:
-                    i = loop.index
-                    decay = c.spread(P, i)
-                    keys, queries = ([c.spread(z, t, i) for t in at] for z in (k, q))
-                    for j, value, totals in zip(places, values, sums, strict=True):
-                        state = c.load(S, n, i, j)
-                        new = build.fmul(decay, state)
-                        for t in range(STEPS):
-                            c.add(totals[t], queries[t], state)
-                            new = c.fma(keys[t], value[t], new)
-                        c.store(new, S, n, i, j)
-                for totals, j in zip(sums, places, strict=True):
-                    for t, total in zip(c.steps(s), totals, strict=True):
-                        c.store(build.load(total), y, t, j)
+        def body(places: list[Any]) -> None:
+            values = [c.rows(x, s, j) for j in places]
+            sums = [[c.slot(c.zero()) for _ in at] for _ in places]
+            for entry, (t, j) in enumerate(PAIRS):
+                weight = c.spread(table, c.index(entry))
+                for value, totals in zip(values, sums, strict=True):
+                    c.add(totals[t], weight, value[j])
+            with cgutils.for_range(build, K) as loop:
+                i = loop.index
+                decay = c.spread(P, i)
+                keys, queries = ([c.spread(z, t, i) for t in at] for z in (k, q))
+                for j, value, totals in zip(places, values, sums, strict=True):
+                    state = c.load(S, n, i, j)
+                    new = build.fmul(decay, state)
+                    for t in range(STEPS):
+                        c.add(totals[t], queries[t], state)
+                        new = c.fma(keys[t], value[t], new)
+                    c.store(new, S, n, i, j)
+            for totals, j in zip(sums, places, strict=True):
+                for t, total in zip(c.steps(s), totals, strict=True):
+                    c.store(build.load(total), y, t, j)
 
-            c.columns(V, body, most=2)
-            return context.get_dummy_value()
+        c.columns(V, body, most=2)
+        return context.get_dummy_value()
 
-        return types.void(S, n, P, k, q, x, y, s, table, K, V, lanes), code
-
-    return sweep
-
-
-steps, steps_before = _steps(False), _steps(True)
+    return types.void(S, n, P, k, q, x, y, s, table, K, V, lanes), code
