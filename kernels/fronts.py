@@ -101,6 +101,10 @@ def delta_rule(
         y, last = gpu.delta(call, full, scale)
         return call.output(y), call.last(last)
     q, k, v = (call.rows(name) for name in "qkv")
+    if substeps == 1:
+        arrays = [q, k, v, call.rows("beta"), call.decays(full, one=True), call.state()]
+        y, last = dispatch.run("delta", arrays, [scale], backend)
+        return call.output(y), call.last(last)
     w, write = call.decays(full, steps), call.rows("beta")[..., None] * k
     seen = w * k
     seen *= -1  # in place: another array of this size costs as much as a third of the kernel
