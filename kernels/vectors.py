@@ -56,11 +56,7 @@ class Code:
             context.make_array(kind)(context, build, x) if isinstance(kind, types.Array) else x
             for kind, x in kinds
         ]
-        self.scalar = next(
-            x.data.type.pointee
-            for x, kind in zip(self.args, signature.args)
-            if isinstance(kind, types.Array) and isinstance(kind.dtype, types.Float)
-        )
+        self.scalar = self.args[0].data.type.pointee
         self.bytes = 4 if isinstance(self.scalar, ir.FloatType) else 8
         self.vector = ir.VectorType(self.scalar, self.width)
 

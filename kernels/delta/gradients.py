@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -185,7 +184,7 @@ def unprepare(
     context: Any, w: Any, k: Any, q: Any, g: Any, pairs: Any, to_write: Any, to_seen: Any,
     to_read: Any, to_decay: Any, dw: Any, dk: Any, dq: Any, K: Any, lanes: Any,
 ) -> Any:  # fmt: skip
-    """The gradients of w, k and q of group g [groups STEPS K] from those of what `prepare` makes."""
+    """Gradients of w, k, q of group g [groups STEPS K] from those of what `prepare` makes."""
 
     def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
         c = Sweep(context, build, signature, args)

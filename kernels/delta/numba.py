@@ -61,6 +61,7 @@ def _steps(
         for unit in range(begin, end):
             b, h, n = unit // blocks // H, unit // blocks % H, unit - begin
             start = unit % blocks * width
+            A[n] = 0  # what a head before it left beside its columns may be NaN
             for i in range(K):
                 for j in range(min(width, V - start)):
                     A[n, i, j] = S[b, h, i, start + j]
@@ -177,6 +178,7 @@ def _back(
         end = min(begin + heads, last)
         for unit in range(begin, end):
             b, h, n = unit // H, unit % H, unit - begin
+            A[n], G[n] = 0, 0
             for i in range(K):
                 for j in range(V):
                     A[n, i, j] = S[b, h, i, j]
@@ -205,6 +207,8 @@ def _back(
                         rows.fetch(dv, b, t + 2 * T, h, 0, T, V, lanes)
                         rows.fetch(dy, b, t + 2 * T, h, 0, T, V, lanes)
                         for s in range(T):
+                            for j in range(V, wide):
+                                z[g, s, j] = 0
                             for j in range(wide):
                                 d[g, s, j] *= scale
                                 u[g, s, j] = gram[g, sweeps.RATES + s] * z[g, s, j]

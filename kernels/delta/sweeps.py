@@ -4,7 +4,7 @@ STEPS tokens from a state S are taken together.  With C_t the product of their d
 u_t = beta_t (v_t - ...) what token t writes, and k_s carried to token t by the decays between,
 
     z_t = v_t - S'(C_t k_t) - sum_{s < t} (k_t' carried k_s) u_s,    u_t = beta_t z_t
-    y_t = S'(C_t q_t) + sum_{s <= t} (q_t' carried k_s) u_s,         S <- C S + sum_s carried k_s u_s'
+    y_t = S'(C_t q_t) + sum_{s <= t} (q_t' carried k_s) u_s,    S <- C S + sum_s carried k_s u_s'
 
 so S is read and written once for STEPS tokens, and no quotient of decays is made.  See `vectors`
 for how vector code is made.

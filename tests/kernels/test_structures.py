@@ -228,6 +228,28 @@ def test_what_is_infinite_in_some_tokens_of_a_group(where):
             assert np.array_equal(x[np.isinf(y)], y[np.isinf(y)])
 
 
+@pytest.mark.parametrize("name", ["delta", "delta channels"])
+def test_a_head_of_nan_changes_no_bit_of_the_others(name):
+    """Nor of their gradients, also where they use its memory before or after it."""
+    structure, arrays, numbers = cases.case(name, L=70, B=2, H=5)
+    module = import_module(f"dsf.kernels.{structure}.numba")
+    rng, (*_, v, _, _, S) = np.random.default_rng(1), arrays
+    dy, dS = rng.standard_normal(v.shape), rng.standard_normal(S.shape)
+
+    def everything(given):
+        return [*module.forward(*given, *numbers), *module.backward(*given, *numbers, dy, dS)]
+
+    wanted = everything(arrays)
+    for b, h in ((0, 0), (1, 4)):
+        changed = [x.copy() for x in arrays]
+        changed[1][b, 9, h] = np.inf
+        changed[-1][b, h] = np.nan
+        for x, y in zip(everything(changed), wanted, strict=True):
+            x, y = (np.moveaxis(z, 1 if z.shape[1] == 5 else 2, 1) for z in (x, y))
+            assert np.array_equal(np.delete(x[b], h, 0), np.delete(y[b], h, 0))
+            assert np.array_equal(x[1 - b], y[1 - b])
+
+
 def test_keys_whose_products_leave_the_range():
     """1e25 in float32: k'k is no number there, beta k and S'k are."""
     structure, (q, k, v, beta, w, S), numbers = cases.case("delta", L=9)
