@@ -27,10 +27,12 @@ from dsf.kernels.backends import computed, module, on_gpu
 BACKENDS = ("auto", "reference", "numba", "torch", "triton")
 REAL = ("float32", "float64")
 CONNECTED = {
-    "numba": ("linear", "low_rank", "selective", "diagonal", "softmax", "flow", "local_linear"),
+    "numba": (
+        "linear", "delta", "low_rank", "selective", "diagonal", "softmax", "flow", "local_linear",
+    ),
     "torch": ("softmax",),
     "triton": ("linear", "delta", "selective", "softmax"),
-}  # in the order in which "auto" asks them
+}  # in the order in which "auto" asks them  # fmt: skip
 DTYPES = {"diagonal": (*REAL, "complex64", "complex128")}
 HALF = ("float16", "bfloat16")  # on a GPU
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # Triton's kernels run on the CPU, slowly

@@ -84,7 +84,7 @@ def delta_rule(
     >>> y.ravel(), S.ravel()
     (array([3., 3.]), array([3.]))
     """
-    of_channels = log_decay is not None and np.ndim(log_decay) == np.ndim(q)
+    of_channels = log_decay is not None and _axes(log_decay) == _axes(q)
     by_triton = substeps == 1 and not of_channels and gpu.takes("delta", q, backend)
     given = {"q": q, "k": k, "v": v, "beta": beta, "log_decay": log_decay, "state": state}
     call = Call("delta_rule", keep=by_triton, **given)
@@ -101,6 +101,10 @@ def delta_rule(
         y, last = gpu.delta(call, full, scale)
         return call.output(y), call.last(last)
     q, k, v = (call.rows(name) for name in "qkv")
+    if substeps == 1:
+        arrays = [q, k, v, call.rows("beta"), call.decays(full, one=True), call.state()]
+        y, last = dispatch.run("delta", arrays, [scale], backend)
+        return call.output(y), call.last(last)
     w, write = call.decays(full, steps), call.rows("beta")[..., None] * k
     seen = w * k
     seen *= -1  # in place: another array of this size costs as much as a third of the kernel
@@ -108,6 +112,11 @@ def delta_rule(
         "low_rank", [q, write, v, w, seen, write, call.state()], [scale, float(substeps)], backend
     )
     return call.output(y), call.last(last)
+
+
+def _axes(x: Any) -> int:
+    """The number of axes; torch compiles no graph around numpy's own function."""
+    return int(x.ndim) if is_torch(x) else np.ndim(x)
 
 
 def low_rank_rule(

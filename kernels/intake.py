@@ -134,10 +134,13 @@ class Call:
         self.axes(log_decay=f"... {steps} H K" if full else f"... {steps} H")
         return full
 
-    def decays(self, full: bool | None, steps: str = "L") -> Any:
-        """exp(log_decay) [B L H K]: one number for a head stands for all its channels."""
+    def decays(self, full: bool | None, steps: str = "L", one: bool = False) -> Any:
+        """exp(log_decay) [B L H K]: one number for a head stands for all its channels.
+
+        With `one` such numbers are [B L H 1].
+        """
         B, sizes = math.prod(self.batch), self.sizes
-        shape = (B, sizes[steps], sizes["H"], sizes["K"])
+        shape = (B, sizes[steps], sizes["H"], 1 if one and not full else sizes["K"])
         if full is None:
             return self._expand(self.zeros(1, 1, 1, 1) + 1, shape)
         log = self.rows("log_decay")

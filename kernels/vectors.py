@@ -59,7 +59,7 @@ class Code:
         self.bytes = 4 if isinstance(self.scalar, ir.FloatType) else 8
         self.vector = ir.VectorType(self.scalar, self.width)
 
-    def _place(self, array: Any, indices: Sequence[Any], kind: Any) -> Any:
+    def place(self, array: Any, indices: Sequence[Any], kind: Any) -> Any:
         """A pointer to an entry of an array, by its strides."""
         strides = cgutils.unpack_tuple(self.build, array.strides)
         offset = ir.Constant(strides[0].type, 0)
@@ -70,16 +70,19 @@ class Code:
 
     def load(self, array: Any, *indices: Any) -> Any:
         """A vector of entries that lie side by side."""
-        found = self.build.load(self._place(array, indices, self.vector))
+        found = self.build.load(self.place(array, indices, self.vector))
         found.align = self.bytes
         return found
 
     def store(self, value: Any, array: Any, *indices: Any) -> None:
-        self.build.store(value, self._place(array, indices, self.vector)).align = self.bytes
+        self.build.store(value, self.place(array, indices, self.vector)).align = self.bytes
 
     def spread(self, array: Any, *indices: Any) -> Any:
         """One entry in every lane."""
-        x = self.build.load(self._place(array, indices, self.scalar))
+        return self.all(self.build.load(self.place(array, indices, self.scalar)))
+
+    def all(self, x: Any) -> Any:
+        """A number in every lane."""
         none = ir.Constant(self.vector, ir.Undefined)
         one = self.build.insert_element(none, x, ir.Constant(ir.IntType(32), 0))
         mask = ir.Constant(ir.VectorType(ir.IntType(32), self.width), [0] * self.width)

@@ -1,1 +1,1 @@
-"""The delta rule with at most one decay per head: what Triton has a kernel for."""
+"""The delta rule with one decay per head or, except in Triton, one per channel."""

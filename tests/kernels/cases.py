@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
-STRUCTURES = ("linear", "linear before", "low_rank", "low_rank substeps", "diagonal", "selective")
+STRUCTURES = (
+    "linear", "linear before", "delta", "delta channels", "low_rank", "low_rank substeps",
+    "diagonal", "selective",
+)  # fmt: skip
 EVERY = (*STRUCTURES, "softmax", "local_linear")  # the last two have no state, and tests apart
 
 
@@ -24,6 +27,11 @@ def case(
         arrays = [normal((B, L, H, n)) for n in (K, K, V)]
         before = float(name.endswith("before"))
         return "linear", [*arrays, decays(B, L, H, K), normal((B, H, K, V))], [0.5, before]
+    if name.startswith("delta"):
+        q, k, v = (normal((B, L, H, n)) for n in (K, K, V))
+        k /= np.linalg.norm(k, axis=-1, keepdims=True)
+        w = decays(B, L, H, K if name.endswith("channels") else 1)
+        return "delta", [q, k, v, rng.uniform(0, 1, (B, L, H)), w, normal((B, H, K, V))], [0.5]
     if name.startswith("low_rank"):
         s = 2 if name.endswith("substeps") else 1
         q, k, v = normal((B, L, H, K)), normal((B, s * L, H, K)), normal((B, s * L, H, V))
@@ -65,13 +73,15 @@ def sizes(structure: str, arrays: list[np.ndarray], numbers: list[float], forwar
     if structure == "selective":
         x, delta, A, *rest = arrays
         return forward(abs(x), delta, A, *map(abs, rest))
-    if structure != "low_rank":
+    if structure not in ("delta", "low_rank"):
         return forward(*map(abs, arrays), *numbers)
-    q, k, v, *_, S = arrays
+    q, k, v, *rest, S = arrays
+    if structure == "delta":
+        k = rest[0][..., None] * k
     lengths = [np.linalg.norm(x, axis=-1) for x in (q, k, v)]
     held = np.linalg.norm(S, axis=(-2, -1))[:, None] + np.cumsum(lengths[1] * lengths[2], axis=1)
     last = held[:, -1, :, None, None] if held.shape[1] else abs(S).max()
-    substeps = int(numbers[1])
+    substeps = int(numbers[1]) if structure == "low_rank" else 1
     y = numbers[0] * lengths[0] * held[:, substeps - 1 :: substeps]
     return y[..., None] + np.zeros(v.shape[-1]), last + np.zeros(S.shape)
 

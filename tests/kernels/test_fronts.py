@@ -20,7 +20,9 @@ def drawn(*lead: int, L: int = 6, H: int = 2, K: int = 3, V: int = 4):
     return q, k, rng.standard_normal((*lead, L, H, V)), -rng.uniform(0, 1, (*lead, L, H))
 
 
-@pytest.mark.parametrize("name", ["linear", "linear before", "low_rank substeps"])
+@pytest.mark.parametrize(
+    "name", ["linear", "linear before", "delta", "delta channels", "low_rank substeps"]
+)
 @pytest.mark.parametrize("simd", ["avx512", "avx2", "none"])
 def test_every_width_of_vectors(name, simd, monkeypatch):
     monkeypatch.setenv("DSF_SIMD", simd)

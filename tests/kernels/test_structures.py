@@ -119,8 +119,9 @@ def test_the_number_of_threads_changes_no_bit(name, monkeypatch):
 
 @EVERY
 def test_a_sequence_may_be_cut_anywhere(name):
-    """With the state handed on.  The sums are the same ones, so are the bits; linear attention
-    takes tokens in groups from the first one on, and has the same sums if no group is cut."""
+    """With the state handed on.  The sums are the same ones, so are the bits; linear attention and
+    the delta rule take tokens in groups from the first one on, and have the same sums if no group
+    is cut."""
     structure, arrays, numbers = cases.case(name, L=12)
     fast, slow = both(structure)
     y, S = fast(*arrays, *numbers)
@@ -137,7 +138,7 @@ def test_a_sequence_may_be_cut_anywhere(name):
             part, last = fast(*piece, last, *numbers)
             parts.append(part)
         for x, whole, scale in zip((np.concatenate(parts, 1), last), (y, S), scales, strict=True):
-            if structure == "linear" and cut % sweeps.STEPS:
+            if structure in ("linear", "delta") and cut % sweeps.STEPS:
                 assert ratio(x, whole, scale) <= gate(12)
             else:
                 assert np.array_equal(x, whole)
@@ -186,11 +187,14 @@ def test_nan_and_infinity_go_where_the_formula_sends_them(name, bad):
             assert np.array_equal(np.isnan(x), np.isnan(y))
 
 
-@pytest.mark.parametrize("name", ["linear", "linear before", "low_rank", "diagonal"])
+DECAYS = {"linear": 3, "delta": 4, "low_rank": 3, "diagonal": 0}  # where they stand
+
+
+@pytest.mark.parametrize("name", [x for x in cases.STRUCTURES if x.split()[0] in DECAYS])
 @pytest.mark.parametrize("decay", [0.0, 1.0, -1.0, 5e-324])
 def test_decays_at_the_ends(name, decay):
     structure, arrays, numbers = cases.case(name, L=6)
-    w = arrays[{"linear": 3, "low_rank": 3, "diagonal": 0}[structure]]
+    w = arrays[DECAYS[structure]]
     w[:, ::2] = decay
     fast, slow = both(structure)
     for x, y in zip(fast(*arrays, *numbers), slow(*arrays, *numbers), strict=True):
@@ -234,6 +238,55 @@ def test_a_step_size_of_minus_infinity_forgets_exactly():
     y, _ = fast(*arrays, *numbers)
     x, _, _, B, C, _ = arrays
     assert ratio(y, x * (B * C).sum(-1, keepdims=True), np.abs(x) * 10) <= gate(1)
+
+
+@pytest.mark.parametrize("where", [0, 5, 8, 11])
+def test_what_is_infinite_in_some_tokens_of_a_group(where):
+    """Products of keys with keys would make NaN of infinities, or the reverse; what is finite
+    again after a closed gate goes on four tokens at a time."""
+    for name, i in ((name, i) for name in ("delta", "delta channels") for i in range(5)):
+        structure, arrays, numbers = cases.case(name, L=18, B=1, H=2)
+        arrays[i][0, where, 1, ...] = np.inf
+        arrays[4][0, 13, 1] = 0
+        fast, slow = both(structure)
+        with np.errstate(all="ignore"):
+            wanted = slow(*arrays, *numbers)
+        for x, y in zip(fast(*arrays, *numbers), wanted, strict=True):
+            assert np.array_equal(np.isnan(x), np.isnan(y))
+            assert np.array_equal(np.isinf(x), np.isinf(y))
+            assert np.array_equal(x[np.isinf(y)], y[np.isinf(y)])
+
+
+@pytest.mark.parametrize("name", ["delta", "delta channels"])
+def test_a_head_of_nan_changes_no_bit_of_the_others(name, monkeypatch):
+    """Nor of their gradients, also where they use its memory before or after it."""
+    monkeypatch.setattr("dsf.kernels.compiled.SMALL", 1 << 62)  # one thread: heads share memory
+    structure, arrays, numbers = cases.case(name, L=70, B=2, H=5)
+    module = import_module(f"dsf.kernels.{structure}.numba")
+    rng, (*_, v, _, _, S) = np.random.default_rng(1), arrays
+    dy, dS = rng.standard_normal(v.shape), rng.standard_normal(S.shape)
+
+    def everything(given):
+        return [*module.forward(*given, *numbers), *module.backward(*given, *numbers, dy, dS)]
+
+    wanted = everything(arrays)
+    for b, h in ((0, 0), (1, 4)):
+        changed = [x.copy() for x in arrays]
+        changed[1][b, 9, h] = np.inf
+        changed[-1][b, h] = np.nan
+        for x, y in zip(everything(changed), wanted, strict=True):
+            x, y = (np.moveaxis(z, 1 if z.shape[1] == 5 else 2, 1) for z in (x, y))
+            assert np.array_equal(np.delete(x[b], h, 0), np.delete(y[b], h, 0))
+            assert np.array_equal(x[1 - b], y[1 - b])
+
+
+def test_keys_whose_products_leave_the_range():
+    """1e25 in float32: k'k is no number there, beta k and S'k are."""
+    structure, (q, k, v, beta, w, S), numbers = cases.case("delta", L=9)
+    arrays = cases.cast([q, 1e25 * k, v, 0 * beta, w, 1e-20 * S], np.float32)
+    fast, slow = both(structure)
+    for x, y in zip(fast(*arrays, *numbers), slow(*arrays, *numbers), strict=True):
+        assert np.isfinite(x).all() and ratio(x, y, 8 * np.abs(y).max()) <= gate(9)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -52,7 +52,9 @@ def test_gradients(name, dtype, L, K, V):
     equal_gradients(*cases.case(name, L, B=1, H=2, K=K, V=V), L, dtype)
 
 
-@pytest.mark.parametrize("name", ["linear", "linear before", "low_rank", "low_rank substeps"])
+@pytest.mark.parametrize(
+    "name", ["linear", "linear before", "delta", "low_rank", "low_rank substeps"]
+)
 def test_gradients_of_many_heads(name):
     """More heads than take turns, and chunks of time with one on either side."""
     equal_gradients(*cases.case(name, L=140, B=3, H=3, K=3, V=2), 140)
@@ -75,7 +77,17 @@ def test_gradients_of_many_channels(B, V):
 
 
 @pytest.mark.parametrize(
-    "name", ["linear", "low_rank substeps", "diagonal", "selective", "softmax", "local_linear"]
+    "name",
+    [
+        "linear",
+        "delta",
+        "delta channels",
+        "low_rank substeps",
+        "diagonal",
+        "selective",
+        "softmax",
+        "local_linear",
+    ],
 )
 def test_torch_checks_the_gradients(name):
     structure, arrays, numbers = cases.case(name, L=3, B=1, H=1, K=2, V=2)
@@ -122,6 +134,12 @@ def attention(**options):
     return inputs, lambda *x: kernels.linear_attention(*x, **options)[0]
 
 
+def delta(**options):
+    _, (q, k, v, beta, w, S), _ = cases.case("delta", L=5)
+    inputs = [torch.tensor(x) for x in (q, k, v, beta, np.log(w[..., 0]), S)]
+    return inputs, lambda *x: kernels.delta_rule(*x, **options)[0]
+
+
 def softmax(**options):
     _, (q, k, v, bias, forget, sink), _ = cases.case("softmax", L=5)
     inputs = [torch.tensor(x) for x in (q, k, v, bias, forget, sink[0])]
@@ -139,7 +157,7 @@ def local_linear(**options):
     return list(map(torch.tensor, arrays)), lambda *x: kernels.local_linear_attention(*x, **options)
 
 
-EACH = pytest.mark.parametrize("drawn", [attention, softmax, local_linear])
+EACH = pytest.mark.parametrize("drawn", [attention, delta, softmax, local_linear])
 
 
 @EACH
