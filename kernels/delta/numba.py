@@ -23,13 +23,13 @@ def _one_step(
     S: Any, w: Any, k: Any, q: Any, x: Any, beta: Any, y: Any, same: Any, none: Any, K: int,
     V: int, lanes: tuple[int, ...],
 ) -> None:  # fmt: skip
-    """One token, as the formula reads: row 0 of each array; y [1 V] also holds what it sees.
+    """One token, as the formula reads: w, k, q [K], x, y [V]; y also holds what it sees.
 
     same and none are rows of ones and of zeros.
     """
     vectors.linear(S, w, none, k, none, y, K, V, lanes)
     for j in range(V):
-        y[0, j] = beta * (x[0, j] - y[0, j])
+        y[j] = beta * (x[j] - y[j])
     vectors.linear(S, same, k, q, y, y, K, V, lanes)
 
 
@@ -53,9 +53,9 @@ def _steps(
     write, decay = scratch((3, T, keys), q), scratch((3, keys), q)
     gram, u = scratch((2, sweeps.GRAM), q), scratch((2, T, wide), q)
     x, row = scratch((1, T, wide), q), scratch((1, T, wide), q)
-    none, same = scratch((1, max(keys, wide)), q), scratch((1, keys), q)
+    none, same = scratch((max(keys, wide),), q), scratch((keys,), q)
     decay[2] = 1
-    same[0] = 1
+    same[:] = 1
     for begin in range(first, last, together):
         end = min(begin + together, last)
         for unit in range(begin, end):
@@ -103,8 +103,8 @@ def _steps(
                             # send elsewhere
                             for s in range(count):
                                 _one_step(
-                                    A[n], a[now, s:], c[now, s:], r[now, s:], x[0, s:],
-                                    gram[now, sweeps.RATES + s], row[0, s:], same, none, K, wide,
+                                    A[n], a[now, s], c[now, s], r[now, s], x[0, s],
+                                    gram[now, sweeps.RATES + s], row[0, s], same, none, K, wide,
                                     lanes,
                                 )  # fmt: skip
                         rows.give(y, b, t, h, start, row, 0, count, size, scale, lanes)

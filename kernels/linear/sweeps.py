@@ -39,14 +39,6 @@ class Sweep(Code):
     def constant(self, number: float) -> Any:
         return ir.Constant(self.vector, [number] * self.width)
 
-    def every(self, number: Any) -> Any:
-        """A number that is known when the kernel runs, in every lane."""
-        one = self.build.insert_element(
-            ir.Constant(self.vector, ir.Undefined), number, ir.Constant(ir.IntType(32), 0)
-        )
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.width), [0] * self.width)
-        return self.build.shuffle_vector(one, one, mask)
-
     def size(self, x: Any) -> Any:
         name = f"llvm.fabs.v{self.width}f{8 * self.bytes}"
         kind = ir.FunctionType(self.vector, [self.vector])
@@ -95,7 +87,7 @@ def _fold(before: bool) -> Any:
             c = Sweep(context, build, signature, args)
             w, k, q, x, s, scale, P, to_k, to_q, table, K, V, _ = c.args
             sums, guard = [c.slot(c.zero()) for _ in PAIRS], c.slot(c.zero())
-            factor = c.every(scale)
+            factor = c.all(scale)
             with c.vectors(K) as i:
                 decays, keys, queries = (c.rows(z, s, i) for z in (w, k, q))
                 queries = [build.fmul(z, factor) for z in queries]
