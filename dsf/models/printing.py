@@ -207,7 +207,7 @@ def _table(found: Inspection) -> list[str]:
         name = place[0][len(before) : len(place[0]) - len(after)] or "model"
         name += f" call {place[1] + 1}" if place[1] else ""
         counts = "".join(f"{c:>{COUNT}}" for c in cells)
-        line = f"{_short(name):{NAMES}}{place[2]:>5}{counts}{''.join(looks)}"
+        line = f"{short(name):{NAMES}}{place[2]:>5}{counts}{''.join(looks)}"
         lines.append(f"{line}  {found.verdicts[place]}")
     if len(heads) > FEW:
         lines.append(f"{len(heads) - FEW} more heads, none with more states: .to_pandas()")
@@ -227,7 +227,7 @@ def _layers(found: Inspection) -> list[str]:
                        for x, w in ((row.horizon, 7), (row.growth, 8)))  # fmt: skip
         name = (row.module or "model") + (f" call {row.call + 1}" if row.call else "")
         name += f" {row.probe}" if len(found.probes) > 1 else ""
-        line = f"{_short(name):{NAMES}}{row.kind[:11]:>12}{own:>6}"
+        line = f"{short(name):{NAMES}}{row.kind[:11]:>12}{own:>6}"
         lines.append(f"{line}{''.join(f'{c:>{COUNT}}' for c in cells)}{rest}  {row.how}")
     if len(found.layers) > FEW:
         lines.append(f"{len(found.layers) - FEW} more rows: .to_pandas()")
@@ -267,6 +267,10 @@ def _stem(names: Sequence[str]) -> tuple[str, str]:
     )
 
 
-def _short(name: str) -> str:
-    """A name in NAMES columns; numbers, which tell layers apart, are at its end."""
-    return name if len(name) < NAMES else "..." + name[-(NAMES - 4) :].lstrip(".")
+def short(name: str) -> str:
+    """The last words of a name that fit NAMES columns; numbers tell layers apart there."""
+    if len(name) < NAMES:
+        return name
+    before, fits = name[: 4 - NAMES], name[4 - NAMES :]
+    whole = fits if before.endswith(".") else fits.partition(".")[2]
+    return f"...{whole or fits}"  # a word is cut only where there is no other

@@ -10,7 +10,7 @@ from torch import nn
 
 import dsf
 from dsf.core.errors import CertificateError, DomainError, DTypeError, ShapeError, UnknownNameError
-from dsf.models import Inspection, inspect
+from dsf.models import Inspection, inspect, printing
 
 attend = nn.functional.scaled_dot_product_attention
 
@@ -340,6 +340,20 @@ def test_the_picture():
     worst = [[max(r.states[0.1][1] for r in found.heads[f"layers.{i}", 0, h]) for h in (0, 1)]
              for i in (0, 1)]  # fmt: skip
     assert (shown == worst).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("self_attn", "self_attn"),
+        ("transformer.h.10.attn", "...h.10.attn"),
+        ("backbone.layers.0.mixer", "...0.mixer"),
+        ("attention_of_the_decoder", "..._the_decoder"),
+        ("layers.1.mixer.conv1d", "...mixer.conv1d"),
+    ],
+)
+def test_long_names_end_in_whole_words(name, shown):
+    assert printing.short(name) == shown and len(shown) < printing.NAMES
 
 
 def test_a_kernel_is_taken_as_it_is_and_a_row_says_where_it_is():
