@@ -312,6 +312,12 @@ def test_work_is_shared_and_resumed(tmp_path, monkeypatch):
     assert inspect(model, x, cache=tmp_path).rows == alone.rows
 
 
+def test_one_bar_for_the_heads_of_all_probes(capsys):
+    inspect(LanguageModel(), ids(12), progress=True)
+    told = capsys.readouterr().err
+    assert "heads" in told and "12/12" in told and "4/4" not in told
+
+
 def test_little_waits_to_be_counted(monkeypatch):
     alone = inspect(LanguageModel(), ids(16))
     monkeypatch.setattr("dsf.models.front.TOGETHER", 2 * 16 * 16 * 8)
