@@ -218,15 +218,22 @@ def _layers(found: Inspection) -> list[str]:
     """A line per layer, probe and sequence."""
     if not found.layers:
         return []
-    counts = "".join(f"{f'at {e:g}':>{COUNT}}" for e in found.rtol[:COLUMNS])
-    lines = [f"{'layer':{NAMES}}{'kind':>12}{'own':>6}{counts}{'dist':>7}{'growth':>8}  how"]
+    errors = dict.fromkeys((found.rtol[0], found.rtol[-1]))
+    before, after = _stem([row.module for row in found.layers])
+    counts = "".join(f"{f'at {e:g}':>{COUNT}}" for e in errors)
+    lines = [f"layer: {before}*{after}"] if before or after else []
+    lines += [f"{'layer':{NAMES}}{'kind':>12}{'own':>6}{counts}{'dist':>7}{'growth':>9}  how"]
+    probe = ""
     for row in found.layers[:FEW]:
-        cells = [_span(*row.states[e]) if row.states else "-" for e in found.rtol[:COLUMNS]]
+        if len(found.probes) > 1 and row.probe != probe:
+            probe = row.probe
+            lines.append(f"on {probe}")
+        cells = [_span(*row.states[e]) if row.states else "-" for e in errors]
         own = "-" if row.own is None else str(row.own)
         rest = "".join(f"{'-' if x is None else f'{x:.3g}':>{w}}"
-                       for x, w in ((row.horizon, 7), (row.growth, 8)))  # fmt: skip
-        name = (row.module or "model") + (f" call {row.call + 1}" if row.call else "")
-        name += f" {row.probe}" if len(found.probes) > 1 else ""
+                       for x, w in ((row.horizon, 7), (row.growth, 9)))  # fmt: skip
+        name = row.module[len(before) : len(row.module) - len(after)] or "model"
+        name += f" call {row.call + 1}" if row.call else ""
         line = f"{short(name):{NAMES}}{row.kind[:11]:>12}{own:>6}"
         lines.append(f"{line}{''.join(f'{c:>{COUNT}}' for c in cells)}{rest}  {row.how}")
     if len(found.layers) > FEW:

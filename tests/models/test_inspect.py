@@ -368,9 +368,38 @@ def test_a_kernel_is_taken_as_it_is_and_a_row_says_where_it_is():
     assert (dsf.realize(K, rtol=0.1).lower, dsf.realize(K, rtol=0.1).upper) == found.rows[0].states[
         0.1
     ]
+    with pytest.raises(DTypeError, match="belongs to a row"):
+        found.kernel("")
     assert dsf.distil(K, "gla", states=1, iterations=0).row().floor.check()
     with pytest.raises(DTypeError, match=r"found\.kernel\(row\)"):
         dsf.distil(found.rows[0], "gla", states=1)
+
+
+def test_layers_are_told_apart_on_every_probe():
+    class Reads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(30, 2)
+            self.stack = nn.ModuleList(nn.ModuleDict({"mixer_of_tokens": cell()}) for _ in "ab")
+
+        def forward(self, x):
+            x = self.embedding(x)
+            for block in self.stack:
+                x = block["mixer_of_tokens"](x)[0]
+            return x
+
+    def cell():
+        return nn.GRU(2, 2, batch_first=True)
+
+    found = inspect(Reads(), ids(7, vocabulary=30), rtol=(0.1, 0.03, 0.01))
+    lines = repr(found).splitlines()
+    assert max(map(len, lines)) <= 79 and "layer: stack.*.mixer_of_tokens" in lines
+    start = [lines.index(f"on {probe}") for probe in ("text", "repeat", "pairs")]
+    assert [lines[i + 1 + k].split()[:2] for i in start for k in (0, 1)] == 3 * [
+        ["0", "gru"], ["1", "gru"],
+    ]  # fmt: skip
+    with pytest.raises(UnknownNameError, match=r"in \.layers"):
+        found.row("stack.0.mixer_of_tokens")
 
 
 def test_the_picture_of_a_model_without_attention():
