@@ -18,7 +18,7 @@ if len(sys.argv) > 1:
     ids = AutoTokenizer.from_pretrained(sys.argv[1])(TEXT, return_tensors="pt").input_ids
 else:
     model = GPT2LMHeadModel(GPT2Config(n_layer=2, n_head=4, n_embd=64, vocab_size=256))
-    ids = torch.tensor([list(TEXT.encode())])[:, :96]
+    ids = torch.tensor([list(TEXT.encode())])[:, :128]
 
 found = dsf.inspect(model, input_ids=ids, n_jobs=1)
 print(found)

@@ -15,7 +15,7 @@ SAYS = {
         "head 0 reads keys 0",
         "hold: True",
     ],
-    "inspect_transformers.py": ["8 heads in 2 modules, 96 tokens", "transformer.h.0.attn, head 0"],
+    "inspect_transformers.py": ["8 heads in 2 modules, 128 tokens", "transformer.h.0.attn, head 0"],
     "start_a_student.py": ["floor", "on four texts that it has not seen"],
     "compress_a_head.py": ["Realization of M [64 64]", "states cannot", "streamed against"],
 }

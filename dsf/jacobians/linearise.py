@@ -124,6 +124,10 @@ class Kernel:
         L, r, _, d = self.kernel.shape
         return self.kernel.reshape(L * r, L * d)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The kernel [L r L d], so that `realize` and `distil` take it as it is."""
+        return np.array(self.kernel, dtype=dtype) if copy else np.asarray(self.kernel, dtype=dtype)
+
     def influence(self) -> np.ndarray:
         """|dy_i / du_j|_2 for every pair of tokens [L L]."""
         return np.linalg.norm(np.moveaxis(self.kernel, 2, 1), 2, axis=(-2, -1))

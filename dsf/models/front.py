@@ -32,7 +32,7 @@ from dsf.models.probes import (
 )
 from dsf.models.restored import as_found
 from dsf.states import Realization
-from dsf.tools.sweeps import sweep
+from dsf.tools.sweeps import shown, sweep
 
 RTOL = (0.1, 0.01)
 BUDGET = 32  # states of a head that is called recurrent
@@ -103,15 +103,16 @@ def inspect(
         heads, size = _sizes(model, calls)
     kept = size * len(errors) <= TOGETHER if keep is None else keep
     options = _Options(errors, shorter, time_limit, kept, n_jobs, cache)
-    show = _Progress(progress, heads)
     rows: list[Head] = []
     proofs: list[Realization] = []
-    for probe in calls:
-        for row, found in _counted(model, probe, options, show):
-            if causal and row.leak is not None:
-                _complain(row)
-            rows.append(row)
-            proofs.extend(found)
+    with shown(progress, "heads") as show:
+        bar = _Progress(show, heads)
+        for probe in calls:
+            for row, found in _counted(model, probe, options, bar):
+                if causal and row.leak is not None:
+                    _complain(row)
+                rows.append(row)
+                proofs.extend(found)
     layers = _layers(model, calls, errors, time_limit)
     if not rows and not layers:
         layers = _whole(model, calls[0], errors, time_limit)
@@ -188,15 +189,13 @@ class _Options:
 class _Progress:
     """Heads done of all heads, over several sweeps."""
 
-    def __init__(self, show: bool | Callable[[int, int], object], total: int) -> None:
+    def __init__(self, show: Callable[[int, int], object], total: int) -> None:
         self.show, self.total, self.before = show, total, 0
 
-    def part(self, size: int) -> Any:
-        if callable(self.show):
-            before, show = self.before, self.show
-            self.before += size
-            return lambda done, _: show(before + done, self.total)
-        return self.show
+    def part(self, size: int) -> Callable[[int, int], object]:
+        before, show = self.before, self.show
+        self.before += size
+        return lambda done, _: show(before + done, self.total)
 
 
 def _errors(rtol: Sequence[float]) -> tuple[float, ...]:

@@ -129,7 +129,7 @@ def measure(
         note = f"cross attention, {L} queries on {T} keys of another sequence"
         return Head(**{**about, "note": note}), ()
     if L != T:
-        note = f"{L} queries on {T} keys: no map of a sequence to itself"
+        note = f"{L} queries on {T} keys, as in cached decoding: no map of a sequence to itself"
         return Head(**{**about, "note": note}), ()
     bad = int(np.sum(~np.isfinite(M).all(1)))
     if bad:

@@ -12,7 +12,7 @@ import numpy as np
 
 from dsf.claims.reading import require
 from dsf.core.certificate import Certificate
-from dsf.core.errors import CertificateError, UnknownNameError
+from dsf.core.errors import CertificateError, DTypeError, UnknownNameError
 from dsf.core.optional import pandas
 from dsf.core.result import Checkable, Result, Section
 from dsf.jacobians.linearise import Kernel
@@ -84,6 +84,7 @@ class Inspection(Result):
             f"inspect: no row of {module!r}, head {head}, call {call}, probe {wanted}, sequence "
             f"{sequence}; modules are {', '.join(map(repr, names[:8]))}"
             f"{', ..' if len(names) > 8 else ''}; probes are {', '.join(self.probes)}"
+            f"{'; rows of other layers are in .layers' if self.layers else ''}"
         )
 
     def kernel(self, row: Head | Row) -> Kernel:
@@ -91,7 +92,13 @@ class Inspection(Result):
 
         It has `.matrix`, `.leak`, `.influence()` and `.hankel_singular_values(k)`.
         Raises CertificateError if there is no model: the inspection was read from JSON.
+        DTypeError for what is no row.
         """
+        if not isinstance(row, (Head, Row)):
+            raise DTypeError(
+                "inspect: a kernel belongs to a row, such as found.row(module, head) or one of "
+                f"found.layers; got {type(row).__name__}"
+            )
         if self.again is None:
             raise CertificateError(
                 "inspect: this inspection was read from JSON and knows no model, so no kernel can "

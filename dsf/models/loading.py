@@ -103,14 +103,14 @@ def inputs_of(text: Path | None, array: Path | None, encode: Encode | None, toke
 
     if (text is None) == (array is None):
         raise DomainError("inspect: give either a --text or an --input")
+    if array is None and encode is None:
+        raise DomainError(
+            "inspect: the function returned a model alone, so a text cannot be turned into "
+            "tokens. Let it return (model, encode), or give an --input"
+        )
     try:
-        if array is not None:
-            return np.load(array, allow_pickle=False)
-        if encode is None:
-            raise DomainError(
-                "inspect: the function returned a model alone, so a text cannot be turned into "
-                "tokens. Let it return (model, encode), or give an --input"
-            )
+        if array is not None or encode is None:
+            return np.load(str(array), allow_pickle=False)
         ids = list(encode(Path(str(text)).read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, ValueError) as e:
         raise DomainError(f"inspect: {text or array} cannot be read: {e}") from e

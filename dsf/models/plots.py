@@ -1,4 +1,4 @@
-"""Pictures of an inspection: states of all heads, layer by head; spectra and kernels of some."""
+"""Pictures of an inspection: states of heads and layers; spectra and kernels of some heads."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dsf.core.errors import DTypeError
 from dsf.models.head import Head
 from dsf.tools.style import TEXT
 
@@ -32,11 +33,22 @@ def states_map(found: Inspection, rtol: float, probe: str | None = None) -> np.n
 
 
 def plot(found: Inspection, heads: Sequence[Head] = ()) -> Any:
-    """Maps of states, one per error; below, for up to four rows, their spectra and kernels."""
+    """Maps of states, one per error; below, for up to four rows, their spectra and kernels.
+
+    Without heads, the states of the layers.  Raises DTypeError for what is no row of a head.
+    """
+    for row in heads:
+        if not isinstance(row, Head):
+            raise DTypeError(
+                f"plot: takes rows of heads, such as found.row(module, head); got "
+                f"{type(row).__name__}"
+            )
     import matplotlib.pyplot as plt
     from matplotlib.colors import LogNorm
     from matplotlib.ticker import MaxNLocator
 
+    if not found.rows:
+        return _layers(found)
     heads = heads[:MOST]
     columns = max(len(found.rtol), 1 + len(heads) if heads else 0)
     rows = 2 if heads else 1
@@ -53,9 +65,11 @@ def plot(found: Inspection, heads: Sequence[Head] = ()) -> Any:
         )  # fmt: skip
         axes.set(xlabel="head", ylabel="call of attention", title=f"states at error {e:g}")
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(integer=True))
+            axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(visible=False)
-    figure.colorbar(picture, ax=grid[0].tolist(), label="states that suffice")
+    bar = figure.colorbar(picture, ax=grid[0].tolist(), label="states that suffice")
+    bar.ax.yaxis.set_major_formatter("{x:g}")
+    bar.ax.yaxis.set_minor_formatter("{x:g}" if top < 10 else "")
     for axes in grid[0][len(found.rtol) :]:
         axes.set_axis_off()
     if heads:
@@ -64,11 +78,35 @@ def plot(found: Inspection, heads: Sequence[Head] = ()) -> Any:
             M = np.abs(found.kernel(row).matrix)
             peak = float(M.max(initial=0.0)) or 1.0
             axes.imshow(M, norm=LogNorm(1e-4 * peak, peak, clip=True), cmap="Greys")
-            axes.set(title=_name(row), xlabel="token seen")
+            axes.set(xlabel="token seen")
+            axes.set_title(_name(row), fontsize="x-small")
             axes.grid(visible=False)
         grid[1][1].set_ylabel("token that looks")
         for axes in grid[1][1 + len(heads) :]:
             axes.set_axis_off()
+    return figure
+
+
+def _layers(found: Inspection) -> Any:
+    """States of each layer, the worst over inputs: necessary to sufficient, a colour per error."""
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
+
+    names = list(dict.fromkeys((row.module, row.call) for row in found.layers))
+    figure, axes = plt.subplots(figsize=(TEXT, 1.2 + 0.25 * len(names)), layout="constrained")
+    for e in found.rtol:
+        counts = np.full((2, len(names)), np.nan)
+        for row in found.layers:
+            at = names.index((row.module, row.call))
+            counts[:, at] = np.fmax(counts[:, at], row.states.get(e, (np.nan, np.nan)))
+        middle, reach = counts.mean(0), (counts[1] - counts[0]) / 2
+        axes.errorbar(middle, np.arange(len(names)), xerr=reach, fmt="o", label=f"error {e:g}")
+    labels = [(name or "model") + (f" call {call + 1}" if call else "") for name, call in names]
+    axes.set_yticks(np.arange(len(names)), labels)
+    axes.set(xlabel="states, necessary to sufficient", ylim=(len(names) - 0.5, -0.5))
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.legend(fontsize="x-small")
     return figure
 
 

@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 
 WORDS = (RECURRENT, WINDOW, KEEP, SHORT, CROSS, NONE)
 FEW = 40  # lines of the table
+LOOKS = (
+    "sink, prev, ind: mean weight on the first token, the token before, and what",
+    "followed earlier copies of a token; the largest over the inputs",
+)
+LEGEND = (
+    "own: states that the layer keeps; dist: mean distance of what an output depends",
+    "on; growth: the most that a change of the first state grows on its way",
+)
 NAMES = 16  # columns of the module's name
 COUNT, COLUMNS = 9, 3  # columns of a count; counts in a line
 SCOPE = (
@@ -47,7 +55,8 @@ def headline(found: Inspection) -> str:
         parts = [f"{many(len(found.heads), 'head')} in {many(modules, 'module')}"]
     if found.layers:
         layers = {(row.module, row.call) for row in found.layers}
-        parts += ["the model as a whole" if _whole(found) else many(len(layers), "other layer")]
+        other = "other layer" if found.heads else "layer"
+        parts += ["the model as a whole" if _whole(found) else many(len(layers), other)]
     lengths = sorted({r.tokens for r in found.rows} | {r.tokens for r in found.layers})
     tokens = "-".join(map(str, dict.fromkeys((lengths[0], lengths[-1])))) if lengths else "0"
     return ", ".join([*parts, f"{tokens} token{'s' * (tokens != '1')}"])
@@ -82,9 +91,11 @@ def _rule(budget: int) -> dict[str, str]:
     """What each word of a verdict says."""
     return {
         RECURRENT: f"recurrent: at most {budget} states suffice",
-        WINDOW: f"window: all that is w or more tokens away weighs at most the error, w <= {NEAR}",
+        WINDOW: f"window: all that is w or more tokens away weighs at most the error, w <= {NEAR} "
+        "and half of the tokens",
         KEEP: "keep: neither recurrent nor a window",
-        SHORT: f"too short: fewer than {4 * budget} tokens, half of which suffices always",
+        SHORT: f"too short: fewer than {4 * budget} tokens; half as many states as tokens suffice "
+        "always",
         CROSS: "cross attention: on keys of another sequence, so no recurrence along one",
         NONE: "not counted: see notes",
     }
@@ -103,8 +114,8 @@ def _verdicts(found: Inspection) -> list[str]:
         f"({'; '.join(_rule(found.budget)[w] for w in WORDS if counts[w])})",
     ]
     if len(found.probes) > 1:
-        most = ", ".join(f"{name} {n}" for name, n in decided.most_common())
-        lines.append(f"most states on: {most} (heads; the first of equals)")
+        most = ", ".join(f"{name} for {many(n, 'head')}" for name, n in decided.most_common())
+        lines.append(f"the worst input: {most} (the first of equals)")
     return lines
 
 
@@ -121,19 +132,21 @@ def _counts(found: Inspection) -> list[str]:
                 cells = [
                     _span(low.min(), high.min()),
                     *(f"{np.quantile(high, q):g}" for q in (0.5, 0.9)),
-                    _span(low.max(), high.max()), _growth(rows, e),
+                    _span(low.max(), high.max()),
                 ]  # fmt: skip
-                lines.append(f"{name:12}{e:<9g}" + "".join(f"{c:>11}" for c in cells))
+                counts = "".join(f"{c:>11}" for c in cells)
+                lines.append(f"{name:12}{e:<9g}{counts}{_growth(rows, e):>14}".rstrip())
                 name = ""
     if not lines:
         return []
-    head = "".join(f"{c:>11}" for c in ("least", "median", "nine in 10", "most", "a doubling"))
-    return [f"{'states on':12}{'error':9}{head}", *lines]
+    head = "".join(f"{c:>11}" for c in ("least", "median", "nine in 10", "most"))
+    more = f"{'per doubling':>14}" if any(row.prefixes for row in found.rows) else ""
+    return [f"{'states on':12}{'error':9}{head}{more}", *lines]
 
 
 def _growth(rows: Sequence[Head], e: float) -> str:
     slopes = [s for row in rows if (s := row.slope(e)) is not None]
-    return f"{np.median(slopes):+.1f}" if slopes else "-"
+    return f"{np.median(slopes):+.1f}" if slopes else ""
 
 
 def _notes(found: Inspection) -> list[str]:
@@ -194,31 +207,38 @@ def _table(found: Inspection) -> list[str]:
         name = place[0][len(before) : len(place[0]) - len(after)] or "model"
         name += f" call {place[1] + 1}" if place[1] else ""
         counts = "".join(f"{c:>{COUNT}}" for c in cells)
-        line = f"{_short(name):{NAMES}}{place[2]:>5}{counts}{''.join(looks)}"
+        line = f"{short(name):{NAMES}}{place[2]:>5}{counts}{''.join(looks)}"
         lines.append(f"{line}  {found.verdicts[place]}")
     if len(heads) > FEW:
         lines.append(f"{len(heads) - FEW} more heads, none with more states: .to_pandas()")
-    return lines
+    return [*lines, *LOOKS]
 
 
 def _layers(found: Inspection) -> list[str]:
     """A line per layer, probe and sequence."""
     if not found.layers:
         return []
-    counts = "".join(f"{f'at {e:g}':>{COUNT}}" for e in found.rtol[:COLUMNS])
-    lines = [f"{'layer':{NAMES}}{'kind':>12}{'own':>6}{counts}{'dist':>7}{'growth':>8}  how"]
+    errors = dict.fromkeys((found.rtol[0], found.rtol[-1]))
+    before, after = _stem([row.module for row in found.layers])
+    counts = "".join(f"{f'at {e:g}':>{COUNT}}" for e in errors)
+    lines = [f"layer: {before}*{after}"] if before or after else []
+    lines += [f"{'layer':{NAMES}}{'kind':>12}{'own':>6}{counts}{'dist':>7}{'growth':>9}  how"]
+    probe = ""
     for row in found.layers[:FEW]:
-        cells = [_span(*row.states[e]) if row.states else "-" for e in found.rtol[:COLUMNS]]
+        if len(found.probes) > 1 and row.probe != probe:
+            probe = row.probe
+            lines.append(f"on {probe}")
+        cells = [_span(*row.states[e]) if row.states else "-" for e in errors]
         own = "-" if row.own is None else str(row.own)
         rest = "".join(f"{'-' if x is None else f'{x:.3g}':>{w}}"
-                       for x, w in ((row.horizon, 7), (row.growth, 8)))  # fmt: skip
-        name = (row.module or "model") + (f" call {row.call + 1}" if row.call else "")
-        name += f" {row.probe}" if len(found.probes) > 1 else ""
-        line = f"{_short(name):{NAMES}}{row.kind[:11]:>12}{own:>6}"
+                       for x, w in ((row.horizon, 7), (row.growth, 9)))  # fmt: skip
+        name = row.module[len(before) : len(row.module) - len(after)] or "model"
+        name += f" call {row.call + 1}" if row.call else ""
+        line = f"{short(name):{NAMES}}{row.kind[:11]:>12}{own:>6}"
         lines.append(f"{line}{''.join(f'{c:>{COUNT}}' for c in cells)}{rest}  {row.how}")
     if len(found.layers) > FEW:
         lines.append(f"{len(found.layers) - FEW} more rows: .to_pandas()")
-    return lines
+    return [*lines, *LEGEND]
 
 
 def _worst(rows: Sequence[Head], e: float) -> tuple[int, int] | tuple[None, None]:
@@ -254,6 +274,10 @@ def _stem(names: Sequence[str]) -> tuple[str, str]:
     )
 
 
-def _short(name: str) -> str:
-    """A name in NAMES columns; numbers, which tell layers apart, are at its end."""
-    return name if len(name) < NAMES else "..." + name[-(NAMES - 4) :].lstrip(".")
+def short(name: str) -> str:
+    """The last words of a name that fit NAMES columns; numbers tell layers apart there."""
+    if len(name) < NAMES:
+        return name
+    before, fits = name[: 4 - NAMES], name[4 - NAMES :]
+    whole = fits if before.endswith(".") else fits.partition(".")[2]
+    return f"...{whole or fits}"  # a word is cut only where there is no other

@@ -58,7 +58,8 @@ def as_blocks(M: Any, who: str, heads: bool = True) -> np.ndarray:
         got = X.dtype if isinstance(M, np.ndarray) else f"{type(M).__name__} ({X.dtype})"
         raise DTypeError(
             f"{who}: needs a real numeric array; got {got}. Of a complex system pass the real part "
-            "of the kernel, which is the operator on real values; of a mechanism its kernel(u)."
+            "of the kernel, which is the operator on real values; of a mechanism its kernel(u), of "
+            "a row of an inspection found.kernel(row)."
         )
     X = np.ascontiguousarray(X, dtype=np.float64)
     if not np.all(np.isfinite(X)):

@@ -108,14 +108,18 @@ def _parser() -> argparse.ArgumentParser:
 
     inspect = commands.add_parser("inspect", help="states that the heads of a model need, proved")
     inspect.add_argument(
-        "model", metavar="MODEL", help="a folder, a .gguf file, or module:function"
+        "model",
+        metavar="MODEL",
+        help="a folder, a .gguf file, a name of `dsf models`, or package.module:function",
     )
     inspect.add_argument("--text", type=Path, metavar="FILE", help="a text for a language model")
     inspect.add_argument("--input", type=Path, metavar="FILE", help="an input as .npy instead")
     inspect.add_argument("--tokens", type=values.size, help="only so many tokens of it (512)")
-    inspect.add_argument("--rtol", type=values.number, action="append", help="errors (.1, .01)")
+    inspect.add_argument(
+        "--rtol", type=values.number, action="append", help="an error; may be repeated (.1, .01)"
+    )
     inspect.add_argument("--budget", type=values.size, help="states of a recurrent head (32)")
-    inspect.add_argument("--probe", action="append", help="text, repeat, pairs (all three)")
+    inspect.add_argument("--probe", action="append", help="text, repeat or pairs; may be repeated")
     inspect.add_argument("--jobs", type=int, help="processes, -1 for one per core (1)")
     inspect.add_argument("--cache", type=Path, metavar="FOLDER", help="keep finished heads there")
     inspect.add_argument("--json", type=Path, metavar="FILE", help="write the inspection, too")

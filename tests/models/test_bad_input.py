@@ -225,7 +225,7 @@ def test_decoding_with_a_cache_of_transformers():
     found = inspect(model, input_ids=ids[:, 8:], probes="text", past_key_values=past)
     assert past.get_seq_length() == 8  # the user's cache is left alone
     assert {row.note for row in found.rows} == {
-        "4 queries on 12 keys: no map of a sequence to itself"
+        "4 queries on 12 keys, as in cached decoding: no map of a sequence to itself"
     }
     assert "nothing counted" in told(found)
 

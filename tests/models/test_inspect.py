@@ -10,7 +10,7 @@ from torch import nn
 
 import dsf
 from dsf.core.errors import CertificateError, DomainError, DTypeError, ShapeError, UnknownNameError
-from dsf.models import Inspection, inspect
+from dsf.models import Inspection, inspect, printing
 
 attend = nn.functional.scaled_dot_product_attention
 
@@ -132,7 +132,7 @@ def test_a_text_misjudges_a_head_that_retrieves():
     assert on["repeat"].states[0.01][0] > 16 >= on["text"].states[0.01][1]
     verdict = found.verdicts["", 0, 0]
     assert verdict.word == "keep" and verdict.probe == "repeat"
-    assert "most states on: repeat 1" in repr(found)
+    assert "the worst input: repeat for 1 head (the first of equals)" in repr(found)
 
 
 def test_probes_repeat_and_pair():
@@ -205,6 +205,13 @@ def test_the_rule():
     v = torch.ones(1, 1, 70, 1, dtype=torch.float64)
     found = inspect(lambda: torch.softmax(logits, -1) @ v, budget=4)
     assert str(found.verdicts["", 0, 0]) == "window(31)"
+
+
+def test_a_window_of_all_tokens_is_none():
+    found = inspect(SelfAttention(how="written out"), 3 * floats(24), budget=2, rtol=1e-6)
+    row = found.rows[0]
+    assert row.states[1e-6][1] > 2 and 12 < row.window[1e-6] <= 24
+    assert found.verdicts[row.place].word == "keep"
 
 
 # ---------------------------------------------------------------------- other layers
@@ -305,6 +312,12 @@ def test_work_is_shared_and_resumed(tmp_path, monkeypatch):
     assert inspect(model, x, cache=tmp_path).rows == alone.rows
 
 
+def test_one_bar_for_the_heads_of_all_probes(capsys):
+    inspect(LanguageModel(), ids(12), progress=True)
+    told = capsys.readouterr().err
+    assert "heads" in told and "12/12" in told and "4/4" not in told
+
+
 def test_little_waits_to_be_counted(monkeypatch):
     alone = inspect(LanguageModel(), ids(16))
     monkeypatch.setattr("dsf.models.front.TOGETHER", 2 * 16 * 16 * 8)
@@ -318,6 +331,9 @@ def test_the_printout():
     assert max(map(len, text.splitlines())) <= 79
     assert text.startswith("4 heads in 2 modules, 40 tokens")
     assert "these inputs" in text and "<pre>" in found._repr_html_()
+    assert "sink, prev, ind: mean weight" in text and "per doubling" not in text
+    longer = repr(inspect(SelfAttention(), floats(40), lengths=(10, 20)))
+    assert max(map(len, longer.splitlines())) <= 79 and "per doubling" in longer
 
 
 def test_the_picture():
@@ -330,6 +346,71 @@ def test_the_picture():
     worst = [[max(r.states[0.1][1] for r in found.heads[f"layers.{i}", 0, h]) for h in (0, 1)]
              for i in (0, 1)]  # fmt: skip
     assert (shown == worst).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("self_attn", "self_attn"),
+        ("transformer.h.10.attn", "...h.10.attn"),
+        ("backbone.layers.0.mixer", "...0.mixer"),
+        ("attention_of_the_decoder", "..._the_decoder"),
+        ("layers.1.mixer.conv1d", "...mixer.conv1d"),
+    ],
+)
+def test_long_names_end_in_whole_words(name, shown):
+    assert printing.short(name) == shown and len(shown) < printing.NAMES
+
+
+def test_a_kernel_is_taken_as_it_is_and_a_row_says_where_it_is():
+    found = inspect(SelfAttention(), floats(9), rtol=0.1)
+    K = found.kernel(found.rows[0])
+    assert (dsf.realize(K, rtol=0.1).lower, dsf.realize(K, rtol=0.1).upper) == found.rows[0].states[
+        0.1
+    ]
+    with pytest.raises(DTypeError, match="belongs to a row"):
+        found.kernel("")
+    assert dsf.distil(K, "gla", states=1, iterations=0).row().floor.check()
+    with pytest.raises(DTypeError, match=r"found\.kernel\(row\)"):
+        dsf.distil(found.rows[0], "gla", states=1)
+
+
+def test_layers_are_told_apart_on_every_probe():
+    class Reads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(30, 2)
+            self.stack = nn.ModuleList(nn.ModuleDict({"mixer_of_tokens": cell()}) for _ in "ab")
+
+        def forward(self, x):
+            x = self.embedding(x)
+            for block in self.stack:
+                x = block["mixer_of_tokens"](x)[0]
+            return x
+
+    def cell():
+        return nn.GRU(2, 2, batch_first=True)
+
+    found = inspect(Reads(), ids(7, vocabulary=30), rtol=(0.1, 0.03, 0.01))
+    lines = repr(found).splitlines()
+    assert max(map(len, lines)) <= 79 and "layer: stack.*.mixer_of_tokens" in lines
+    start = [lines.index(f"on {probe}") for probe in ("text", "repeat", "pairs")]
+    assert [lines[i + 1 + k].split()[:2] for i in start for k in (0, 1)] == 3 * [
+        ["0", "gru"], ["1", "gru"],
+    ]  # fmt: skip
+    with pytest.raises(UnknownNameError, match=r"in \.layers"):
+        found.row("stack.0.mixer_of_tokens")
+
+
+def test_the_picture_of_a_model_without_attention():
+    found = inspect(nn.Sequential(nn.GRU(3, 2, batch_first=True)), floats(12)[..., :3])
+    [axes] = found.plot().axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["0"]
+    shown = sorted(float(box[0].get_xdata()[0]) for box in axes.containers)
+    wanted = sorted(sum(found.layers[0].states[e]) / 2 for e in found.rtol)
+    assert shown == wanted
+    with pytest.raises(DTypeError, match="rows of heads"):
+        inspect(SelfAttention(), floats(6)).plot(0)
 
 
 # ---------------------------------------------------------------------- bad input

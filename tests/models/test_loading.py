@@ -89,7 +89,8 @@ def test_an_input_of_numbers(folder, capsys):
 )
 def test_what_is_not_there(folder, capsys, arguments, says):
     assert main(["inspect", *arguments]) == 2
-    assert says in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert says in told and told.count("inspect: ") == 1
 
 
 def test_an_empty_text(folder):

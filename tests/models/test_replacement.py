@@ -231,7 +231,10 @@ def test_padding_is_left_out_of_the_loss():
         ({"states": 1, "heads": lambda m, h: False}, DomainError, "no head was replaced"),
         ({"states": -1}, DomainError, "states"),
         ({"states": 1.5}, DomainError, "states"),
-        ({"rtol": 0.0}, DomainError, "positive"),
+        ({"plan": {("0", 0): -1}}, DomainError, "states"),
+        ({"states": "2"}, DTypeError, "states"),
+        ({"rtol": 2}, DomainError, "between 0 and 1"),
+        ({"rtol": 0.0}, DomainError, "between 0 and 1"),
         ({"states": 1, "time_limit": 0}, DomainError, "time_limit"),
     ],
 )

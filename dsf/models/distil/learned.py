@@ -104,7 +104,7 @@ class Learned(Result):
     def headline(self) -> tuple[str, str]:
         n, (B, L, _) = self.instance.sizes.get("n", 0), self.inputs.shape
         name = repr(family_of(self.instance))
-        return f"{name} with {n} states, of {B} kernels [{L} {L}]", "floors enclosed"
+        return f"{name} with {n} states, of {B} kernel{'s' * (B > 1)} [{L} {L}]", "floors enclosed"
 
     def sections(self) -> Sequence[Section]:
         M, u = self.targets, self.inputs

@@ -26,7 +26,7 @@ SCOPE = (
     "Errors are Frobenius norms strictly below the diagonal over that of M, for this kernel alone; "
     "the skip is free. The floor holds for every linear recurrence with as many states; the others "
     "are measured in float64, and a fit is a local minimum: an upper bound of what its class can "
-    "do."
+    "do. balanced, sequential: truncations to dense transitions; start: where the fit began."
 )
 
 

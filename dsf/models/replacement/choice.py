@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dsf.core.errors import DomainError, UnknownNameError
+from dsf.states.inputs import number
 
 Name = tuple[str, int]  # module, head
 
@@ -48,12 +49,16 @@ class Choice:
 
 
 def choice(plan: Any, states: int | None, rtol: float | None, heads: Any) -> Choice:
-    """The rule; DomainError unless exactly one of plan, states and rtol is given."""
+    """The rule; DomainError unless exactly one of plan, states and rtol is given, and in range."""
     given = {"plan": plan, "states": states, "rtol": rtol}
     if sum(x is not None for x in given.values()) != 1:
         told = ", ".join(f"{k}={v!r:.60}" for k, v in given.items() if v is not None) or "none"
         raise DomainError(f"replace: give exactly one of states=, rtol= and a plan; got {told}")
+    if rtol is not None and not 0 < number("replace", "rtol", rtol) < 1:
+        raise DomainError(f"replace: rtol is an error between 0 and 1; got {rtol!r}")
     if plan is None:
+        if states is not None:
+            _check_states(states)
         return Choice({k: v for k, v in given.items() if v is not None}, None, heads)
     states_of = getattr(plan, "states", plan)
     if not isinstance(states_of, Mapping):
@@ -61,4 +66,11 @@ def choice(plan: Any, states: int | None, rtol: float | None, heads: Any) -> Cho
             "replace: a plan is a mapping {(module, head): states}, or what dsf.models.plan "
             f"returns; got {type(plan).__name__}"
         )
+    for n in states_of.values():
+        _check_states(n)
     return Choice({}, dict(states_of), heads)
+
+
+def _check_states(n: Any) -> None:
+    if not (number("replace", "states", n) >= 0 and float(n).is_integer()):
+        raise DomainError(f"replace: states must be a whole number >= 0; got {n!r}")

@@ -118,7 +118,7 @@ class Replaced(Result):
         errors, sizes = self.errors, np.array([r.states for r in self.rows])
         what = "head" if heads_of(self.rows) == len(self.rows) else "row"
         lines = [
-            f"states of a {what}: {sizes.min()} to {sizes.max()}, {sizes.sum()} in all",
+            f"states of a {what}: {_span(sizes)}, {sizes.sum()} in all",
             f"proved errors: median {at_most(float(np.median(errors)), 3)} |M|, largest "
             f"{at_most(float(errors.max()), 3)} |M|",
         ]
@@ -127,7 +127,8 @@ class Replaced(Result):
             look = f"{many(both, 'head')} look{'s' * (both == 1)}"
             lines.append(f"{look} at later tokens: a second recurrence from the end")
         worst = sorted(self.rows, key=lambda r: -r.error)[:WORST]
-        items = [Item(_line(r), 2, 4) for r in worst]
+        again = len({(r.module, r.head, r.index) for r in self.rows}) > heads_of(self.rows)
+        items = [Item(_line(r, again), 2, 4) for r in worst]
         return [Text([Item(x) for x in lines]), Text(items, "largest errors"), Text([Item(SCOPE)])]
 
     @property
@@ -163,9 +164,15 @@ def heads_of(rows: Sequence[Row]) -> int:
     return len({(r.module, r.head) for r in rows})
 
 
-def _line(r: Row) -> str:
+def _span(sizes: np.ndarray) -> str:
+    low, high = sizes.min(), sizes.max()
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _line(r: Row, again: bool) -> str:
     whose = f"{r.module or 'model'} head {r.head}" + (f" sequence {r.sequence}" * bool(r.sequence))
+    whose += f" (attention call {r.index + 1})" * again
     where = f"{whose}, {n_states(r.states)}: {at_most(r.error, 3)} |M|"
     if r.floor is not None:
-        return f"{where}, none with so many below {at_least(r.floor, 3)}" if r.floor else where
+        return f"{where}, with so many none is below {at_least(r.floor, 3)}" if r.floor else where
     return f"{where}, {n_states(r.necessary or 0)} necessary"

@@ -9,7 +9,7 @@
 What a task computes depends on its parameters and the seed, never on who computes it, or when.
 """
 
-from dsf.tools.sweeps.front import sweep
+from dsf.tools.sweeps.front import shown, sweep
 from dsf.tools.sweeps.outcomes import Outcome, Sweep
 
-__all__ = ["Outcome", "Sweep", "sweep"]
+__all__ = ["Outcome", "Sweep", "shown", "sweep"]

@@ -105,7 +105,7 @@ def sweep(
         _require_writable(Path(cache))
     with (
         _engine(backend, n_jobs, retries, time_limit, threads) as compute,
-        _shown(progress) as show,
+        shown(progress, "sweep") as show,
     ):
         shares = Counter(twins)
         done = len(tasks) - sum(shares[i] for i in todo)
@@ -291,7 +291,8 @@ def _register(backend: str | None) -> None:
 
 
 @contextmanager
-def _shown(progress: bool | Progress) -> Iterator[Progress]:
+def shown(progress: bool | Progress, what: str) -> Iterator[Progress]:
+    """The function of (done, all) that `progress` stands for: a bar with its name, or nothing."""
     if callable(progress):
         yield progress
     elif not progress:
@@ -302,8 +303,8 @@ def _shown(progress: bool | Progress) -> Iterator[Progress]:
         from rich.progress import Progress as Bar
 
         with Bar(
-            "sweep", *Bar.get_default_columns()[1:2], MofNCompleteColumn(), TimeRemainingColumn(),
+            what, *Bar.get_default_columns()[1:2], MofNCompleteColumn(), TimeRemainingColumn(),
             console=Console(stderr=True),
         ) as bar:  # fmt: skip
-            task = bar.add_task("sweep")
+            task = bar.add_task(what)
             yield lambda done, total: bar.update(task, completed=done, total=total)
