@@ -39,7 +39,8 @@ class Call:
     module    the qualified name of the innermost module that was running; "" is the model itself
     index     how many calls came before it in the run
     kind      "sdpa", "softmax" or "multi_head"
-    batch     sequences;   heads   of queries;   groups   of keys;   width   of keys (0: not known)
+    batch     sequences;   heads   of queries;   groups   of keys;   width   of keys, or of
+              values where the weights were written out (0: not known)
     rows      queries;   columns   keys
     cross     whether these are of two sequences
     """
@@ -155,7 +156,9 @@ def watched(model: Any, visit: Visit, given: Any = ()) -> Iterator[None]:
             weights, values = met.factors()
             query, key = streams.factors.get(weights, (None, None))
             cross = apart(query, key)
-            given = visit(replace(met.call, valued=met.values, cross=cross))
+            groups, width = met.groups()
+            call = replace(met.call, valued=met.values, cross=cross, groups=groups, width=width)
+            given = visit(call)
             out = met.put(function(*args, **named), given)
             streams.attended(cross, query, (weights, values), out)
             return out

@@ -40,6 +40,19 @@ def test_heads_that_share_keys():
     assert np.allclose(w, model.wanted(x).detach(), atol=1e-6)
 
 
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_keys_that_were_copied_for_each_head_are_shared(groups):
+    def attend(q, k, v):
+        k, v = (x.repeat_interleave(4 // groups, -3) for x in (k, v))
+        return (q @ k.mT).softmax(-1) @ v
+
+    q, k, v = torch.randn(2, 4, 6, 3), *torch.randn(2, 2, groups, 6, 3)
+    [(call, _)] = calls(attend, q, k, v)
+    assert (call.heads, call.groups, call.width) == (4, groups, 3)
+    [(call, _)] = calls(attend, q, k, 0 * v)
+    assert (call.heads, call.groups) == (4, 4)  # zeros show no groups
+
+
 def test_every_layer_has_its_name_and_place():
     shared = SelfAttention()
     model = nn.Sequential(shared, nn.Sequential(SelfAttention(how="written out")), shared)
