@@ -39,9 +39,11 @@ class Call:
     module    the qualified name of the innermost module that was running; "" is the model itself
     index     how many calls came before it in the run
     kind      "sdpa", "softmax" or "multi_head"
-    batch     sequences;   heads   of queries;   groups   of keys;   width   of keys (0: not known)
+    batch     sequences;   heads   of queries;   groups   of keys;   width   of keys, or of
+              values where the weights were written out (0: not known)
     rows      queries;   columns   keys
     cross     whether these are of two sequences
+    axes      how many axes left of the heads are read as sequences
     """
 
     module: str
@@ -56,6 +58,7 @@ class Call:
     weigh: Callable[[int, int], Any]
     valued: Callable[[], Any]
     cross: bool = False
+    axes: int = 1
 
     def values(self) -> Any:
         """The values [batch heads columns V] that the weights mix, a torch tensor of the model."""
@@ -155,7 +158,9 @@ def watched(model: Any, visit: Visit, given: Any = ()) -> Iterator[None]:
             weights, values = met.factors()
             query, key = streams.factors.get(weights, (None, None))
             cross = apart(query, key)
-            given = visit(replace(met.call, valued=met.values, cross=cross))
+            groups, width = met.groups()
+            call = replace(met.call, valued=met.values, cross=cross, groups=groups, width=width)
+            given = visit(call)
             out = met.put(function(*args, **named), given)
             streams.attended(cross, query, (weights, values), out)
             return out
@@ -201,7 +206,10 @@ def _of_sdpa(
         return x.softmax(-1).masked_fill((x == -np.inf).all(-1, keepdim=True), 0.0)  # sees nothing
 
     batch = int(np.prod(query.shape[:-3]))
-    return Call(_last(names), index, SDPA, batch, heads, groups, d, L, T, weigh, lambda: value)
+    return Call(
+        _last(names), index, SDPA, batch, heads, groups, d, L, T, weigh, lambda: value,
+        axes=query.ndim - 3,
+    )  # fmt: skip
 
 
 def _of_multi_head(
@@ -226,6 +234,7 @@ def _of_weights(names: list[str], index: int, kind: str, weights: Any) -> Call:
     return Call(
         _last(names), index, kind, batch, heads, heads, 0, L, T,
         lambda sequence, head: _pick(weights, sequence, head), lambda: None,
+        axes=weights.ndim - 3,
     )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ from dsf.tools.sweeps import shown, sweep
 RTOL = (0.1, 0.01)
 BUDGET = 32  # states of a head that is called recurrent
 TOGETHER = 2**28  # bytes of weights that wait to be counted, and of proofs that are kept
+SEVERAL = "{} axes left of the heads are read as sequences, also where they are heads"
 Answer = tuple[Head, tuple[Realization, ...]]
 
 
@@ -288,6 +289,8 @@ def _counted(model: Any, probe: Probe, options: _Options, progress: _Progress) -
             ids = _ids(probe, call, sequence)
             for head in range(call.heads):
                 M, note = _shown(call, head, probe, sequence)
+                if call.axes > 1:
+                    note = "; ".join(filter(None, (note, SEVERAL.format(call.axes))))
                 waiting.append({
                     "M": M, "ids": ids, "rtol": options.rtol, "lengths": options.lengths,
                     "time_limit": options.time_limit, "keep": options.keep,

@@ -75,6 +75,22 @@ class Product:
         form = f"{own},{''.join(shared)}->{heads}{k}{d}"
         return torch.einsum(form, self.args[3 - self.at], ones)
 
+    def groups(self) -> tuple[int, int]:
+        """How many groups of heads read the same values, side by side, and the width of these.
+
+        Grouped keys that were copied for each head are seen by this.  (heads, 0): not known.
+        """
+        heads = self.call.heads
+        if not self._plain or self.args[1].ndim < 3 or self.args[1].shape[-3] != heads:
+            return heads, 0
+        V = of_heads(self.args[1].detach(), heads)
+        width = V.shape[-1]
+        if not V.numel() or not bool(V.flatten(2).any(-1).all()):  # zeros are alike for any heads
+            return heads, width
+        first = [h for h in range(heads) if not h or not bool((V[:, h] == V[:, h - 1]).all())]
+        each = heads // len(first)
+        return (len(first) if first == list(range(0, heads, each)) else heads), width
+
     def put(self, out: Any, given: Given | None) -> Any:
         """The result with the mixed values of the heads given."""
         import torch

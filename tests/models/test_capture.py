@@ -9,6 +9,7 @@ from networks import WAYS, SelfAttention, tokens
 from torch import nn
 
 from dsf.core.errors import DTypeError
+from dsf.models import inspect
 from dsf.models.capture import run
 
 
@@ -38,6 +39,28 @@ def test_heads_that_share_keys():
     [(call, w)] = calls(model, x)
     assert (call.heads, call.groups, call.width) == (4, 2, 2)
     assert np.allclose(w, model.wanted(x).detach(), atol=1e-6)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_keys_that_were_copied_for_each_head_are_shared(groups):
+    def attend(q, k, v):
+        k, v = (x.repeat_interleave(4 // groups, -3) for x in (k, v))
+        return (q @ k.mT).softmax(-1) @ v
+
+    q, k, v = torch.randn(2, 4, 6, 3), *torch.randn(2, 2, groups, 6, 3)
+    [(call, _)] = calls(attend, q, k, v)
+    assert (call.heads, call.groups, call.width) == (4, groups, 3)
+    [(call, _)] = calls(attend, q, k, 0 * v)
+    assert (call.heads, call.groups) == (4, 4)  # zeros show no groups
+
+
+def test_several_axes_left_of_the_heads_are_told():
+    q = torch.randn(1, 2, 2, 6, 3)
+    found = inspect(lambda: (q @ q.mT).softmax(-1) @ q, rtol=0.1)
+    assert {row.note for row in found.rows} == {
+        "2 axes left of the heads are read as sequences, also where they are heads"
+    }
+    assert not inspect(lambda: (q[0] @ q[0].mT).softmax(-1) @ q[0], rtol=0.1).rows[0].note
 
 
 def test_every_layer_has_its_name_and_place():
