@@ -62,7 +62,8 @@ class Graph:
 
     def __init__(self, operator: str, arrays: list[np.ndarray], *numbers: Any) -> None:
         found = libraries()
-        assert found is not None
+        if found is None:
+            raise RuntimeError("DSF_GGML must name a folder with the libraries of ggml")
         self.base, self.cpu = found
         size = 1 << 22
         size += 2 * sum(x.nbytes for x in arrays)  # a result is no larger than the arrays
@@ -87,7 +88,8 @@ class Graph:
 
     def run(self) -> None:
         status = self.cpu.ggml_graph_compute(self.graph, ctypes.byref(self.plan))
-        assert status == 0, f"ggml: status {status}"
+        if status:
+            raise RuntimeError(f"ggml: the graph ended with status {status}")
 
     def values(self, shape: tuple[int, ...]) -> np.ndarray:
         """The first entries of the result, in this shape; the last state follows them."""

@@ -177,7 +177,7 @@ def vanishing(make: Callable[[Field], Iterable[Any]], limit: bool = False) -> bo
     True
     """
     source = random.SystemRandom()
-    p = _prime(source)  # one for all points: its proof takes longer than most of them
+    p = _prime(source)
     field = Field(source, p, related=False)
     if _all_branches(field, make, limit):
         return True
@@ -188,7 +188,7 @@ def vanishing(make: Callable[[Field], Iterable[Any]], limit: bool = False) -> bo
         try:
             return _all_branches(field, make, limit)
         except Redraw:
-            continue
+            p = _prime(source)  # constants have roots modulo half of the primes, at every point
     raise NotDecided(f"residues: no point of {TRIES} has all square roots that are needed")
 
 
