@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from dsf.core import border, ops
-from dsf.core.errors import DSFError
 from dsf.core.kinds import Recurrence
 from dsf.core.mechanism import Mechanism
 from dsf.core.ops import Array
 from dsf.core.state import State
-from dsf.core.tape import NotRecorded, Tape
+from dsf.core.tape import Tape
 from dsf.core.tokens import Tokens
 
 
@@ -26,8 +25,8 @@ class Stream:
     leaves its domain, or a result that is not finite, goes through `run`, which says what is wrong
     and leaves `state` as it was.  Everything else always goes through `run`.  With `inplace` each
     new state overwrites the arrays of the one before; kept rows that have not reached their
-    number, and those of softmax attention, still become new arrays.
-    Raises what `run` raises.
+    number, and those of softmax attention, still become new arrays.  Parameters must not be changed
+    in place between tokens.  Raises what `run` raises.
 
     >>> import dsf
     >>> mech, u = dsf.gla.init(d=2), np.ones((3, 2))
@@ -76,7 +75,7 @@ class Stream:
         with np.errstate(all="ignore"):
             try:
                 tape = Tape(one, row, S)
-            except (NotRecorded, DSFError):  # what is tried lies in no domain
+            except Exception:  # of any kind: what is tried may lie outside of the equations' domain
                 return None
             self._names = mech.tokens(row).names
         return tape

@@ -101,6 +101,17 @@ def test_no_more_points_than_may_help(gap, points):
     assert len(drawn) == points
 
 
+def test_roots_of_constants_are_decided_whatever_the_prime():
+    """2 and 3 are no squares modulo many primes, at no point: another prime has to be drawn."""
+
+    def gap(x, more):
+        two, three = (ops.sqrt(k * ops.ones_like(x)) for k in (2, 3))
+        return two**2 * three**2 - 6 + more * x
+
+    assert all(vanishing(lambda F: gap(*free(F, "x"), 0)) for _ in range(20))
+    assert not any(vanishing(lambda F: gap(*free(F, "x"), 1)) for _ in range(20))
+
+
 # ------------------------------------------------------------------------- limits
 LIMITS = {
     "a difference quotient": lambda x, h: (ops.exp(h * x) - 1) / h - x,

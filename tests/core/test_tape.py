@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 import dsf
 from dsf.core import ops
+from dsf.core.authoring import LTV, Array, Diag, Recurrence, Tokens, col, row, split_heads
+from dsf.core.authoring import drawn as parameter
 from dsf.core.errors import DomainError
 from dsf.core.tape import NotRecorded, Tape
 
@@ -105,6 +107,29 @@ def test_streams_are_recorded_and_their_results_stay(name, lead):
         wanted = mech.run(u[..., : t + 1, :])[1]
         for x, y in zip(state.arrays(), wanted.arrays(), strict=True):
             assert np.allclose(x, y, rtol=1e-12, atol=1e-13)
+
+
+class Picky(Recurrence):
+    """A user's own, whose equations refuse what no input of his gives."""
+
+    w: Array = parameter("d", lambda rng, shape: rng.standard_normal(shape))
+    spec = {"k": "L 1"}
+
+    def tokens(self, u):
+        if np.asarray(u).min() < 0:
+            raise ValueError("negative")
+        return Tokens(k=split_heads(u * self.w)[..., :1])
+
+    def recurrence(self, tok):
+        k = col(tok.k)
+        return LTV(Diag(a=np.ones((1, 1)) / 2), B=k, C=row(tok.k)), row(tok.k)
+
+
+def test_what_is_tried_does_not_reach_the_user():
+    mech = Picky(w=np.ones(2))
+    stream = dsf.Stream(mech)
+    u = np.arange(6.0).reshape(3, 2)
+    assert np.allclose([stream(x) for x in u], mech(u), rtol=1e-14) and stream._tape is None
 
 
 def test_a_normaliser_that_vanishes_is_found():
