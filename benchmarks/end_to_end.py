@@ -75,10 +75,8 @@ def plain(structure: str, arrays: list[Any], numbers: list[float]) -> tuple[Any,
     if structure == "linear":
         q, k, v, w, _ = arrays
         return chunked_vectors(q, k, v, w.log(), 32), arrays[-1]
-    if structure == "low_rank":
-        q, write, v, w, a, _, _ = arrays
-        k = a
-        beta = (write * k).sum(-1) / (k * k).sum(-1)
+    if structure == "delta":
+        q, k, v, beta, w, _ = arrays
         rows = [
             peers.chunked_delta(*(x[b : b + 1] for x in (q, k, v, beta, w[..., 0].log())), 64)
             for b in range(q.shape[0])

@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 # public name -> module that defines it; a module itself where it holds no object of that name
 _LAZY = {
     "LTV": "dsf.core.system",
-    **dict.fromkeys(("Diag", "LowRank", "Dense", "Shift"), "dsf.core.transition"),
+    **dict.fromkeys(("Diag", "LowRank", "Erase", "Dense", "Shift"), "dsf.core.transition"),
     "Mechanism": "dsf.core.mechanism",
     "State": "dsf.core.state",
     "Tokens": "dsf.core.tokens",

@@ -75,6 +75,10 @@ def for_triton(
         q, k, v, w, state = arrays
         least = float(np.finfo(str(w.dtype).removeprefix("torch.")).tiny)
         return [q, k, v, w.clamp_min(least).log(), state], numbers[:1]
+    if structure == "delta" and arrays[4].shape[-1] == 1:
+        *most, w, state = arrays
+        least = float(np.finfo(str(w.dtype).removeprefix("torch.")).tiny)
+        return [*most, w.clamp_min(least).log(), state], numbers
     if structure == "selective" and (arrays[2].shape[0] == 1 or arrays[2].stride(0) == 0):
         x, delta, A, B, C, state = arrays
         return [x, delta, A[0], B, C, x.new_zeros(0), state], [0.0]

@@ -50,11 +50,11 @@ from dsf.core.kinds import Attention, DotProductAttention, Recurrence, Step
 from dsf.core.ops import Array, as_pairs, channels, col, project, rotate, row, split_heads
 from dsf.core.system import LTV
 from dsf.core.tokens import Tokens
-from dsf.core.transition import Dense, Diag, LowRank, Prod
+from dsf.core.transition import Dense, Diag, Erase, LowRank, Prod
 
 __all__ = [
     "LTV", "Any", "Array", "Attention", "Dense", "Diag", "DomainError", "DotProductAttention",
-    "Facts", "LowRank", "Prod", "Recurrence", "Step", "Tokens", "as_pairs", "channels", "col",
-    "drawn", "fixed", "normal", "np", "ones", "ops", "option", "project", "replace", "rotate",
-    "row", "split_heads", "step_size", "uniform", "weight", "zeros",
+    "Erase", "Facts", "LowRank", "Prod", "Recurrence", "Step", "Tokens", "as_pairs", "channels",
+    "col", "drawn", "fixed", "normal", "np", "ones", "ops", "option", "project", "replace",
+    "rotate", "row", "split_heads", "step_size", "uniform", "weight", "zeros",
 ]  # fmt: skip

@@ -3,7 +3,8 @@
     Diag, one write and one read for a step      linear attention
     Diag, one column, log_a = dt * a             the selective scan
     Diag, everything else                        C (scan of B X), a stretch of time at once
-    LowRank of rank 1, one write and one read    the delta rules
+    Erase, which writes along its own key        the delta rules
+    LowRank of rank 1, one write and one read    the same with two vectors
     softmax of q'k                               softmax attention, streamed
 
 Everything else, and what is small, runs step by step: that code is the slow twin of this one.
@@ -20,7 +21,7 @@ from dsf.core import hooks, ops
 from dsf.core.arrays import common_zero
 from dsf.core.checks import all_finite
 from dsf.core.ops import Array
-from dsf.core.transition import Diag, LowRank, Prod, dense, factors
+from dsf.core.transition import Diag, Erase, LowRank, Prod, dense, factors
 from dsf.core.worlds import holder
 
 SMALL = 1 << 15  # entries of all states of a sequence, below which loading a kernel does not pay
@@ -48,6 +49,8 @@ def scanned(ltv: Any, X: Array, S: Array) -> tuple[Array, Array] | None:
 def _structure(ltv: Any, X: Array) -> Any:
     A, single = ltv.A, ltv.m == ltv.r == 1
     wide = X.shape[-1] >= COLUMNS and not any(map(ops.is_complex, (X, *ltv.arrays())))
+    if isinstance(A, Erase) and A.writes(ltv.B):
+        return _delta if single and wide else None
     if isinstance(A, LowRank):
         return _low_rank if single and wide and A.U.shape[-1] == 1 else None
     if not isinstance(A, Diag):
@@ -149,6 +152,18 @@ def _linear(ltv: Any, X: Array, S: Array) -> tuple[Array, Array] | None:
     ]  # fmt: skip
     found = hooks.kernel("linear", _alike(*arrays), [1.0, float(ltv.read == "before")])
     return _finished(ltv, X, at, found)
+
+
+def _delta(ltv: Any, X: Array, S: Array) -> tuple[Array, Array] | None:
+    if ltv.read != "after":
+        return None
+    at, n, A = _Layout(ltv, X), ltv.n, ltv.A
+    decay = A.diag.values()
+    arrays = [
+        at.rows(_row(ltv.C, -2), n), at.rows(_row(A.k, -1), n), at.rows(_row(X, -2), X.shape[-1]),
+        at.rows(_row(A.beta, -1), 1)[..., 0], at.rows(decay, decay.shape[-1]), at.state(S),
+    ]  # fmt: skip
+    return _finished(ltv, X, at, hooks.kernel("delta", _alike(*arrays), [1.0]))
 
 
 def _low_rank(ltv: Any, X: Array, S: Array) -> tuple[Array, Array] | None:

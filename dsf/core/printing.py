@@ -118,12 +118,11 @@ def block(title: str, rows: list[tuple[str, str]]) -> str:
 
 def transition(A: Any) -> str:
     """The arrays of a transition: "log_a [1 5 2]"."""
-    if A.structure == "low rank":
-        return f"{transition(A.diag)}, U {coefficient(A.U)}, W {coefficient(A.W)}"
     if A.structure == "shift":
         return f"{A.n} rows"
     names = [n for n, _ in A.time_axes if getattr(A, n) is not None]
-    return ", ".join(f"{n} {coefficient(getattr(A, n))}" for n in names)
+    inside = [transition(A.diag)] if A.structure == "low rank" else []
+    return ", ".join(inside + [f"{n} {coefficient(getattr(A, n))}" for n in names])
 
 
 def shown(title: str, rows: list[tuple[str, str]]) -> str:

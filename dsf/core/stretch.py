@@ -51,7 +51,7 @@ def _transition(ltv: LTV, L: int, like: Array) -> Transition:
         a = _carried(ltv, L, ops.ones((n, 1), like))[..., 0]
         return Diag(a=a[..., :1] if n and A.structure == "scalar" else a, size=n)
     if isinstance(A, LowRank) and 2 * A.rank * L < n:
-        every = A.map(ltv.promote)
+        every = A.expanded().map(ltv.promote)
         return reduce(lambda done, t: every.at(t) @ done, range(1, L), every.at(0))
     return Dense(_carried(ltv, L, ops.eye(n, like)))
 

@@ -27,6 +27,7 @@ from dsf.core.transition import (
     Coefficient,
     Dense,
     Diag,
+    Erase,
     LowRank,
     Transition,
     at,
@@ -93,17 +94,16 @@ class LTV:
     def __post_init__(self) -> None:
         if not isinstance(self.A, Transition):
             raise DTypeError(
-                "LTV: A must be a Diag, LowRank, Dense or Shift; got "
+                "LTV: A must be a Diag, LowRank, Erase, Dense or Shift; got "
                 f"{type(self.A).__name__}. An array [... L n n] goes in as Dense(A), its diagonal "
                 "[... L n] as Diag(a=a)."
             )
         if self.read not in ("after", "before"):
             raise DomainError(f"LTV: read must be 'after' or 'before'; got {self.read!r}")
         if any(map(is_half, self.arrays())):
-            object.__setattr__(self, "A", self.A.map(at_least_float32))
-            for name in "BCD":
-                x = getattr(self, name)
-                object.__setattr__(self, name, None if x is None else each(x, at_least_float32))
+            wide = self.map(at_least_float32)
+            for name in "ABCD":
+                object.__setattr__(self, name, getattr(wide, name))
 
     def __repr__(self) -> str:
         sizes = f"L={self.length}, n={self.n}, m={self.m}, r={self.r}"
@@ -175,7 +175,8 @@ class LTV:
         dtype('float32')
         """
         D = None if self.D is None else each(self.D, f)
-        return replace(self, A=self.A.map(f), B=each(self.B, f), C=each(self.C, f), D=D)
+        A = self.A.map(f)
+        return replace(self, A=A, B=self._write(A) or each(self.B, f), C=each(self.C, f), D=D)
 
     def part(self, start: int, stop: int) -> LTV:
         """The steps start .. stop-1.
@@ -187,10 +188,15 @@ class LTV:
         rows = slice(start, stop)
         D = None if self.D is None else part_of(self.D, rows, -3)
         steps = len(range(self.length)[rows])
-        return LTV(
-            self.A.part(rows), part_of(self.B, rows, -3), part_of(self.C, rows, -3), D,
-            self.read, steps,
-        )  # fmt: skip
+        A = self.A.part(rows)
+        B = self._write(A) or part_of(self.B, rows, -3)
+        return LTV(A, B, part_of(self.C, rows, -3), D, self.read, steps)
+
+    def _write(self, A: Transition) -> Coefficient | None:
+        """What goes with A in place of B where B writes along the key that `self.A` erases."""
+        if isinstance(self.A, Erase) and isinstance(A, Erase) and self.A.writes(self.B):
+            return A.write
+        return None
 
     def arrays(self) -> list[Array]:
         """All coefficient arrays."""
@@ -578,7 +584,8 @@ class LTV:
         """Products multiplied out and dtypes promoted: what one block of `scan` works on."""
         promote = self.promote
         D = None if self.D is None else promote(dense(self.D))
-        A = self.A.map_time(lambda x, axis: dense(x))
+        A = self.A.expanded() if isinstance(self.A, LowRank) else self.A
+        A = A.map_time(lambda x, axis: dense(x))
         return LTV(A, promote(dense(self.B)), promote(dense(self.C)), D, self.read, self.steps)
 
     def _driven_by(self, X: Array, S: Array | None) -> tuple[LTV, Array, Array]:

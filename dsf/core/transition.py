@@ -1,7 +1,8 @@
-"""The four kinds of state transition A_t, and the table that composes them.
+"""The kinds of state transition A_t, and the table that composes them.
 
     Diag      diag(a_t), from log-decays or values; one number ("scalar") or n of them ("diagonal")
-    LowRank   diag(a_t) + U_t W_t'         the delta rules
+    LowRank   diag(a_t) + U_t W_t'         what is erased, and what is mixed, along a few vectors
+    Erase     (I - b_t k_t k_t') diag(a_t) the LowRank of the delta rules
     Dense     A_t                          realizations, momentum
     Shift     S <- (0, S_1 .. S_{n-1})     windows; with n = L the growing key-value cache
 
@@ -259,11 +260,56 @@ class LowRank(Transition):
     def apply(self, S: Array) -> Array:
         return self.diag.apply(S) + dense(self.U) @ (ops.mT(dense(self.W)) @ S)
 
+    def expanded(self) -> LowRank:
+        """The same with U and W as arrays."""
+        return LowRank(self.diag, dense(self.U), dense(self.W))
+
     def right(self, R: Array) -> Array:
         return self.diag.right(R) + (R @ dense(self.U)) @ ops.mT(dense(self.W))
 
     def dense(self, n: int | None = None) -> Array:
         return self.diag.dense(self.n) + dense(self.U) @ ops.mT(dense(self.W))
+
+
+class Erase(LowRank):
+    """(I - beta_t k_t k_t') diag(a_t) with k [... L n 1] and beta [... L 1 1]: the delta rules.
+
+    A LowRank with U = -beta k and W = a k that knows its key.  A system that writes along the same
+    key has `B=A.write`, which is beta k: kernels of the delta rule take it.
+
+    >>> k = np.array([[[0.6], [0.8]]])
+    >>> A = Erase(Diag(a=np.ones((1, 1))), k, np.ones((1, 1, 1)))
+    >>> A.apply(k)[0].round(15), A.write.dense()[0]
+    (array([[0.],
+           [0.]]), array([[0.6],
+           [0.8]]))
+    """
+
+    k: Array
+    beta: Array
+    time_axes = (("k", -3), ("beta", -3))
+
+    def __init__(self, diag: Diag, k: Array, beta: Array) -> None:
+        for name, value in (("diag", diag), ("k", k), ("beta", beta)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def write(self) -> Prod:
+        """beta k, as factors."""
+        return Prod((self.beta, self.k))
+
+    @property
+    def U(self) -> Prod:
+        return Prod((-self.beta, self.k))
+
+    @property
+    def W(self) -> Prod:
+        return Prod((ops.col(self.diag.values()), self.k))
+
+    def writes(self, B: Coefficient) -> bool:
+        """Whether B is `write` itself: the same arrays, not only the same numbers."""
+        held = factors(B)
+        return len(held) == 2 and held[0] is self.beta and held[1] is self.k
 
 
 @dataclass(frozen=True, eq=False)
@@ -344,6 +390,7 @@ def compose(second: Transition, first: Transition) -> Transition:
     >>> (decay @ erase).structure, (erase @ erase).rank
     ('low rank', 2)
     """
+    second, first = (x.expanded() if isinstance(x, Erase) else x for x in (second, first))
     rule = COMPOSE.get((type(second), type(first)))
     if rule is None:
         return _compose_dense(second, first)

@@ -13,10 +13,10 @@ import dsf
 from dsf.core import metrics
 from dsf.core.errors import ShapeError
 from dsf.core.system import LTV
-from dsf.core.transition import Dense, Diag, LowRank, Prod, Shift
+from dsf.core.transition import Dense, Diag, Erase, LowRank, Prod, Shift
 from dsf.testing.structure import apply_kernel, single_steps, to_longdouble
 
-KINDS = ("scalar", "diagonal", "log", "complex", "low rank", "dense", "shift")
+KINDS = ("scalar", "diagonal", "log", "complex", "low rank", "erase", "dense", "shift")
 
 
 @st.composite
@@ -38,6 +38,7 @@ def systems(draw, kinds=KINDS, lengths=tuple(range(10))):
         "log": lambda: Diag(log_a=Prod((-np.abs(array(1)), rng.random(n)))),
         "complex": lambda: Diag(log_a=-np.abs(array(n)) + 1j * array(n)),
         "low rank": lambda: LowRank(Diag(a=np.tanh(array(n))), array(n, 1) / n, array(n, 1) / n),
+        "erase": lambda: Erase(Diag(a=np.tanh(array(n))), array(n, 1) / n, array(1, 1)),
         "dense": lambda: Dense(array(n, n) / n),
         "shift": lambda: Shift(n),
     }[kind]()
@@ -117,7 +118,7 @@ def test_a_constant_system_runs_at_any_length():
 
 
 # --------------------------------------------------------------------- coordinates
-@given(systems(kinds=("scalar", "diagonal", "log", "low rank", "dense", "shift")))
+@given(systems(kinds=("scalar", "diagonal", "log", "low rank", "erase", "dense", "shift")))
 def test_coordinates_change_neither_kernel_nor_hankel_singular_values(case):
     ltv, X, _ = case
     assume(ltv.length)

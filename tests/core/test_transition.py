@@ -16,6 +16,7 @@ from dsf.core.transition import (
     COMPOSE,
     Dense,
     Diag,
+    Erase,
     LowRank,
     Prod,
     Shift,
@@ -25,7 +26,9 @@ from dsf.core.transition import (
     part_of,
 )
 
-KINDS = ("log scalar", "log diagonal", "scalar", "diagonal", "low rank", "dense", "shift")
+KINDS = (
+    "log scalar", "log diagonal", "scalar", "diagonal", "low rank", "erase", "dense", "shift",
+)  # fmt: skip
 
 
 def draw(kind, n, rng, L=3, rank=1):
@@ -37,6 +40,10 @@ def draw(kind, n, rng, L=3, rank=1):
     if kind == "low rank":
         diag = Diag(a=rng.uniform(-1, 1, (L, n)))
         return LowRank(diag, *rng.standard_normal((2, L, n, rank)) / n)
+    if kind == "erase":
+        diag = Diag(a=rng.uniform(-1, 1, (L, n if rank % 2 else 1)))
+        k = rng.standard_normal((L, n, 1))
+        return Erase(diag, k / np.linalg.norm(k, axis=-2, keepdims=True), rng.random((L, 1, 1)))
     return Dense(rng.standard_normal((L, n, n)) / n) if kind == "dense" else Shift(n)
 
 
@@ -56,6 +63,7 @@ def test_composition_is_the_product_of_matrices(second, first, seed, n, rank):
 def absolute(A, n):
     """What rounding may see of A: |diag| + |U| |W|' where it is factored."""
     if isinstance(A, LowRank):
+        A = A.expanded()
         return np.abs(A.diag.dense(n)) + np.abs(A.U) @ np.swapaxes(np.abs(A.W), -1, -2)
     return np.abs(A.dense(n))
 
@@ -93,6 +101,9 @@ def test_composition_is_associative(seed, n):
         ("diagonal", "low rank", LowRank),
         ("low rank", "scalar", LowRank),
         ("low rank", "low rank", LowRank),
+        ("erase", "erase", LowRank),
+        ("diagonal", "erase", LowRank),
+        ("erase", "scalar", LowRank),
         ("low rank", "dense", Dense),
         ("shift", "diagonal", Dense),
         ("shift", "shift", Dense),
@@ -124,7 +135,8 @@ def test_structure_is_read_off_the_shapes():
     found = {kind: draw(kind, 3, rng).structure for kind in KINDS}
     assert found == {
         "log scalar": "scalar", "log diagonal": "diagonal", "scalar": "scalar",
-        "diagonal": "diagonal", "low rank": "low rank", "dense": "dense", "shift": "shift",
+        "diagonal": "diagonal", "low rank": "low rank", "erase": "low rank", "dense": "dense",
+        "shift": "shift",
     }  # fmt: skip
 
 

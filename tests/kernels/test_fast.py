@@ -16,7 +16,7 @@ from dsf.core.transition import Prod
 pytest.importorskip("numba")
 FAMILIES = [f for f in everything() if issubclass(f.cls, Recurrence)]
 # of S [H n p] with these sizes; what is not here has one state and one column
-STRUCTURE = {"Diag": ("linear", "selective", "diagonal"), "LowRank": ("low_rank",)}
+STRUCTURE = {"Diag": ("linear", "selective", "diagonal"), "Erase": ("delta",)}
 
 
 @pytest.fixture
@@ -76,6 +76,28 @@ def test_both_ways_to_read_and_stretches_of_time(kind, read, p, used, monkeypatc
     for x, z in zip(ltv.scan(X, S), single_steps(ltv, X, S), strict=True):
         assert np.allclose(x, z, rtol=1e-12, atol=1e-13)
     assert used or kind != "Diag"
+
+
+@pytest.mark.parametrize("channels", [False, True])
+@pytest.mark.parametrize("other", ["", "read", "B"])
+def test_what_the_delta_rule_takes(other, channels, used):
+    """A write along the erased key itself, also of a part or in another dtype; not equal numbers,
+    whose gradients are others."""
+    rng = np.random.default_rng(0)
+    k, beta = rng.standard_normal((2, 40, 3, 1)) / 2, rng.random((2, 40, 1, 1))
+    A = dsf.Erase(dsf.Diag(a=rng.random((2, 40, 3 if channels else 1))), k, beta)
+    B = A.write.dense() if other == "B" else A.write
+    C, X = rng.standard_normal((2, 40, 1, 3)), rng.standard_normal((2, 40, 1, 5))
+    ltv = dsf.LTV(A, B, C, read="before" if other == "read" else "after")
+    S = rng.standard_normal((2, 3, 5))
+    for x, z in zip(ltv.scan(X, S), single_steps(ltv, X, S), strict=True):
+        assert np.allclose(x, z, rtol=1e-12, atol=1e-13)
+    assert used == {"": ["delta"], "read": [], "B": ["low_rank"]}[other]
+    used.clear()
+    y = ltv.map(np.float32).part(3, 30).scan(X[:, 3:30].astype(np.float32))[0]
+    z = single_steps(ltv.part(3, 30), X[:, 3:30])[0]
+    assert y.dtype == np.float32 and np.allclose(y, z, rtol=1e-4, atol=1e-5)
+    assert used == {"": ["delta"], "read": [], "B": ["low_rank"]}[other]
 
 
 @pytest.mark.parametrize("turned", [False, True])

@@ -110,7 +110,7 @@ def test_smallest_lengths(case, size):
         assert torch.allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("structure", ["linear", "selective", "softmax"])
+@pytest.mark.parametrize("structure", ["linear", "delta", "selective", "softmax"])
 def test_systems(structure):
     """Arrays with decays, as systems hold them; a decay of 0 forgets."""
     q, k, v = normal(B, L, H, K), normal(B, L, H, K), normal(B, L, H, V)
@@ -118,6 +118,11 @@ def test_systems(structure):
         w = normal(B, L, H, K).sigmoid()
         w[:, 9] = 0
         arrays, numbers = [q, k, v, w, normal(B, H, K, V)], [0.5, 0.0]
+    elif structure == "delta":
+        k, beta, w = k / k.norm(dim=-1, keepdim=True), normal(B, L, H).sigmoid(), normal(B, L, H, 1)
+        w = w.sigmoid()
+        w[:, 9] = 0
+        arrays, numbers = [q, k, v, beta, w, normal(B, H, K, V)], [0.5]
     elif structure == "selective":
         given = scan_arguments()
         given["delta"][:, 5] = 0  # where something is written all the same
@@ -139,7 +144,7 @@ def test_systems(structure):
     how = {"allow_unused": True, "materialize_grads": True}
     slow, fast = (torch.autograd.grad(y[0], leaves, dy, **how) for y in (want, got))
     for i, (x, a, b) in enumerate(zip(arrays, fast, slow, strict=True)):
-        b = b.masked_fill(x == 0, 0) if structure == "linear" else b
+        b = b.masked_fill(x == 0, 0) if structure in ("linear", "delta") else b
         if structure == "selective" and i == 2:  # A is one for the whole batch
             a, b = a.sum(0), b.sum(0)
         assert (a - b).norm() <= 1e-13 * (1 + b.norm())
@@ -148,6 +153,7 @@ def test_systems(structure):
 def test_what_triton_has_not():
     assert dispatch.for_triton("linear", arguments("channel").values(), [1.0, 1.0]) is None
     assert dispatch.for_triton("low_rank", [], []) is None
+    assert dispatch.for_triton("delta", [normal(B, L, H, K)] * 6, [1.0]) is None  # of channels
     given = {n: x.float() for n, x in softmax_arguments(L).items()}
     with pytest.raises(KernelError, match="no bias, window, forget gate or sink"):
         kernels.softmax_attention(**given, window=3, backend="triton")

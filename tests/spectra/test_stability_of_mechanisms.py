@@ -47,9 +47,12 @@ def test_time_constant_of_an_lru():
     assert stability(np.eye(2)).time_constant == (np.inf, np.inf)
 
 
-def test_a_delta_rule_just_above_2_is_unstable_and_a_rounded_one_is_left_open():
+def test_a_delta_rule_is_nonexpansive_and_a_rounded_one_is_left_open():
     mech = dsf.deltanet.init(d=4)
-    s = dsf.stability(mech, U)  # U = fl(-beta k) is not exactly parallel to k: the norm exceeds 1
+    s = dsf.stability(mech, U)  # I - beta k k' with beta and k as they are
+    assert s.verdict == "nonexpansive" and s.margin == (0.0, 0.0) and s.check()
+    A = mech.ltv(U).A.expanded()  # U = fl(-beta k) is not exactly parallel to k: a norm exceeds 1
+    s = stability(A)
     assert s.verdict == "undecided" and -1e-30 < s.margin[0] < 0.0 and s.check()
     assert "less than the rounding" in repr(s)
     one = dsf.stability(mech, U[:1])  # one token repeated for ever: eigenvalues, not norms

@@ -36,8 +36,8 @@ class DeltaNet(Recurrence, name="deltanet", look=("purple", 0)):
         return Tokens(q=q, k=k, v=v, beta=beta)
 
     def recurrence(self, tok: Tokens) -> tuple[LTV, Array]:
-        erase = LowRank(Diag(a=ops.ones((1, 1), tok.k)), U=col(-tok.beta * tok.k), W=col(tok.k))
-        return LTV(erase, B=col(tok.beta * tok.k), C=row(tok.q)), row(tok.v)
+        A = Erase(Diag(a=ops.ones((1, 1), tok.k)), k=col(tok.k), beta=col(tok.beta))
+        return LTV(A, B=A.write, C=row(tok.q)), row(tok.v)
 
     def validate(self, tok: Tokens) -> None:
         if not self.unit_keys:

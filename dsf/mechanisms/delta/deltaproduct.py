@@ -42,7 +42,7 @@ class DeltaProduct(Recurrence, name="deltaproduct", look=("purple", 2)):
         return x.reshape(*x.shape[:-3], x.shape[-3] * self.steps, x.shape[-1])
 
     def recurrence(self, tok: Tokens) -> tuple[LTV, Array]:
-        A = LowRank(Diag(a=ops.ones((1, 1), tok.k)), U=col(-tok.beta * tok.k), W=col(tok.k))
+        A = Erase(Diag(a=ops.ones((1, 1), tok.k)), k=col(tok.k), beta=col(tok.beta))
         q = ops.stack([tok.q] * self.steps, -2)
         q = q.reshape(*q.shape[:-3], q.shape[-3] * self.steps, q.shape[-1])
-        return LTV(A, B=col(tok.beta * tok.k), C=row(q)), row(tok.v)
+        return LTV(A, B=A.write, C=row(q)), row(tok.v)

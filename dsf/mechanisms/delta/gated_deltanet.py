@@ -32,6 +32,5 @@ class GatedDeltaNet(DeltaNet, name="gated_deltanet", look=("purple", 1)):
         return super().tokens(u).replace(log_a=-ops.exp(self.A_log) * dt)
 
     def recurrence(self, tok: Tokens) -> tuple[LTV, Array]:
-        erased = -ops.exp(tok.log_a) * tok.beta * tok.k
-        A = LowRank(Diag(log_a=tok.log_a), U=col(erased), W=col(tok.k))
-        return LTV(A, B=col(tok.beta * tok.k), C=row(tok.q)), row(tok.v)
+        A = Erase(Diag(log_a=tok.log_a), k=col(tok.k), beta=col(tok.beta))
+        return LTV(A, B=A.write, C=row(tok.q)), row(tok.v)
