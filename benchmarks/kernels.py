@@ -4,12 +4,11 @@
 
 Each row: our least milliseconds of CPU; the best peer and its least; the median over repetitions of
 peer / ours; our multiply-adds or bytes per second as a part of what this machine can do (the larger
-of the two floors); how many times as long a training step (forward and backward) takes as forward
-alone, and the same step of that peer beside ours; the difference of the outputs, relative to their
-size.  With --threads 2 a last column tells how much faster two threads are (on a quiet machine).
-Peers are in `benchmarks/peers.py`.  Where DSF_GGML names a folder with the libraries of ggml
-(`benchmarks/ggml.py`), its operators run beside ours too, forward in float32.  Writes
-benchmarks/results/kernels.json and kernels.md, which is README's table.
+of the two floors); how long backward takes in units of forward, and a training step (both) of that
+peer beside ours; the difference of the outputs, relative to their size.  With --threads 2 a column
+tells how much faster two threads are (on a quiet machine).  Peers are in `benchmarks/peers.py`;
+public code that is installed runs beside ours too, forward (`benchmarks/installed.py`).  float64
+goes up to 8192 tokens.  Writes benchmarks/results/kernels.json and kernels.md, README's table.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ggml
+import installed
 import machine
 import numba
 import numpy as np
@@ -34,8 +33,8 @@ from dsf import kernels
 
 RESULTS = Path(__file__).parent / "results" / "kernels.json"
 HEADS, SIZE, CHANNELS, STATES = 8, 64, 512, 16
-SLOW = 8192  # tokens up to which peers run that go token by token
-BRIEF = 2048  # and up to which they train: gradients of longer ones take minutes
+SLOW = 8192  # tokens up to which softmax attention trains, and float64 is run
+BRIEF = 2048  # and up to which peers train that go token by token: longer ones take minutes
 DENSE = 2048  # tokens up to which a peer holds all weights and a K x K matrix for each query
 Call = Callable[[], Any]
 
@@ -67,19 +66,18 @@ def rows(L: int, dtype: type) -> dict[str, Row]:
         f"torch, chunks of {n}": lambda *x, n=n: peers.chunked_linear(*x, n) for n in (32, 64, 128)
     }
     wy = {f"torch, chunks of {n}": lambda *x, n=n: peers.chunked_delta(*x, n) for n in (32, 64)}
-    slow = L <= SLOW
     return {
         "linear attention": Row(
             lambda *x: kernels.linear_attention(*x)[0], [q, k, v, g], chunked, flops=5 * state
         ),
         "gated delta rule": Row(
             lambda *x: kernels.delta_rule(*x)[0], [q, k, v, beta, g],
-            {**wy, **({"torch, token by token": peers.delta_steps} if slow else {})},
+            {**wy, **({"torch, token by token": peers.delta_steps} if L <= SLOW else {})},
             flops=7 * state,
         ),
         "softmax attention": Row(
             kernels.softmax_attention, [q, k, v], {"torch, SDPA": peers.attention},
-            flops=2 * L * state / SIZE if slow else 0,
+            flops=2 * L * state / SIZE,
         ),
         **({"local linear attention": Row(
             kernels.local_linear_attention, [q, k, v],
@@ -87,8 +85,7 @@ def rows(L: int, dtype: type) -> dict[str, Row]:
         )} if L <= DENSE else {}),
         "selective scan": Row(
             lambda *x: kernels.selective_scan(*x)[0], [u, delta, A, B, C],
-            {"torch, token by token": peers.selective_steps} if slow
-            else {"torch, doubling": peers.selective_doubling},
+            {"torch, token by token": peers.selective_steps},
             flops=L * CHANNELS * STATES * 20,  # 16 of them for the exponential
         ),
         "diagonal scan": Row(
@@ -131,7 +128,15 @@ def training(run: Callable[..., Any], arrays: list[Any]) -> Call:
     return step
 
 
-def measured(row: Row, repeat: int, roof: dict[str, float], threads: int) -> dict[str, Any]:
+def trains(kernel: str, peer: str, L: int) -> bool:
+    """Whether a training step of a peer is timed: not where it takes minutes."""
+    longest = BRIEF if "token by token" in peer else SLOW if kernel == "softmax attention" else L
+    return L <= longest and "scipy" not in peer
+
+
+def measured(
+    kernel: str, row: Row, repeat: int, roof: dict[str, float], threads: int
+) -> dict[str, Any]:
     tensors = [torch.tensor(np.ascontiguousarray(x)) for x in row.arrays]
     by_torch = not any(name.startswith("scipy") for name in row.peers)
     given = tensors if by_torch else row.arrays
@@ -147,10 +152,10 @@ def measured(row: Row, repeat: int, roof: dict[str, float], threads: int) -> dic
         "part_of_floor": floor / fast,
         "difference": float(np.abs(y - z).max() / np.abs(z).max()),
     }  # fmt: skip
-    if by_torch and (len(y[0]) <= BRIEF or "token by token" not in best):
+    if trains(kernel, best, len(y[0])):
         ours, peer = training(row.ours, row.arrays), training(row.peers[best], row.arrays)
         steps, _, peers_ = interleaved(ours, {best: peer}, max(2, repeat // 2))
-        found["training_over_forward"] = min(steps) / fast
+        found["backward_over_forward"] = min(steps) / fast - 1
         found["training_ratio"] = float(
             np.median([b / a for a, b in zip(steps, peers_, strict=True)])
         )
@@ -159,16 +164,21 @@ def measured(row: Row, repeat: int, roof: dict[str, float], threads: int) -> dic
     return found
 
 
-def beside_ggml(kernel: str, row: Row, repeat: int) -> dict[str, float]:
-    """Its milliseconds, the median of its time over ours, and the difference of the outputs."""
-    graph = ggml.OPERATORS[kernel](*row.arrays)
-    y = np.asarray(row.ours(*row.arrays))
-    mine, _, theirs = interleaved(lambda: row.ours(*row.arrays), {"ggml": graph.run}, repeat)
-    return {
-        "ggml_ms": min(theirs),
-        "ggml_ratio": float(np.median([b / a for a, b in zip(mine, theirs, strict=True)])),
-        "ggml_difference": float(np.abs(graph.values(y.shape) - y).max() / np.abs(y).max()),
-    }
+def public(kernel: str, row: Row, repeat: int) -> dict[str, dict[str, float]]:
+    """Public code beside ours: its milliseconds, the median of its time over ours, and the
+    difference of the outputs."""
+    found, y = {}, np.asarray(row.ours(*row.arrays))
+    for form in installed.forms(kernel, row.arrays, y.shape):
+        with torch.no_grad():
+            mine, _, theirs = interleaved(
+                lambda: row.ours(*row.arrays), {form.name: form.run}, repeat
+            )
+            apart = np.abs(form.output() - y).max() / np.abs(y).max()
+        ratio = np.median([b / a for a, b in zip(mine, theirs, strict=True)])
+        found[form.name] = {
+            "ms": min(theirs), "ratio": float(ratio), "difference": float(apart),
+        }  # fmt: skip
+    return found
 
 
 def two_threads(run: Call, threads: int) -> float:
@@ -193,29 +203,39 @@ def table(found: dict[str, Any]) -> str:
         f"One thread of {found['cpu']}, {found['lanes_float32']} lanes of float32, torch "
         f"{found['torch']}, numba {found['numba']}, commit {found['commit']}:",
         "",
-        "| kernel | L | ms | times faster than | than ggml | training step: times faster | of the "
-        "floor |",
-        "|---|---:|---:|---|---:|---:|---:|",
+        "| kernel | L | ms | times faster than | than public code | training step: times faster | "
+        "backward / forward | two threads | of the floor |",
+        "|---|---:|---:|---|---|---:|---:|---:|---:|",
     ]
     for r in found["rows"]:
-        step = f"{r['training_ratio']:.1f}" if "training_ratio" in r else ""
-        beside = f"{r['ggml_ratio']:.1f}" if "ggml_ratio" in r else ""
+        beside = ", ".join(f"{x['ratio']:.1f} ({name})" for name, x in r["public"].items())
+        step, back, two = (
+            f"{r[name]:.1f}" if name in r else ""
+            for name in ("training_ratio", "backward_over_forward", "speed_of_two_threads")
+        )
         lines.append(
             f"| {r['kernel']}, {r['dtype']} | {r['L']} | {r['ms']:.3g} | {r['ratio']:.1f} "
-            f"({r['peer']}) | {beside} | {step} | {100 * r['part_of_floor']:.0f} % |"
+            f"({r['peer']}) | {beside} | {step} | {back} | {two} | "
+            f"{100 * r['part_of_floor']:.0f} % |"
         )
     return "\n".join(lines) + "\n"
 
 
-def ggml_line(r: dict[str, Any]) -> str:
-    if "ggml_ratio" not in r:
-        return ""
-    return f"ggml {r['ggml_ratio']:.1f} ({r['ggml_difference']:.0e}) "
+def line(r: dict[str, Any]) -> str:
+    """A row as it is printed while the others are measured."""
+    beside = (f"{name} {x['ratio']:.1f} ({x['difference']:.0e})" for name, x in r["public"].items())
+    two = f"{r['speed_of_two_threads']:.2f}" if "speed_of_two_threads" in r else ""
+    return (
+        f"{r['kernel']:24} {r['L']:6} {r['ms']:8.2f} {r['peer_ms']:8.2f} {r['ratio']:6.1f} "
+        f"{100 * r['part_of_floor']:4.0f}% {r.get('backward_over_forward', 0):5.1f} "
+        f"{r.get('training_ratio', 0):6.1f} {two:5} {r['difference']:.0e} {r['peer']}; "
+        + ", ".join(beside)
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--lengths", type=int, nargs="+", default=[512, 2048, 8192])
+    parser.add_argument("--lengths", type=int, nargs="+", default=[512, 2048, 8192, 32768])
     parser.add_argument("--dtypes", nargs="+", default=["float32", "float64"])
     parser.add_argument("--kernels", nargs="+", help="names of rows; all if not given")
     parser.add_argument("--repeat", type=int, default=5)
@@ -231,23 +251,20 @@ def main() -> None:
         found[name] = roof
         print(name, ", ".join(f"{k} {v:.3g}" for k, v in roof.items()))
         print(
-            f"{'kernel':24} {'L':>6} {'ms':>8} {'peer':>8} {'ratio':>6} floor  train  diff   peer"
+            f"{'kernel':24} {'L':>6} {'ms':>8} {'peer':>8} {'ratio':>6} floor  back  train "
+            "2 thr diff  peer; public code, ratio (diff)"
         )
         for L in options.lengths:
+            if dtype is np.float64 and L > SLOW:
+                continue
             for kernel, row in rows(L, dtype).items():
                 if options.kernels and kernel not in options.kernels:
                     continue
-                r = measured(row, options.repeat, roof, options.threads)
-                if ggml.libraries() and kernel in ggml.OPERATORS and dtype is np.float32:
-                    r |= beside_ggml(kernel, row, options.repeat)
-                found["rows"].append({"kernel": kernel, "dtype": name, "L": L, **r})
-                print(
-                    f"{kernel:24} {L:6} {r['ms']:8.2f} {r['peer_ms']:8.2f} {r['ratio']:6.1f} "
-                    f"{100 * r['part_of_floor']:4.0f}%  {r.get('training_over_forward', 0):4.1f}x "
-                    f"{r.get('training_ratio', 0):5.1f} {r['difference']:.0e} {r['peer']} "
-                    f"{ggml_line(r)}{r.get('speed_of_two_threads', '')}",
-                    flush=True,
-                )
+                r = {"kernel": kernel, "dtype": name, "L": L}
+                r |= measured(kernel, row, options.repeat, roof, options.threads)
+                r["public"] = public(kernel, row, options.repeat)
+                found["rows"].append(r)
+                print(line(r), flush=True)
                 RESULTS.parent.mkdir(exist_ok=True)
                 RESULTS.write_text(json.dumps(found, indent=1) + "\n")
                 RESULTS.with_suffix(".md").write_text(table(found))

@@ -1,8 +1,9 @@
 """What a user of torch or scipy would write for the operators of `dsf.kernels`, in its best forms.
 
 Chunked forms use matrix products and only exponents that are not positive.  Other kernels for a CPU
-exist in C++, for inference, without gradients and float64: ggml, which `benchmarks/ggml.py` runs,
-its fork ik_llama.cpp, and those of SGLang and vLLM (bfloat16), which are not measured.  Layouts are
+exist in C++, for inference, without gradients and float64: ggml, which `benchmarks/installed.py`
+runs beside public torch code, its fork ik_llama.cpp, and those of SGLang and vLLM (bfloat16), which
+are not measured.  Layouts are
 those of the fronts, with one sequence (B = 1).
 """
 
@@ -87,13 +88,6 @@ def selective_steps(u: Any, delta: Any, A: Any, B: Any, C: Any) -> Any:
         h = (d * A).exp() * h + d * u[0, t, :, None] * B[0, t]
         rows.append(h @ C[0, t])
     return torch.stack(rows)[None]
-
-
-def selective_doubling(u: Any, delta: Any, A: Any, B: Any, C: Any) -> Any:
-    """The selective scan with all its states at once, as public torch code does it."""
-    d = delta[0, ..., None]
-    h = doubling((d * A).exp(), d * u[0, ..., None] * B[0, :, None])
-    return (h * C[0, :, None]).sum(-1)[None]
 
 
 def doubling(a: Any, b: Any) -> Any:
