@@ -140,7 +140,7 @@ def _row(x: Any, axis: int) -> Array:
 
 
 def _plus_skip(ltv: Any, X: Array, Y: Array) -> Array:
-    return Y if ltv.D is None else Y + ltv.promote(dense(ltv.D)) @ X
+    return Y if ltv.D is None else Y + ops.outer(ltv.promote(dense(ltv.D)), X)
 
 
 # --------------------------------------------------------------------- structures
@@ -242,7 +242,7 @@ def _diagonal(ltv: Any, X: Array, S: Array) -> tuple[Array, Array] | None:
         shape = (*lead, L, n, p)
         flat = (math.prod(lead), L, n * p)
         a = ops.broadcast_to(ops.col(part.A.values()), shape).reshape(flat)
-        b = ops.broadcast_to(ltv.promote(dense(part.B)) @ x, shape).reshape(flat)
+        b = ops.broadcast_to(ops.outer(ltv.promote(dense(part.B)), x), shape).reshape(flat)
         found = hooks.kernel("diagonal", _alike(a, b, S.reshape(-1, n * p)), [])
         if found is None:
             return None

@@ -320,6 +320,16 @@ def split_heads(u: Array) -> Array:
     return expand(u, -3)
 
 
+def outer(a: Array, b: Array) -> Array:
+    """a @ b; where the inner axis has size 1 as products of entries, which take less time.
+
+    >>> outer(np.array([[2.0], [3.0]]), np.array([[1.0, 10.0]]))
+    array([[ 2., 20.],
+           [ 3., 30.]])
+    """
+    return a * b if a.shape[-1] == 1 == b.shape[-2] else a @ b
+
+
 def project(u: Array, W: Array) -> Array:
     """u W for the matrix of every head: [... L d], [H d n] -> [... H L n].
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -106,22 +107,25 @@ class Stream:
                 y, S = y.copy(), S.copy()  # the next token overwrites them
             else:
                 y, S, tail = self._stepped(tok, state)
-        if not (np.isfinite(y.sum()) and np.isfinite(S.sum())):
-            return None
+            if not math.isfinite(_sum(y) + _sum(S)):
+                return None
         return y, State(S, tail, state.t + 1)
 
 
 def _inside(mech: Any, tok: Tokens) -> bool:
-    """Whether every field is finite and in its domain."""
+    """Whether every field is finite and in its domain; False also where a sum overflows."""
+    total = 0.0
     for name, x in tok.items():
         domain = mech.token_fields[name].domain
-        if domain.low is None and domain.high is None:
-            if not np.isfinite(x.sum()):
-                return False
-            continue
-        least, most = x.min(), x.max()  # NaN fails every comparison
-        if not (least > -np.inf if domain.low is None else least >= domain.low):
+        total += _sum(x)
+        # NaN fails every comparison
+        if domain.low is not None and not np.minimum.reduce(x, None) >= domain.low:
             return False
-        if not (most < np.inf if domain.high is None else most <= domain.high):
+        if domain.high is not None and not np.maximum.reduce(x, None) <= domain.high:
             return False
-    return True
+    return math.isfinite(total)
+
+
+def _sum(x: Array) -> float:
+    """The sum of all entries, or of their absolute values where they are complex."""
+    return float(np.add.reduce(np.abs(x) if x.dtype.kind == "c" else x, None))

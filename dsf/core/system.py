@@ -221,10 +221,10 @@ class LTV:
     def ready_step(self, t: int, S: Array, x: Array) -> tuple[Array, Array]:
         """`step` where coefficients, state and input have one dtype: torch wants that."""
         A, B, C = self.A.at(t), at(self.B, t, -3), at(self.C, t, -3)
-        new = A.apply(S) + B @ x
+        new = A.apply(S) + ops.outer(B, x)
         y = C @ (new if self.read == "after" else S)
         if self.D is not None:
-            y = y + at(self.D, t, -3) @ x
+            y = y + ops.outer(at(self.D, t, -3), x)
         return y, new
 
     @full_precision
@@ -375,7 +375,7 @@ class LTV:
                 pieces[k] = B
                 b = ops.cat(pieces, -1)
             else:
-                b = B @ self.promote(X[..., k, :, :])
+                b = ops.outer(B, self.promote(X[..., k, :, :]))
             one = Element(self.A.at(t), b)
             pair = one if pair is None else pair.then(one)
         assert pair is not None
@@ -584,8 +584,7 @@ class LTV:
         """Products multiplied out and dtypes promoted: what one block of `scan` works on."""
         promote = self.promote
         D = None if self.D is None else promote(dense(self.D))
-        A = self.A.expanded() if isinstance(self.A, LowRank) else self.A
-        A = A.map_time(lambda x, axis: dense(x))
+        A = self.A.map_time(lambda x, axis: dense(x))
         return LTV(A, promote(dense(self.B)), promote(dense(self.C)), D, self.read, self.steps)
 
     def _driven_by(self, X: Array, S: Array | None) -> tuple[LTV, Array, Array]:

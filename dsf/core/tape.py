@@ -9,6 +9,7 @@ operations of one call are those of every call.  Views (axes moved, parts taken)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -35,9 +36,10 @@ class Tape:
     """
 
     def __init__(self, f: Callable[..., Sequence[Array]], *inputs: Array) -> None:
-        self._calls: list[Callable[[], object]] = []
+        record = _Record()
+        self._calls = record.calls
         self._inputs = [np.array(x) for x in inputs]
-        watched = [_Watched.of(x, self._calls) for x in self._inputs]
+        watched = [_Watched.of(x, record) for x in self._inputs]
         self.outputs = [_plain(x) for x in f(*watched)]
         rng = np.random.default_rng(0)
         for _ in range(2):
@@ -53,20 +55,28 @@ class Tape:
         return self.outputs
 
 
+@dataclass
+class _Record:
+    """Operations in their order, and what came out of each: the same one is not done twice."""
+
+    calls: list[Callable[[], object]] = field(default_factory=list)
+    results: dict[Any, Array] = field(default_factory=dict)
+
+
 class _Watched(np.ndarray):
     """An array whose operations are written down."""
 
     hidden = True  # for `ops.readable`: what is checked here would not be checked again
-    calls: list[Callable[[], object]]
+    record: _Record
 
     @staticmethod
-    def of(x: Array, calls: list[Callable[[], object]]) -> _Watched:
+    def of(x: Array, record: _Record) -> _Watched:
         watched = np.asarray(x).view(_Watched)
-        watched.calls = calls
+        watched.record = record
         return watched
 
     def __array_finalize__(self, parent: Any) -> None:
-        self.calls = getattr(parent, "calls", [])
+        self.record = getattr(parent, "record", _Record())
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         if "out" in options:
@@ -74,9 +84,12 @@ class _Watched(np.ndarray):
         if ufunc.nout != 1:
             raise NotRecorded("several new arrays")
         call, given = getattr(ufunc, method), [_plain(x) for x in inputs]
-        found = np.asarray(call(*given, **options))
-        self.calls.append(partial(call, *given, **options, out=found))
-        return self.of(found, self.calls)
+        key = (ufunc, method, *map(_place, given), *sorted(options.items()))
+        results = self.record.results
+        if key not in results:
+            results[key] = found = np.asarray(call(*given, **options))
+            self.record.calls.append(partial(call, *given, **options, out=found))
+        return self.of(results[key], self.record)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if "linalg" in func.__module__:
@@ -95,8 +108,8 @@ class _Watched(np.ndarray):
         if not any(np.may_share_memory(found, x) for x in _arrays(args)):
             if again is None:
                 raise NotRecorded("several new arrays")
-            self.calls.append(lambda: np.copyto(found, again()))
-        return self.of(found, self.calls)
+            self.record.calls.append(lambda: np.copyto(found, again()))
+        return self.of(found, self.record)
 
     def __getitem__(self, index: Any) -> Any:
         plain, index = _plain(self), _plain(index)
@@ -116,6 +129,13 @@ class _Watched(np.ndarray):
         raise NotRecorded("a value is looked at")
 
     __bool__ = __float__ = __int__ = __complex__ = item = tolist = _looked_at
+
+
+def _place(x: Any) -> Any:
+    """Where an array lies, or a number itself: equal for equal arguments of recorded operations."""
+    if isinstance(x, np.ndarray):
+        return x.__array_interface__["data"][0], x.shape, x.strides, x.dtype
+    return type(x), x
 
 
 def _plain(x: Any) -> Any:

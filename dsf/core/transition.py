@@ -258,14 +258,14 @@ class LowRank(Transition):
         return "low rank"
 
     def apply(self, S: Array) -> Array:
-        return self.diag.apply(S) + dense(self.U) @ (ops.mT(dense(self.W)) @ S)
+        return self.diag.apply(S) + ops.outer(dense(self.U), ops.mT(dense(self.W)) @ S)
 
     def expanded(self) -> LowRank:
         """The same with U and W as arrays."""
         return LowRank(self.diag, dense(self.U), dense(self.W))
 
     def right(self, R: Array) -> Array:
-        return self.diag.right(R) + (R @ dense(self.U)) @ ops.mT(dense(self.W))
+        return self.diag.right(R) + ops.outer(R @ dense(self.U), ops.mT(dense(self.W)))
 
     def dense(self, n: int | None = None) -> Array:
         return self.diag.dense(self.n) + dense(self.U) @ ops.mT(dense(self.W))
@@ -305,6 +305,13 @@ class Erase(LowRank):
     @property
     def W(self) -> Prod:
         return Prod((ops.col(self.diag.values()), self.k))
+
+    def apply(self, S: Array) -> Array:
+        S = self.diag.apply(S)
+        return S - ops.outer(self.write.dense(), ops.mT(self.k) @ S)
+
+    def right(self, R: Array) -> Array:
+        return self.diag.right(R - ops.outer(R @ self.write.dense(), ops.mT(self.k)))
 
     def writes(self, B: Coefficient) -> bool:
         """Whether B is `write` itself: the same arrays, not only the same numbers."""

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import dsf
-from dsf.core import border
+from dsf.core import border, ops
 from dsf.core.authoring import LTV, Array, Diag, Recurrence, Tokens, col, row
 from dsf.core.authoring import drawn as parameter
 from dsf.core.catalogue import families
 from dsf.core.errors import (
     DomainError,
+    DSFError,
     DTypeError,
     NotContractive,
     OverflowingScanError,
@@ -260,6 +261,35 @@ def test_a_state_that_overflows_behind_finite_outputs():
     with pytest.raises(OverflowingScanError):
         stream(np.array([0.5, 0.5, 1e200]))
     assert stream.state is before
+
+
+class Loud(Recurrence):
+    """Outputs, or a gate that is read through a sigmoid, leave the range of floats first."""
+
+    spec = {"f": "L d", "g": "L d"}
+    has_heads = False
+    gain: float = 1.0
+    w: Array = parameter("d", lambda rng, shape: np.ones(shape))
+
+    def tokens(self, u):
+        return Tokens(f=u * self.w, g=u * 1e200)
+
+    def recurrence(self, tok):
+        C = row(self.gain * ops.sigmoid(tok.g))
+        return LTV(Diag(a=0 * tok.f), col(tok.f), C), row(0 * tok.f + 1)
+
+
+@pytest.mark.parametrize("gain, big", [(1e308, 100.0), (1.0, 1e150)], ids=["output", "gate"])
+def test_an_output_or_a_gate_that_overflows_before_a_finite_state(gain, big):
+    mech = Loud(w=np.ones(3), gain=gain)
+    stream, u = dsf.Stream(mech), np.full(3, 0.5)
+    stream(u), stream(u)
+    with pytest.raises(DSFError) as wanted, np.errstate(over="ignore"):
+        mech.run(np.full((1, 3), big), stream.state)
+    before = stream.state
+    with pytest.raises(wanted.type), np.errstate(over="ignore"):
+        stream(np.full(3, big))
+    assert stream.state is before and stream._tape is not None
 
 
 def test_a_later_token_of_another_dtype_and_batches_of_none():

@@ -16,7 +16,8 @@ class NumpyArrays(World):
     """The axes of a numpy array, whatever its entries are."""
 
     def asum(self, x: Array, axis: int, keepdims: bool) -> Array:
-        total = np.sum(x, axis=axis, keepdims=keepdims)
+        add: Any = np.add  # whose types know keepdims=True and False, not bool
+        total = add.reduce(np.asanyarray(x), axis=axis, keepdims=keepdims)
         return np.asanyarray(total, dtype=np.asarray(x).dtype)
 
     def cumsum(self, x: Array, axis: int) -> Array:
@@ -62,7 +63,7 @@ def _in_pieces(f: Callable[[Array], Array], x: Array) -> Array:
 
 def _sigmoid(x: Array) -> Array:
     e = np.exp(-np.abs(x))
-    return np.where(x >= 0, np.ones_like(e), e) / (1 + e)
+    return np.maximum(e, x >= 0) / (1 + e)  # 1 or e above
 
 
 def _softplus(x: Array) -> Array:
