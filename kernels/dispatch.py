@@ -75,7 +75,7 @@ def for_triton(
         q, k, v, w, state = arrays
         least = float(np.finfo(str(w.dtype).removeprefix("torch.")).tiny)
         return [q, k, v, w.clamp_min(least).log(), state], numbers[:1]
-    if structure == "delta" and arrays[4].shape[-1] == 1:
+    if structure == "delta":
         *most, w, state = arrays
         least = float(np.finfo(str(w.dtype).removeprefix("torch.")).tiny)
         return [*most, w.clamp_min(least).log(), state], numbers
@@ -123,6 +123,8 @@ def _missing(structure: str, backend: str, arrays: list[Any], numbers: list[floa
         return f"the arrays lie on {x.device if is_torch(x) else 'the CPU'}"
     if dtype not in DTYPES.get(structure, REAL) + HALF * (backend in ("torch", "triton")):
         return f"no kernel for {dtype}"
+    if structure == "delta" and backend == "triton" and arrays[4:] and arrays[4].shape[-1] > 1:
+        return "no triton kernel takes decays of channels"
     if structure == "softmax" and backend != "numba":
         refused: str = module(structure, backend).refused(arrays, numbers)
         return refused

@@ -84,7 +84,8 @@ def delta_rule(
     >>> y.ravel(), S.ravel()
     (array([3., 3.]), array([3.]))
     """
-    of_channels = log_decay is not None and _axes(log_decay) == _axes(q)
+    of_channels = log_decay is not None and len(_shape(log_decay)) == len(_shape(q)) != 0
+    of_channels = of_channels and _shape(q)[-1] != 1
     by_triton = substeps == 1 and not of_channels and gpu.takes("delta", q, backend)
     given = {"q": q, "k": k, "v": v, "beta": beta, "log_decay": log_decay, "state": state}
     call = Call("delta_rule", keep=by_triton, **given)
@@ -114,9 +115,9 @@ def delta_rule(
     return call.output(y), call.last(last)
 
 
-def _axes(x: Any) -> int:
-    """The number of axes; torch compiles no graph around numpy's own function."""
-    return int(x.ndim) if is_torch(x) else np.ndim(x)
+def _shape(x: Any) -> tuple[int, ...]:
+    """Sizes; torch compiles no graph around numpy's own function."""
+    return tuple(x.shape) if is_torch(x) else np.shape(x)
 
 
 def low_rank_rule(

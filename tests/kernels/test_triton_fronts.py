@@ -153,7 +153,6 @@ def test_systems(structure):
 def test_what_triton_has_not():
     assert dispatch.for_triton("linear", arguments("channel").values(), [1.0, 1.0]) is None
     assert dispatch.for_triton("low_rank", [], []) is None
-    assert dispatch.for_triton("delta", [normal(B, L, H, K)] * 6, [1.0]) is None  # of channels
     given = {n: x.float() for n, x in softmax_arguments(L).items()}
     with pytest.raises(KernelError, match="no bias, window, forget gate or sink"):
         kernels.softmax_attention(**given, window=3, backend="triton")
@@ -163,6 +162,15 @@ def test_what_triton_has_not():
     given = {n: x.float() for n, x in arguments("channel").items()}
     with pytest.raises(KernelError, match="no triton kernel"):
         kernels.delta_rule(**given, beta=torch.ones(B, L, H), backend="triton")
+
+
+def test_a_single_channel_is_a_decay_of_its_head():
+    given = {n: x[..., :1] for n, x in arguments("channel").items() if n != "state"}
+    given |= {"beta": torch.sigmoid(normal(B, L, H))}
+    got = kernels.delta_rule(**given, backend="triton")
+    assert kernels.last_backend() == "triton"
+    for a, b in zip(got, kernels.delta_rule(**given, backend="reference"), strict=True):
+        assert (a - b).norm() <= 1e-14 * b.norm()
 
 
 @pytest.mark.parametrize("case", ["decay", "gated", "scan"])
