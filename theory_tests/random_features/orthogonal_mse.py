@@ -37,7 +37,7 @@ def coefficients(d: int, terms: int) -> list[Fraction]:
     for n in range(terms):
         rising.append(rising[-1] * (a + n))
     parts = [r / factorial(j) for j, r in enumerate(rising)]
-    return [sum(parts[j] * parts[n - j] for j in range(n + 1)) / rising[n] for n in range(terms)]  # type: ignore[misc]
+    return [sum(parts[j] * parts[n - j] for j in range(n + 1)) / rising[n] for n in range(terms)]
 
 
 def claim(d: int = 8, s: float = 1.0):
