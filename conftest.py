@@ -11,7 +11,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # Before anything imports numpy: the number of threads changes the last bits of a matrix product.
-for _variable in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "NUMEXPR"):
+# numba's pool would also give torch its size, through the OpenMP that they share: where the cores
+# are busy, each small operation of torch then waits for a second thread.
+for _variable in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "NUMEXPR", "NUMBA"):
     os.environ.setdefault(f"{_variable}_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 

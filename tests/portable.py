@@ -4,7 +4,7 @@
 
     narrow     numpy and OpenBLAS without AVX-512
     plain      SSE only: OpenBLAS for Nehalem, numpy without dispatch, numba for a generic CPU
-    seeds      other draws of Hypothesis, another hash seed, two threads in every product
+    seeds      other draws of Hypothesis, another hash seed, two threads everywhere
     loaded     eight busy processes beside
 
 Prints one line for each and what failed; exit code 1 if something did.
@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BUSY = 8  # processes of the load
-THREADS = ("OMP", "OPENBLAS", "MKL")
+THREADS = ("OMP", "OPENBLAS", "MKL", "NUMBA")
 
 
 def dispatched(*, wide: bool) -> str:

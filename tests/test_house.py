@@ -9,6 +9,7 @@ import pkgutil
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -103,6 +104,12 @@ ON_DEMAND = {("dsf.tools.cli", room) for room in ("dsf", "models", "theory_tests
 ON_DEMAND |= {("dsf.tools.doctor", "dsf")}
 
 
+@cache
+def imports() -> list[Any]:
+    """Every import of this checkout."""
+    return list(house.imports(ROOT))
+
+
 def breaks_a_rule(i: Any, heavy: set[str]) -> bool:
     """Whether an import runs upward or sideways, or stands inside a function without a reason."""
     a, b = house.room(i.source) or "dsf", house.room(i.target) or "dsf"
@@ -117,16 +124,15 @@ def test_every_room_has_a_floor():
 
 
 def test_imports_run_downward_and_stand_at_the_top_of_their_file():
-    every = house.imports(ROOT)
-    at_the_top = [(i.source, i.target) for i in every if not i.inside]
+    at_the_top = [(i.source, i.target) for i in imports() if not i.inside]
     graph = house.graph(at_the_top, {*house.modules(ROOT), *OPTIONAL})
     heavy = OPTIONAL | {name for name in graph if house.reached(graph, name) & OPTIONAL}
-    found = {f"{i.source} -> {i.target}" for i in every if breaks_a_rule(i, heavy)}
+    found = {f"{i.source} -> {i.target}" for i in imports() if breaks_a_rule(i, heavy)}
     assert not found, "break a rule:\n" + "\n".join(sorted(found))
 
 
 def test_no_circle_of_imports():
-    every = [(i.source, i.target) for i in house.imports(ROOT)]
+    every = [(i.source, i.target) for i in imports()]
     assert house.circles(house.graph(every, set(house.modules(ROOT)))) == []
 
 

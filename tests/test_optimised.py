@@ -6,6 +6,7 @@ import ast
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -88,22 +89,31 @@ for text, code in {
     print(text, found, "as it should be" if found == code else sys.exit(text))
 """,
 }
+ALL = f"""
+import dsf
+for name, script in {SCRIPTS}.items():
+    print(flush=True, end="\\f")
+    exec(script, {{"dsf": dsf}})
+"""
 ROOT = Path(__file__).parents[1]
 ROOMS = ("dsf", "solvers", "kernels", "theory_tests", "figures", "benchmarks")
 
 
-def printed(script: str, *options: str) -> str:
-    """What a fresh process prints; its hash seed is fixed, so that sets print in one order."""
+@cache
+def printed(*options: str) -> dict[str, str]:
+    """What each script prints in a fresh process that runs all of them; its hash seed is fixed, so
+    that sets print in one order."""
     env = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONWARNINGS": "error"}
-    command = [sys.executable, "-P", *options, "-c", f"import dsf\n{script}"]
-    return subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
+    command = [sys.executable, "-P", *options, "-c", ALL]
+    run = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True)
+    return dict(zip(SCRIPTS, run.stdout.split("\f")[1:], strict=True))
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_the_same_claims_without_docstrings_and_assertions(name):
-    text = printed(SCRIPTS[name])
+    text = printed()[name]
     assert len(text.splitlines()) > 3
-    assert printed(SCRIPTS[name], "-OO") == text
+    assert printed("-OO")[name] == text
 
 
 # ------------------------------------------------------------------------ the source
@@ -120,12 +130,13 @@ def narrows(test: ast.expr) -> bool:
 def leans_on_debugging(tree: ast.Module) -> list[int]:
     """Lines with an assertion that decides something, or that read a docstring as if it were."""
     found, safe = [], set()
-    for node in ast.walk(tree):
+    nodes = [*ast.walk(tree)]
+    for node in nodes:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test"):
             safe |= {id(x) for x in ast.walk(node)}  # pytest runs it, and needs assertions
         if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or):
             safe.add(id(node.values[0]))  # `__doc__ or ""`
-    for node in ast.walk(tree):
+    for node in nodes:
         name = getattr(node, "id", "") or getattr(node, "attr", "")
         decides = isinstance(node, ast.Assert) and not narrows(node.test)
         if id(node) not in safe and (decides or name in ("__doc__", "getdoc", "__debug__")):

@@ -122,15 +122,15 @@ def orthogonal_rows(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndar
     Source: Choromanski et al. 2021, sec. 3.
     """
     m, n = shape
-    rows = np.concatenate([_rotation(rng, n) for _ in range(-(-m // n))])[:m]
+    rows = _rotations(rng, -(-m // n), n).reshape(-1, n)[:m]
     return rows * np.linalg.norm(rng.standard_normal((m, n)), axis=1, keepdims=True)
 
 
-def _rotation(rng: np.random.Generator, n: int) -> np.ndarray:
-    """A uniformly distributed orthogonal matrix; without the signs of R it would have a
-    preferred direction, and the features a bias (Mezzadri 2007)."""
-    Q, R = np.linalg.qr(rng.standard_normal((n, n)))
-    return Q * np.sign(np.diagonal(R))
+def _rotations(rng: np.random.Generator, count: int, n: int) -> np.ndarray:
+    """Uniformly distributed orthogonal matrices [count n n]; without the signs of R they would have
+    a preferred direction, and the features a bias (Mezzadri 2007)."""
+    Q, R = np.linalg.qr(rng.standard_normal((count, n, n)))
+    return Q * np.sign(np.diagonal(R, axis1=1, axis2=2))[:, None]
 
 
 def by_name(f: Callable[..., Any], sizes: Mapping[str, int]) -> Any:

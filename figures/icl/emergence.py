@@ -40,7 +40,7 @@ THEOREMS = ("icl/debiased_limit", "icl/flow_stages", "icl/approximate_loss")
 D, LENGTH, NOISE = 5, 40, 0.1
 SEED, BATCH = 1029, 256
 PARAMETERS: dict[str, dict[str, Any]] = {
-    "smoke": {"heads": [1, 2], "steps": 400, "every": 200, "tests": 500},
+    "smoke": {"heads": [1, 2], "steps": 100, "every": 50, "tests": 500},
     "default": {"heads": [1, 2, 4], "steps": 5000, "every": 100, "tests": 4000},
     "paper": {"heads": [1, 2, 4], "steps": 500_000, "every": 1000, "tests": 40_000},
 }

@@ -34,7 +34,7 @@ THEOREMS = ("icl/flow_stages", "icl/flow_slow_law", "icl/approximate_loss")
 P = Prompts(5, 40, 0.1)
 COUNTS = ((1, 1), (1, 2), (1, 3), (2, 2), (3, 2))
 PARAMETERS: dict[str, dict[str, Any]] = {
-    "smoke": {"starts": 5, "points": 12},
+    "smoke": {"starts": 3, "points": 12},
     "default": {"starts": 40, "points": 50},
     "paper": {"starts": 1000, "points": 129},
 }

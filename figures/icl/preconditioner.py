@@ -33,7 +33,7 @@ THEOREMS = ("icl/preconditioned_risks",)
 D, LENGTH, NOISE = 5, 40, 0.1
 SEED, BATCH = 1029, 256
 PARAMETERS: dict[str, dict[str, Any]] = {
-    "smoke": {"rho": [0.5], "steps": 400, "every": 200, "tests": 2000},
+    "smoke": {"rho": [0.5], "steps": 100, "every": 50, "tests": 2000},
     "default": {"rho": [0.0, 0.5], "steps": 8000, "every": 500, "tests": 20_000},
     "paper": {"rho": [0.0, 0.3, 0.5, 0.7], "steps": 30_000, "every": 1000, "tests": 100_000},
 }

@@ -32,7 +32,7 @@ ORDER = 5
 THEOREMS = ("icl/superposition_rank",)
 SEED, BATCH = 1029, 256
 PARAMETERS: dict[str, dict[str, Any]] = {
-    "smoke": {"heads": [3], "steps": 400, "every": 200, "tests": 2000},
+    "smoke": {"heads": [3], "steps": 100, "every": 50, "tests": 2000},
     "default": {"heads": [3, 4], "steps": 5000, "every": 500, "tests": 20_000},
     "paper": {"heads": [3, 4], "steps": 500_000, "every": 1000, "tests": 100_000},
 }

@@ -39,7 +39,7 @@ THEOREMS = ("regression/attention_step", "regression/shifted_target")
 SEED = 0
 D, TESTS = 20, 256
 PARAMETERS: dict[str, dict[str, Any]] = {
-    "smoke": {"sizes": [8], "heads": [1, 4], "seeds": 1, "steps": 60, "every": 30},
+    "smoke": {"sizes": [8], "heads": [1, 4], "seeds": 1, "steps": 20, "every": 10},
     "default": {"sizes": [25], "heads": [1, 4], "seeds": 2, "steps": 1000, "every": 100},
     "paper": {"sizes": [25], "heads": [1, 2, 4], "seeds": 5, "steps": 2000, "every": 200},
 }

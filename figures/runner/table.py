@@ -53,7 +53,12 @@ class Table(list[dict[str, Any]]):
 
     def where(self, **values: Cell) -> Table:
         """The rows in which every named column has the given value."""
-        return Table(row for row in self if all(row[k] == v for k, v in values.items()))
+        rows: list[dict[str, Any]] = self
+        for name, value in values.items():
+            rows = [row for row in rows if row[name] == value]
+        table = Table()
+        table.extend(dict(row) for row in rows)  # of cells already
+        return table
 
     def values(self, name: str) -> list[Any]:
         """The different values of a column, in order of first appearance."""
@@ -71,7 +76,9 @@ class Table(list[dict[str, Any]]):
     def from_csv(cls, text: str) -> Table:
         """The inverse of `to_csv`."""
         header, *rows = csv.reader(io.StringIO(text))
-        return cls({k: _read(c) for k, c in zip(header, row, strict=True)} for row in rows)
+        table = cls()
+        table.extend(dict(zip(header, map(_read, row), strict=True)) for row in rows)
+        return table
 
 
 def _cell(column: str, value: Any) -> Cell:

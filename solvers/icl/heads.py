@@ -72,7 +72,7 @@ def values(omega: Array, mu: Any) -> Array:
 
 def overlap(prompts: Prompts, omega: Array) -> Array:
     """E = exp(d omega omega') [H H], entry by entry."""
-    found: Array = np.exp(prompts.d * np.outer(omega, omega))
+    found: Array = np.exp(prompts.d * (omega[:, None] * omega))
     return found
 
 
@@ -117,9 +117,9 @@ def gradient(prompts: Prompts, omega: Array, mu: Array) -> tuple[Array, Array]:
     >>> [x.round(12).tolist() for x in gradient(Prompts(1, 2, 0.0), np.zeros(1), np.ones(1))]
     [[-1.0], [0.5]]
     """
-    c, E = scale(prompts), overlap(prompts, omega)
-    by_mu = (mu @ omega - 1) * omega + c * (E @ mu)
-    by_omega = (mu @ omega - 1) * mu + prompts.d * c * mu * (E @ (mu * omega))
+    c, E, miss = scale(prompts), overlap(prompts, omega), mu @ omega - 1
+    by_mu = miss * omega + c * (E @ mu)
+    by_omega = miss * mu + prompts.d * c * mu * (E @ (mu * omega))
     return by_omega, by_mu
 
 

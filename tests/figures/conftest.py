@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 from dsf.figures import Table
+from dsf.figures.runner.runner import main
 from dsf.tools.files import write
 
 sys.path.insert(0, str(Path(__file__).parent))  # changes.py
@@ -118,13 +121,22 @@ class House:
         path.write_text(text)
         return path
 
+    def words(self, *arguments: str) -> list[str]:
+        """The command line of the runner."""
+        found = ["--package", "small", "--out", str(self.out), "--profile", "smoke"]
+        return [*found, *arguments]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """By which processes find the figures, and the figures their diary."""
+        return {"PYTHONPATH": str(self.folder), "DIARY": str(self.diary)}
+
     def start(self, *arguments: str, setup: str = "") -> subprocess.Popen[str]:
         """The runner; `setup` is a line of shell that comes before it in the same process."""
-        command = [sys.executable, "-P", "-m", "dsf.figures", "--package", "small"]
-        command += ["--out", str(self.out), "--profile", "smoke", *arguments]
+        command = [sys.executable, "-P", "-m", "dsf.figures", *self.words(*arguments)]
         return subprocess.Popen(
             ["sh", "-c", f'{setup}\nexec "$@"', "sh", *command],
-            env={**os.environ, "PYTHONPATH": str(self.folder), "DIARY": str(self.diary)},
+            env={**os.environ, **self.variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -132,8 +144,22 @@ class House:
             preexec_fn=heeded,
         )
 
-    def run(self, *arguments: str, setup: str = "") -> tuple[int, str, str]:
-        process = self.start(*arguments, setup=setup)
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, output and errors of the runner, which needs no process of its own."""
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.syspath_prepend(self.folder)
+            for name, value in self.variables.items():
+                patch.setenv(name, value)
+            try:
+                code = main(self.words(*arguments))
+            except SystemExit as e:  # wrong usage
+                code = int(e.code or 0)
+        return code, out.getvalue(), err.getvalue()
+
+    def run_after(self, setup: str) -> tuple[int, str, str]:
+        """The same in a process of its own, after a line of shell."""
+        process = self.start(setup=setup)
         try:
             out, err = process.communicate(timeout=120)
         finally:
@@ -157,6 +183,12 @@ class House:
 @pytest.fixture
 def house(tmp_path):
     return House(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def common_house(tmp_path_factory):
+    """A house for several tests that only look at what was built."""
+    return House(tmp_path_factory.mktemp("common"))
 
 
 @pytest.fixture

@@ -12,8 +12,6 @@ import time
 import numpy as np
 import pytest
 
-from dsf.figures.runner.runner import main
-
 # Point 2 opens a pipe, starts a process that inherits it, says so and holds the interpreter's lock.
 HANGS = """
     import ctypes, subprocess
@@ -185,20 +183,6 @@ def test_a_file_in_the_place_of_a_folder_is_named(house, place):
     assert file.read_text() == "mine" and house.notes("good imported") == 0
 
 
-@pytest.fixture
-def here(house, monkeypatch, capsys):
-    """Runs in this process; its exit code, output and errors."""
-    monkeypatch.syspath_prepend(house.folder)
-    monkeypatch.setenv("DIARY", str(house.diary))
-    monkeypatch.setenv("PYTHONPATH", str(house.folder))
-
-    def run():
-        code = main(["--package", "small", "--profile", "smoke", "--out", str(house.out)])
-        return code, *capsys.readouterr()
-
-    return run
-
-
 def refused(number):
     def call(*_, **__):
         raise OSError(number, os.strerror(number))
@@ -207,10 +191,10 @@ def refused(number):
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
-def test_a_folder_that_cannot_be_made_is_one_sentence(house, here, monkeypatch, number):
+def test_a_folder_that_cannot_be_made_is_one_sentence(house, monkeypatch, number):
     house.add("good")
     monkeypatch.setattr(os, "mkdir", refused(number))
-    code, out, err = here()
+    code, out, err = house.run()
     assert code == 2 and err.count("\n") == 1 and out == ""
     assert f"cannot write {house.out / 'smoke'}: {os.strerror(number)}" in err and "--out" in err
 
@@ -234,11 +218,11 @@ def test_a_log_that_cannot_be_written_is_one_sentence(house):
     assert f"cannot write {house.file('good', '.log')}" in err
 
 
-def test_the_report_is_printed_although_the_gallery_cannot_be_written(house, here, monkeypatch):
+def test_the_report_is_printed_although_the_gallery_cannot_be_written(house, monkeypatch):
     house.add("good")
     assert house.run()[0] == 0
     monkeypatch.setattr(os, "fsync", refused(errno.ENOSPC))
-    code, out, err = here()
+    code, out, err = house.run()
     assert code == 2 and err.count("\n") == 1 and "6 squares" in out
     assert "index.html" in err and os.strerror(errno.ENOSPC) in err and "Free some space" in err
 
@@ -257,7 +241,7 @@ def test_a_disk_that_is_full_for_a_figure_is_named(house):
 @pytest.mark.parametrize("setup", ["ulimit -f 0", "ulimit -f 0; export DIARY=/dev/null"])
 def test_a_disk_that_is_full_even_for_the_log_is_named(house, setup):
     house.add("large")
-    code, _, err = house.run(setup=setup)
+    code, _, err = house.run_after(setup)
     assert code == 2 and "Traceback" not in err
     assert "large: FAILED: cannot write its files, nor why into its log" in err
     assert "full text" not in err
@@ -278,7 +262,7 @@ def draw(table):
 def test_points_that_were_kept_before_the_disk_was_full_are_taken(house):
     house.add("large", more=MARKERS)
     # 40960 bytes: points and the page are smaller, this picture is not
-    code, _, err = house.run(setup="ulimit -f 80")
+    code, _, err = house.run_after("ulimit -f 80")
     assert code == 1 and "large: FAILED" in err and os.strerror(errno.EFBIG) in err
     assert house.run()[0] == 0
     assert house.notes("large point 0") == 1

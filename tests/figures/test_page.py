@@ -38,21 +38,23 @@ class Page(HTMLParser):
         return [a[name] for t, a in self.found if t == tag and name in a]
 
 
-@pytest.fixture
-def page(house):
-    house.add("good")
-    house.add("broken", "raise RuntimeError('no square today')", order=2)
-    house.run()
-    return (house.out / "index.html").read_text()
+@pytest.fixture(scope="module")
+def page(common_house):
+    common_house.add("good")
+    common_house.add("broken", "raise RuntimeError('no square today')", order=2)
+    common_house.run()
+    return (common_house.out / "index.html").read_text()
 
 
-def test_the_page_stands_alone_and_its_links_lead_somewhere(house, page):
+def test_the_page_stands_alone_and_its_links_lead_somewhere(common_house, page):
     parsed = Page(page)
     ids = parsed.all("a", "href")
     anchors = {a["id"] for _, a in parsed.found if "id" in a}
     assert {"euclid/good", "euclid/broken", "verdicts", "words", "contents"} <= anchors
     for link in ids:
-        assert link[1:] in anchors if link.startswith("#") else (house.out / link).exists(), link
+        assert (
+            link[1:] in anchors if link.startswith("#") else (common_house.out / link).exists()
+        ), link
     assert any(link.endswith("small/euclid/good.py") for link in ids)
     assert {f"smoke/euclid/good{s}" for s in (".csv", ".json", ".png")} <= set(ids)
     assert all(s.startswith("data:image/") for s in parsed.all("img", "src"))

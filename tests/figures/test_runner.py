@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from dsf.figures import Finding
-from dsf.figures.runner.catalogue import catalogue
+from dsf.figures.runner.catalogue import Figure, catalogue
 from dsf.figures.runner.kept import kept, place
 from dsf.tools.literals import literals
 
@@ -57,29 +57,33 @@ def test_figures_are_built_once_and_a_failure_stops_no_other(house):
 def test_looking_at_finished_figures_imports_nothing_heavy(house):
     house.add("good")
     house.run()
-    arguments = ["--package", "small", "--profile", "smoke", "--out", str(house.out)]
     code = (
         "import sys; from dsf.figures.runner.runner import main;"
-        f"assert main({arguments}) == 0;"
+        f"assert main({house.words()}) == 0;"
         "heavy = {'matplotlib', 'scipy', 'sympy', 'torch', 'numba', 'cvxpy', 'pandas'};"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
-    env = {**os.environ, "PYTHONPATH": str(house.folder), "DIARY": str(house.diary)}
+    env = {**os.environ, **house.variables}
     subprocess.run([sys.executable, "-P", "-c", code], env=env, check=True, capture_output=True)
 
 
 def test_one_altered_bit_is_seen_and_the_figure_computed_again(house):
-    house.add("good")
+    figure = Figure("euclid/good", "small.euclid.good", house.add("good"))
     house.run()
-    before = house.results("good")
-    for times, suffix in enumerate([".csv", ".json", ".png", ".svg"], 2):
+    before, folder = house.results("good"), house.out / "smoke"
+    for suffix in (".csv", ".json", ".png", ".svg"):
+        assert figure.state(folder, "smoke") == "current"
         path = house.file("good", suffix)
-        data = bytearray(path.read_bytes())
-        data[len(data) // 2] ^= 1
-        path.write_bytes(data)
-        code, out, _ = house.run()
-        assert code == 0 and "a file was altered" in out
-        assert house.notes("good imported") == times and house.results("good") == before
+        good = path.read_bytes()
+        altered = bytearray(good)
+        altered[len(good) // 2] ^= 1
+        path.write_bytes(altered)
+        assert figure.state(folder, "smoke") == "damaged"
+        path.write_bytes(good)
+    path.write_bytes(altered)
+    code, out, _ = house.run()
+    assert code == 0 and "a file was altered" in out
+    assert house.notes("good imported") == 2 and house.results("good") == before
 
 
 def test_an_edited_source_is_computed_again(house):

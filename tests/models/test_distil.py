@@ -24,6 +24,7 @@ DELTA = (0.581, 0.474, 0.314, 0.151)
 MAMBA2 = (0.581, 0.462, 0.308, 0.152)
 COPIES = ("gla", "mamba2", "deltanet")
 ROOM = 0.01  # relative: fits end in local minima
+SLOW = pytest.mark.slow
 
 
 def softmax_kernel(L=128, m=4, seed=7):
@@ -174,7 +175,10 @@ def test_the_students_of_the_reference(into, reference):
     assert found.check()
 
 
-@pytest.mark.parametrize("head,n", [((16, 0), 2), ((16, 0), 8), ((11, 6), 4), ((21, 2), 8)])
+MORE = [pytest.param((16, 0), 8, marks=SLOW), pytest.param((21, 2), 8, marks=SLOW)]
+
+
+@pytest.mark.parametrize("head,n", [((16, 0), 2), ((11, 6), 4), *MORE])
 def test_one_decay_or_erasing_alone_reaches_what_gates_per_channel_do(head, n):
     """Fits that were grown from fewer states ended at 3 to 73 times the error of GLA."""
     from dsf.figures.models._kept import kept

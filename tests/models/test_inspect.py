@@ -305,9 +305,11 @@ def test_counts_that_contradict_their_proof_are_refused():
 def test_work_is_shared_and_resumed(tmp_path, monkeypatch):
     model, x = LanguageModel(), ids(16)
     alone = inspect(model, x)
+    shared = inspect(model, x, probes="text", n_jobs=2, cache=tmp_path)
+    assert [*shared.rows] == [row for row in alone.rows if row.probe == "text"]
     told = []
-    shared = inspect(model, x, n_jobs=2, cache=tmp_path, progress=lambda *at: told.append(at))
-    assert shared.rows == alone.rows and told[-1] == (12, 12)
+    more = inspect(model, x, cache=tmp_path, progress=lambda *at: told.append(at))
+    assert more.rows == alone.rows and told[-1] == (12, 12)
     monkeypatch.setattr("dsf.models.head.realize", None)  # nothing is counted again
     assert inspect(model, x, cache=tmp_path).rows == alone.rows
 

@@ -106,7 +106,7 @@ def ends_as_one_head(heads: int, runs: int, seed: int = 0) -> tuple[float, float
     rng, ends, one_sign = np.random.default_rng(seed), [], []
     for _ in range(runs):
         omega, mu = 0.02 * rng.standard_normal((2, heads))
-        ends.append(flow(P, omega, mu, [1e3]).loss[0] > 0.3)
+        ends.append(flow(P, omega, mu, [1e3], rtol=1e-6, atol=1e-9).loss[0] > 0.3)
         one_sign.append(abs(np.sign(omega + mu).sum()) == heads)
     return float(np.mean(ends)), float(np.mean(one_sign))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cache
 from math import factorial
 
 import numpy as np
@@ -25,16 +26,18 @@ falsified_by = "a double sum, a sample or a known value that differs, or a gain 
 
 def double_sum(s: Fraction, d: int, terms: int = 40) -> Fraction:
     """sum_{j+k < terms} (s/2)^{j+k}/(j! k!) (d/2)_j (d/2)_k / (d/2)_{j+k}, exactly."""
+    return sum((s / 2) ** n * c for n, c in enumerate(coefficients(d, terms)))  # type: ignore[return-value]
+
+
+@cache
+def coefficients(d: int, terms: int) -> list[Fraction]:
+    """sum_{j+k = n} (d/2)_j (d/2)_k / (j! k! (d/2)_n) for n < terms."""
     a = Fraction(d, 2)
     rising = [Fraction(1)]
     for n in range(terms):
         rising.append(rising[-1] * (a + n))
-    return sum(
-        (s / 2) ** n
-        * sum(rising[j] * rising[n - j] / (factorial(j) * factorial(n - j)) for j in range(n + 1))
-        / rising[n]
-        for n in range(terms)
-    )  # type: ignore[return-value]
+    parts = [r / factorial(j) for j, r in enumerate(rising)]
+    return [sum(parts[j] * parts[n - j] for j in range(n + 1)) / rising[n] for n in range(terms)]
 
 
 def claim(d: int = 8, s: float = 1.0):

@@ -54,7 +54,7 @@ def gradient(W: np.ndarray, X: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return sum(np.exp(shift[0] - top) * G[0] for G, shift in parts)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_every_position(seed):
     judgement = judge(claim(seed))
     assert judgement.holds, "\n".join(judgement.lines)

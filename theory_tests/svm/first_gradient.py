@@ -78,7 +78,9 @@ def _global(runs, W: np.ndarray) -> np.ndarray:
     return np.array([float(np.all(a == r[0].optimal)) for r, a in zip(runs, picked, strict=True)])
 
 
-@pytest.mark.parametrize("shape", [(3, 6, 5), (2, 3, 8), (4, 5, 30)])
+@pytest.mark.parametrize(
+    "shape", [(3, 6, 5), (2, 3, 8), pytest.param((4, 5, 30), marks=pytest.mark.slow)]
+)
 def test_a_long_first_step(shape):
     judgement = judge(claim(*shape))
     assert judgement.holds, "\n".join(judgement.lines)

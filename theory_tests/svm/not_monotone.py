@@ -32,7 +32,9 @@ def falls(seeds, eta: float, start: float, length: float = 300.0) -> tuple[np.nd
     W0 = np.array([start * np.random.default_rng(1000 + s).standard_normal((6, 6)) for s in seeds])
     steps = np.arange(0, round(length / eta) + 1, round(0.1 / eta))
     W = descend(W0, X, z, scores, eta=eta, record=steps.tolist())
-    a = np.einsum("sitd,srde,sie->srit", X, W, z)
+    keys = W @ np.swapaxes(z, 1, 2)[:, None]  # W z_i, [s r d i]
+    a = np.swapaxes(keys, 2, 3)[..., None, :] @ np.swapaxes(X, 2, 3)[:, None]
+    a = a[..., 0, :]
     s = np.exp(a - np.logaddexp.reduce(a, axis=-1, keepdims=True))
     end = s[:, -1].argmax(-1)[:, None, :, None]
     least = np.take_along_axis(s, end, -1)[..., 0].min(-1)
