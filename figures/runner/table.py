@@ -53,7 +53,10 @@ class Table(list[dict[str, Any]]):
 
     def where(self, **values: Cell) -> Table:
         """The rows in which every named column has the given value."""
-        return Table(row for row in self if all(row[k] == v for k, v in values.items()))
+        rows: list[dict[str, Any]] = self
+        for name, value in values.items():
+            rows = [row for row in rows if row[name] == value]
+        return Table._of(rows)
 
     def values(self, name: str) -> list[Any]:
         """The different values of a column, in order of first appearance."""
@@ -71,7 +74,14 @@ class Table(list[dict[str, Any]]):
     def from_csv(cls, text: str) -> Table:
         """The inverse of `to_csv`."""
         header, *rows = csv.reader(io.StringIO(text))
-        return cls({k: _read(c) for k, c in zip(header, row, strict=True)} for row in rows)
+        return cls._of(dict(zip(header, map(_read, row), strict=True)) for row in rows)
+
+    @classmethod
+    def _of(cls, rows: Iterable[dict[str, Any]]) -> Table:
+        """A table of rows that are known to have the same keys, and cells as CSV gives them."""
+        table = cls()
+        table.extend(map(dict, rows))
+        return table
 
 
 def _cell(column: str, value: Any) -> Cell:
