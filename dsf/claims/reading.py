@@ -200,9 +200,13 @@ def flags(*shape: int | None) -> Reader:
 
 def fraction(x: Any, name: str) -> Fraction:
     """A fraction from its text, such as "-3/4", in lowest terms."""
-    fits = type(x) is str and _FRACTION.fullmatch(x) and str(Fraction(x)) == x
-    require(fits, f"{name} must be a rational in lowest terms, written like '-3/4'; got {x!r}")
-    return Fraction(x)
+    if type(x) is str and _FRACTION.fullmatch(x):
+        value = Fraction(x)
+        if str(value) == x:
+            return value
+    raise CertificateError(
+        f"{name} must be a rational in lowest terms, written like '-3/4'; got {x!r}"
+    )
 
 
 def rationals(x: Any, name: str) -> np.ndarray:
@@ -217,11 +221,11 @@ _FRACTION = re.compile(r"-?[0-9]{1,300}(/[1-9][0-9]{0,300})?")
 
 def _array(x: Any, name: str, dtype: np.dtype[Any], shape: tuple[int | None, ...]) -> np.ndarray:
     fits = type(x) is np.ndarray and x.dtype == dtype and x.ndim == len(shape)
-    fits = fits and all(n is None or n == m for n, m in zip(shape, x.shape, strict=True))
+    if fits and all(n is None or n == m for n, m in zip(shape, x.shape, strict=True)):
+        return np.array(x)
     wanted = " ".join("*" if n is None else str(n) for n in shape)
     kind = f"{x.dtype} {list(x.shape)}" if isinstance(x, np.ndarray) else type(x).__name__
-    require(fits, f"{name} must be a {dtype} array [{wanted}]; got {kind}")
-    return np.array(x)
+    raise CertificateError(f"{name} must be a {dtype} array [{wanted}]; got {kind}")
 
 
 def digest(arrays: Iterable[tuple[str, np.ndarray]]) -> str:

@@ -63,19 +63,20 @@ def family(name: str | Family) -> Family:
             f"expected a family (dsf.gla) or its name ('gla'); got {name!r}. A class is entered "
             "under the name it declares: class Mine(..., name='mine')."
         )
-    known = families()
+    hooks.load_mechanisms()
     match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", name)
-    if not match or match[1] not in known:
+    if not match or match[1] not in NAMED:
         near = near_names(name.partition("(")[0])
         hint = f" Did you mean {', '.join(near)}?" if near else ""
         raise UnknownNameError(
-            f"no mechanism named {name!r}.{hint} Known: {', '.join(sorted(known))}"
+            f"no mechanism named {name!r}.{hint} Known: {', '.join(sorted(NAMED))}"
         )
     options: dict[str, Any] = {}
     for item in filter(None, (match[2] or "").split(",")):
         key, _, value = item.partition("=")
         options[key.strip()] = _literal(value.strip())
-    return known[match[1]](**options) if options else known[match[1]]
+    found = Family(match[1], *NAMED[match[1]])
+    return found(**options) if options else found
 
 
 def near_names(text: str, cutoff: float = 0.4) -> list[str]:

@@ -129,6 +129,8 @@ class Certificate(Result):
 
 def encode(x: Any) -> Any:
     """A value as JSON-ready data, without loss."""
+    if x is None or type(x) is str:
+        return x
     if isinstance(x, np.ndarray):
         if x.dtype == object:
             return {"objects": [str(e) for e in x.ravel()], "shape": list(x.shape)}
@@ -147,7 +149,7 @@ def encode(x: Any) -> Any:
         return [encode(e) for e in x]
     if isinstance(x, Mapping):
         return {"map": {str(k): encode(v) for k, v in x.items()}}
-    return x if x is None else str(x)
+    return str(x)
 
 
 def decode(x: Any) -> Any:

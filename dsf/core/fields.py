@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -154,15 +155,7 @@ class Field:
     @classmethod
     def parse(cls, text: str) -> Field:
         """The field that a text declares; DomainError if it is not axes and a domain."""
-        name = next((name for name in DOMAINS if text.endswith(" " + name)), "")
-        axes = text.removesuffix(name).split()
-        if len(axes) < 2 or not all(map(AXES.fullmatch, axes)):
-            raise DomainError(
-                f"spec: {text!r} must be at least two axes (L, sL, d, n, p, n/2, a number; time is "
-                f"the last but one, 1 for a constant) and then a domain: {', '.join(DOMAINS)} "
-                "(may be left out: real). Example: 'L n in (0, 1)'."
-            )
-        return cls(tuple(axes), DOMAINS.get(name, REAL))
+        return cls(*_parsed(text))
 
     @classmethod
     def of(cls, declared: str | tuple[str, ...], options: Mapping[str, Any]) -> Field | None:
@@ -202,6 +195,19 @@ class Field:
         """The shape at given sizes and length."""
         known = {**sizes, "L": L, "sL": L * sizes.get("s", 1)}
         return tuple(size(a, known) for a in self.axes)
+
+
+@cache  # every check reads the declarations of its families anew
+def _parsed(text: str) -> tuple[tuple[str, ...], Domain]:
+    name = next((name for name in DOMAINS if text.endswith(" " + name)), "")
+    axes = text.removesuffix(name).split()
+    if len(axes) < 2 or not all(map(AXES.fullmatch, axes)):
+        raise DomainError(
+            f"spec: {text!r} must be at least two axes (L, sL, d, n, p, n/2, a number; time is "
+            f"the last but one, 1 for a constant) and then a domain: {', '.join(DOMAINS)} "
+            "(may be left out: real). Example: 'L n in (0, 1)'."
+        )
+    return tuple(axes), DOMAINS.get(name, REAL)
 
 
 def size(axis: str, known: Mapping[str, int]) -> int:

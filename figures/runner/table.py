@@ -56,9 +56,7 @@ class Table(list[dict[str, Any]]):
         rows: list[dict[str, Any]] = self
         for name, value in values.items():
             rows = [row for row in rows if row[name] == value]
-        table = Table()
-        table.extend(dict(row) for row in rows)  # of cells already
-        return table
+        return Table._of(rows)
 
     def values(self, name: str) -> list[Any]:
         """The different values of a column, in order of first appearance."""
@@ -76,8 +74,13 @@ class Table(list[dict[str, Any]]):
     def from_csv(cls, text: str) -> Table:
         """The inverse of `to_csv`."""
         header, *rows = csv.reader(io.StringIO(text))
+        return cls._of(dict(zip(header, map(_read, row), strict=True)) for row in rows)
+
+    @classmethod
+    def _of(cls, rows: Iterable[dict[str, Any]]) -> Table:
+        """A table of rows that are known to have the same keys, and cells as CSV gives them."""
         table = cls()
-        table.extend(dict(zip(header, map(_read, row), strict=True)) for row in rows)
+        table.extend(map(dict, rows))
         return table
 
 

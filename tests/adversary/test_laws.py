@@ -6,8 +6,10 @@ only its arithmetic can see) is tested beside its finder.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +28,20 @@ from dsf.verdicts.lattice.paths import edge
 pytestmark = pytest.mark.solver
 
 
-EVERY = pytest.mark.parametrize("name", examples())
+def named(kind: str) -> list[str]:
+    """The names of the examples of a kind."""
+    return [name for name, c in examples().items() if c.kind == kind]
+
+
+def every(test: Callable[[str], None], of: Iterable[str] = ()) -> Callable[[str], None]:
+    """A test of one example, as one of all examples of a kind: they are made when it runs."""
+
+    @pytest.mark.parametrize("kind", of or kinds())
+    def of_kind(kind):
+        for name in named(kind):
+            test(name)
+
+    return of_kind
 
 
 # ---------------------------------------------------------------------- tampering
@@ -38,9 +53,10 @@ def refused(c: Certificate, healed: str = "") -> None:
     with pytest.raises(CertificateError) as error:
         c.check()
     assert not str(error.value).startswith(MALFORMED), error.value
-    if c.residuals is not None and c.to_json() != healed:
-        with pytest.raises(CertificateError):
-            Certificate.from_json(c.to_json()).check()
+    if c.residuals is None or (text := c.to_json()) == healed:
+        return
+    with pytest.raises(CertificateError):
+        Certificate.from_json(text).check()
 
 
 def tampered(c: Certificate, **changes: Any) -> None:
@@ -55,7 +71,7 @@ def test_every_kind_has_examples():
     assert {c.kind for c in examples().values()} == set(kinds())
 
 
-@EVERY
+@every
 def test_it_checks_also_after_json(name):
     c = examples()[name]
     assert c.check()
@@ -65,7 +81,7 @@ def test_it_checks_also_after_json(name):
     assert restated(c).claim == c.claim
 
 
-@EVERY
+@every
 def test_the_sentence_belongs_to_the_witnesses(name):
     c = examples()[name]
     for claim in (c.claim + " ", c.claim + "\n  bounds", c.claim[:-1], "", None, c.claim.title()):
@@ -75,7 +91,7 @@ def test_the_sentence_belongs_to_the_witnesses(name):
             refused(replace(c, claim=other.claim))
 
 
-@EVERY
+@every
 def test_kind_scope_strength_and_reference(name):
     c = examples()[name]
     for kind in {*kinds(), "", "none"} - {c.kind}:
@@ -94,7 +110,7 @@ def test_kind_scope_strength_and_reference(name):
     refused(replace(c, reference="x\n  claim       everything is equal"))
 
 
-@EVERY
+@every
 def test_bounds(name):
     c = examples()[name]
     rough = name == "undecided"  # its upper bound is all rounding
@@ -112,7 +128,7 @@ def test_bounds(name):
             tampered(c, **{side: moved if stored else (1.0 if far > 1 else -1.0)})
 
 
-@EVERY
+@every
 def test_residuals(name):
     c = examples()[name]
     refused(replace(c, residuals={**c.residuals, "more": 0.0}))
@@ -125,7 +141,7 @@ def test_residuals(name):
             refused(replace(c, residuals=rest))
 
 
-@EVERY
+@every
 def test_every_witness_is_needed(name):
     c = examples()[name]
     for path, _ in places(dict(c.witnesses)):
@@ -135,18 +151,19 @@ def test_every_witness_is_needed(name):
             refused(restated(other))
 
 
-@EVERY
+@every
 def test_every_witness_is_read_as_what_it_is(name):
     c = examples()[name]
+    text = c.to_json()
     for path, value in places(dict(c.witnesses)):
         for x in others(value):
             other = replace(c, witnesses=put(dict(c.witnesses), path, x))
             if c.kind in OF_INSTANCES and same_stored_numbers(x, value):
                 assert other.check()
                 continue
-            refused(other, c.to_json())
+            refused(other, text)
             if c.kind != "stability":  # which reads complex numbers too: a claim that is true
-                refused(restated(other), c.to_json())
+                refused(restated(other), text)
 
 
 # which hold parameters and inputs as they are stored, in float64, float32 or float16
@@ -164,7 +181,7 @@ def same_stored_numbers(x: Any, value: Any) -> bool:
     return arrays and x.dtype == np.float32 and np.array_equal(x, value)
 
 
-@EVERY
+@every
 def test_nothing_surplus(name):
     c = examples()[name]
     for key in ("more", "W2", "lower", "claim", "sources"):
@@ -175,10 +192,16 @@ def test_nothing_surplus(name):
 
 
 # ---------------------------------------------------------------------- separations
-SEPARATED = [name for name, c in examples().items() if c.kind.startswith("separation/")]
+LETTERED = {
+    f"separation/{kind}"
+    for kind in ("affine-step", "grows", "response", "sign-changes", "states", "stays", "window",
+                 "words")
+}  # fmt: skip
+every_separation = partial(every, of=[k for k in kinds() if k.startswith("separation/")])
+every_lettered = partial(every, of=sorted(LETTERED))
 
 
-@pytest.mark.parametrize("name", SEPARATED)
+@every_separation
 def test_a_separation_is_neither_looser_nor_turned_round(name):
     c = examples()[name]
     w = dict(c.witnesses)
@@ -189,34 +212,43 @@ def test_a_separation_is_neither_looser_nor_turned_round(name):
         tampered(c, witnesses={**w, "words": [x + x[-1] for x in w["words"]]})
 
 
-LETTERS = [name for name in SEPARATED if "letters" in examples()[name].witnesses]
+def test_the_kinds_with_letters_are_these():
+    found = {c.kind for c in examples().values() if "letters" in c.witnesses}
+    assert found == LETTERED
+    assert all("letters" in c.witnesses for c in examples().values() if c.kind in LETTERED)
 
 
 def with_letters(c: Certificate, letter: str, name: str, x: np.ndarray) -> Certificate:
     return replace(c, witnesses=put(dict(c.witnesses), ("letters", letter, name), x))
 
 
-@pytest.mark.parametrize("name", LETTERS)
+@every_lettered
 def test_moved_letters_are_noticed(name):
     """Entries that an expression does not see may move; those that it sees may not.
 
     A number of sign changes and a rank stay the same under small moves, and are proved again.
     """
-    c, outcomes = examples()[name], []
-    for letter, fields_ in c.witnesses["letters"].items():
-        for field, x in fields_.items():
-            for index in np.ndindex(x.shape):
-                y = x.copy()
-                y[index] = str(Fraction(x[index]) + Fraction(1, 1000))
-                try:
-                    outcomes.append(with_letters(c, letter, field, y).check())
-                except CertificateError:
-                    outcomes.append(False)
+    c = examples()[name]
+    checks = (
+        checks_with_moved(c, letter, field, index)
+        for letter, fields_ in c.witnesses["letters"].items()
+        for field, x in fields_.items()
+        for index in np.ndindex(x.shape)
+    )
     counted = c.kind in ("separation/sign-changes", "separation/states")
-    assert all(outcomes) if counted else not all(outcomes)
+    assert all(checks) if counted else not all(checks)
 
 
-@pytest.mark.parametrize("name", LETTERS)
+def checks_with_moved(c: Certificate, letter: str, field: str, index: tuple[int, ...]) -> bool:
+    y = c.witnesses["letters"][letter][field].copy()
+    y[index] = str(Fraction(y[index]) + Fraction(1, 1000))
+    try:
+        return with_letters(c, letter, field, y).check()
+    except CertificateError:
+        return False
+
+
+@every_lettered
 def test_letters_outside_of_their_domain_are_refused(name):
     c = examples()[name]
     spec = dsf.family(c.witnesses["violates"]).spec

@@ -16,7 +16,7 @@ from judge import JUDGES, verdict
 from dsf.claims import kinds
 
 pytestmark = pytest.mark.solver
-SAMPLE = 12  # forgeries of each kind
+SAMPLE = 6  # forgeries of each kind
 LONGEST = 5.0  # seconds that a check may take
 
 
@@ -24,9 +24,10 @@ def test_every_kind_is_attacked_and_judged():
     assert set(JUDGES) == set(kinds()) == {c.kind for c in examples().values()}
 
 
-@pytest.mark.parametrize("name", examples())
-def test_the_judge_calls_honest_certificates_true(name):
-    assert verdict(examples()[name]) is True
+@pytest.mark.parametrize("kind", kinds())
+def test_the_judge_calls_honest_certificates_true(kind):
+    known = {name: c for name, c in examples().items() if c.kind == kind}
+    assert [name for name, c in known.items() if verdict(c) is not True] == []
 
 
 def nothing_false(counts: dict[str, Count]) -> None:
@@ -45,9 +46,8 @@ def test_a_sample_of_forgeries(kind):
     assert sum(c.tried for c in counts.values()) == min(SAMPLE, len(made)) > 0
 
 
-@pytest.mark.parametrize("c", honest(), ids=lambda c: f"{c.left}-{c.right}")
-def test_honest_comparisons_pass(c):
-    assert passes(c)
+def test_honest_comparisons_pass():
+    assert [f"{c.left} | {c.right}" for c in honest() if not passes(c)] == []
 
 
 def test_forged_results_are_refused():

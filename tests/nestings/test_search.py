@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from nesting_grid import Grid
 from nesting_proofs import proved
-from nesting_search import Pair
+from nesting_search import BUDGET, Pair
 from search_nestings import KEPT, about, searched
 
 import dsf
@@ -19,13 +19,20 @@ NOTHING = {(r["special"], b): told for r in LINES for b, told in r.get("nothing 
 
 
 # ------------------------------------------------------------------ the search
-def maps(special, general):
-    return Pair(special, general).search().maps
+# a tenth of the candidates is enough for what is known; the table was made with all of them
+BUDGETS = pytest.mark.parametrize(
+    "budget", [BUDGET // 10, pytest.param(BUDGET, marks=pytest.mark.slow)]
+)
 
 
-def test_the_exact_map_that_was_once_called_a_limit_is_found_and_proved():
+def maps(special, general, budget=BUDGET):
+    return Pair(special, general, budget).search().maps
+
+
+@BUDGETS
+def test_the_exact_map_that_was_once_called_a_limit_is_found_and_proved(budget):
     """v <- 2v, o <- 1/2: the state is twice that of rglru."""
-    found = maps(dsf.rglru, dsf.qlstm)
+    found = maps(dsf.rglru, dsf.qlstm, budget)
     best = next(m for m in found if m.made["v"].told("v") == "2 v")
     assert str(best) == "v <- 2 v, log_f <- log a, g <- sqrt(1 - a^2) i, o <- 1/2"
     said, edge = proved(best)
@@ -41,15 +48,18 @@ def test_the_exact_map_that_was_once_called_a_limit_is_found_and_proved():
     ],
     ids=str,
 )
-def test_edges_of_the_table_are_found_and_proved(special, general, told):
-    assert told in [str(m) for m in maps(special, general)]
-    assert proved(maps(special, general)[0])[0] == "proved"
+@BUDGETS
+def test_edges_of_the_table_are_found_and_proved(special, general, told, budget):
+    found = maps(special, general, budget)
+    assert told in [str(m) for m in found]
+    assert proved(found[0])[0] == "proved"
 
 
-def test_a_map_into_a_normaliser_and_one_with_a_later_state_are_found():
+@BUDGETS
+def test_a_map_into_a_normaliser_and_one_with_a_later_state_are_found(budget):
     """Their states are no multiples of those of special, so the prover is given them by hand."""
     for general in (dsf.mlstm, dsf.mamba3(skip=True)):
-        found = maps(dsf.rglru, general)
+        found = maps(dsf.rglru, general, budget)
         assert found and proved(found[0])[0].startswith("not asked")
 
 
@@ -64,7 +74,7 @@ def test_nothing_is_found_where_a_separation_is_proved(special, general):
 
 
 def test_a_wrong_map_does_not_pass_the_last_stage():
-    pair = Pair(dsf.retnet, dsf.gla)
+    pair = Pair(dsf.retnet, dsf.gla, BUDGET // 10)
     right = pair.search().maps[0]
     q = next(p for p in pair.grid.products if p.told() == "2 q")
     wrong = type(right)(right.special, right.general, {**right.made, "q": q})

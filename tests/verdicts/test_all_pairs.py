@@ -11,7 +11,7 @@ from dsf.core.catalogue import everything, families
 
 NAMED = list(combinations_with_replacement(sorted(families()), 2))
 PAIRS = list(combinations_with_replacement(everything(), 2))
-SAMPLE = NAMED[::10]
+SAMPLE = NAMED[::20]
 
 
 def checks(a, b) -> None:
