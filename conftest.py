@@ -23,6 +23,7 @@ gc.disable()
 
 ROOT = Path(__file__).parent
 ROOMS = ("solvers", "kernels", "theory_tests", "figures")
+COMPILED = ("tests/kernels/", "tests/core/test_stretch.py")
 
 _common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("dev", max_examples=25, **_common)
@@ -53,6 +54,23 @@ def pytest_pycollect_makemodule(module_path: Path, parent):
 def pytest_collect_directory(path: Path, parent):
     # As a package, pytest would import its __init__.py under the name of its path.
     return pytest.Dir.from_parent(parent, path=path) if _in_room(path) else None
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config, log):
+    """A file runs in one process, so that what it keeps is made once; all of the compiled kernels
+    too, because two processes that start with the same kernel both compile it."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    if config.getoption("dist") != "load":  # asked for by name
+        return None
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.split("::")[0]
+            return "kernels" if path.startswith(COMPILED) else path
+
+    return ByFile(config, log)
 
 
 def pytest_collection_finish():

@@ -22,6 +22,10 @@ EXACT = frozenset({"contract", "nsz", "arcp"})
 TOGETHER = 8  # units that take turns, since the rows of neighbours share pages of memory
 SMALL = 1 << 18  # multiplications below which one thread is enough
 
+WITHOUT_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # which take 0.1 s each
+# Of functions that kernels alone call; they add in the order written.
+part = numba.njit(nogil=True, error_model="numpy", fastmath={*EXACT}, **WITHOUT_WRAPPERS)
+
 
 class Kernel:
     """A function on arrays, compiled once for each dtype; its first `inputs` arrays are read only.
@@ -41,7 +45,12 @@ class Kernel:
         if key not in self.known:
             signature = types.void(*(self._type(i, x, dtype) for i, x in enumerate(args)))
             self.known[key] = numba.njit(
-                [signature], nogil=True, cache=True, error_model="numpy", fastmath=self.fastmath
+                [signature],
+                nogil=True,
+                cache=True,
+                error_model="numpy",
+                fastmath=self.fastmath,
+                no_cfunc_wrapper=True,
             )(self.function)
         self.known[key](*args)
 

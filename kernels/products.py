@@ -9,19 +9,20 @@ from __future__ import annotations
 from typing import Any
 
 import numba
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.core.imputils import impl_ret_borrowed, impl_ret_new_ref
+from numba.extending import intrinsic, register_jitable
+from numba.np import arrayobj
 
-from dsf.kernels.compiled import EXACT
+from dsf.kernels.compiled import part
 from dsf.kernels.vectors import Code
 
 ROWS = 4  # of C that are summed at once
 
 
-@numba.njit
+@register_jitable
 def _vectors(size: int) -> int:
     """How many vectors of so many bytes a tile is wide: sums, row and column fit the registers."""
     return 4 if size == 64 else 2
@@ -35,7 +36,7 @@ def _tile(rows: int, many: bool) -> Any:
         def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
             c = Code(context, build, signature, args)
             C, A, B, i, j, inner, _ = c.args
-            vectors = _vectors.py_func(c.width * c.bytes) if many else 1
+            vectors = _vectors(c.width * c.bytes) if many else 1
             at = [build.add(i, ir.Constant(i.type, r)) for r in range(rows)]
             to = [build.add(j, ir.Constant(j.type, u * c.width)) for u in range(vectors)]
             sums = [[c.slot(c.load(C, a, b)) for b in to] for a in at]
@@ -59,14 +60,32 @@ _block, _rows = _tile(ROWS, True), _tile(1, True)
 _column, _one = _tile(ROWS, False), _tile(1, False)
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={*EXACT})
+@intrinsic
+def _strided(context: Any, x: Any) -> Any:
+    """The same array, of which no more is known than its strides: not even that it is read only."""
+
+    def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
+        return impl_ret_borrowed(context, build, signature.return_type, args[0])
+
+    return types.Array(x.dtype, x.ndim, "A")(x), code
+
+
+@numba.njit(inline="always")
 def product(
     C: Any, A: Any, B: Any, rows: int, inner: int, columns: int, lanes: tuple[int, ...]
 ) -> None:
     """C[:rows, :columns] += A[:rows, :inner] B[:inner, :columns].
 
-    Columns lie side by side in B and C, and count in whole vectors; A has any strides.
+    Columns lie side by side in B and C, and count in whole vectors; A has any strides.  Compiled
+    once, and not for every order in memory: it asks for strides only.
     """
+    _product(_strided(C), _strided(A), _strided(B), rows, inner, columns, lanes)
+
+
+@part
+def _product(
+    C: Any, A: Any, B: Any, rows: int, inner: int, columns: int, lanes: tuple[int, ...]
+) -> None:
     W = len(lanes)
     wide = _vectors(W * C.itemsize) * W
     whole = rows - rows % ROWS
@@ -89,18 +108,31 @@ def product(
 LINE = 64  # bytes of a line of the cache
 
 
-@numba.njit(nogil=True, error_model="numpy")
-def scratch(shape: Any, like: Any) -> Any:
-    """Zeros of the dtype of `like` that begin with a line of the cache.
+@intrinsic
+def scratch(context: Any, shape: Any, like: Any) -> Any:
+    """Zeros of the dtype of `like`, an array or a dtype, that begin with a line of the cache.
 
-    A vector of 64 bytes then never lies across two lines, which costs a fifth of a product.
+    A vector of 64 bytes then never lies across two lines, which costs a fifth of a product.  Made
+    here, because np.zeros takes half a second to compile for every number of dimensions.
     """
-    size, ahead = 1, LINE // like.itemsize
-    for n in shape:
-        size *= n
-    raw = np.zeros(size + ahead, like.dtype)
-    start = -raw.ctypes.data % LINE // like.itemsize
-    return raw[start : start + size].reshape(shape)
+    kind = types.Array(like.dtype, len(shape), "C")
+
+    def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
+        array = context.make_array(kind)(context, build)
+        sizes = cgutils.unpack_tuple(build, args[0])
+        item = ir.Constant(sizes[0].type, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+        strides = [item]
+        for size in reversed(sizes):
+            strides.insert(0, build.mul(size, strides[0]))
+        memory = context.nrt.meminfo_alloc_aligned(build, strides[0], LINE)
+        data = context.nrt.meminfo_data(build, memory)
+        cgutils.memset(build, data, strides[0], 0)
+        arrayobj.populate_array(
+            array, build.bitcast(data, array.data.type), sizes, strides[1:], item, memory
+        )
+        return impl_ret_new_ref(context, build, kind, array._getvalue())
+
+    return kind(shape, like), code
 
 
 AHEAD = 32  # rows from the one that is read to the one that is fetched
@@ -155,7 +187,7 @@ def _copy(context: Any, target: Any, source: Any, i: Any, size: Any) -> Any:
     return types.void(target, source, i, size), code
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@part
 def copy_rows(target: Any, source: Any, rows: int, size: int) -> None:
     """target[:rows, :size] = source[:rows, :size]; a row of the target is one piece of memory."""
     if source.strides[1] == source.itemsize:

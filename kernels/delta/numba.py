@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 
 from dsf.kernels import compiled, rows, vectors
@@ -18,7 +17,7 @@ COLUMNS = 64  # of the state that one thread takes at least
 ROWS = 64  # of a head in its turn: whole sweeps
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={*compiled.EXACT})
+@compiled.part
 def _one_step(
     S: Any, w: Any, k: Any, q: Any, x: Any, beta: Any, y: Any, same: Any, none: Any, K: int,
     V: int, lanes: tuple[int, ...],

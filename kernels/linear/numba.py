@@ -167,7 +167,9 @@ def _back(
                 for t in range(count):
                     for i in range(wide):
                         r[t, i] *= scale
-                inner[0] = state
+                for j in range(V):
+                    for i in range(wide):
+                        inner[0, j, i] = state[j, i]
                 # what comes next is fetched meanwhile: the same rows of another head, or other rows
                 ahead, to = (unit + 1, start) if unit + 1 < end else (begin, max(start - C, 0))
                 nb, nh, until = ahead // H, ahead % H, min(to + C, L)

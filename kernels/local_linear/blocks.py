@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
-from dsf.kernels.compiled import EXACT
+from dsf.kernels.compiled import part
 from dsf.kernels.exponential import powers
-from dsf.kernels.products import product
+from dsf.kernels.products import product, scratch
 
 Array = np.ndarray
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@part
 def hide(P: Array, n: int, columns: int, hidden: int, value: Any) -> None:
     """P[j, m] = value where query m does not see key j."""
     for j in range(max(hidden + 1, 0), n):
@@ -25,13 +24,23 @@ def hide(P: Array, n: int, columns: int, hidden: int, value: Any) -> None:
             P[j, m] = value
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={*EXACT})
+@part
+def finite(A: Array, rows: int, n: int) -> bool:
+    """Whether the sum of A[:rows, :n] is a number, so that each of them is."""
+    total = A.dtype.type(0)
+    for a in range(rows):
+        for j in range(n):
+            total += A[a, j]
+    return bool(np.isfinite(total))
+
+
+@part
 def gathered(
     C: Array, A: Array, P: Array, rows: int, n: int, columns: int, hidden: int,
     lanes: tuple[int, ...],
 ) -> None:  # fmt: skip
     """C += A [rows n] P [n columns]; what is not finite does not reach queries before it."""
-    if hidden >= n - 1 or np.isfinite(A[:rows, :n].sum()):
+    if hidden >= n - 1 or finite(A, rows, n):
         product(C, A, P, rows, n, columns, lanes)
         return
     for j in range(n):
@@ -40,7 +49,7 @@ def gathered(
                 C[a, m] += A[a, j] * P[j, m]
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={*EXACT})
+@part
 def weights(
     P: Array, keys: Array, Q: Array, top: Array, mass: Array, mean: Array, stop: int, K: int,
     columns: int, hidden: int, tile: int, lanes: tuple[int, ...],
@@ -69,7 +78,7 @@ def weights(
     for j in range(stop):
         for m in range(columns):
             mass[m] += P[j, m]
-    inverse = np.empty_like(mass)
+    inverse = scratch((columns,), P)
     for m in range(columns):
         inverse[m] = (zero + 1) / mass[m]
     for j0 in range(0, stop, tile):
@@ -82,7 +91,7 @@ def weights(
         gathered(mean, keys[j0 : j0 + n].T, block, K, n, columns, hidden - j0, lanes)
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={*EXACT})
+@part
 def inner(out: Array, A: Array, B: Array, K: int, columns: int) -> None:
     """out[m] = sum_d A[d, m] B[d, m]."""
     out[:columns] = A.dtype.type(0)
@@ -91,7 +100,7 @@ def inner(out: Array, A: Array, B: Array, K: int, columns: int) -> None:
             out[m] += A[d, m] * B[d, m]
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={*EXACT})
+@part
 def along(
     A: Array, P: Array, keys: Array, X: Array, at_mean: Array, n: int, K: int, columns: int,
     hidden: int, lanes: tuple[int, ...],

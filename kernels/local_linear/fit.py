@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+from numba.extending import register_jitable
 
-from dsf.kernels.compiled import EXACT
+from dsf.kernels.compiled import part
 from dsf.kernels.local_linear.blocks import along, gathered, inner
 from dsf.kernels.local_linear.moments import centre, factor, lift, lifted, solve
 
@@ -22,7 +22,7 @@ TOLERANCE = 16  # units of the dtype, of |b|
 AIM = 4  # where an iteration stops: the residual it carries along is not quite the true one
 
 
-@numba.njit
+@register_jitable
 def iterations(K: int, itemsize: int) -> int:
     """How many are tried: none where factors are as fast or faster (measured, 2048 keys).
 
@@ -32,7 +32,7 @@ def iterations(K: int, itemsize: int) -> int:
     return 0 if K < (32 if itemsize == 4 else 96) else K // 2
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={*EXACT})
+@part
 def clear(lam: Array, keys: Array, stop: int, K: int, size: int, unit: Any) -> bool:
     """Whether every lam stands above the rounding of C, whose norm is at most max |k|^2.
 
@@ -50,7 +50,7 @@ def clear(lam: Array, keys: Array, stop: int, K: int, size: int, unit: Any) -> b
     return above
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={*EXACT})
+@part
 def times(
     Z: Array, D: Array, P: Array, keys: Array, mean: Array, lam: Array, A: Array, work: Array,
     stop: int, K: int, columns: int, hidden: int, tile: int, lanes: tuple[int, ...],
@@ -73,7 +73,7 @@ def times(
             Z[d, m] += lam[m] * D[d, m] - total[m] * mean[d, m]
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={*EXACT})
+@part
 def descend(
     X: Array, b: Array, P: Array, keys: Array, mean: Array, lam: Array, A: Array, Z: Array,
     D: Array, E: Array, work: Array, unit: Any, limit: int, stop: int, K: int, size: int,
@@ -82,9 +82,9 @@ def descend(
     """X [K columns] from 0 by conjugate gradients; whether all rows of the block hold."""
     zero = X.dtype.type(0)
     square, wanted, alpha, old = work[2], work[3], work[4], work[5]
-    X[:, :columns] = zero
-    E[:, :columns] = b[:, :columns]
-    D[:, :columns] = b[:, :columns]
+    for d in range(K):
+        for m in range(columns):
+            X[d, m], E[d, m], D[d, m] = zero, b[d, m], b[d, m]
     inner(square, E, E, K, columns)
     for m in range(columns):
         wanted[m] = square[m] * (unit * unit)
@@ -121,7 +121,7 @@ def descend(
     return holds
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={*EXACT})
+@part
 def factors(
     S: Array, F: Array, P64: Array, floor: Array, lost: Array, P: Array, keys: Array, lam: Array,
     unit: Any, stop: int, K: int, columns: int, hidden: int, tile: int, wide: tuple[int, ...],
@@ -139,7 +139,7 @@ def factors(
     factor(S, floor, lost, K, columns)
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={*EXACT})
+@part
 def by_factors(X: Array, b: Array, S: Array, X64: Array, K: int, columns: int) -> None:
     """X = (C + lam I)^-1 b with the factors in S."""
     for d in range(K):

@@ -9,21 +9,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+from numba.extending import register_jitable
 
-from dsf.kernels.compiled import EXACT
+from dsf.kernels.compiled import part
 
 Array = np.ndarray
 
 
-@numba.njit
+@register_jitable
 def lifted(K: int) -> int:
     """How many numbers a key is lifted to."""
     return K + 1 + K * (K + 1) // 2
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={*EXACT})
+@part
 def lift(F: Array, keys: Array, n: int, K: int) -> None:
     """F[:, j] = (k; 1; k_a k_b for b <= a) of the keys [n K]."""
     for a in range(K):
@@ -38,7 +38,7 @@ def lift(F: Array, keys: Array, n: int, K: int) -> None:
             row += 1
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={*EXACT})
+@part
 def centre(S: Array, lam: Array, floor: Array, K: int, columns: int, unit: Any) -> None:
     """Sums of lifted keys -> mean, mass, C + lam I; `floor`: what rounding leaves of a pivot.
 
@@ -64,7 +64,7 @@ def centre(S: Array, lam: Array, floor: Array, K: int, columns: int, unit: Any) 
             row += 1
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={*EXACT})
+@part
 def factor(S: Array, floor: Array, lost: Array, K: int, columns: int) -> None:
     """The lower triangle below row K of S -> its Cholesky factor, 1/pivot on the diagonal.
 
@@ -89,7 +89,7 @@ def factor(S: Array, floor: Array, lost: Array, K: int, columns: int) -> None:
             x[m] = 1.0 / np.sqrt(x[m])
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={*EXACT})
+@part
 def solve(S: Array, X: Array, K: int, columns: int) -> None:
     """X [K columns] <- (C + lam I)^-1 X with the factor in S."""
     for a in range(K):

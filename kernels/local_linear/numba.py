@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
+from numba.extending import register_jitable
 
 from dsf.kernels import compiled, vectors
 from dsf.kernels.exponential import LOG2E, powers
@@ -18,12 +18,12 @@ from dsf.kernels.local_linear.blocks import along, gathered, hide, inner, weight
 from dsf.kernels.local_linear.fit import by_factors, clear, descend, factors, iterations
 from dsf.kernels.local_linear.moments import lifted
 from dsf.kernels.local_linear.reference import undetermined
-from dsf.kernels.products import copy_rows, product
+from dsf.kernels.products import copy_rows, product, scratch
 
 Array = np.ndarray
 
 
-@numba.njit
+@register_jitable
 def _unit_of(unit: int, blocks: int, H: int, tile: int) -> tuple[int, int, int]:
     """Batch, head and first query of a work unit: long and short ones in turn."""
     c = unit % blocks
@@ -31,7 +31,7 @@ def _unit_of(unit: int, blocks: int, H: int, tile: int) -> tuple[int, int, int]:
     return unit // blocks // H, unit // blocks % H, c * tile
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={*compiled.EXACT})
+@compiled.part
 def _queries(Q: Array, q: Array, i0: int, size: int, columns: int, K: int, factor: Any) -> None:
     """Q [K columns] = factor q[i0 : i0 + size]', and 0 in lanes without a query."""
     Q[:, :columns] = Q.dtype.type(0)
@@ -51,13 +51,19 @@ def _forward(
     W, offset, R = len(lanes), N - M, lifted(K)
     blocks, width = (M + tile - 1) // tile, (tile + W - 1) // W * W
     zero = q.dtype.type(0)
-    keys, values = np.empty((N, K), q.dtype), np.empty((tile, V), q.dtype)
-    P, A = np.empty((N, width), q.dtype), np.empty((tile, width), q.dtype)
-    Q, mean, b_, r, Z, D, E = np.zeros((7, K, width), q.dtype)
-    Y, work, lam = np.zeros((V, width), q.dtype), np.zeros((8, width), q.dtype), np.zeros(width)
-    S, F = np.empty((R, width)), np.empty((R, tile))
-    P64, X64, floor = np.empty((tile, width)), np.zeros((K, width)), np.zeros(width)
-    bad = np.zeros(width, np.bool_)
+    keys, values = scratch((N, K), q), scratch((tile, V), q)
+    P, A = scratch((N, width), q), scratch((tile, width), q)
+    Q, mean, b_ = scratch((K, width), q), scratch((K, width), q), scratch((K, width), q)
+    r, Z = scratch((K, width), q), scratch((K, width), q)
+    D, E = scratch((K, width), q), scratch((K, width), q)
+    Y, work, lam = scratch((V, width), q), scratch((8, width), q), scratch((width,), np.float64)
+    S, F = scratch((R, width), np.float64), scratch((R, tile), np.float64)
+    P64, X64, floor = (
+        scratch((tile, width), np.float64),
+        scratch((K, width), np.float64),
+        scratch((width,), np.float64),
+    )
+    bad = scratch((width,), np.bool_)
     top, mass = work[6], work[7]
     for unit_ in range(first, last):
         b, h, i0 = _unit_of(unit_, blocks, H, tile)
@@ -133,7 +139,7 @@ def _tile(K: int) -> int:
 
 
 def _limit(K: int, dtype: np.dtype) -> int:
-    return int(iterations.py_func(K, dtype.itemsize))
+    return int(iterations(K, dtype.itemsize))
 
 
 def _unit(dtype: np.dtype) -> float:
@@ -162,13 +168,19 @@ def _directions(
     W, offset, R = len(lanes), N - M, lifted(K)
     blocks, width = (M + tile - 1) // tile, (tile + W - 1) // W * W
     zero, one = q.dtype.type(0), q.dtype.type(1)
-    keys, values = np.empty((N, K), q.dtype), np.empty((tile, V), q.dtype)
-    P, A = np.empty((N, width), q.dtype), np.empty((tile, width), q.dtype)
-    Q, mean, b_, t, X, U, Z, D, E = np.zeros((9, K, width), q.dtype)
-    Y, work, lam = np.zeros((V, width), q.dtype), np.zeros((8, width), q.dtype), np.zeros(width)
-    S, F = np.empty((R, width)), np.empty((R, tile))
-    P64, X64, floor = np.empty((tile, width)), np.zeros((K, width)), np.zeros(width)
-    bad, total = np.zeros(width, np.bool_), np.zeros(width, q.dtype)
+    keys, values = scratch((N, K), q), scratch((tile, V), q)
+    P, A = scratch((N, width), q), scratch((tile, width), q)
+    Q, mean, b_ = scratch((K, width), q), scratch((K, width), q), scratch((K, width), q)
+    t, X, U = scratch((K, width), q), scratch((K, width), q), scratch((K, width), q)
+    Z, D, E = scratch((K, width), q), scratch((K, width), q), scratch((K, width), q)
+    Y, work, lam = scratch((V, width), q), scratch((8, width), q), scratch((width,), np.float64)
+    S, F = scratch((R, width), np.float64), scratch((R, tile), np.float64)
+    P64, X64, floor = (
+        scratch((tile, width), np.float64),
+        scratch((K, width), np.float64),
+        scratch((width,), np.float64),
+    )
+    bad, total = scratch((width,), np.bool_), scratch((width,), q)
     top, mass = work[6], work[7]
     for unit_ in range(first, last):
         b, h, i0 = _unit_of(unit_, blocks, H, tile)
@@ -244,12 +256,12 @@ def _back(
     W, offset, wide = len(lanes), N - M, dq.shape[3]
     width = (tile + W - 1) // W * W
     zero, one = q.dtype.type(0), q.dtype.type(1)
-    keys, keys_T = np.zeros((tile, wide), q.dtype), np.zeros((K, width), q.dtype)
-    values, values_T = np.zeros((tile, V), q.dtype), np.zeros((V, width), q.dtype)
-    Q, Y = np.zeros((tile, K), q.dtype), np.zeros((tile, V), q.dtype)
-    P, A = np.zeros((tile, width), q.dtype), np.zeros((tile, width), q.dtype)
-    B, E = np.zeros((tile, width), q.dtype), np.zeros((tile, width), q.dtype)
-    dk_T, dv_T = np.zeros((K, width), q.dtype), np.zeros((V, width), q.dtype)
+    keys, keys_T = scratch((tile, wide), q), scratch((K, width), q)
+    values, values_T = scratch((tile, V), q), scratch((V, width), q)
+    Q, Y = scratch((tile, K), q), scratch((tile, V), q)
+    P, A = scratch((tile, width), q), scratch((tile, width), q)
+    B, E = scratch((tile, width), q), scratch((tile, width), q)
+    dk_T, dv_T = scratch((K, width), q), scratch((V, width), q)
     for unit in range(first, last):
         b, g = unit // G, unit % G
         for j0 in range(0, N, tile):
@@ -259,8 +271,11 @@ def _back(
             copy_rows(values, v[b, j0 : j0 + n, g], n, V)
             keys_T[:, :columns] = zero
             values_T[:, :columns] = zero
-            keys_T[:, :n] = keys[:n, :K].T
-            values_T[:, :n] = values[:n].T
+            for j in range(n):
+                for d in range(K):
+                    keys_T[d, j] = keys[j, d]
+                for d in range(V):
+                    values_T[d, j] = values[j, d]
             dk_T[:, :columns] = zero
             dv_T[:, :columns] = zero
             for h in range(g * (H // G), (g + 1) * (H // G)):

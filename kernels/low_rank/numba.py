@@ -144,7 +144,8 @@ def _back(
                         for i in range(K):
                             total += state[j, i] * s_a[1, i]
                         first_saw[u, 0, j] = total
-                saw[1] = first_saw[u, chunk]
+                for j in range(rows):
+                    saw[1, j] = first_saw[u, chunk, j]
                 if not again:
                     for t in range(1, C + 1):
                         after = inner[0] if t < C else starts[u, chunk + 1]
@@ -154,7 +155,8 @@ def _back(
                         )  # fmt: skip
                         gradients.row_sums(part, saw[1], rows, lanes)
                         state = after
-                    first_saw[u, chunk + 1] = saw[1]
+                    for j in range(rows):
+                        first_saw[u, chunk + 1, j] = saw[1, j]
                     continue
                 if start == 0:
                     s_k[0], s_b[0] = 0, 0
@@ -179,7 +181,8 @@ def _back(
                     until = count + 1
                     s_w[until], s_a[until], x[until], saw[until], g_s[until] = 1, 0, 0, 0, 0
                 else:
-                    g_v[count], g_s[count] = carried[u, 0], carried[u, 1]
+                    for j in range(rows):
+                        g_v[count, j], g_s[count, j] = carried[u, 0, j], carried[u, 1, j]
                 for t in range(until, 0, -1):
                     state = inner[t - 1] if t > 1 else starts[u, chunk]
                     gradients.low_rank_back(
@@ -189,7 +192,8 @@ def _back(
                     )  # fmt: skip
                     gradients.row_sums(part, g_v[t - 1], rows, lanes)
                     gradients.row_sums(other, g_s[t - 1], rows, lanes)
-                carried[u, 0], carried[u, 1] = g_v[0], g_s[0]
+                for j in range(rows):
+                    carried[u, 0, j], carried[u, 1, j] = g_v[0, j], g_s[0, j]
                 copy_rows(dk[n, start:stop, h], g_k[1:], count, K)
                 copy_rows(dw[n, start:stop, h], g_w[1:], count, K)
                 copy_rows(da[n, start:stop, h], g_a[1:], count, K)

@@ -117,7 +117,9 @@ def _back(
                 copy_rows(u, inputs[begin:], end - begin, size)
                 copy_rows(dt, times[begin:], end - begin, size)
                 if not again:
-                    starts[c] = inner[0]
+                    for s in range(S):
+                        for d in range(width):
+                            starts[c, s, d] = inner[0, s, d]
                     for t in range(begin, end):
                         fetch(inputs, t + chunk, size)
                         fetch(times, t + chunk, size)
@@ -126,7 +128,9 @@ def _back(
                         )  # fmt: skip
                     continue
                 if c + 1 < chunks:
-                    inner[0] = starts[c]
+                    for s in range(S):
+                        for d in range(width):
+                            inner[0, s, d] = starts[c, s, d]
                 copy_rows(d_y, given[begin:], end - begin, size)
                 for i in range(end - begin):
                     before = max(begin + i - chunk, 0)

@@ -28,7 +28,7 @@ def _first_key(position: int, window: int) -> int:
     return max(0, position + 1 - window) if window else 0
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@compiled.part
 def _forgotten(forget: Array, start: int, stop: int, after: Array, before: Array) -> float:
     """Of the gates start .. stop-1: the sums after each, and up to each; returns the whole sum."""
     total = 0.0
@@ -60,8 +60,8 @@ def _forward(
     keys, values = scratch((BLOCK, K), q), scratch((BLOCK, V), q)
     top, total = scratch((TOGETHER, 1, BLOCK), q), scratch((TOGETHER, 1, BLOCK), q)
     shrink = scratch((1, BLOCK), q)
-    after, before = np.zeros(BLOCK), np.zeros((TOGETHER, BLOCK))
-    unused, between = np.zeros(BLOCK), np.zeros(TOGETHER)
+    after, before = scratch((BLOCK,), np.float64), scratch((TOGETHER, BLOCK), np.float64)
+    unused, between = scratch((BLOCK,), np.float64), scratch((TOGETHER,), np.float64)
     gated, sunk, biased = forget.shape[1] > 0, sink.shape[1] > 0, bias.shape[3] > 0
     for unit in range(first, last):
         b, h, group = unit // groups // H, unit // groups % H, unit % groups
@@ -201,7 +201,11 @@ def _back(
     Q, Y = scratch((BLOCK, K), q), scratch((BLOCK, V), q)
     P, D = scratch((BLOCK, BLOCK), q), scratch((BLOCK, BLOCK), q)
     dk_T, dv_T = scratch((K, BLOCK), q), scratch((V, BLOCK), q)
-    after, before, unused = np.zeros(BLOCK), np.zeros(BLOCK), np.zeros(BLOCK)
+    after, before, unused = (
+        scratch((BLOCK,), np.float64),
+        scratch((BLOCK,), np.float64),
+        scratch((BLOCK,), np.float64),
+    )
     gated, biased = forget.shape[1] > 0, bias.shape[3] > 0
     for unit in range(first, last):
         b, g = unit // G, unit % G
@@ -213,8 +217,11 @@ def _back(
             copy_rows(values, v[b, j0 : j0 + n, g], n, V)
             keys_T[:, :columns] = zero
             values_T[:, :columns] = zero
-            keys_T[:, :n] = keys[:n, :K].T
-            values_T[:, :n] = values[:n].T
+            for j in range(n):
+                for d in range(K):
+                    keys_T[d, j] = keys[j, d]
+                for d in range(V):
+                    values_T[d, j] = values[j, d]
             dk_T[:, :columns] = zero
             dv_T[:, :columns] = zero
             stop = min(N, j0 + n - 1 + window) if window else N

@@ -23,7 +23,7 @@ def drawn(*lead: int, L: int = 6, H: int = 2, K: int = 3, V: int = 4):
 @pytest.mark.parametrize(
     "name", ["linear", "linear before", "delta", "delta channels", "low_rank substeps"]
 )
-@pytest.mark.parametrize("simd", ["avx512", "avx2", "none"])
+@pytest.mark.parametrize("simd", ["avx512", "avx2", pytest.param("none", marks=pytest.mark.slow)])
 def test_every_width_of_vectors(name, simd, monkeypatch):
     monkeypatch.setenv("DSF_SIMD", simd)
     structure, arrays, numbers = cases.case(name, L=7, V=9)

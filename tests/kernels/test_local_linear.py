@@ -207,10 +207,19 @@ def test_a_batch_may_be_split_and_threads_change_no_bit(K, dtype, monkeypatch):
     assert all(map(np.array_equal, found, whole))
 
 
-@pytest.mark.parametrize("simd", ["avx512", "avx2", "none"])
-def test_every_width_of_vectors(simd, monkeypatch):
+@pytest.mark.parametrize(
+    ("simd", "dtype"),
+    [
+        ("avx512", np.float64), ("avx512", np.float32), ("avx2", np.float32),
+        *(pytest.param(*x, marks=pytest.mark.slow) for x in (
+            ("avx2", np.float64), ("none", np.float64), ("none", np.float32)
+        )),
+    ],
+)  # fmt: skip
+def test_every_width_of_vectors(simd, dtype, monkeypatch):
+    """Fits by factors, which are float64 whatever the dtype is, and by conjugate gradients."""
     monkeypatch.setenv("DSF_SIMD", simd)
-    for K, dtype in ((5, np.float64), (33, np.float32)):
+    for K in (5, 100):
         arrays = drawn(1, 70, 70, 2, 2, K, 9, dtype=dtype)
         exact = [x.astype(np.float64) for x in arrays]
         numbers = [K**-0.5, 1.0, 1.0, 1.0]

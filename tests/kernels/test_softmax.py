@@ -128,7 +128,7 @@ def test_a_batch_may_be_split_and_threads_change_no_bit(monkeypatch):
     assert all(map(np.array_equal, found, whole))
 
 
-@pytest.mark.parametrize("simd", ["avx512", "avx2", "none"])
+@pytest.mark.parametrize("simd", ["avx512", "avx2", pytest.param("none", marks=pytest.mark.slow)])
 def test_every_width_of_vectors(simd, monkeypatch):
     arrays = drawn(1, 70, 70, 2, 2, 5, 9, forget=True)
     wanted = reference.forward(*arrays, 0.7, 1, 0)
