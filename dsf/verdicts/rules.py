@@ -397,7 +397,10 @@ RULES: dict[Scope, dict[str, Callable[[Sides, Certificates], Finding]]] = {
 def found(rule: str, s: Sides, certificates: Iterable[Certificate]) -> Finding:
     """The finding that certificates make of two sides by one of the rules."""
     known = RULES.get(s.scope, {})
-    require(rule in known, f"no finding {rule!r} of scope {s.scope.value}: {', '.join(known)}")
+    require(
+        type(rule) is str and rule in known,
+        f"no finding {rule!r} of scope {s.scope.value}: {', '.join(known)}",
+    )
     certificates = tuple(certificates)
     texts = [c.to_json() for c in certificates]
     once = s.scope is Scope.OPERATOR or len(set(texts)) == len(texts)  # two kernels may be the same

@@ -288,6 +288,7 @@ def test_a_sentence_over_true_certificates_is_refused(honest: Comparison) -> Non
         replace(first, rule="equal"),
         replace(first, rule="approximable"),
         replace(first, rule="none"),
+        replace(first, rule=["equal"]),
     ):
         forged(honest, findings=(other, *rest))
 
