@@ -8,7 +8,7 @@ READY   := .venv/.ready
 TREE    := .mypy_cache/tree
 ROOMS   := solvers kernels theory_tests figures
 export MPLBACKEND = Agg
-# Bytecode is kept: the tests start two hundred Pythons, a third of whose start it is to compile.
+# Bytecode is kept: the tests start a hundred Pythons, a third of whose start it is to compile.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:

@@ -157,9 +157,9 @@ class House:
                 code = int(e.code or 0)
         return code, out.getvalue(), err.getvalue()
 
-    def run_after(self, setup: str) -> tuple[int, str, str]:
-        """The same in a process of its own, after a line of shell."""
-        process = self.start(setup=setup)
+    def run_apart(self, *arguments: str, setup: str = "") -> tuple[int, str, str]:
+        """The same in a process of its own, which may hang."""
+        process = self.start(*arguments, setup=setup)
         try:
             out, err = process.communicate(timeout=120)
         finally:

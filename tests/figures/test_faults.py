@@ -98,7 +98,7 @@ def test_no_process_outlives_the_runner(house, pipe, name):
 @pytest.mark.parametrize("then", [LOCKED, "raise RuntimeError('no square today')", "pass"])
 def test_no_process_outlives_its_figure(house, pipe, then):
     house.add("leaves", HANGS.format(then=then))
-    code, _, _ = house.run("--time-limit", "10")
+    code, _, _ = house.run_apart("--time-limit", "10")
     assert code == (0 if then == "pass" else 1)
     assert read(pipe) == b"up" and read(pipe) == b""
 
@@ -123,7 +123,7 @@ def test_a_process_killed_from_outside_is_started_again(house):
 
 def test_a_figure_that_hangs_is_a_failure(house):
     house.add("hangs", "import time; time.sleep(60)")
-    code, _, err = house.run("--time-limit", "2")
+    code, _, err = house.run_apart("--time-limit", "2")
     assert code == 1 and "time limit of 2 s" in err
 
 
@@ -241,7 +241,7 @@ def test_a_disk_that_is_full_for_a_figure_is_named(house):
 @pytest.mark.parametrize("setup", ["ulimit -f 0", "ulimit -f 0; export DIARY=/dev/null"])
 def test_a_disk_that_is_full_even_for_the_log_is_named(house, setup):
     house.add("large")
-    code, _, err = house.run_after(setup)
+    code, _, err = house.run_apart(setup=setup)
     assert code == 2 and "Traceback" not in err
     assert "large: FAILED: cannot write its files, nor why into its log" in err
     assert "full text" not in err
@@ -262,7 +262,7 @@ def draw(table):
 def test_points_that_were_kept_before_the_disk_was_full_are_taken(house):
     house.add("large", more=MARKERS)
     # 40960 bytes: points and the page are smaller, this picture is not
-    code, _, err = house.run_after("ulimit -f 80")
+    code, _, err = house.run_apart(setup="ulimit -f 80")
     assert code == 1 and "large: FAILED" in err and os.strerror(errno.EFBIG) in err
     assert house.run()[0] == 0
     assert house.notes("large point 0") == 1
