@@ -30,7 +30,7 @@ WIDTHS = [
         "delta channels",
         "low_rank substeps",
         "selective",
-    )  # fmt: skip
+    )
 ]
 
 
