@@ -20,10 +20,27 @@ def drawn(*lead: int, L: int = 6, H: int = 2, K: int = 3, V: int = 4):
     return q, k, rng.standard_normal((*lead, L, H, V)), -rng.uniform(0, 1, (*lead, L, H))
 
 
+WIDTHS = [
+    (simd, name)
+    for simd in ("avx512", "avx2", "none")
+    for name in (
+        "linear",
+        "linear before",
+        "delta",
+        "delta channels",
+        "low_rank substeps",
+        "selective",
+    )
+]
+
+
 @pytest.mark.parametrize(
-    "name", ["linear", "linear before", "delta", "delta channels", "low_rank substeps"]
+    ("simd", "name"),
+    [
+        pytest.param(*x, marks=pytest.mark.slow) if x[0] == "none" and x[1] != "linear" else x
+        for x in WIDTHS
+    ],
 )
-@pytest.mark.parametrize("simd", ["avx512", "avx2", pytest.param("none", marks=pytest.mark.slow)])
 def test_every_width_of_vectors(name, simd, monkeypatch):
     monkeypatch.setenv("DSF_SIMD", simd)
     structure, arrays, numbers = cases.case(name, L=7, V=9)
