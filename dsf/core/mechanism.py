@@ -6,7 +6,7 @@ import dataclasses
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, ClassVar, dataclass_transform
 
 import numpy as np
@@ -147,6 +147,7 @@ class Mechanism:
         return {k: d for k, d in every if d.when is None or options[d.when[0]] == d.when[1]}
 
     @classmethod
+    @cache  # two families are compared by them, in every search for a chain of nestings
     def choices(cls) -> dict[str, Option]:
         """The declared options by name."""
         return {f.name: f.metadata["option"] for f in fields(cls) if "option" in f.metadata}
