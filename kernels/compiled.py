@@ -17,6 +17,7 @@ from typing import Any
 import numba
 import numpy as np
 from numba import types
+from numba.np.ufunc import parallel
 
 EXACT = frozenset({"contract", "nsz", "arcp"})
 TOGETHER = 8  # units that take turns, since the rows of neighbours share pages of memory
@@ -74,15 +75,24 @@ def backward(inputs: int) -> Callable[[Callable[..., None]], Kernel]:
     return lambda function: Kernel(function, inputs, {*EXACT, "reassoc"})
 
 
+def threads() -> int:
+    """How many threads kernels may take: as many as numba.
+
+    Asking numba starts its pool, which sets the number of torch's threads too where both use one
+    OpenMP; before that every thread of its configuration counts.
+    """
+    return numba.get_num_threads() if parallel._is_initialized else numba.config.NUMBA_NUM_THREADS
+
+
 def shared(count: int, work: int, run: Callable[[int, int], object]) -> None:
     """run(start, stop) over ranges that cover 0 .. count-1, on as many threads as numba may use."""
     if count == 0:
         return
-    threads = min(numba.get_num_threads(), count) if work > SMALL else 1
-    if threads < 2:
+    parts = min(threads(), count) if work > SMALL else 1
+    if parts < 2:
         run(0, count)
         return
-    cuts = [count * i // threads for i in range(threads + 1)]
-    with ThreadPoolExecutor(threads) as pool:
+    cuts = [count * i // parts for i in range(parts + 1)]
+    with ThreadPoolExecutor(parts) as pool:
         for done in [pool.submit(run, *ends) for ends in pairwise(cuts)]:
             done.result()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from dsf.kernels import compiled, vectors
@@ -65,7 +64,7 @@ def forward(x: Array, delta: Array, A: Array, B: Array, C: Array, h: Array) -> t
     (N, _, D), S, lanes = x.shape, B.shape[2], vectors.lanes(x.dtype)
     # Wide blocks read long pieces of memory; there is one for every thread.  The bits are the same.
     most = max(NARROW, min(WIDE, STATES // max(S, 1)))
-    blocks = max(math.ceil(D / most), math.ceil(numba.get_num_threads() / max(N, 1)))
+    blocks = max(math.ceil(D / most), math.ceil(compiled.threads() / max(N, 1)))
     width = max(WIDTH, math.ceil(D / blocks / len(lanes)) * len(lanes))
     units = N * math.ceil(D / width)
 

@@ -143,7 +143,7 @@ def _in_a_child(name, queue):
 def test_forked_processes(monkeypatch):
     """After threads of a kernel have run: a child that waited for one of them would hang."""
     monkeypatch.setattr("dsf.kernels.compiled.SMALL", 0)
-    monkeypatch.setattr(numba, "get_num_threads", lambda: 2)
+    monkeypatch.setattr("dsf.kernels.compiled.threads", lambda: 2)
     context = multiprocessing.get_context("fork")
     for name in ("linear_attention", "softmax_attention", "local_linear_attention"):
         wanted = [x.tobytes() for x in outputs(name, given(64)[name])]

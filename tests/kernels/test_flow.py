@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-import numba
 import numpy as np
 import pytest
 import sympy
@@ -108,7 +107,7 @@ def test_the_same_bits_for_any_number_of_threads(monkeypatch):
     y0, p = drawn(500)
     found = []
     for threads in (1, 2, 3):
-        monkeypatch.setattr(numba, "get_num_threads", lambda n=threads: n)
+        monkeypatch.setattr("dsf.kernels.compiled.threads", lambda n=threads: n)
         found.append(flow(y0, p))
     assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
 

@@ -201,7 +201,7 @@ def test_a_batch_may_be_split_and_threads_change_no_bit(K, dtype, monkeypatch):
         found = *numba.forward(*part[:3], *numbers), *numba.backward(*part, *numbers, *rest)
         assert all(np.array_equal(x, z[b : b + 1]) for x, z in zip(found, whole, strict=True))
     monkeypatch.setattr("dsf.kernels.compiled.SMALL", 0)
-    monkeypatch.setattr("dsf.kernels.compiled.numba.get_num_threads", lambda: 3)
+    monkeypatch.setattr("dsf.kernels.compiled.threads", lambda: 3)
     again = numba.forward(*arrays, *numbers)
     found = *again, *numba.backward(*arrays, again[1], *numbers, dy, dlse)
     assert all(map(np.array_equal, found, whole))

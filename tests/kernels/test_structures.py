@@ -109,7 +109,7 @@ def test_the_number_of_threads_changes_no_bit(name, monkeypatch):
     found = []
     for threads in (1, 2, 3):
         monkeypatch.setattr("dsf.kernels.compiled.SMALL", 0)
-        monkeypatch.setattr(numba, "get_num_threads", lambda n=threads: n)
+        monkeypatch.setattr("dsf.kernels.compiled.threads", lambda n=threads: n)
         found.append(
             [*module.forward(*arrays, *numbers), *module.backward(*arrays, *numbers, dy, dS)]
         )
@@ -299,7 +299,7 @@ def test_channels_do_not_know_how_many_run_beside_them(channels, dtype, monkeypa
 
     def run(threads, some):
         # wide blocks where they are enough for the threads, narrow ones for many threads
-        monkeypatch.setattr("numba.get_num_threads", lambda: threads)
+        monkeypatch.setattr("dsf.kernels.compiled.threads", lambda: threads)
         return kernels.selective_scan(u[..., :some], abs(delta[..., :some]), A[:some], B, C)
 
     found = [run(1, channels), run(999, channels), run(1, 20)]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -230,3 +234,17 @@ def test_autocast_does_not_reach_a_kernel(drawn):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = f(*inputs)
     assert torch.equal(y, f(*inputs)) and y.dtype == torch.float32
+
+
+def test_a_kernel_leaves_the_number_of_torchs_threads_alone():
+    """Numba's pool would set it, where both use one OpenMP; in a process where none was started."""
+    code = """
+import numpy as np, torch
+from dsf import kernels
+before = torch.get_num_threads()
+kernels.scan(np.ones((1, 2000, 200)), np.ones((1, 2000, 200)))
+print(before, torch.get_num_threads())
+"""
+    env = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.stdout.split() == ["1", "1"], done.stderr

@@ -79,7 +79,8 @@ def one_thread() -> Iterator[None]:
     import numba
     import torch
 
-    kernels, tensors = numba.get_num_threads(), torch.get_num_threads()
+    tensors = torch.get_num_threads()  # first: asking numba may change it
+    kernels = numba.get_num_threads()
     numba.set_num_threads(1)
     torch.set_num_threads(1)
     try:
