@@ -117,12 +117,12 @@ def test_views_that_are_conjugated_or_negated():
 def test_the_operators_are_what_torch_wants(name):
     structure, arrays, numbers = cases.case(name, L=3)
     inputs = [x.detach() for x in tensors(arrays)]
-    y, S = differentiable.run(structure, "numba", inputs, numbers)
     tests = ("test_schema", "test_faketensor")
-    torch.library.opcheck(
-        torch.ops.dsf.kernel.default, (structure, "numba", inputs, numbers), test_utils=tests
-    )
-    outputs = list(backends.kept(structure, (y, S)))
+    for keep in (False, True):
+        args = (structure, "numba", inputs, numbers, keep)
+        torch.library.opcheck(torch.ops.dsf.kernel.default, args, test_utils=tests)
+    y, S, *more = torch.ops.dsf.kernel(*args)
+    outputs = list(backends.kept(structure, (y, S, *more)))
     args = (structure, "numba", inputs, outputs, numbers, y, S)
     torch.library.opcheck(torch.ops.dsf.kernel_backward.default, args, test_utils=tests)
 
