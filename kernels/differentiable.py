@@ -57,9 +57,7 @@ def _computed(
     return list(map(torch.from_numpy, outputs) if backend == "numba" else outputs)
 
 
-def _outputs_like(
-    structure: str, backend: str, arrays: list[Tensor], keep: bool
-) -> list[Tensor]:
+def _outputs_like(structure: str, backend: str, arrays: list[Tensor], keep: bool) -> list[Tensor]:
     y, *others = backends.outputs_like(structure, backend, arrays, keep)
     wide = at_least_float32(arrays[0][:0]).dtype
     return [arrays[0].new_empty(y), *(arrays[0].new_empty(x, dtype=wide) for x in others)]

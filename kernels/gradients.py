@@ -64,9 +64,7 @@ def row_sums(context: Any, part: Any, out: Any, rows: Any, lanes: Any) -> Any:
 
 
 @intrinsic
-def turned(
-    context: Any, S: Any, strips: Any, m: Any, K: Any, V: Any, lanes: Any
-) -> Any:
+def turned(context: Any, S: Any, strips: Any, m: Any, K: Any, V: Any, lanes: Any) -> Any:
     """strips[m, i / lanes, j, i % lanes] = S[i, j]; K and V count in whole vectors."""
 
     def code(context: Any, build: Any, signature: Any, args: Any) -> Any:

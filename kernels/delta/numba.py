@@ -164,9 +164,9 @@ def forward(
 
 @compiled.backward(inputs=8)
 def _back(
-    q: Array, k: Array, v: Array, beta: Array, w: Array, states: Array, differences: Array, dy: Array,
-    scale: Any, dS: Array, dq: Array, dk: Array, dv: Array, dbeta: Array, dw: Array, C: int,
-    first: int, last: int, lanes: tuple[int, ...],
+    q: Array, k: Array, v: Array, beta: Array, w: Array, states: Array, differences: Array,
+    dy: Array, scale: Any, dS: Array, dq: Array, dk: Array, dv: Array, dbeta: Array, dw: Array,
+    C: int, first: int, last: int, lanes: tuple[int, ...],
 ) -> None:  # fmt: skip
     """Heads first .. last-1, back through chunks of C tokens.
 

@@ -103,7 +103,8 @@ def back(
 ) -> Any:  # fmt: skip
     """from_k_t = G x_t, both = sum_j S G, then G <- P G + sum_t to_q_t d_t'.
 
-    G [... V K], S [... V K] and P [... K] of group m, to_q, to_k, from_k [... K], both [K], x, d [... V].
+    G [... V K], S [... V K] and P [... K] of group m, to_q, to_k, from_k [... K], both [K],
+    x, d [... V].
     part [V STEPS lanes] is G to_k_t, whose lanes are still to be added up.
     """
 

@@ -177,8 +177,8 @@ def _back(
                 for t in range(until, 0, -1):
                     gradients.low_rank_back(
                         G[u], inner[t - 1], s_w[t], s_a[t], x[t], saw[t], g_s[t], s_q[t - 1],
-                        d[t - 1], s_k[t - 1], s_b[t - 1], g_k[t], g_b[t], g_a[t], g_w[t], part, other,
-                        V, wide, lanes,
+                        d[t - 1], s_k[t - 1], s_b[t - 1], g_k[t], g_b[t], g_a[t], g_w[t], part,
+                        other, V, wide, lanes,
                     )  # fmt: skip
                     gradients.row_sums(part, g_v[t - 1], values, lanes)
                     gradients.row_sums(other, g_s[t - 1], values, lanes)

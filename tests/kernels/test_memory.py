@@ -1,4 +1,4 @@
-"""Kernels hold their outputs and a chunk, for gradients a state for every chunk: none for a token."""
+"""Kernels hold their outputs, a chunk, and for gradients a state of every chunk: at any length."""
 
 from __future__ import annotations
 
