@@ -9,8 +9,8 @@ import numpy as np
 from dsf.kernels import backends
 
 STRUCTURES = (
-    "linear", "linear before", "delta", "delta channels", "low_rank", "low_rank substeps",
-    "diagonal", "selective",
+    "linear", "linear before", "linear head", "delta", "delta channels", "low_rank",
+    "low_rank substeps", "diagonal", "selective",
 )  # fmt: skip
 EVERY = (*STRUCTURES, "softmax", "local_linear")  # the last two have no state, and tests apart
 
@@ -28,7 +28,8 @@ def case(
     if name.startswith("linear"):
         arrays = [normal((B, L, H, n)) for n in (K, K, V)]
         before = float(name.endswith("before"))
-        return "linear", [*arrays, decays(B, L, H, K), normal((B, H, K, V))], [0.5, before]
+        w = decays(B, L, H, 1 if name.endswith("head") else K)
+        return "linear", [*arrays, w, normal((B, H, K, V))], [0.5, before]
     if name.startswith("delta"):
         q, k, v = (normal((B, L, H, n)) for n in (K, K, V))
         k /= np.linalg.norm(k, axis=-1, keepdims=True)
