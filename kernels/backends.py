@@ -16,6 +16,10 @@ def on_gpu(x: Any) -> bool:
     return is_torch(x) and x.device.type != "cpu"
 
 
+KEEPING = ("linear", "delta", "low_rank", "selective")  # states between chunks of time
+# of y, the last state (of softmax the logarithms of the denominators) and what was asked for
+KEPT = {"softmax": slice(2), "local_linear": slice(1, 2), "diagonal": slice(1)}
+
 _ran: ContextVar[str] = ContextVar("backend that ran last", default="")
 
 
@@ -42,21 +46,29 @@ def module(structure: str, backend: str) -> Any:
     return import_module(f"dsf.kernels.{structure}.{backend}")
 
 
-def outputs_like(structure: str, arrays: list[Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The shapes of y and of the last state."""
+def outputs_like(
+    structure: str, backend: str, arrays: list[Any], keep: bool
+) -> list[tuple[int, ...]]:
+    """The shapes of y, of the last state, and of what is kept beside them for the gradients."""
     shapes = [tuple(x.shape) for x in arrays]
     if structure in ("softmax", "local_linear"):  # y, and the logarithms of the denominators
-        return (*shapes[0][:-1], shapes[2][-1]), shapes[0][:-1]
+        return [(*shapes[0][:-1], shapes[2][-1]), shapes[0][:-1]]
     if structure == "low_rank":  # q has a row for each output, the others one for each substep
-        return (*shapes[0][:-1], shapes[2][-1]), shapes[-1]
-    return shapes[{"linear": 2, "delta": 2, "diagonal": 1, "selective": 0}[structure]], shapes[-1]
+        y = (*shapes[0][:-1], shapes[2][-1])
+    else:
+        y = shapes[{"linear": 2, "delta": 2, "diagonal": 1, "selective": 0}[structure]]
+    more = module(structure, backend).kept(*arrays) if keeps(structure, backend, keep) else []
+    return [y, shapes[-1], *more]
+
+
+def keeps(structure: str, backend: str, keep: bool) -> bool:
+    """Whether `forward` is asked for more than y and the last state: where gradients follow."""
+    return keep and backend == "numba" and structure in KEEPING
 
 
 def kept(structure: str, outputs: Any) -> tuple[Any, ...]:
     """The outputs that the backward pass takes after the inputs."""
-    if structure == "local_linear":  # the logarithms of the denominators
-        return tuple(outputs[1:])
-    return tuple(outputs) if structure == "softmax" else ()
+    return tuple(outputs[KEPT.get(structure, slice(2, None))])
 
 
 def as_numpy(x: Any) -> np.ndarray:

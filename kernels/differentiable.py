@@ -19,7 +19,7 @@ from dsf.kernels import backends
 
 LIBRARY = torch.library.Library("dsf", "DEF")
 LIBRARY.define(
-    "kernel(str structure, str backend, Tensor[] arrays, float[] numbers) -> (Tensor, Tensor)"
+    "kernel(str structure, str backend, Tensor[] arrays, float[] numbers, bool keep) -> Tensor[]"
 )
 LIBRARY.define(
     "kernel_backward(str structure, str backend, Tensor[] arrays, Tensor[] outputs, "
@@ -28,16 +28,17 @@ LIBRARY.define(
 
 
 def _forward(
-    structure: str, backend: str, arrays: list[Tensor], numbers: list[float]
-) -> tuple[Tensor, ...]:
-    return _computed(structure, backend, "forward", arrays, numbers)
+    structure: str, backend: str, arrays: list[Tensor], numbers: list[float], keep: bool
+) -> list[Tensor]:
+    asked = (True,) if backends.keeps(structure, backend, keep) else ()
+    return _computed(structure, backend, "forward", arrays, numbers, *asked)
 
 
 def _backward(
     structure: str, backend: str, arrays: list[Tensor], outputs: list[Tensor],
     numbers: list[float], dy: Tensor, dlast: Tensor,
 ) -> list[Tensor]:  # fmt: skip
-    return list(_computed(structure, backend, "backward", [*arrays, *outputs], numbers, dy, dlast))
+    return _computed(structure, backend, "backward", [*arrays, *outputs], numbers, dy, dlast)
 
 
 for _device in ("CPU", "CUDA"):
@@ -47,22 +48,26 @@ for _device in ("CPU", "CUDA"):
 
 def _computed(
     structure: str, backend: str, part: str, arrays: list[Tensor], numbers: list[float],
-    *rest: Tensor,
-) -> tuple[Tensor, ...]:  # fmt: skip
-    inputs: list[Any] = [*arrays, *rest]
+    *rest: Any,
+) -> list[Tensor]:  # fmt: skip
+    args: list[Any] = [*arrays, *numbers, *rest]
     if backend == "numba":
-        inputs = [backends.as_numpy(x) for x in inputs]
-    n = len(arrays)
-    args = (*inputs[:n], *numbers, *inputs[n:])
+        args = [backends.as_numpy(x) if isinstance(x, Tensor) else x for x in args]
     outputs = backends.computed(structure, backend, *args, part=part)
-    return tuple(map(torch.from_numpy, outputs)) if backend == "numba" else tuple(outputs)
+    return list(map(torch.from_numpy, outputs) if backend == "numba" else outputs)
+
+
+def _outputs_like(structure: str, backend: str, arrays: list[Tensor], keep: bool) -> list[Tensor]:
+    y, *others = backends.outputs_like(structure, backend, arrays, keep)
+    wide = at_least_float32(arrays[0][:0]).dtype
+    return [arrays[0].new_empty(y), *(arrays[0].new_empty(x, dtype=wide) for x in others)]
 
 
 @torch.library.register_fake("dsf::kernel", lib=LIBRARY)
-def _(structure: str, backend: str, arrays: list[Tensor], numbers: list[float]) -> Any:
-    y, last = backends.outputs_like(structure, arrays)
-    wide = at_least_float32(arrays[0][:0]).dtype
-    return arrays[0].new_empty(y), arrays[0].new_empty(last, dtype=wide)
+def _(
+    structure: str, backend: str, arrays: list[Tensor], numbers: list[float], keep: bool
+) -> list[Tensor]:
+    return _outputs_like(structure, backend, arrays, keep)
 
 
 @torch.library.register_fake("dsf::kernel_backward", lib=LIBRARY)
@@ -123,32 +128,46 @@ class _Once(torch.autograd.Function):
 
 class _Kernel(torch.autograd.Function):
     @staticmethod
-    def forward(structure: str, backend: str, numbers: list[float], *arrays: Tensor) -> Any:
-        return torch.ops.dsf.kernel(structure, backend, list(arrays), numbers)
+    def forward(
+        structure: str, backend: str, numbers: list[float], keep: bool, *arrays: Tensor
+    ) -> Any:
+        return tuple(torch.ops.dsf.kernel(structure, backend, list(arrays), numbers, keep))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.structure, ctx.backend, ctx.numbers, *arrays = inputs
+        ctx.structure, ctx.backend, ctx.numbers, _, *arrays = inputs
         ctx.count = len(arrays)
+        ctx.mark_non_differentiable(*output[2:])
+        ctx.set_materialize_grads(False)  # zeros as large as what is kept
         ctx.save_for_backward(*arrays, *backends.kept(ctx.structure, output))
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor, dlast: Tensor) -> Any:
+    def backward(ctx: Any, dy: Tensor | None, dlast: Tensor | None, *_: None) -> Any:
         arrays, outputs = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
+        like = _outputs_like(ctx.structure, ctx.backend, list(arrays), False)
+        dy, dlast = (
+            torch.zeros_like(z) if x is None else x for x, z in zip((dy, dlast), like, strict=True)
+        )
         found = torch.ops.dsf.kernel_backward(
             ctx.structure, ctx.backend, list(arrays), list(outputs), ctx.numbers, dy, dlast
         )
         if not torch.compiler.is_compiling():
             found = _Once.apply(len(found), *found, *arrays, dy, dlast)
-        return None, None, None, *found
+        return None, None, None, None, *found
 
     @staticmethod
     def vmap(
-        info: Any, dims: Any, structure: str, backend: str, numbers: Any, *arrays: Tensor
-    ) -> Any:
-        whole = _folded(info.batch_size, list(arrays), list(dims[3:]))
-        outputs = _Kernel.apply(structure, backend, numbers, *whole)
-        return tuple(_unfolded(info.batch_size, outputs)), (0, 0)
+        info: Any, dims: Any, structure: str, backend: str, numbers: Any, keep: bool,
+        *arrays: Tensor,
+    ) -> Any:  # fmt: skip
+        whole = _folded(info.batch_size, list(arrays), list(dims[4:]))
+        keep = keep or _differentiated(whole)  # a tensor does not tell outside of vmap
+        outputs = _Kernel.apply(structure, backend, numbers, keep, *whole)
+        return tuple(_unfolded(info.batch_size, outputs)), (0,) * len(outputs)
+
+
+def _differentiated(arrays: list[Tensor]) -> bool:
+    return torch.is_grad_enabled() and any(x.requires_grad for x in arrays)
 
 
 def run(
@@ -157,7 +176,7 @@ def run(
     """(y, last state), with gradients of every array."""
     if backend in ("reference", "torch"):
         return _by_torch(structure, backend, arrays, numbers)
-    y, last = _Kernel.apply(structure, backend, numbers, *arrays)
+    y, last, *_ = _Kernel.apply(structure, backend, numbers, _differentiated(arrays), *arrays)
     return y, last
 
 

@@ -57,7 +57,7 @@ def linear_attention(
     if by_triton:
         y, last = gpu.linear(call, full, read, scale)
     else:
-        arrays = [q, k, v, call.decays(full), call.state()]
+        arrays = [q, k, v, call.decays(full, one=True), call.state()]
         y, last = dispatch.run("linear", arrays, [scale, float(read == "before")], backend)
     if bonus is not None:
         u = call["bonus"]

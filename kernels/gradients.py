@@ -7,7 +7,6 @@ is left as one vector for each row, and `row_sums` adds up its lanes.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from llvmlite import ir
@@ -17,12 +16,10 @@ from numba.extending import intrinsic
 
 from dsf.kernels.vectors import Code
 
-STEPS = 4  # that a sweep takes at once, at most
-
 
 def chunk_length(L: int) -> int:
     """Steps between kept states: those of one chunk stay in the cache, and few hundred are kept."""
-    return max(32, math.ceil(L / 1024) * STEPS)
+    return 32 * max(1, -(-L // 8192))
 
 
 class _Sweep(Code):
@@ -30,6 +27,21 @@ class _Sweep(Code):
 
     def sums(self, steps: int) -> list[Any]:
         return [self.slot(self.zero()) for _ in range(steps)]
+
+    def transposed(self, rows: list[Any]) -> list[Any]:
+        """As many vectors as there are lanes, as the rows of a matrix: its columns."""
+        kind, lanes, apart = ir.VectorType(ir.IntType(32), self.width), range(self.width), 1
+        while apart < self.width:
+            # lane i of row a and lane i of row a + apart: each takes of the other what it lacks
+            n = self.width
+            low = ir.Constant(kind, [n + (i ^ apart) if i & apart else i for i in lanes])
+            high = ir.Constant(kind, [n + i if i & apart else i | apart for i in lanes])
+            for a in [a for a in lanes if not a & apart]:
+                one, two = rows[a], rows[a + apart]
+                rows[a] = self.build.shuffle_vector(one, two, low)
+                rows[a + apart] = self.build.shuffle_vector(one, two, high)
+            apart *= 2
+        return rows
 
 
 @intrinsic
@@ -51,56 +63,62 @@ def row_sums(context: Any, part: Any, out: Any, rows: Any, lanes: Any) -> Any:
     return types.void(part, out, rows, lanes), code
 
 
-# --------------------------------------------------------------------- transitions of rank one
-def _low_rank_again(keep: bool) -> Any:
-    """new = w S + b seen' + k x' into `after`; with `keep` also dq = new d.
+@intrinsic
+def turned(context: Any, S: Any, strips: Any, m: Any, K: Any, V: Any, lanes: Any) -> Any:
+    """strips[m, i / lanes, j, i % lanes] = S[i, j]; K and V count in whole vectors."""
 
-    part is new a, whose lanes add up to what the next step sees.  w, b, k, a, dq [K], seen, x, d
+    def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
+        c = _Sweep(context, build, signature, args)
+        S, strips, m, K, V, _ = c.args
+        with c.vectors(K) as i, c.vectors(V) as j:
+            rows = [c.load(S, build.add(i, c.index(r)), j) for r in range(c.width)]
+            for e, x in enumerate(c.transposed(rows)):
+                strip, column = build.sdiv(i, c.index(c.width)), build.add(j, c.index(e))
+                c.store(x, strips, m, strip, column, c.index(0))
+        return context.get_dummy_value()
+
+    return types.void(S, strips, m, K, V, lanes), code
+
+
+# --------------------------------------------------------------------- transitions of rank one
+@intrinsic
+def low_rank_again(
+    context: Any, S: Any, after: Any, w: Any, b: Any, k: Any, a: Any, seen: Any, x: Any, d: Any,
+    dq: Any, part: Any, V: Any, K: Any, lanes: Any,
+) -> Any:  # fmt: skip
+    """after = w S + b seen' + k x' and dq = after d.
+
+    part is after a, whose lanes add up to what the next step sees.  w, b, k, a, dq [K], seen, x, d
     [V], S, after [V K], part [V lanes].
     """
 
-    @intrinsic
-    def sweep(
-        context: Any, S: Any, after: Any, w: Any, b: Any, k: Any, a: Any, seen: Any, x: Any,
-        d: Any, dq: Any, part: Any, V: Any, K: Any, lanes: Any,
-    ) -> Any:  # fmt: skip
-        def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
-            c = _Sweep(context, build, signature, args)
-            S, after, w, b, k, a, seen, x, d, dq, part, V, K, _ = c.args
-            first = ir.Constant(K.type, 0)
+    def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
+        c = _Sweep(context, build, signature, args)
+        S, after, w, b, k, a, seen, x, d, dq, part, V, K, _ = c.args
+        first = ir.Constant(K.type, 0)
 
-            def body(places: list[Any]) -> None:
-                decays, changes, keys, ahead = (
-                    [c.load(z, i) for i in places] for z in (w, b, k, a)
-                )
-                sums = c.sums(len(places))
-                begin = build.icmp_signed("==", places[0], first)
-                with cgutils.for_range(build, V) as loop:
-                    j = loop.index
-                    old, value = c.spread(seen, j), c.spread(x, j)
-                    read = c.spread(d, j) if keep else None
-                    total = build.select(begin, c.zero(), c.load(part, j, first))
-                    for e, i in enumerate(places):
-                        new = build.fmul(decays[e], c.load(S, j, i))
-                        new = c.fma(keys[e], value, c.fma(changes[e], old, new))
-                        c.store(new, after, j, i)
-                        total = c.fma(new, ahead[e], total)
-                        if keep:
-                            c.add(sums[e], new, read)
-                    c.store(total, part, j, first)
-                if keep:
-                    for total, i in zip(sums, places, strict=True):
-                        c.store(build.load(total), dq, i)
+        def body(places: list[Any]) -> None:
+            decays, changes, keys, ahead = ([c.load(z, i) for i in places] for z in (w, b, k, a))
+            sums = c.sums(len(places))
+            begin = build.icmp_signed("==", places[0], first)
+            with cgutils.for_range(build, V) as loop:
+                j = loop.index
+                old, value, read = (c.spread(z, j) for z in (seen, x, d))
+                total = build.select(begin, c.zero(), c.load(part, j, first))
+                for e, i in enumerate(places):
+                    new = build.fmul(decays[e], c.load(S, j, i))
+                    new = c.fma(keys[e], value, c.fma(changes[e], old, new))
+                    c.store(new, after, j, i)
+                    total = c.fma(new, ahead[e], total)
+                    c.add(sums[e], new, read)
+                c.store(total, part, j, first)
+            for total, i in zip(sums, places, strict=True):
+                c.store(build.load(total), dq, i)
 
-            c.columns(K, body)
-            return context.get_dummy_value()
+        c.columns(K, body)
+        return context.get_dummy_value()
 
-        return types.void(S, after, w, b, k, a, seen, x, d, dq, part, V, K, lanes), code
-
-    return sweep
-
-
-low_rank_again, low_rank_ahead = _low_rank_again(True), _low_rank_again(False)
+    return types.void(S, after, w, b, k, a, seen, x, d, dq, part, V, K, lanes), code
 
 
 @intrinsic

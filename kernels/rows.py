@@ -21,12 +21,21 @@ def _entry(c: Code, array: Any, b: Any, t: Any, h: Any, i: Any) -> Any:
     return c.place(array, (b, t, h, i), c.scalar)
 
 
+def _row(c: Code, array: Any, slot: Any, s: Any) -> list[Any]:
+    """The indices of row s from `slot` on, which is a slot of rows, or a row where none are."""
+    several = len(cgutils.unpack_tuple(c.build, array.shape)) == 3
+    return [slot, s] if several else [c.build.add(slot, s)]
+
+
 @intrinsic
 def take(
     context: Any, target: Any, slot: Any, source: Any, b: Any, t: Any, h: Any, start: Any,
     rows: Any, size: Any, lanes: Any,
 ) -> Any:  # fmt: skip
-    """target[slot, s, :size] = source[b, t + s, h, start : start + size] for s < rows."""
+    """target[slot, s, :size] = source[b, t + s, h, start : start + size] for s < rows.
+
+    A target of two axes has row slot + s.
+    """
 
     def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
         c = Code(context, build, signature, args)
@@ -39,17 +48,17 @@ def take(
         some = build.or_(beside, same)
         whole = build.select(some, build.sub(size, rest), ir.Constant(size.type, 0))
         with cgutils.for_range(build, rows) as loop:
-            s, row = loop.index, build.add(t, loop.index)
+            at, row = _row(c, target, slot, loop.index), build.add(t, loop.index)
             with build.if_else(same) as (one, several):
                 with one:
                     x = c.spread(source, b, row, h, start)
                     with c.vectors(whole) as j:
-                        c.store(x, target, slot, s, j)
+                        c.store(x, target, *at, j)
                 with several, c.vectors(whole) as j:
-                    c.store(c.load(source, b, row, h, build.add(start, j)), target, slot, s, j)
+                    c.store(c.load(source, b, row, h, build.add(start, j)), target, *at, j)
             with cgutils.for_range_slice(build, whole, size, ir.Constant(size.type, 1)) as (j, _):
                 x = build.load(_entry(c, source, b, row, h, build.add(start, j)))
-                build.store(x, c.place(target, (slot, s, j), c.scalar))
+                build.store(x, c.place(target, (*at, j), c.scalar))
         return context.get_dummy_value()
 
     return types.void(target, slot, source, b, t, h, start, rows, size, lanes), code
@@ -62,7 +71,7 @@ def give(
 ) -> Any:  # fmt: skip
     """target[b, t + s, h, start : start + size] = scale source[slot, s, :size] for s < rows.
 
-    Rows of the target lie in one piece.
+    Rows of the target lie in one piece.  A source of two axes has row slot + s.
     """
 
     def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
@@ -71,12 +80,12 @@ def give(
         factor = c.all(scale)
         whole = build.sub(size, build.srem(size, ir.Constant(size.type, c.width)))
         with cgutils.for_range(build, rows) as loop:
-            s, row = loop.index, build.add(t, loop.index)
+            at, row = _row(c, source, slot, loop.index), build.add(t, loop.index)
             with c.vectors(whole) as j:
-                x = build.fmul(factor, c.load(source, slot, s, j))
+                x = build.fmul(factor, c.load(source, *at, j))
                 c.store(x, target, b, row, h, build.add(start, j))
             with cgutils.for_range_slice(build, whole, size, ir.Constant(size.type, 1)) as (j, _):
-                x = build.fmul(scale, build.load(c.place(source, (slot, s, j), c.scalar)))
+                x = build.fmul(scale, build.load(c.place(source, (*at, j), c.scalar)))
                 build.store(x, _entry(c, target, b, row, h, build.add(start, j)))
         return context.get_dummy_value()
 

@@ -21,49 +21,30 @@ from dsf.kernels.delta.sweeps import PLACE, RATES, STEPS, Sweep
 
 
 @intrinsic
-def turned(
-    context: Any, S: Any, n: Any, strips: Any, m: Any, at: Any, K: Any, V: Any, lanes: Any
-) -> Any:
-    """strips[m, at, i / lanes, j, i % lanes] = S[n, i, j]; K and V count in whole vectors."""
-
-    def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
-        c = Sweep(context, build, signature, args)
-        S, n, strips, m, at, K, V, _ = c.args
-        with c.vectors(K) as i, c.vectors(V) as j:
-            rows = [c.load(S, n, build.add(i, c.index(r)), j) for r in range(c.width)]
-            for e, x in enumerate(c.transposed(rows)):
-                strip, column = build.sdiv(i, c.index(c.width)), build.add(j, c.index(e))
-                c.store(x, strips, m, at, strip, column, c.index(0))
-        return context.get_dummy_value()
-
-    return types.void(S, n, strips, m, at, K, V, lanes), code
-
-
-@intrinsic
 def again(
-    context: Any, S: Any, m: Any, at: Any, to: Any, there: Any, decay: Any, write: Any, u: Any,
-    g: Any, V: Any, K: Any, lanes: Any,
-) -> Any:  # fmt: skip
-    """S[to, there] = decay S[m, at] + sum_t write_t u_t' with decay, write and u of group g.
+    context: Any, S: Any, g: Any, decay: Any, write: Any, u: Any, V: Any, K: Any, lanes: Any
+) -> Any:
+    """S[g + 1] = decay S[g] + sum_t write_t u_t' with decay, write and u of group g.
 
-    S [.. .. strips V lanes], decay [groups K], write [groups STEPS K], u [groups STEPS V].
+    S [groups strips V lanes], decay [groups K], write [groups STEPS K], u [groups STEPS V].
     """
 
     def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
         c = Sweep(context, build, signature, args)
-        S, m, at, to, there, decay, write, u, g, V, K, _ = c.args
+        S, g, decay, write, u, V, K, _ = c.args
+        following = build.add(g, c.index(1))
         with c.vectors(K) as i:
             strip = build.sdiv(i, c.index(c.width))
             factor, keys = c.load(decay, g, i), c.rows(write, g, i)
             with cgutils.for_range(build, V) as loop:
                 j = loop.index
-                state = build.fmul(factor, c.load(S, m, at, strip, j, c.index(0)))
+                state = build.fmul(factor, c.load(S, g, strip, j, c.index(0)))
                 for t, key in enumerate(keys):
                     state = c.fma(key, c.spread(u, g, c.index(t), j), state)
-                c.store(state, S, to, there, strip, j, c.index(0))
+                c.store(state, S, following, strip, j, c.index(0))
         return context.get_dummy_value()
 
-    return types.void(S, m, at, to, there, decay, write, u, g, V, K, lanes), code
+    return types.void(S, g, decay, write, u, V, K, lanes), code
 
 
 @intrinsic
@@ -135,20 +116,20 @@ def unsolve(
 
 @intrinsic
 def back(
-    context: Any, G: Any, n: Any, S: Any, m: Any, at: Any, decay: Any, seen: Any, read: Any,
-    u: Any, d: Any, g: Any, minus: Any, to_write: Any, to_seen: Any, to_read: Any, to_decay: Any,
-    V: Any, K: Any, lanes: Any,
+    context: Any, G: Any, n: Any, S: Any, decay: Any, seen: Any, read: Any, u: Any, d: Any, g: Any,
+    minus: Any, to_write: Any, to_seen: Any, to_read: Any, to_decay: Any, V: Any, K: Any,
+    lanes: Any,
 ) -> Any:  # fmt: skip
     """to_write = G u, to_seen = -S f, to_read = S d, to_decay = sum_j G S, then G as above.
 
-    S [m, at], decay, seen, read, u, d of group g, minus = -f; to_write, to_seen, to_read [STEPS K],
+    S, decay, seen, read, u, d of group g, minus = -f; to_write, to_seen, to_read [STEPS K],
     to_decay [K].
     """
 
     def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
         c = Sweep(context, build, signature, args)
-        (G, n, S, m, at, decay, seen, read, u, d, g, minus, to_write, to_seen, to_read, to_decay,
-         V, K, _) = c.args  # fmt: skip
+        (G, n, S, decay, seen, read, u, d, g, minus, to_write, to_seen, to_read, to_decay, V, K,
+         _) = c.args  # fmt: skip
         zero, steps = c.index(0), [c.index(t) for t in range(STEPS)]
         with c.vectors(K) as i:
             strip, factor = build.sdiv(i, c.index(c.width)), c.load(decay, g, i)
@@ -157,7 +138,7 @@ def back(
             (scaled,) = c.sums(1)
             with cgutils.for_range(build, V) as loop:
                 j = loop.index
-                after, state = c.load(G, n, strip, j, zero), c.load(S, m, at, strip, j, zero)
+                after, state = c.load(G, n, strip, j, zero), c.load(S, g, strip, j, zero)
                 c.add(scaled, after, state)
                 before = build.fmul(factor, after)
                 for t, step in enumerate(steps):
@@ -175,8 +156,8 @@ def back(
             c.store(build.load(scaled), to_decay, i)
         return context.get_dummy_value()
 
-    kinds = (G, n, S, m, at, decay, seen, read, u, d, g, minus, to_write, to_seen, to_read)
-    return types.void(*kinds, to_decay, V, K, lanes), code
+    kinds = (G, n, S, decay, seen, read, u, d, g, minus, to_write, to_seen, to_read, to_decay)
+    return types.void(*kinds, V, K, lanes), code
 
 
 @intrinsic

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -76,21 +75,6 @@ class Sweep(Code):
             found += held
         return found
 
-    def transposed(self, rows: list[Any]) -> list[Any]:
-        """As many vectors as there are lanes, as the rows of a matrix: its columns."""
-        kind, lanes, apart = ir.VectorType(ir.IntType(32), self.width), range(self.width), 1
-        while apart < self.width:
-            # lane i of row a and lane i of row a + apart: each takes of the other what it lacks
-            n = self.width
-            low = ir.Constant(kind, [n + (i ^ apart) if i & apart else i for i in lanes])
-            high = ir.Constant(kind, [n + i if i & apart else i | apart for i in lanes])
-            for a in [a for a in lanes if not a & apart]:
-                one, two = rows[a], rows[a + apart]
-                rows[a] = self.build.shuffle_vector(one, two, low)
-                rows[a + apart] = self.build.shuffle_vector(one, two, high)
-            apart *= 2
-        return rows
-
     def store_sums(self, sums: list[Any], out: Any, slot: Any) -> None:
         """out[slot, n] = the sum over the lanes of sum n."""
         for n, x in enumerate(self.lane_sums([self.build.load(total) for total in sums])):
@@ -147,22 +131,23 @@ def _differences(c: Sweep, values: Any, old: Any, pairs: Any, rates: Any) -> Any
 
 @intrinsic
 def solve(
-    context: Any, v: Any, gram: Any, now: Any, by_key: Any, by_query: Any, n: Any, u: Any, y: Any,
-    odd: Any, V: Any, lanes: Any,
+    context: Any, v: Any, gram: Any, now: Any, by_key: Any, by_query: Any, n: Any, z: Any, u: Any,
+    y: Any, odd: Any, V: Any, lanes: Any,
 ) -> Any:  # fmt: skip
-    """u[0] and y of STEPS tokens, from by_key[n] = S'seen, by_query[n] = S'read and gram[now].
+    """z, u and y of STEPS tokens, from by_key[n] = S'seen, by_query[n] = S'read and gram[now].
 
-    odd [lanes] is 0, and NaN in some lane where a u or y is not finite.  v [1 STEPS V], by_key,
-    by_query, u [slots STEPS V], y [1 STEPS V]; V counts in whole vectors.
+    odd [lanes] is 0, and NaN in some lane where a u or y is not finite.  v, z, u, y [1 STEPS V],
+    by_key, by_query [slots STEPS V]; V counts in whole vectors.
     """
 
     def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
         c = Sweep(context, build, signature, args)
-        v, gram, now, by_key, by_query, n, u, y, odd, V, _ = c.args
+        v, gram, now, by_key, by_query, n, z, u, y, odd, V, _ = c.args
         first, (check,), (pairs, rates) = c.index(0), c.sums(1), c.numbers(gram, now)
         with c.vectors(V) as j:
             old = c.rows(by_key, n, j)
-            _, written = _differences(c, c.rows(v, first, j), old, pairs, rates)
+            missed, written = _differences(c, c.rows(v, first, j), old, pairs, rates)
+            c.write_rows(missed, z, first, j)
             c.write_rows(written, u, first, j)
             for t, total in enumerate(c.rows(by_query, n, j)):
                 for s in range(t + 1):
@@ -173,76 +158,50 @@ def solve(
         c.store(build.load(check), odd, first)
         return context.get_dummy_value()
 
-    return types.void(v, gram, now, by_key, by_query, n, u, y, odd, V, lanes), code
+    return types.void(v, gram, now, by_key, by_query, n, z, u, y, odd, V, lanes), code
 
 
 @intrinsic
-def solve_again(
-    context: Any, v: Any, gram: Any, now: Any, by_key: Any, n: Any, z: Any, u: Any, V: Any,
-    lanes: Any,
+def advance(
+    context: Any, S: Any, n: Any, decay: Any, write: Any, now: Any, u: Any, of: Any, seen: Any,
+    read: Any, then: Any, by_key: Any, by_query: Any, K: Any, V: Any, lanes: Any,
 ) -> Any:  # fmt: skip
-    """z and u of STEPS tokens, for the gradients: v, gram, z and u at the slot `now`."""
-
-    def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
-        c = Sweep(context, build, signature, args)
-        v, gram, now, by_key, n, z, u, V, _ = c.args
-        pairs, rates = c.numbers(gram, now)
-        with c.vectors(V) as j:
-            values, old = c.rows(v, now, j), c.rows(by_key, n, j)
-            for rows, out in zip(_differences(c, values, old, pairs, rates), (z, u), strict=True):
-                c.write_rows(rows, out, now, j)
-        return context.get_dummy_value()
-
-    return types.void(v, gram, now, by_key, n, z, u, V, lanes), code
-
-
-def _advance(queries: bool) -> Any:
     """S[n] <- decay S + sum_t write_t u_t' with decay and write of the slot `now` and u of `of`,
     then by_key[n] = S'seen and by_query[n] = S'read of the slot `then`.
 
     S [heads K V], decay [slots K], write, seen, read [slots STEPS K], u, by_key, by_query
-    [.. STEPS V]; without queries by_query is left as it is.
+    [.. STEPS V].
     """
 
-    @intrinsic
-    def sweep(
-        context: Any, S: Any, n: Any, decay: Any, write: Any, now: Any, u: Any, of: Any, seen: Any,
-        read: Any, then: Any, by_key: Any, by_query: Any, K: Any, V: Any, lanes: Any,
-    ) -> Any:  # fmt: skip
-        def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
-            c = Sweep(context, build, signature, args)
-            S, n, decay, write, now, u, of, seen, read, then, by_key, by_query, K, V, _ = c.args
-            reads = ((seen, by_key), (read, by_query)) if queries else ((seen, by_key),)
+    def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
+        c = Sweep(context, build, signature, args)
+        S, n, decay, write, now, u, of, seen, read, then, by_key, by_query, K, V, _ = c.args
+        reads = ((seen, by_key), (read, by_query))
 
-            def body(places: list[Any]) -> None:
-                values = [c.rows(u, of, j) for j in places]
-                sums = [[c.sums(STEPS) for _ in places] for _ in reads]
-                with cgutils.for_range(build, K) as loop:
-                    i = loop.index
-                    factor = c.spread(decay, now, i)
-                    states = [build.fmul(factor, c.load(S, n, i, j)) for j in places]
+        def body(places: list[Any]) -> None:
+            values = [c.rows(u, of, j) for j in places]
+            sums = [[c.sums(STEPS) for _ in places] for _ in reads]
+            with cgutils.for_range(build, K) as loop:
+                i = loop.index
+                factor = c.spread(decay, now, i)
+                states = [build.fmul(factor, c.load(S, n, i, j)) for j in places]
+                for t in range(STEPS):
+                    key = c.spread(write, now, c.index(t), i)
+                    for e, column in enumerate(values):
+                        states[e] = c.fma(key, column[t], states[e])
+                for state, j in zip(states, places, strict=True):
+                    c.store(state, S, n, i, j)
+                for (source, _), totals in zip(reads, sums, strict=True):
                     for t in range(STEPS):
-                        key = c.spread(write, now, c.index(t), i)
-                        for e, column in enumerate(values):
-                            states[e] = c.fma(key, column[t], states[e])
-                    for state, j in zip(states, places, strict=True):
-                        c.store(state, S, n, i, j)
-                    for (source, _), totals in zip(reads, sums, strict=True):
-                        for t in range(STEPS):
-                            x = c.spread(source, then, c.index(t), i)
-                            for state, total in zip(states, totals, strict=True):
-                                c.add(total[t], x, state)
-                for (_, out), totals in zip(reads, sums, strict=True):
-                    for total, j in zip(totals, places, strict=True):
-                        c.write_rows([build.load(x) for x in total], out, n, j)
+                        x = c.spread(source, then, c.index(t), i)
+                        for state, total in zip(states, totals, strict=True):
+                            c.add(total[t], x, state)
+            for (_, out), totals in zip(reads, sums, strict=True):
+                for total, j in zip(totals, places, strict=True):
+                    c.write_rows([build.load(x) for x in total], out, n, j)
 
-            c.columns(V, body, most=2)
-            return context.get_dummy_value()
+        c.columns(V, body, most=2)
+        return context.get_dummy_value()
 
-        kinds = (S, n, decay, write, now, u, of, seen, read, then, by_key, by_query, K, V, lanes)
-        return types.void(*kinds), code
-
-    return sweep
-
-
-advance, advance_keys = _advance(True), _advance(False)
+    kinds = (S, n, decay, write, now, u, of, seen, read, then, by_key, by_query, K, V, lanes)
+    return types.void(*kinds), code

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from dsf.kernels import compiled
-from dsf.kernels.products import copy_rows
+from dsf.kernels.products import copy_rows, fetch
 
 Array = np.ndarray
 WIDTH = 64  # channels that one thread takes at least
+AHEAD = 2  # rows from the one that is read to the one that is fetched
 
 
 @compiled.forward(inputs=2)
@@ -64,6 +65,13 @@ def _back(
         for t in range(L - 1, -1, -1):
             if t == L - 1 or a.strides[1] != 0:  # else constant in time
                 copy_rows(decay, a[n, t : t + 1], 1, D)
+            following = max(t - AHEAD, 0)  # no CPU guesses rows that are read backwards
+            for given in (dy, y):
+                fetch(given[n], following, D)
+            for found in (da, db):
+                fetch(found[n], following, D)
+            if a.strides[1] != 0:
+                fetch(a[n], following, D)
             copy_rows(add, dy[n, t : t + 1], 1, D)
             copy_rows(before, y[n, t - 1 : t] if t else h[n : n + 1], 1, D)
             for d in range(D):
@@ -76,9 +84,8 @@ def _back(
         copy_rows(dh[n : n + 1], g, 1, D)
 
 
-def backward(a: Array, b: Array, h: Array, dy: Array, dh: Array) -> tuple[Array, ...]:
-    """Gradients of a, b and h; complex ones as torch defines them, from conjugates."""
-    y, _ = forward(a, b, h)
+def backward(a: Array, b: Array, h: Array, y: Array, dy: Array, dh: Array) -> tuple[Array, ...]:
+    """Gradients of a, b and h, from y; complex ones as torch defines them, from conjugates."""
     da, db, dh = np.empty(b.shape, b.dtype), np.empty(b.shape, b.dtype), np.array(dh, order="C")
     compiled.shared(b.shape[0], 6 * b.size, lambda *ends: _back(a, y, h, dy, dh, da, db, *ends))
     return da, db, dh

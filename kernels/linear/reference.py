@@ -10,7 +10,8 @@ from dsf.kernels.arrays import stack
 def forward(q: Any, k: Any, v: Any, w: Any, S: Any, scale: float, before: bool) -> tuple[Any, Any]:
     """S_t = w_t S_{t-1} + k_t v_t',   y_t = scale S_t' q_t   (S_{t-1} with `before`).
 
-    q, k, w [B L H K], v [B L H V], S [B H K V]; returns y [B L H V] and the last S.
+    q, k [B L H K], w [B L H K] or [B L H 1], v [B L H V], S [B H K V]; returns y [B L H V] and the
+    last S.
     """
     rows = []
     for t in range(q.shape[1]):

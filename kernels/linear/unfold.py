@@ -55,53 +55,45 @@ def _fade(before: bool) -> Any:
 fade, fade_before = _fade(False), _fade(True)
 
 
-def _ahead(read: bool) -> Any:
-    """new[n] = P S + sum_j to_k_j x_j', which may be S; with `read` also from_q_t = S d_t.
+@intrinsic
+def ahead(
+    context: Any, S: Any, m: Any, P: Any, to_k: Any, x: Any, d: Any, from_q: Any, s: Any, V: Any,
+    K: Any, lanes: Any,
+) -> Any:  # fmt: skip
+    """S[m + 1] = P S[m] + sum_j to_k_j x_j' and from_q_t = S[m] d_t.
 
-    S [V K], new [... V K], P [... K] of group m, to_k, from_q [... K], x, d [... V].
+    S [... V K], P [... K] of group m, to_k, from_q [... K], x, d [... V].
     """
 
-    @intrinsic
-    def ahead(
-        context: Any, S: Any, new: Any, n: Any, P: Any, m: Any, to_k: Any, x: Any, d: Any,
-        from_q: Any, s: Any, V: Any, K: Any, lanes: Any,
-    ) -> Any:  # fmt: skip
-        def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
-            c = Sweep(context, build, signature, args)
-            S, new, n, P, m, to_k, x, d, from_q, s, V, K, _ = c.args
-            at = c.steps(s)
+    def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
+        c = Sweep(context, build, signature, args)
+        S, m, P, to_k, x, d, from_q, s, V, K, _ = c.args
+        at, following = c.steps(s), build.add(m, c.index(1))
 
-            def body(places: list[Any]) -> None:
-                products = [c.load(P, m, i) for i in places]
-                keys = [c.rows(to_k, s, i) for i in places]
-                sums = [[c.slot(c.zero()) for _ in at] for _ in places]
-                with cgutils.for_range(build, V) as loop:
-                    j = loop.index
-                    values = [c.spread(x, t, j) for t in at]
-                    reads = [c.spread(d, t, j) for t in at] if read else []
-                    for i, product, own, totals in zip(places, products, keys, sums, strict=True):
-                        state = c.load(S, j, i)
-                        for total, value in zip(totals, reads, strict=False):
-                            c.add(total, state, value)
-                        state = build.fmul(product, state)
-                        for key, value in zip(own, values, strict=True):
-                            state = c.fma(key, value, state)
-                        c.store(state, new, n, j, i)
-                if read:
-                    for i, totals in zip(places, sums, strict=True):
-                        for t, total in zip(at, totals, strict=True):
-                            c.store(build.load(total), from_q, t, i)
+        def body(places: list[Any]) -> None:
+            products = [c.load(P, m, i) for i in places]
+            keys = [c.rows(to_k, s, i) for i in places]
+            sums = [[c.slot(c.zero()) for _ in at] for _ in places]
+            with cgutils.for_range(build, V) as loop:
+                j = loop.index
+                values, reads = ([c.spread(z, t, j) for t in at] for z in (x, d))
+                for i, product, own, totals in zip(places, products, keys, sums, strict=True):
+                    state = c.load(S, m, j, i)
+                    for total, value in zip(totals, reads, strict=True):
+                        c.add(total, state, value)
+                    state = build.fmul(product, state)
+                    for key, value in zip(own, values, strict=True):
+                        state = c.fma(key, value, state)
+                    c.store(state, S, following, j, i)
+            for i, totals in zip(places, sums, strict=True):
+                for t, total in zip(at, totals, strict=True):
+                    c.store(build.load(total), from_q, t, i)
 
-            c.columns(K, body, most=2)
-            return context.get_dummy_value()
+        c.columns(K, body, most=2)
+        return context.get_dummy_value()
 
-        kinds = (S, new, n, P, m, to_k, x, d, from_q, s, V, K, lanes)
-        return types.void(*kinds), code
-
-    return ahead
-
-
-ahead, read_ahead = _ahead(False), _ahead(True)
+    kinds = (S, m, P, to_k, x, d, from_q, s, V, K, lanes)
+    return types.void(*kinds), code
 
 
 @intrinsic
@@ -111,7 +103,8 @@ def back(
 ) -> Any:  # fmt: skip
     """from_k_t = G x_t, both = sum_j S G, then G <- P G + sum_t to_q_t d_t'.
 
-    G [... V K], S [V K], P [... K] of group m, to_q, to_k, from_k [... K], both [K], x, d [... V].
+    G [... V K], S [... V K] and P [... K] of group m, to_q, to_k, from_k [... K], both [K],
+    x, d [... V].
     part [V STEPS lanes] is G to_k_t, whose lanes are still to be added up.
     """
 
@@ -131,7 +124,7 @@ def back(
                 values, reads = ([c.spread(z, t, j) for t in at] for z in (x, d))
                 held = [c.load(G, n, j, i) for i in places]
                 for g, i, totals, overlap in zip(held, places, sums, overlaps, strict=True):
-                    c.add(overlap, g, c.load(S, j, i))
+                    c.add(overlap, g, c.load(S, m, j, i))
                     for total, value in zip(totals, values, strict=True):
                         c.add(total, g, value)
                 for t in range(STEPS):

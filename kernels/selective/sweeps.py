@@ -48,39 +48,33 @@ def step(
     return types.void(H, a, u, dt, i, B, C, t, y, S, width, lanes), code
 
 
-def _ahead(keep: bool) -> Any:
-    """H[to] = 2^(dt a) H[m] + u B_t; with `keep` also decay[m] = 2^(dt a)."""
+@intrinsic
+def ahead(
+    context: Any, H: Any, decay: Any, a: Any, u: Any, dt: Any, i: Any, B: Any, t: Any, S: Any,
+    width: Any, lanes: Any,
+) -> Any:  # fmt: skip
+    """decay[i] = 2^(dt a), H[i + 1] = decay[i] H[i] + u B_t."""
 
-    @intrinsic
-    def ahead(
-        context: Any, H: Any, m: Any, to: Any, decay: Any, a: Any, u: Any, dt: Any, i: Any, B: Any,
-        t: Any, S: Any, width: Any, lanes: Any,
-    ) -> Any:  # fmt: skip
-        def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
-            c = Code(context, build, signature, args)
-            H, m, to, decay, a, u, dt, i, B, t, S, width, _ = c.args
+    def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
+        c = Code(context, build, signature, args)
+        H, decay, a, u, dt, i, B, t, S, width, _ = c.args
+        following = build.add(i, c.index(1))
 
-            def body(places: list[Any]) -> None:
-                inputs, times = ([c.load(z, i, j) for j in places] for z in (u, dt))
-                with cgutils.for_range(build, S) as loop:
-                    s = loop.index
-                    write = c.spread(B, t, s)
-                    for e, j in enumerate(places):
-                        now = exponential(c, build.fmul(times[e], c.load(a, s, j)))
-                        if keep:
-                            c.store(now, decay, m, s, j)
-                        new = c.fma(now, c.load(H, m, s, j), build.fmul(inputs[e], write))
-                        c.store(new, H, to, s, j)
+        def body(places: list[Any]) -> None:
+            inputs, times = ([c.load(z, i, j) for j in places] for z in (u, dt))
+            with cgutils.for_range(build, S) as loop:
+                s = loop.index
+                write = c.spread(B, t, s)
+                for e, j in enumerate(places):
+                    now = exponential(c, build.fmul(times[e], c.load(a, s, j)))
+                    c.store(now, decay, i, s, j)
+                    new = c.fma(now, c.load(H, i, s, j), build.fmul(inputs[e], write))
+                    c.store(new, H, following, s, j)
 
-            c.columns(width, body)
-            return context.get_dummy_value()
+        c.columns(width, body)
+        return context.get_dummy_value()
 
-        return types.void(H, m, to, decay, a, u, dt, i, B, t, S, width, lanes), code
-
-    return ahead
-
-
-ahead, ahead_again = _ahead(False), _ahead(True)
+    return types.void(H, decay, a, u, dt, i, B, t, S, width, lanes), code
 
 
 @intrinsic

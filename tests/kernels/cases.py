@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from dsf.kernels import backends
+
 STRUCTURES = (
-    "linear", "linear before", "delta", "delta channels", "low_rank", "low_rank substeps",
-    "diagonal", "selective",
+    "linear", "linear before", "linear head", "delta", "delta channels", "low_rank",
+    "low_rank substeps", "diagonal", "selective",
 )  # fmt: skip
 EVERY = (*STRUCTURES, "softmax", "local_linear")  # the last two have no state, and tests apart
 
@@ -26,7 +28,8 @@ def case(
     if name.startswith("linear"):
         arrays = [normal((B, L, H, n)) for n in (K, K, V)]
         before = float(name.endswith("before"))
-        return "linear", [*arrays, decays(B, L, H, K), normal((B, H, K, V))], [0.5, before]
+        w = decays(B, L, H, 1 if name.endswith("head") else K)
+        return "linear", [*arrays, w, normal((B, H, K, V))], [0.5, before]
     if name.startswith("delta"):
         q, k, v = (normal((B, L, H, n)) for n in (K, K, V))
         k /= np.linalg.norm(k, axis=-1, keepdims=True)
@@ -92,3 +95,10 @@ def logits(arrays: list[np.ndarray], numbers: list[float]) -> float:
     bias = abs(arrays[3]) if len(arrays) > 3 else 0
     k = np.repeat(k, q.shape[2] // k.shape[2], axis=2)
     return 1 + float((numbers[0] * np.einsum("bihk,bjhk->bhij", q, k) + bias).max())
+
+
+def training(structure: str, arrays: list[np.ndarray], numbers: list[float]) -> Any:
+    """(y, last) of the numba kernel, and what its backward pass takes after the inputs."""
+    asked = (True,) if backends.keeps(structure, "numba", True) else ()
+    found = backends.module(structure, "numba").forward(*arrays, *numbers, *asked)
+    return found[:2], backends.kept(structure, found)

@@ -1,4 +1,4 @@
-"""Kernels hold their outputs and a chunk, at any length: never a state for every token."""
+"""Kernels hold their outputs, a chunk, and for gradients a state of every chunk: at any length."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import pytest
 pytest.importorskip("numba")
 import cases
 from memory import REFS, peak
-
-from dsf.kernels import backends
 
 MARGIN = 6 << 20  # a chunk of states and what the allocator rounds up
 # The bias alone takes 72 MB there; weights of one block on all keys grow: see test_local_linear.
@@ -26,13 +24,15 @@ def test_memory_of_outputs_and_one_chunk(name, monkeypatch):
     structure, arrays, numbers = cases.case(name, L, B=1, H=1, K=16, V=32)
     kernel = import_module(f"dsf.kernels.{structure}.numba")
     small = cases.case(name, 70, B=1, H=1, K=16, V=32)[1]
-    y, last = kernel.forward(*small, *numbers)
-    kept = backends.kept(structure, (y, last))
+    (y, last), kept = cases.training(structure, small, numbers)
     kernel.backward(*small, *kept, *numbers, y, last)  # compiled before anything is counted
 
     used, (y, last) = peak(lambda: kernel.forward(*arrays, *numbers))
     assert used <= y.nbytes + last.nbytes + MARGIN
-    kept = backends.kept(structure, (y, last))
+    used, ((y, last), kept) = peak(lambda: cases.training(structure, arrays, numbers))
+    between = sum(x.nbytes for x in kept if x is not y and x is not last)
+    assert used <= y.nbytes + last.nbytes + between + MARGIN
+    assert between <= y.nbytes + MARGIN  # of the delta rule also a row for each of y
     used, found = peak(lambda: kernel.backward(*arrays, *kept, *numbers, y, last))
     gradients = sum(x.nbytes for x in found)
     assert used <= gradients + y.nbytes + MARGIN  # and one product of y and its gradient

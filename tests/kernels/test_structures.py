@@ -69,9 +69,12 @@ def test_states_wider_than_one_thread_takes(name):
 
 @given(L=st.integers(0, 10**7))
 def test_chunks_of_gradients(L):
-    """Whole sweeps, and few kept states: a sweep beyond a chunk's memory would not be noticed."""
+    """Whole turns of every forward pass, which keeps a state only where a turn begins, and few."""
     C = gradients.chunk_length(L)
-    assert C >= 32 and C % gradients.STEPS == 0 and L <= 256 * C
+    assert C >= 32 and C % 32 == 0 and L <= 256 * C
+    for name in ("linear", "delta"):
+        module = import_module(f"dsf.kernels.{name}.numba")
+        assert module.spacing(L) % module.ROWS == 0
 
 
 @EVERY
@@ -110,9 +113,8 @@ def test_the_number_of_threads_changes_no_bit(name, monkeypatch):
     for threads in (1, 2, 3):
         monkeypatch.setattr("dsf.kernels.compiled.SMALL", 0)
         monkeypatch.setattr("dsf.kernels.compiled.threads", lambda n=threads: n)
-        found.append(
-            [*module.forward(*arrays, *numbers), *module.backward(*arrays, *numbers, dy, dS)]
-        )
+        out, kept = cases.training(structure, arrays, numbers)
+        found.append([*out, *kept, *module.backward(*arrays, *kept, *numbers, dy, dS)])
     for other in found[1:]:
         assert all(map(np.array_equal, found[0], other))
 
@@ -267,7 +269,8 @@ def test_a_head_of_nan_changes_no_bit_of_the_others(name, monkeypatch):
     dy, dS = rng.standard_normal(v.shape), rng.standard_normal(S.shape)
 
     def everything(given):
-        return [*module.forward(*given, *numbers), *module.backward(*given, *numbers, dy, dS)]
+        out, kept = cases.training(structure, given, numbers)
+        return [*out, *module.backward(*given, *kept, *numbers, dy, dS)]
 
     wanted = everything(arrays)
     for b, h in ((0, 0), (1, 4)):

@@ -121,14 +121,53 @@ def test_views_that_are_conjugated_or_negated():
 def test_the_operators_are_what_torch_wants(name):
     structure, arrays, numbers = cases.case(name, L=3)
     inputs = [x.detach() for x in tensors(arrays)]
-    y, S = differentiable.run(structure, "numba", inputs, numbers)
     tests = ("test_schema", "test_faketensor")
-    torch.library.opcheck(
-        torch.ops.dsf.kernel.default, (structure, "numba", inputs, numbers), test_utils=tests
-    )
-    outputs = list(backends.kept(structure, (y, S)))
+    for keep in (False, True):
+        args = (structure, "numba", inputs, numbers, keep)
+        torch.library.opcheck(torch.ops.dsf.kernel.default, args, test_utils=tests)
+    y, S, *more = torch.ops.dsf.kernel(*args)
+    outputs = list(backends.kept(structure, (y, S, *more)))
     args = (structure, "numba", inputs, outputs, numbers, y, S)
     torch.library.opcheck(torch.ops.dsf.kernel_backward.default, args, test_utils=tests)
+
+
+@EVERY
+def test_gradients_of_one_output(name):
+    """The other one has none: torch gives no zeros for it."""
+    structure, arrays, numbers = cases.case(name, L=5)
+    scale = cases.logits(arrays, numbers) if structure in ("softmax", "local_linear") else 1.0
+    for i in range(1 if structure in ("softmax", "local_linear") else 2):
+        found, wanted = (
+            torch.autograd.grad(
+                differentiable.run(structure, backend, inputs, numbers)[i].sum(), inputs,
+                allow_unused=True, materialize_grads=True,
+            )
+            for backend in ("numba", "reference")
+            for inputs in [tensors(arrays)]
+        )  # fmt: skip
+        for x, g in zip(found, wanted, strict=True):
+            assert ratio(x, g, scale * float(g.abs().max()) + 0 * g + 1e-300) <= gate(5)
+
+
+@pytest.mark.parametrize("name", ["linear", "delta", "low_rank", "selective"])
+def test_nothing_is_kept_where_no_gradients_follow(name, monkeypatch):
+    structure, arrays, numbers = cases.case(name, L=3)
+    kernel, asked = backends.module(structure, "numba"), []
+    forward, given = kernel.forward, len(arrays) + len(numbers)
+    monkeypatch.setattr(kernel, "forward", lambda *x: asked.append(x[given:]) or forward(*x))
+    inputs = tensors(arrays)
+    differentiable.run(structure, "numba", [x.detach() for x in inputs], numbers)
+    with torch.no_grad():
+        differentiable.run(structure, "numba", inputs, numbers)
+    differentiable.run(structure, "numba", inputs, numbers)
+    assert asked == [(), (), (True,)]
+
+
+@EVERY
+def test_what_is_kept_changes_no_bit(name):
+    structure, arrays, numbers = cases.case(name, L=70)
+    plain = backends.module(structure, "numba").forward(*arrays, *numbers)
+    assert all(map(np.array_equal, plain, cases.training(structure, arrays, numbers)[0]))
 
 
 # --------------------------------------------------------------------- transforms
@@ -185,6 +224,24 @@ def test_derivatives_of_examples_apart(drawn):
     inputs[0].requires_grad_()
     (whole,) = torch.autograd.grad(f(*inputs).square().sum(), inputs[:1])
     assert torch.allclose(apart, whole, rtol=1e-12)
+
+
+@EACH
+def test_gradients_through_vmap(drawn):
+    """The transform that differentiates stands outside, or a leaf is differentiated."""
+    inputs, f = drawn()
+    many = torch.stack([inputs[0], 2 * inputs[0]])
+
+    def loss(many):
+        return torch.vmap(lambda q: f(q, *inputs[1:]))(many).square().sum()
+
+    leaf = many.clone().requires_grad_()
+    (found,) = torch.autograd.grad(loss(leaf), leaf)
+    for q, g in zip(many, found, strict=True):
+        q.requires_grad_()
+        (wanted,) = torch.autograd.grad(f(q, *inputs[1:]).square().sum(), q)
+        assert torch.allclose(g, wanted, rtol=1e-12)
+    assert torch.allclose(torch.func.grad(loss)(many.detach()), found, rtol=1e-12)
 
 
 @EACH
