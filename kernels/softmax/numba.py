@@ -23,6 +23,7 @@ from dsf.kernels.softmax.sweeps import gather, online, scores, turned
 Array = np.ndarray
 BLOCK = 64  # keys, and queries, that the gradients take at once
 TILE = 256  # bytes of the logits of a key on the queries that are taken at once; as many keys
+FEW = 8  # tiles of a product: rows that come next are asked for in so many parts
 TOGETHER = 16  # blocks of queries that share a copy of a block of keys
 
 
@@ -112,7 +113,8 @@ def _forward(
             if gated:
                 whole = _forgotten(forget[b, :, h], j0, j0 + n, after, unused)
             c2 = max(c0, block) if causal else c0
-            share = (tile + c1 - c2 - 1) // (c1 - c2)
+            share = (tile + c1 - c2 - 1) // (c1 - c2)  # of the keys that come next
+            each = (share + FEW - 1) // FEW
             for c in range(c2, c1):
                 ahead = max(j0 - share * (c - c2 + 1), 0)
                 p0, p1 = max(c * tile, offset), min(c * tile + tile, N)
@@ -126,7 +128,7 @@ def _forward(
                     m1 = min(m0 + step, size)
                     rows = min(n, p0 + m1 - j0) if causal else n
                     ends = (m1 + W - 1) // W * W
-                    scores(P, keys, Q, e, rows, K, m0, ends, k, b, ahead, g, lanes)
+                    scores(P, keys, Q, e, rows, K, m0, ends, k, b, ahead, g, each, lanes)
                     if biased:
                         for m in range(m0, m1):
                             for j in range(rows):
@@ -162,7 +164,9 @@ def _forward(
                                 for d in range(V):
                                     Y[e, m, d] += P[j, m] * values[0, j, d]
                     else:
-                        gather(Y, e, P, values, shrink, m0, m1, rows, wide, v, b, ahead, g, lanes)
+                        gather(
+                            Y, e, P, values, shrink, m0, m1, rows, wide, v, b, ahead, g, each, lanes
+                        )
                 if gated and block != c:
                     between[e] += whole
         for c in range(c0, c1):
@@ -214,11 +218,11 @@ def _back(
     """
     (_, M, H, K), N, G, V = q.shape, k.shape[1], k.shape[2], v.shape[3]
     W, offset, wide = len(lanes), N - M, dq.shape[3]
-    low, blocks = offset // BLOCK, (N + BLOCK - 1) // BLOCK
+    low, blocks, each = offset // BLOCK, (N + BLOCK - 1) // BLOCK, BLOCK // FEW
     zero, lowest = q.dtype.type(0), q.dtype.type(-np.inf)
-    keys, keys_T = scratch((BLOCK, wide), q), scratch((K, BLOCK), q)
-    values, values_T = scratch((BLOCK, V), q), scratch((V, BLOCK), q)
-    Q, Y = scratch((BLOCK, K), q), scratch((BLOCK, V), q)
+    keys, keys_T = scratch((BLOCK, wide), q), scratch((1, K, BLOCK), q)
+    values, values_T = scratch((BLOCK, V), q), scratch((1, V, BLOCK), q)
+    Q, Y = scratch((1, BLOCK, K), q), scratch((1, BLOCK, V), q)
     P, D = scratch((BLOCK, BLOCK), q), scratch((BLOCK, BLOCK), q)
     dk_T, dv_T = scratch((K, BLOCK), q), scratch((V, BLOCK), q)
     after, before, unused = np.zeros(BLOCK), np.zeros(BLOCK), np.zeros(BLOCK)
@@ -231,10 +235,10 @@ def _back(
             columns = (n + W - 1) // W * W
             copy_rows(keys, k[b, j0 : j0 + n, g], n, K)
             copy_rows(values, v[b, j0 : j0 + n, g], n, V)
-            keys_T[:, :columns] = zero
-            values_T[:, :columns] = zero
-            keys_T[:, :n] = keys[:n, :K].T
-            values_T[:, :n] = values[:n].T
+            keys_T[0, :, :columns] = zero
+            values_T[0, :, :columns] = zero
+            keys_T[0, :, :n] = keys[:n, :K].T
+            values_T[0, :, :n] = values[:n].T
             dk_T[:, :columns] = zero
             dv_T[:, :columns] = zero
             stop = min(N, j0 + n - 1 + window) if window else N
@@ -250,12 +254,11 @@ def _back(
                             forget[b, :, h], max(c * BLOCK, 0), max(p1, 0), unused, before
                         )
                     if size > 0:
-                        copy_rows(Q, q[b, i0 : i0 + size, h], size, K)
-                        copy_rows(Y, dy[b, i0 : i0 + size, h], size, V)
-                        P[:size, :columns] = zero
-                        D[:size, :columns] = zero
-                        product(P, Q, keys_T, size, K, columns, lanes)
-                        product(D, Y, values_T, size, V, columns, lanes)
+                        take(Q, 0, q, b, i0, h, 0, size, K, lanes)
+                        take(Y, 0, dy, b, i0, h, 0, size, V, lanes)
+                        ahead = max(min(i0 + size, M - BLOCK), 0)
+                        scores(P, Q, keys_T, 0, size, K, 0, columns, q, b, ahead, h, each, lanes)
+                        scores(D, Y, values_T, 0, size, V, 0, columns, dy, b, ahead, h, each, lanes)
                         part = columns > n or (causal and j0 + n - 1 > p0)
                         part = part or _first_key(p1 - 1, window) > j0
                         for m in range(size):
@@ -299,8 +302,8 @@ def _back(
                                     from_column[b, h, j0 + j] += D[m, j]
                             for j in range(columns):
                                 D[m, j] *= scale
-                        product(dv_T, Y.T, P, V, size, columns, lanes)
-                        product(dk_T, Q.T, D, K, size, columns, lanes)
+                        product(dv_T, Y[0].T, P, V, size, columns, lanes)
+                        product(dk_T, Q[0].T, D, K, size, columns, lanes)
                         product(dq[b, h, i0 : i0 + size], D, keys, size, n, wide, lanes)
                     if gated and c != block:
                         between += whole

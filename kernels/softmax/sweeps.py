@@ -67,19 +67,26 @@ def _sums(
     return [[build.load(total) for total in totals] for totals in sums]
 
 
+def _ask(c: Code, source: Any, b: Any, t: Any, h: Any, tile: Any, each: Any, size: Any) -> None:
+    """Ask for the rows of a tile, so many `each`, of those from source[b, t, h, :size] on."""
+    row = c.build.add(t, c.build.mul(tile, each))
+    with cgutils.for_range(c.build, each) as loop:
+        ask(c, source, b, c.build.add(row, loop.index), h, ir.Constant(size.type, 0), size)
+
+
 @intrinsic
 def scores(
     context: Any, P: Any, keys: Any, Q: Any, e: Any, rows: Any, K: Any, first: Any, last: Any,
-    k: Any, b: Any, t: Any, g: Any, lanes: Any,
+    k: Any, b: Any, t: Any, g: Any, each: Any, lanes: Any,
 ) -> Any:  # fmt: skip
     """P[:rows, first:last] = keys[0, :rows, :K] Q[e, :K, first:last], in whole vectors.
 
-    Meanwhile asks for the rows k[b, t, g] and after, which come next.
+    Meanwhile asks for the rows k[b, t, g] and after, which come next: so many ahead of each tile.
     """
 
     def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
         c = Code(context, build, signature, args)
-        P, keys, Q, e, rows, K, first, last, k, b, t, g, _ = c.args
+        P, keys, Q, e, rows, K, first, last, k, b, t, g, each, _ = c.args
         zero = ir.Constant(rows.type, 0)
 
         def key(j: Any, d: Any) -> Any:
@@ -94,27 +101,27 @@ def scores(
                     c.store(total, P, j, m)
 
         def ahead(i: Any) -> None:
-            ask(c, k, b, build.add(t, i), g, zero, K)
+            _ask(c, k, b, t, g, i, each, K)
 
         _tiles(c, zero, rows, first, last, body, ahead)
         return context.get_dummy_value()
 
-    return types.void(P, keys, Q, e, rows, K, first, last, k, b, t, g, lanes), code
+    return types.void(P, keys, Q, e, rows, K, first, last, k, b, t, g, each, lanes), code
 
 
 @intrinsic
 def gather(
     context: Any, Y: Any, e: Any, P: Any, values: Any, shrink: Any, first: Any, last: Any,
-    rows: Any, V: Any, v: Any, b: Any, t: Any, g: Any, lanes: Any,
+    rows: Any, V: Any, v: Any, b: Any, t: Any, g: Any, each: Any, lanes: Any,
 ) -> Any:  # fmt: skip
     """Y[e, m, :V] = shrink[0, m] Y[e, m, :V] + sum_j P[j, m] values[0, j, :V], first <= m < last.
 
-    j < rows; V counts in whole vectors.  Meanwhile asks for the rows v[b, t, g] and after.
+    j < rows; V counts in whole vectors.  Meanwhile asks for rows of v.
     """
 
     def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
         c = Code(context, build, signature, args)
-        Y, e, P, values, shrink, first, last, rows, V, v, b, t, g, _ = c.args
+        Y, e, P, values, shrink, first, last, rows, V, v, b, t, g, each, _ = c.args
         zero = ir.Constant(first.type, 0)
 
         def weight(m: Any, j: Any) -> Any:
@@ -130,12 +137,12 @@ def gather(
                     c.store(c.fma(less, c.load(Y, e, m, d), total), Y, e, m, d)
 
         def ahead(i: Any) -> None:
-            ask(c, v, b, build.add(t, i), g, zero, V)
+            _ask(c, v, b, t, g, i, each, V)
 
         _tiles(c, first, last, zero, V, body, ahead)
         return context.get_dummy_value()
 
-    return types.void(Y, e, P, values, shrink, first, last, rows, V, v, b, t, g, lanes), code
+    return types.void(Y, e, P, values, shrink, first, last, rows, V, v, b, t, g, each, lanes), code
 
 
 @intrinsic
