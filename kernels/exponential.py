@@ -50,15 +50,18 @@ def table(bits: int) -> list[int]:
     return [int(x) - (j << shift) for j, x in enumerate(numbers.view(kind))]
 
 
-def exponential(c: Code, x: Any) -> Any:
-    """2^x of a vector."""
+def exponential(c: Code, x: Any, small: bool = False) -> Any:
+    """2^x of a vector; `small` says that no result is infinite."""
     bits = 8 * c.bytes
     whole = ir.VectorType(ir.IntType(bits), c.width)
     shift = MANTISSA[bits] - PARTS.bit_length() + 1
     # A number so large has no places after the point: its lowest bits are those of n.  Where x is
     # below the range, what follows is any number, and not taken.
     large = _all(c, 1.5 * 2.0 ** MANTISSA[bits])
-    y = c.build.select(c.build.fcmp_ordered("<", _all(c, MOST[bits]), x), _all(c, MOST[bits]), x)
+    y = x
+    if not small:
+        most = _all(c, MOST[bits])
+        y = c.build.select(c.build.fcmp_ordered("<", most, x), most, x)
     sum_ = c.fma(y, _all(c, PARTS), large)
     f = c.fma(c.build.fsub(sum_, large), _all(c, -1 / PARTS), y)
     n = c.build.bitcast(sum_, whole)

@@ -92,6 +92,17 @@ def give(
     return types.void(target, b, t, h, start, source, slot, rows, size, scale, lanes), code
 
 
+def ask(c: Code, source: Any, b: Any, t: Any, h: Any, start: Any, size: Any) -> None:
+    """Code that asks for source[b, t, h, start : start + size] without waiting."""
+    build, number, byte = c.build, ir.IntType(32), ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    prefetch = cgutils.get_or_insert_function(build.module, kind, "llvm.prefetch.p0")
+    zero, step = (ir.Constant(size.type, n) for n in (0, LINE // c.bytes))
+    with cgutils.for_range_slice(build, zero, size, step) as (j, _):
+        place = build.bitcast(_entry(c, source, b, t, h, build.add(start, j)), byte)
+        build.call(prefetch, [place, *(ir.Constant(number, x) for x in (0, 3, 1))])
+
+
 @intrinsic
 def fetch(
     context: Any, source: Any, b: Any, t: Any, h: Any, start: Any, rows: Any, size: Any, lanes: Any
@@ -104,17 +115,8 @@ def fetch(
     def code(context: Any, build: Any, signature: Any, args: Any) -> Any:
         c = Code(context, build, signature, args)
         source, b, t, h, start, rows, size, _ = c.args
-        number, byte = ir.IntType(32), ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        ask = cgutils.get_or_insert_function(build.module, kind, "llvm.prefetch.p0")
-        step = ir.Constant(size.type, LINE // c.bytes)
         with cgutils.for_range(build, rows) as loop:
-            row = build.add(t, loop.index)
-            zero = ir.Constant(size.type, 0)
-            with cgutils.for_range_slice(build, zero, size, step) as (j, _):
-                place = _entry(c, source, b, row, h, build.add(start, j))
-                place = build.bitcast(place, byte)
-                build.call(ask, [place, *(ir.Constant(number, x) for x in (0, 3, 1))])
+            ask(c, source, b, build.add(t, loop.index), h, start, size)
         return context.get_dummy_value()
 
     return types.void(source, b, t, h, start, rows, size, lanes), code
