@@ -143,7 +143,8 @@ class _Kernel(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, dlast: Tensor | None, *_: None) -> Any:
-        arrays, outputs = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
+        saved = ctx.saved_tensors  # once: a checkpoint gives them no second time
+        arrays, outputs = saved[: ctx.count], saved[ctx.count :]
         like = _outputs_like(ctx.structure, ctx.backend, list(arrays), False)
         dy, dlast = (
             torch.zeros_like(z) if x is None else x for x, z in zip((dy, dlast), like, strict=True)

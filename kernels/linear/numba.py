@@ -9,7 +9,7 @@ import numpy as np
 
 from dsf.kernels import compiled, gradients, rows, vectors
 from dsf.kernels.linear import sweeps, unfold
-from dsf.kernels.products import copy_rows, fetch, scratch
+from dsf.kernels.products import fetch, scratch
 
 Array = np.ndarray
 COLUMNS = 64  # of the state that one thread takes at least
@@ -51,13 +51,13 @@ def _steps(
                     rows.give(states, b, t // C * K, h, start, A, n, K, size, one, lanes)
                 keys, queries = k[b, t : t + count, h], q[b, t : t + count, h]
                 values, out = v[b, t : t + count, h, start:], y[b, t : t + count, h, start:]
-                copy_rows(a, w[b, t : t + count, h], count, K)
+                rows.take(a, 0, w, b, t, h, 0, count, K, lanes)
                 if not whole:
-                    copy_rows(c, keys, count, K)
-                    copy_rows(r, queries, count, K)
+                    rows.take(c, 0, k, b, t, h, 0, count, K, lanes)
+                    rows.take(r, 0, q, b, t, h, 0, count, K, lanes)
                     keys, queries = c, r
                 if size < wide or v.strides[3] != v.itemsize:
-                    copy_rows(x, values, count, size)
+                    rows.take(x, 0, v, b, t, h, start, count, size, lanes)
                     x[:, size:] = 0  # of another unit, which must not be refused for it
                     values, out = x, row
                 for s in range(t + ROWS, min(t + 2 * ROWS, L)):
@@ -93,7 +93,7 @@ def _steps(
                         for j in range(wide):
                             out[i, j] *= scale
                 if size < wide or v.strides[3] != v.itemsize:
-                    copy_rows(y[b, t : t + count, h, start:], row, count, size)
+                    rows.give(y, b, t, h, start, row, 0, count, size, one, lanes)
         for unit in range(begin, end):
             b, h, n = unit // blocks // H, unit // blocks % H, unit - begin
             start = unit % blocks * width

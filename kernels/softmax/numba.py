@@ -46,7 +46,7 @@ def _forgotten(forget: Array, start: int, stop: int, after: Array, before: Array
     return total
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@compiled.part
 def _finite(values: Array, n: int, V: int) -> bool:
     """Whether values[0, :n, :V] has neither NaN nor infinity."""
     odd = 0

@@ -285,6 +285,18 @@ def test_compiled_graphs(drawn):
 
 
 @EACH
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpoints(drawn, reentrant):
+    """Which run forward again before the gradients."""
+    inputs, f = drawn()
+    q = inputs[0].requires_grad_()
+    y = torch.utils.checkpoint.checkpoint(f, *inputs, use_reentrant=reentrant)
+    y.square().sum().backward()
+    (wanted,) = torch.autograd.grad(f(*inputs).square().sum(), q)
+    assert torch.equal(q.grad, wanted)
+
+
+@EACH
 def test_autocast_does_not_reach_a_kernel(drawn):
     inputs, f = drawn()
     inputs = [x.float() for x in inputs]
