@@ -64,6 +64,12 @@ def test_gradients_of_many_heads(name):
     equal_gradients(*cases.case(name, L=140, B=3, H=3, K=3, V=2), 140)
 
 
+@pytest.mark.parametrize("name", ["linear", "delta", "low_rank"])
+def test_gradients_of_one_head(name):
+    """Whose columns are shared among threads, each of which keeps its own."""
+    equal_gradients(*cases.case(name, L=70, B=1, H=1, K=6, V=131), 70)
+
+
 @pytest.mark.parametrize("name", ["linear", "linear before"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_gradients_of_decays_at_the_ends(name, dtype):
