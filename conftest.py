@@ -23,7 +23,15 @@ gc.disable()
 
 ROOT = Path(__file__).parent
 ROOMS = ("solvers", "kernels", "theory_tests", "figures")
-COMPILED = ("tests/kernels/", "tests/core/test_stretch.py")
+TOGETHER = {  # tests that use the same compiled kernels, or the same tables
+    "kernels": (
+        "tests/kernels/",
+        "tests/core/test_stretch.py",
+        "tests/interop/",
+        "tests/test_house",
+    ),
+    "figures": ("tests/figures/",),
+}
 
 _common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("dev", max_examples=25, **_common)
@@ -58,8 +66,8 @@ def pytest_collect_directory(path: Path, parent):
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_make_scheduler(config, log):
-    """A file runs in one process, so that what it keeps is made once; all of the compiled kernels
-    too, because two processes that start with the same kernel both compile it."""
+    """A file runs in one process, so that what it keeps is made once; so do those of `TOGETHER`,
+    because two processes that start with the same kernel both compile it."""
     from xdist.scheduler import LoadScopeScheduling
 
     if config.getoption("dist") != "load":  # asked for by name
@@ -68,7 +76,8 @@ def pytest_xdist_make_scheduler(config, log):
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             path = nodeid.split("::")[0]
-            return "kernels" if path.startswith(COMPILED) else path
+            names = (name for name, paths in TOGETHER.items() if path.startswith(paths))
+            return next(names, path)
 
     return ByFile(config, log)
 

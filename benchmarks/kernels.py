@@ -33,8 +33,8 @@ from dsf import kernels
 
 RESULTS = Path(__file__).parent / "results" / "kernels.json"
 HEADS, SIZE, CHANNELS, STATES = 8, 64, 512, 16
-SLOW = 8192  # tokens up to which softmax attention trains, and float64 is run
-BRIEF = 2048  # and up to which peers train that go token by token: longer ones take minutes
+SLOW = 8192  # tokens up to which peers train, and float64 is run: longer ones take minutes
+BRIEF = 2048  # and up to which peers train that go token by token
 DENSE = 2048  # tokens up to which a peer holds all weights and a K x K matrix for each query
 Call = Callable[[], Any]
 
@@ -128,15 +128,12 @@ def training(run: Callable[..., Any], arrays: list[Any]) -> Call:
     return step
 
 
-def trains(kernel: str, peer: str, L: int) -> bool:
+def trains(peer: str, L: int) -> bool:
     """Whether a training step of a peer is timed: not where it takes minutes."""
-    longest = BRIEF if "token by token" in peer else SLOW if kernel == "softmax attention" else L
-    return L <= longest and "scipy" not in peer
+    return L <= (BRIEF if "token by token" in peer else SLOW) and "scipy" not in peer
 
 
-def measured(
-    kernel: str, row: Row, repeat: int, roof: dict[str, float], threads: int
-) -> dict[str, Any]:
+def measured(row: Row, repeat: int, roof: dict[str, float], threads: int) -> dict[str, Any]:
     tensors = [torch.tensor(np.ascontiguousarray(x)) for x in row.arrays]
     by_torch = not any(name.startswith("scipy") for name in row.peers)
     given = tensors if by_torch else row.arrays
@@ -152,7 +149,7 @@ def measured(
         "part_of_floor": floor / fast,
         "difference": float(np.abs(y - z).max() / np.abs(z).max()),
     }  # fmt: skip
-    if trains(kernel, best, len(y[0])):
+    if trains(best, len(y[0])):
         ours, peer = training(row.ours, row.arrays), training(row.peers[best], row.arrays)
         steps, _, peers_ = interleaved(ours, {best: peer}, max(2, repeat // 2))
         found["backward_over_forward"] = min(steps) / fast - 1
@@ -261,7 +258,7 @@ def main() -> None:
                 if options.kernels and kernel not in options.kernels:
                     continue
                 r = {"kernel": kernel, "dtype": name, "L": L}
-                r |= measured(kernel, row, options.repeat, roof, options.threads)
+                r |= measured(row, options.repeat, roof, options.threads)
                 r["public"] = public(kernel, row, options.repeat)
                 found["rows"].append(r)
                 print(line(r), flush=True)

@@ -9,8 +9,10 @@ of heads, channels or columns, which do not depend on each other: their number c
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -89,10 +91,22 @@ def shared(count: int, work: int, run: Callable[[int, int], object]) -> None:
     if count == 0:
         return
     parts = min(threads(), count) if work > SMALL else 1
-    if parts < 2:
-        run(0, count)
-        return
     cuts = [count * i // parts for i in range(parts + 1)]
-    with ThreadPoolExecutor(parts) as pool:
-        for done in [pool.submit(run, *ends) for ends in pairwise(cuts)]:
-            done.result()
+    first, *others = pairwise(cuts)
+    waiting = [_helpers(parts - 1).submit(run, *ends) for ends in others]
+    try:
+        run(*first)
+    finally:
+        wait(waiting)  # they write to arrays of the caller
+    for done in waiting:
+        done.result()
+
+
+@cache
+def _helpers(count: int) -> ThreadPoolExecutor:
+    """Threads that stay: they are started once, not for every call."""
+    return ThreadPoolExecutor(count)
+
+
+if hasattr(os, "register_at_fork"):  # threads do not come along
+    os.register_at_fork(after_in_child=_helpers.cache_clear)
