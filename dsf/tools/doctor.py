@@ -141,12 +141,13 @@ def _gpu() -> Iterator[Finding]:
 
 
 def _threads() -> Iterator[Finding]:
-    import numba
     import torch
     from threadpoolctl import threadpool_info
 
+    from dsf.kernels import compiled
+
     yield Finding("cores", str(os.cpu_count()))
-    yield Finding("threads", f"torch {torch.get_num_threads()}, numba {numba.get_num_threads()}")
+    yield Finding("threads", f"torch {torch.get_num_threads()}, numba {compiled.threads()}")
     for pool in threadpool_info():
         library = f"{pool['internal_api']} {pool['version'] or ''}".strip()
         yield Finding(pool["user_api"], f"{library}, {pool['num_threads']} threads")
